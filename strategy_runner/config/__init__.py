@@ -1,0 +1,1 @@
+"""From files to typed configuration: client and environment files, secrets, and where everything lies below a home."""

@@ -1,0 +1,100 @@
+"""The home folder: clients/, configs/, supervisor/ and var/ (state). Every path in the system is named here and nowhere else."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.errors import ConfigurationError
+from strategy_runner.model.names import WorkerKey
+
+STATE_VERSION = 1
+# sun_path of a UNIX socket holds 108 bytes including its final NUL (man 7 unix)
+SOCKET_PATH_BYTES_MAX = 107
+
+
+class Home(msgspec.Struct, frozen=True):
+    """Paths below one home folder. `root` is absolute."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, given: str | None) -> "Home":
+        """The folder given on the command line, else STRATEGY_RUNNER_HOME, else the current folder."""
+        return cls(Path(given or os.environ.get("STRATEGY_RUNNER_HOME") or ".").expanduser().resolve())
+
+    @property
+    def clients(self) -> Path:
+        return self.root / "clients"
+
+    @property
+    def configs(self) -> Path:
+        return self.root / "configs"
+
+    @property
+    def templates(self) -> Path:
+        return self.root / "supervisor"
+
+    @property
+    def var(self) -> Path:
+        return self.root / "var"
+
+    @property
+    def daemon(self) -> Path:
+        return self.var / "daemon"
+
+    @property
+    def sockets(self) -> Path:
+        return self.var / "run"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.sockets / "supervisor.sock"
+
+    def client_config(self, client: str) -> Path:
+        return self.clients / client / "client.toml"
+
+    def client_strategies(self, client: str) -> Path:
+        return self.clients / client / "strategies"
+
+    def environment_config(self, environment: str) -> Path:
+        return self.configs / f"{environment}.toml"
+
+    def market(self, mode: str) -> Path:
+        """The feed's folder: tape, checkpoint, status. One for each mode that has a feed."""
+        return self.var / "market" / mode
+
+    def market_endpoint(self, purpose: str) -> str:
+        """ZeroMQ address of the feed's socket: `doorbell` or `frames`."""
+        return self._endpoint(f"market-{purpose}.sock")
+
+    def client_state(self, client: str, mode: str) -> Path:
+        return self.var / "clients" / client / mode
+
+    def worker(self, key: WorkerKey, mode: str) -> Path:
+        return self.client_state(key.client, mode) / "workers" / key.folder
+
+    def router(self, client: str, mode: str) -> Path:
+        return self.client_state(client, mode) / "router"
+
+    def router_endpoint(self, client: str, purpose: str) -> str:
+        """ZeroMQ address of a client's router: `doorbell` or `sql`."""
+        return self._endpoint(f"{client}-{purpose}.sock")
+
+    def log(self, program: str) -> Path:
+        """Log file of a program: `client:strategy.symbol` lies in logs/client/strategy.symbol.log."""
+        group, _, name = program.partition(":")
+        return self.var / "logs" / group / f"{name}.log"
+
+    def _endpoint(self, name: str) -> str:
+        return f"ipc://{checked_socket(self.sockets / name)}"
+
+
+def checked_socket(path: Path) -> Path:
+    """The path, if a UNIX socket can have it. Raises ConfigurationError with the length found."""
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_BYTES_MAX:
+        raise ConfigurationError(
+            f"{path}: socket path: expected at most {SOCKET_PATH_BYTES_MAX} bytes, found {length}; use a home with a shorter path"
+        )
+    return path

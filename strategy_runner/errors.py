@@ -1,0 +1,76 @@
+"""The exceptions of Strategy Runner, each with the exit code a command ends with.
+
+StrategyRunnerError                1  something failed; the message says what
+├── UsageError                     2  the command line asks for something that does not exist
+├── NotRunningError                3  the daemon, a client or a worker is not running
+├── TimeoutExpiredError            5  it did not happen within the time given
+├── ConfigurationError             6  edit a file: the message names file, key, expected and found
+├── SafetyRefusal                  8  a safety rule says no
+├── StateError                     1  state on disk is not what it must be
+│   ├── CorruptRecordError         1  a record or frame below the durable mark fails its check
+│   ├── VersionMismatchError       1  the folder was written by another version of the format
+│   ├── LockedError                1  another process holds the folder
+│   └── DivergenceError            1  re-derived signals differ from the ones already recorded
+├── StrategyError                  1  a strategy raised; carries the record that did it
+└── DiskFullError                  1  no space left: nothing was published that could not be kept
+"""
+
+
+class StrategyRunnerError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(StrategyRunnerError):
+    exit_code = 2
+
+
+class NotRunningError(StrategyRunnerError):
+    exit_code = 3
+
+
+class TimeoutExpiredError(StrategyRunnerError):
+    exit_code = 5
+
+
+class ConfigurationError(StrategyRunnerError):
+    """A file must be edited. `problems` holds one line per fault: `file: key: expected ..., found ...`."""
+
+    exit_code = 6
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class SafetyRefusal(StrategyRunnerError):  # noqa: N818  a refusal is the system working, not an error of its own
+    exit_code = 8
+
+
+class StateError(StrategyRunnerError):
+    """State on disk is not what it must be."""
+
+
+class CorruptRecordError(StateError):
+    """A record or frame fails its check where it must be whole."""
+
+
+class VersionMismatchError(StateError):
+    """The folder was written by another version of the format."""
+
+
+class LockedError(StateError):
+    """Another process holds the folder."""
+
+
+class DivergenceError(StateError):
+    """A re-derived signal differs from the one already recorded."""
+
+
+class StrategyError(StrategyRunnerError):
+    """A strategy raised while it handled a record; the message names the record."""
+
+
+class DiskFullError(StrategyRunnerError):
+    """No space is left for the next segment."""

@@ -1,0 +1,65 @@
+"""What a strategy sees of a record: trade, quote, bar, prediction, timer. Immutable, cheap to make by the million.
+
+`gc=False`: an event holds only numbers and strings, so it can be in no reference cycle and the collector may ignore it.
+"""
+
+import msgspec
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """A print on the market. `side` is the aggressor: +1 buy, -1 sell, 0 unknown."""
+
+    symbol: str
+    event_ns: int
+    price: float
+    size: float
+    side: float = 0.0
+
+
+class Quote(msgspec.Struct, frozen=True, gc=False):
+    """Best bid and ask. A size the source does not publish is NaN."""
+
+    symbol: str
+    event_ns: int
+    bid: float
+    ask: float
+    bid_size: float = float("nan")
+    ask_size: float = float("nan")
+
+    @property
+    def mid(self) -> float:
+        return (self.bid + self.ask) / 2.0
+
+
+class Bar(msgspec.Struct, frozen=True, gc=False):
+    """Prices of one interval [event_ns - timeframe, event_ns): `event_ns` is the moment it closed."""
+
+    symbol: str
+    timeframe: str
+    event_ns: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False):
+    """What a model said of a bar: `score` from -1 (down) to 1 (up), `confidence` from 0 to 1."""
+
+    symbol: str
+    model: str
+    timeframe: str
+    event_ns: int
+    score: float
+    confidence: float
+
+
+class Timer(msgspec.Struct, frozen=True, gc=False):
+    """Tape time passed a whole `interval_ns`."""
+
+    event_ns: int
+    interval_ns: int
+
+
+Event = Trade | Quote | Bar | Prediction | Timer

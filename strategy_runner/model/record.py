@@ -1,0 +1,70 @@
+"""The tape's record: 80 bytes that say what happened, when, and in which stream.
+
+Layout (little-endian, no padding): crc u32 | stream u32 | event_ns i64 | received_ns i64 | id u32 | epoch u16 | kind u8 |
+flags u8 | v0..v5 six float64. A record's seq is its position on the tape and is not stored; the crc is seeded with it, so
+bytes of another position can never pass for this one.
+"""
+
+import struct
+import zlib
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Kind(IntEnum):
+    """What a record is. The numbers are on disk: never reuse one."""
+
+    TRADE = 1  # v0 price, v1 size, v2 side (+1 buy, -1 sell, 0 unknown)
+    QUOTE = 2  # v0 bid, v1 ask, v2 bid_size, v3 ask_size (NaN: not published)
+    BAR = 3  # v0 open, v1 high, v2 low, v3 close, v4 volume; event_ns is the close of the interval
+    PREDICTION = 4  # v0 score in [-1, 1], v1 confidence in [0, 1]
+    FUNDING = 5  # v0 rate, fraction per interval
+    NEWS = 6  # v0 sentiment in [-1, 1], v1 relevance in [0, 1]
+    CLOCK = 7  # event_ns is a whole interval
+    PRIVATE = 8  # a slot; the payload lies in one client's own log, v0 its ordinal there
+
+
+CODEC = struct.Struct("<IIqqIHBB6d")
+SIZE = CODEC.size
+assert SIZE == 80
+
+DTYPE = np.dtype(
+    [
+        ("crc", "<u4"),
+        ("stream", "<u4"),
+        ("event_ns", "<i8"),
+        ("received_ns", "<i8"),
+        ("id", "<u4"),
+        ("epoch", "<u2"),
+        ("kind", "u1"),
+        ("flags", "u1"),
+        ("v", "<f8", 6),
+    ]
+)
+assert DTYPE.itemsize == SIZE
+
+
+class Record(NamedTuple):
+    """One unpacked record, in the order of the bytes."""
+
+    crc: int
+    stream: int
+    event_ns: int
+    received_ns: int
+    id: int
+    epoch: int
+    kind: int
+    flags: int
+    v0: float
+    v1: float
+    v2: float
+    v3: float
+    v4: float
+    v5: float
+
+
+def record_crc(seq: int, raw: bytes | memoryview) -> int:
+    """crc32 of the bytes after the crc field, seeded with the record's seq."""
+    return zlib.crc32(raw[4:], seq & 0xFFFFFFFF)

@@ -1,0 +1,102 @@
+"""A signal: what a strategy wants. The body says what and why; the envelope says when and where it was recorded.
+
+Identity, digest and every comparison are over the body's canonical bytes alone, so that a tape, a Parquet file and a
+live day can agree byte for byte.
+"""
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+Action = Literal["buy", "sell", "close"]
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """The record that made the strategy speak: `ordinal` counts the records of its stream from 0."""
+
+    stream: str
+    ordinal: int
+    event_ns: int
+    values: tuple[float, ...]
+
+
+class ModelVote(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's part in a signal; `ordinal` finds the prediction in its stream."""
+
+    model: str
+    score: float
+    confidence: float
+    weight: float
+    stream: str
+    ordinal: int
+    event_ns: int
+
+
+class SignalBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted and why. Field order is the order of the canonical bytes: append, never reorder.
+
+    Prices are in the instrument's quote currency, `size` in units of the instrument; None means "not given", never 0.
+    `refusal` is the stable name of the pipeline step's reason if the worker itself refused the signal.
+    """
+
+    id: str
+    client: str
+    strategy: str
+    symbol: str
+    venue: str
+    timeframe: str
+    action: Action
+    size: float
+    entry_price: float | None
+    stop_loss: float | None
+    take_profit: float | None
+    confidence: float | None
+    strength: float | None
+    strategy_type: str
+    models: tuple[ModelVote, ...]
+    cause: Cause
+    reasons: tuple[str, ...]
+    refusal: str | None
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and when a signal was recorded: `n` is dense per worker and generation."""
+
+    n: int
+    seq: int
+    epoch: int
+    mode: str
+    recorded_ns: int
+    generation: str
+
+
+class LoggedSignal(msgspec.Struct, frozen=True, array_like=True):
+    """One entry of a worker's signal log: the envelope, and the canonical bytes of the body with their digest."""
+
+    envelope: Envelope
+    digest: bytes
+    body: bytes
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(SignalBody).decode
+
+
+def canonical(body: SignalBody) -> bytes:
+    """The one byte form of a body. JSON: field order fixed, shortest round-trip floats, no white space."""
+    return _encode(body)
+
+
+def decode_body(raw: bytes) -> SignalBody:
+    return _decode(raw)
+
+
+def digest(raw: bytes) -> bytes:
+    """16 bytes of BLAKE2b over canonical bytes."""
+    return hashlib.blake2b(raw, digest_size=16).digest()
+
+
+def signal_id(worker: str, generation: str, n: int) -> str:
+    """`client:strategy.symbol@generation/n`: derived, never random."""
+    return f"{worker}@{generation}/{n}"

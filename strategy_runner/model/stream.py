@@ -1,0 +1,70 @@
+"""A stream: a named subset of the tape, such as BTC-USD/trade, BTC-USD/bar.1m or BTC-USD/prediction.MODEL.1m."""
+
+import msgspec
+
+from strategy_runner.model.record import Kind
+from strategy_runner.model.timeframe import timeframe_ns
+
+_BY_WORD = {
+    "trade": Kind.TRADE,
+    "quote": Kind.QUOTE,
+    "bar": Kind.BAR,
+    "prediction": Kind.PREDICTION,
+    "funding": Kind.FUNDING,
+    "news": Kind.NEWS,
+    "clock": Kind.CLOCK,
+}
+_WORDS = {kind: word for word, kind in _BY_WORD.items()}
+
+
+class Stream(msgspec.Struct, frozen=True, order=True):
+    """`timeframe` is set for bars, predictions and clocks, `model` for predictions, `symbol` is "" for the wall clock."""
+
+    symbol: str
+    kind: Kind
+    timeframe: str = ""
+    model: str = ""
+
+    @property
+    def name(self) -> str:
+        if not self.symbol:
+            return f"clock/{self.timeframe}"
+        parts = [_WORDS[self.kind], self.model, self.timeframe]
+        return f"{self.symbol}/{'.'.join(part for part in parts if part)}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Stream":
+        """The stream of a name. Raises ValueError if the name is none."""
+        symbol, slash, rest = name.partition("/")
+        if symbol == "clock" and slash:
+            timeframe_ns(rest)
+            return cls("", Kind.CLOCK, rest)
+        word, _, qualifier = rest.partition(".")
+        kind = _BY_WORD.get(word)
+        if not symbol or kind is None:
+            raise ValueError(f"expected SYMBOL/KIND with kind one of {', '.join(_BY_WORD)}, found {name!r}")
+        model, _, timeframe = qualifier.rpartition(".") if kind is Kind.PREDICTION else ("", "", qualifier)
+        if kind in (Kind.BAR, Kind.CLOCK, Kind.PREDICTION):
+            timeframe_ns(timeframe)
+        return cls(symbol, kind, timeframe, model)
+
+
+def trades(symbol: str) -> Stream:
+    return Stream(symbol, Kind.TRADE)
+
+
+def quotes(symbol: str) -> Stream:
+    return Stream(symbol, Kind.QUOTE)
+
+
+def bars(symbol: str, timeframe: str) -> Stream:
+    return Stream(symbol, Kind.BAR, timeframe)
+
+
+def predictions(symbol: str, model: str, timeframe: str) -> Stream:
+    return Stream(symbol, Kind.PREDICTION, timeframe, model)
+
+
+def clock(symbol: str, timeframe: str) -> Stream:
+    """The clock a symbol's own event time drives; with symbol "" the wall clock that live mode records."""
+    return Stream(symbol, Kind.CLOCK, timeframe)
