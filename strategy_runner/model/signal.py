@@ -13,12 +13,12 @@ Action = Literal["buy", "sell", "close"]
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """The record that made the strategy speak: `ordinal` counts the records of its stream from 0."""
+    """The record that made the strategy speak: `ordinal` counts the records of its stream from 0; a missing value is None."""
 
     stream: str
     ordinal: int
     event_ns: int
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
 
 
 class ModelVote(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class SignalBody(msgspec.Struct, frozen=True, kw_only=True):
     venue: str
     timeframe: str
     action: Action
-    size: float
+    size: float | None
     entry_price: float | None
     stop_loss: float | None
     take_profit: float | None

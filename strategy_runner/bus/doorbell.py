@@ -1,0 +1,119 @@
+"""Doorbells: the feed rings for the streams it touched, a worker wakes up and looks at the tape.
+
+A ring carries nothing a worker needs, so it may be dropped as long as one is still queued: high-water marks are tiny, the
+queue never grows, and a slow worker catches up in one batch.
+
+    XPUB -> SUB    one frame: topic, NUL, first seq (u64)        topic is a stream's name
+                   one frame: b"beat", NUL, last seq (u64), epoch (u64), durable mark (u64)
+    PUSH -> PULL   one frame: the name of a worker whose signal log has grown
+"""
+
+import struct
+
+import zmq
+
+from strategy_runner.bus.context import Context
+
+_SEQ = struct.Struct("<Q")
+_BEAT = struct.Struct("<QQQ")
+BEAT_TOPIC = b"beat\0"
+_QUEUE_FRAMES = 4
+
+
+class StreamDoorbell:
+    """The feed's side."""
+
+    def __init__(self, context: Context, endpoint: str) -> None:
+        self._socket = context.socket(zmq.XPUB)
+        self._socket.setsockopt(zmq.SNDHWM, _QUEUE_FRAMES)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.bind(endpoint)
+
+    def ring(self, topic: bytes, seq: int) -> None:
+        """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
+        self._socket.send(topic + _SEQ.pack(seq), zmq.NOBLOCK)
+
+    def beat(self, last_seq: int, epoch: int, durable: int) -> None:
+        self._socket.send(BEAT_TOPIC + _BEAT.pack(last_seq, epoch, durable), zmq.NOBLOCK)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class StreamListener:
+    """A worker's side: woken for its streams and for beats."""
+
+    def __init__(self, context: Context, endpoint: str, streams: tuple[str, ...]) -> None:
+        self._socket = context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.RCVHWM, _QUEUE_FRAMES)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        for stream in streams:
+            self._socket.subscribe(topic_of(stream))
+        self._socket.subscribe(BEAT_TOPIC)
+        self._socket.connect(endpoint)
+
+    def wait(self, timeout_ms: int) -> bool:
+        """True when it rang within the time given. Swallows every further ring that is queued: one look at the tape is enough."""
+        if not self._socket.poll(timeout_ms):
+            return False
+        try:
+            while True:
+                self._socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SignalDoorbell:
+    """A worker's side of the router's bell."""
+
+    def __init__(self, context: Context, endpoint: str, worker: str) -> None:
+        self._socket = context.socket(zmq.PUSH)
+        self._socket.setsockopt(zmq.SNDHWM, _QUEUE_FRAMES)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        self._socket.connect(endpoint)
+        self._worker = worker.encode()
+
+    def ring(self) -> None:
+        """Never blocks: with the queue full or no router there, the router finds the signal by looking."""
+        try:
+            self._socket.send(self._worker, zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SignalListener:
+    """The router's side."""
+
+    def __init__(self, context: Context, endpoint: str) -> None:
+        self._socket = context.socket(zmq.PULL)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.bind(endpoint)
+
+    def wait(self, timeout_ms: int) -> bool:
+        """True when a worker rang within the time given."""
+        return bool(self._socket.poll(timeout_ms))
+
+    def ringing(self) -> set[str]:
+        """Names of the workers that rang since the last call."""
+        names = set()
+        try:
+            while True:
+                names.add(self._socket.recv(zmq.NOBLOCK).decode())
+        except zmq.Again:
+            return names
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def topic_of(stream: str) -> bytes:
+    return stream.encode() + b"\0"

@@ -1,0 +1,186 @@
+"""What one process is told: its whole configuration, resolved, in one JSON file of its own.
+
+The plan writes these files; a process reads its own and nothing else. Paths are absolute, secrets stay references.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from strategy_runner.errors import ConfigurationError
+from strategy_runner.model.names import WorkerKey
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A model a strategy listens to. `lookback_window` counts predictions kept for the strategy."""
+
+    id: str
+    confidence_threshold: float
+    lookback_window: int
+    weight: float
+
+
+class ProtectionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop loss and take profit as fractions of the entry price; None leaves the choice to the strategy."""
+
+    stop_loss_fraction: float | None = None
+    take_profit_fraction: float | None = None
+
+
+class LimitsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    memory_limit_mb: int
+    cpu_limit: float
+
+
+class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the shared records are: the tape's folder, and the feed's ZeroMQ addresses."""
+
+    tape: str
+    doorbell: str
+    frames: str
+
+
+class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Recorded history. `speed` 0 is as fast as it goes; `from_ns` and `to_ns` 0 are the ends of the files."""
+
+    folder: str
+    speed: float
+    from_ns: int
+    to_ns: int
+
+
+class ModelProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes predictions: the mock model, a pure function of bars and `seed`."""
+
+    provider: str
+    seed: int
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
+    """One worker. `strategy_type` names a class in the registry, or in the folder `code` of the client's own strategies.
+
+    `from_start` begins at the tape's first record instead of now; `history` is set in historical mode, where the worker makes
+    its records itself.
+    """
+
+    client: str
+    strategy: str
+    symbol: str
+    strategy_type: str
+    code: str
+    params: dict[str, Any]
+    timeframe: str
+    models: tuple[ModelSpec, ...]
+    extra_symbols: tuple[str, ...]
+    venue: str
+    account: str
+    size: float
+    protection: ProtectionSpec
+    streams: tuple[str, ...]
+    mode: str
+    generation: str
+    market: MarketSpec
+    router_doorbell: str
+    folder: str
+    log: str
+    log_level: str
+    limits: LimitsSpec
+    from_start: bool
+    history: ReplaySpec | None
+    predictor: ModelProviderSpec
+
+    @property
+    def key(self) -> WorkerKey:
+        return WorkerKey(self.client, self.strategy, self.symbol)
+
+
+class QuantConnectSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the CSV files and the reader go. Keys stay references until an upload needs them."""
+
+    folder: str
+    project_id: dict[str, str] | None = None
+    api_key: dict[str, str] | None = None
+
+
+class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, tag="router"):
+    """One client's router: the workers (by folder name) whose signal logs it tails, and the sinks it feeds.
+
+    `ordered` releases signals in the order of the tape, waiting for the slowest worker: recorded history gives one order of
+    decisions. At the market's pace nobody waits for anybody. `bulk` waits until all workers have ended, and then ends too.
+    """
+
+    client: str
+    mode: str
+    workers: tuple[str, ...]
+    ordered: bool
+    bulk: bool
+    routes: tuple[str, ...]
+    market: MarketSpec
+    doorbell: str
+    sql: str
+    folder: str
+    workers_folder: str
+    duckdb: str
+    quantconnect: QuantConnectSpec
+    log: str
+    log_level: str
+
+
+class MockSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The seeded generator. `speed` 0 is as fast as it goes; `start_ns` 0 is now; `records` 0 is without end."""
+
+    seed: int
+    speed: float
+    start_ns: int
+    records: int
+    trades_per_s: float
+    quotes_per_s: float
+    prices: dict[str, float]
+
+
+class TapeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    segment_records: int
+    durable_interval_ms: float
+    retention_hours: float
+    retention_gb: float
+
+
+class FeedSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feed"):
+    """The feed: every stream somebody needs, and the one source they come from (at most one of mock and replay).
+
+    `readers` is a glob of the status files of workers whose place on the tape retention must respect.
+    """
+
+    mode: str
+    streams: tuple[str, ...]
+    mock: MockSpec | None
+    replay: ReplaySpec | None
+    models: ModelProviderSpec
+    tape: TapeSpec
+    market: MarketSpec
+    beat_interval_s: float
+    readers: str
+    folder: str
+    log: str
+    log_level: str
+
+
+Spec = WorkerSpec | RouterSpec | FeedSpec
+
+
+def write_spec(path: Path, spec: Spec) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(spec, order="sorted")))
+    temporary.replace(path)
+
+
+def read_spec(path: Path) -> Spec:
+    """Raises ConfigurationError naming the file if it is missing or not a spec."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Spec)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: expected a process specification, found no file") from None
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{path}: expected a process specification, found: {error}") from error

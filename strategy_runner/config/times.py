@@ -1,0 +1,25 @@
+"""Moments as people write them, RFC 3339 with an offset, as int nanoseconds UTC."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_PATTERN = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:\d{2})")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# the last whole year whose nanoseconds fit into the tape's int64
+_YEAR_MAX = 2261
+
+
+def time_ns(text: str) -> int:
+    """Nanoseconds since 1970 of a moment such as 2026-01-05T00:00:00Z. Raises ValueError if it is none."""
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected a time such as 2026-01-05T00:00:00Z, found {text!r}")
+    day, clock, fraction, offset = match.groups()
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if offset in 'Zz' else offset}")
+        seconds = (moment - _EPOCH) // timedelta(seconds=1)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"expected a time such as 2026-01-05T00:00:00Z, found {text!r}: {error}") from error
+    if seconds < 0 or moment.year > _YEAR_MAX:
+        raise ValueError(f"expected a time from 1970 to {_YEAR_MAX}, found {text!r}")
+    return seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))

@@ -1,0 +1,1 @@
+"""Where raw records come from; one file per kind of source."""

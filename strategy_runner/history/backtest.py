@@ -1,0 +1,130 @@
+"""Historical mode: a worker that reads history itself, as fast as it goes, and then ends.
+
+The same machine and the same derivation as at a pace; only the tape is left out. When the strategy wants nothing but the
+series that is recorded, whole blocks go to it without being derived row by row.
+"""
+
+import time
+from collections.abc import Callable
+from itertools import repeat
+from pathlib import Path
+
+from strategy_runner.config.spec import WorkerSpec
+from strategy_runner.errors import StrategyRunnerError
+from strategy_runner.feed.derive import Derivation, handles_by_symbol
+from strategy_runner.history.catalog import Series, find_series
+from strategy_runner.history.quality import QualityReport
+from strategy_runner.history.reader import Block, read_series
+from strategy_runner.history.replay import ReplaySource
+from strategy_runner.model.event import Bar, Event, Quote, Trade
+from strategy_runner.model.record import Kind
+from strategy_runner.strategies.interface import Strategy
+from strategy_runner.tape.status import State, StatusFile
+from strategy_runner.worker.machine import Machine, Subscription
+from strategy_runner.worker.outbox import Outbox
+
+TURN_RAW_MAX = 8_192
+_FOREVER = 1 << 62
+
+
+class Backtest:
+    """One worker over its history. Run again after a kill it derives the same signals and compares them with its log."""
+
+    def __init__(self, spec: WorkerSpec, strategy: Strategy, *, status: StatusFile) -> None:
+        assert spec.history is not None, "historical mode needs a history folder"
+        self._spec = spec
+        self._history = spec.history
+        self._file = status
+        self._outbox = Outbox(Path(spec.folder) / "signals.log", generation=spec.generation, mode=spec.mode)
+        self._machine = Machine(spec, strategy, self._outbox.record)
+        self._ordinals = dict.fromkeys(self._machine.subscriptions, 0)
+        self.reports: list[QualityReport] = []
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Returns when history ends or `stopping` says so, checked between blocks. Raises StrategyRunnerError."""
+        self._file.enter(State.CATCHING_UP, "running over history")
+        self._machine.start()
+        try:
+            series = self._only_series()
+            if series is None:
+                self._run_derived(stopping)
+            else:
+                self._run_blocks(series, stopping)
+        except StrategyRunnerError as error:
+            self._outbox.flush()
+            self._file.status.last_error = str(error)
+            self._file.enter(State.FAILED, type(error).__name__)
+            raise
+        self._machine.stop()
+        self._outbox.flush()
+        self._outbox.sync()
+        if stopping():
+            self._file.enter(State.STOPPED, "interrupted")
+        else:
+            self._file.status.progress = self._file.status.total
+            self._file.enter(State.FINISHED, "history has ended")
+
+    # -- both ways -------------------------------------------------------------------------------------------------------
+
+    def _only_series(self) -> Series | None:
+        """The recorded series, if it is all the strategy wants."""
+        if len(self._machine.subscriptions) != 1:
+            return None
+        base = find_series(Path(self._history.folder), self._spec.symbol).base
+        return base if self._machine.subscriptions[0].stream == base.stream else None
+
+    def _run_blocks(self, series: Series, stopping: Callable[[], bool]) -> None:
+        subscription = self._machine.subscriptions[0]
+        ordinal = 0
+        with read_series(series, self._history.from_ns, self._history.to_ns) as reader:
+            self.reports = [reader.report]
+            for block in reader:
+                ordinal += self._machine.apply_block(subscription, ordinal, _events(block))
+                self._report(ordinal, int(block.ts[-1]), (reader.rows_done, reader.rows_total))
+                if stopping():
+                    break
+
+    def _run_derived(self, stopping: Callable[[], bool]) -> None:
+        machine, ordinals = self._machine, self._ordinals
+
+        def emit(subscription: Subscription, event_ns: int, *values: float) -> None:
+            ordinal = ordinals[subscription]
+            machine.apply(subscription, ordinal, subscription.make(event_ns, *values))
+            ordinals[subscription] = ordinal + 1
+
+        source = ReplaySource(self._history)
+        wanted = handles_by_symbol({subscription.stream: subscription for subscription in machine.subscriptions})
+        derivations = {
+            symbol: Derivation(source.base(symbol), handles, emit=emit, seed=self._spec.predictor.seed)
+            for symbol, handles in wanted.items()
+        }
+        source.add(derivations)
+        self.reports = source.reports()
+        while rows := source.take(TURN_RAW_MAX, _FOREVER):
+            for symbol, kind, event_ns, v0, v1, v2, v3, v4 in rows:
+                if kind == Kind.TRADE:
+                    derivations[symbol].trade(event_ns, v0, v1, v2)
+                elif kind == Kind.QUOTE:
+                    derivations[symbol].quote(event_ns, v0, v1, v2, v3)
+                else:
+                    derivations[symbol].bar(event_ns, v0, v1, v2, v3, v4)
+            self._report(sum(ordinals.values()), rows[-1][2], source.progress())
+            if stopping():
+                break
+
+    def _report(self, records: int, event_ns: int, progress: tuple[int, int]) -> None:
+        status, outbox = self._file.status, self._outbox
+        if outbox.flush():
+            status.last_signal, status.last_signal_ns = outbox.last_id, time.time_ns()
+        status.records = status.position = records
+        status.event_ns = event_ns
+        status.progress, status.total = progress
+        status.signals, status.refusals = outbox.signals, outbox.refusals
+        self._file.write()
+
+
+def _events(block: Block) -> "map[Event]":
+    symbol, ts, columns = repeat(block.stream.symbol), block.ts.tolist(), [column.tolist() for column in block.values]
+    if block.stream.kind is Kind.BAR:
+        return map(Bar, symbol, repeat(block.stream.timeframe), ts, *columns)
+    return map(Trade if block.stream.kind is Kind.TRADE else Quote, symbol, ts, *columns)

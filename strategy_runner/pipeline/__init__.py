@@ -1,0 +1,1 @@
+"""The signal pipeline: what a strategy asked for, completed and judged, one step after the other."""

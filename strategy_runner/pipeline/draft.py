@@ -1,0 +1,45 @@
+"""A draft: a proposal on its way through the pipeline, and the moment it is judged in.
+
+Every step takes both and returns None to let the draft pass or the stable name of its reason to refuse it. Steps may
+complete the draft; they never look at anything else.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from strategy_runner.config.spec import ProtectionSpec
+from strategy_runner.model.signal import Action, ModelVote
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known when a draft is judged.
+
+    `price` is the last price of the symbol (NaN before the first), `position` the signed size that this strategy's own
+    signals ask for so far, `threshold` the weighted confidence threshold of the models (None without models).
+    """
+
+    price: float
+    position: float
+    default_size: float
+    protection: ProtectionSpec
+    votes: tuple[ModelVote, ...]
+    confidence: float | None
+    threshold: float | None
+    warm: bool
+
+
+class Draft(msgspec.Struct, kw_only=True):
+    """The proposal, filled in step by step. None means not given."""
+
+    action: Action
+    size: float | None
+    entry_price: float | None
+    stop_loss: float | None
+    take_profit: float | None
+    confidence: float | None
+    strength: float | None
+    reasons: list[str]
+
+
+Step = Callable[[Draft, Moment], str | None]

@@ -1,0 +1,28 @@
+"""Step: stop loss and take profit, from the strategy if it gave them, else as configured fractions of the entry price."""
+
+from strategy_runner.pipeline.draft import Draft, Moment
+
+STOP_LOSS_SIDE = "stop_loss_on_wrong_side"
+TAKE_PROFIT_SIDE = "take_profit_on_wrong_side"
+REASONS = {
+    STOP_LOSS_SIDE: "a stop loss that the entry price has already passed",
+    TAKE_PROFIT_SIDE: "a take profit that the entry price has already passed",
+}
+
+
+def protect(draft: Draft, moment: Moment) -> str | None:
+    if draft.action == "close":
+        return None
+    price = draft.entry_price
+    assert price is not None, "validation comes before protection"
+    side = 1.0 if draft.action == "buy" else -1.0
+    fractions = moment.protection
+    if draft.stop_loss is None and fractions.stop_loss_fraction is not None:
+        draft.stop_loss = price * (1.0 - side * fractions.stop_loss_fraction)
+    if draft.take_profit is None and fractions.take_profit_fraction is not None:
+        draft.take_profit = price * (1.0 + side * fractions.take_profit_fraction)
+    if draft.stop_loss is not None and (price - draft.stop_loss) * side <= 0:
+        return STOP_LOSS_SIDE
+    if draft.take_profit is not None and (draft.take_profit - price) * side <= 0:
+        return TAKE_PROFIT_SIDE
+    return None

@@ -1,0 +1,89 @@
+"""Delivery: one thread per sink takes the decisions that are durable, from the sink's own cursor on.
+
+A sink that is down is tried again and holds nobody up; the router never waits for one.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from strategy_runner.router.journal import DecisionReader
+from strategy_runner.sinks.interface import Sink, SinkUnavailable
+
+RETRY_S_MIN = 0.2
+RETRY_S_MAX = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Delivery:
+    """Opens the sink in its own thread, since opening may be slow, and feeds it until `stop`."""
+
+    def __init__(self, name: str, open_sink: Callable[[], Sink], journal: Path, *, pause_s: float) -> None:
+        """`pause_s` is the least time between two writes: many small commits cost a database more than they give."""
+        self.name = name
+        self.cursor = 0
+        self.fault = ""
+        self._open_sink = open_sink
+        self._journal = journal
+        self._pause_s = pause_s
+        self._below = 0
+        self._news = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def advance(self, below: int) -> None:
+        """Decisions below this offset of the log are durable and may be delivered."""
+        if below > self._below:
+            self._below = below
+            self._news.set()
+
+    def stop(self, timeout_s: float) -> None:
+        """Lets the sink finish what is durable, at most for the time given."""
+        self._stopping.set()
+        self._news.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        retry_s = RETRY_S_MIN
+        while True:
+            try:
+                sink = self._open_sink()
+                try:
+                    self._deliver(sink)
+                finally:
+                    sink.close()
+                return
+            except SinkUnavailable as error:
+                self.fault = str(error)
+                log.warning("sink %s: %s; next try in %.1f s", self.name, error, retry_s)
+            except Exception as error:
+                self.fault = f"{type(error).__name__}: {error}"
+                log.exception("sink %s failed; next try in %.1f s", self.name, retry_s)
+            if self._stopping.wait(retry_s):
+                return
+            retry_s = min(retry_s * 2, RETRY_S_MAX)
+
+    def _deliver(self, sink: Sink) -> None:
+        self.cursor = sink.cursor()
+        reader = DecisionReader(self._journal, self.cursor)
+        try:
+            while True:
+                self._news.clear()
+                stopping = self._stopping.is_set()
+                decisions = reader.read(below=self._below)
+                if decisions:
+                    sink.write(decisions)
+                    self.cursor = decisions[-1].number + 1
+                    self.fault = ""
+                    self._stopping.wait(0 if stopping else self._pause_s)
+                elif stopping:
+                    return
+                else:
+                    self._news.wait()
+        finally:
+            reader.close()

@@ -1,0 +1,123 @@
+"""The journal: a client's decision log, and a note of where each worker's log stood, so that a restart reads little."""
+
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.signal import decode_body
+from strategy_runner.router.intake import WorkerCursor
+from strategy_runner.tape.logs import START, AppendLog, LogReader
+
+NOTE_DECISIONS = 5_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Decision).decode
+
+
+class Note(msgspec.Struct, kw_only=True):
+    """State as of `offset` in the decision log: `number` decisions stand before it."""
+
+    offset: int = START
+    number: int = 0
+    workers: dict[str, WorkerCursor] = {}
+
+
+class Journal:
+    """The one writer of a client's decision log."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = decision_log(folder)
+        self._note_path = folder / "note"
+        note = _read_note(self._note_path)
+        self._log = AppendLog(self.path, whole_to=note.offset)
+        self._noted = note.number
+        self.number = note.number
+        self.cursors = dict(note.workers)
+        self._scan(note.offset)
+        self.synced = self._log.offset
+        if self.number > self._noted:
+            self._log.sync()
+
+    def append(self, decisions: list[Decision]) -> None:
+        """Writes and syncs: when it returns, a power cut cannot take the decisions. An OSError of the sync is final."""
+        assert decisions and decisions[0].number == self.number
+        self._log.append_many([_encode(decision) for decision in decisions])
+        self._log.sync()
+        self.number += len(decisions)
+        self.synced = self._log.offset
+
+    def note(self, cursors: dict[str, WorkerCursor], *, force: bool = False) -> None:
+        """Keeps where the workers' logs stand. Losing a note costs a longer scan and nothing else."""
+        if not force and self.number - self._noted < NOTE_DECISIONS:
+            return
+        self.cursors = cursors
+        payload = msgspec.msgpack.encode(Note(offset=self._log.offset, number=self.number, workers=cursors))
+        temporary = self._note_path.with_suffix(".new")
+        temporary.write_bytes(zlib.crc32(payload).to_bytes(4, "little") + payload)
+        temporary.replace(self._note_path)
+        self._noted = self.number
+
+    def close(self) -> None:
+        self._log.close()
+
+    def _scan(self, offset: int) -> None:
+        reader = LogReader(self.path, offset)
+        while True:
+            before = reader.offset
+            for _, payload in reader.read():
+                decision = _decode(payload)
+                assert decision.number == self.number, (decision.number, self.number)
+                self.number += 1
+                body = decode_body(decision.body)
+                worker = f"{body.strategy}.{body.symbol}"
+                known = self.cursors.get(worker, WorkerCursor())
+                self.cursors[worker] = WorkerCursor(decision.envelope.generation, decision.envelope.n + 1, known.offset)
+            if reader.offset == before:
+                break
+        reader.close()
+
+
+class DecisionReader:
+    """Reads decisions in order, from a number on."""
+
+    def __init__(self, path: Path, number: int = 0) -> None:
+        self._reader = LogReader(path)
+        self._next = 0
+        self._from = number
+
+    def read(self, *, below: int | None = None) -> list[Decision]:
+        """The next decisions there are, about a megabyte of them; `below` limits it to an offset in the log."""
+        found: list[Decision] = []
+        if below is not None and self._reader.offset >= below:
+            return found
+        while not found:
+            before = self._reader.offset
+            for offset, payload in self._reader.read():
+                if self._next >= self._from:
+                    found.append(_decode(payload))
+                self._next += 1
+                if below is not None and offset >= below:
+                    return found
+            if self._reader.offset == before:
+                break
+        return found
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def decision_log(folder: Path) -> Path:
+    return folder / "decisions.log"
+
+
+def _read_note(path: Path) -> Note:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return Note()
+    if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
+        return Note()
+    return msgspec.msgpack.decode(raw[4:], type=Note)

@@ -1,0 +1,133 @@
+"""The Strategy interface: records in, wishes out. A strategy has no clock, no socket, no file and no luck of its own.
+
+The worker calls one `on_...` method for each record, in tape order. Inside it the strategy may call `buy`, `sell` or
+`close`; what it asks for goes through the signal pipeline and becomes a recorded signal, sent or refused. Everything a
+strategy keeps in `self` is in its snapshot, so a restarted worker goes on as if nothing had happened.
+"""
+
+import random
+from typing import Any, ClassVar
+
+import msgspec
+
+from strategy_runner.model.event import Bar, Prediction, Quote, Timer, Trade
+from strategy_runner.model.signal import Action
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of a strategy's typed parameters. Constraints go into the annotations: `Annotated[int, msgspec.Meta(gt=0)]`."""
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a strategy reads of its symbol; the worker is woken for these streams only.
+
+    `bars` are those of the configured timeframe, `timeframes` more of them. `predictions` are those of the configured
+    models. `timer` is an interval such as "1s", or "". `warmup_bars` are read before the first signal may leave.
+    """
+
+    trades: bool = False
+    quotes: bool = False
+    bars: bool = False
+    timeframes: tuple[str, ...] = ()
+    predictions: bool = False
+    timer: str = ""
+    symbols: tuple[str, ...] = ()
+    warmup_bars: int = 0
+
+
+class Proposal(msgspec.Struct, kw_only=True):
+    """What a strategy asked for, before the pipeline judges and completes it."""
+
+    action: Action
+    size: float | None = None
+    entry_price: float | None = None
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    confidence: float | None = None
+    strength: float | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class Fill(msgspec.Struct, frozen=True, gc=False):
+    """A fill of an order that came of one of this worker's signals. `size` is signed: bought is positive."""
+
+    symbol: str
+    event_ns: int
+    signal_id: str
+    price: float
+    size: float
+    fee: float
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """What the account holds after a fill. `size` is signed: long is positive."""
+
+    symbol: str
+    event_ns: int
+    size: float
+    average_price: float
+
+
+class Strategy:
+    """Subclass it, declare `Params` and `inputs`, and override the callbacks you need."""
+
+    Params: ClassVar[type[Params]] = Params
+    inputs: ClassVar[Inputs] = Inputs()
+
+    def __init__(self, params: Any, *, symbol: str, timeframe: str, seed: int = 0) -> None:
+        """`params` is an instance of `Params`. Override `on_start`, not this."""
+        self.params: Any = params
+        self.symbol = symbol
+        self.timeframe = timeframe
+        self.position = 0.0
+        self.now_ns = 0
+        self._seed = seed
+        self._proposals: list[Proposal] = []
+
+    # -- called by the worker ------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Called once, before the first record of a worker's life; not after a restart, whose state is restored."""
+
+    def on_trade(self, trade: Trade) -> None:
+        """A print on the market."""
+
+    def on_quote(self, quote: Quote) -> None:
+        """Best bid or ask changed."""
+
+    def on_bar(self, bar: Bar) -> None:
+        """An interval closed; `bar.event_ns` is the moment of its close."""
+
+    def on_prediction(self, prediction: Prediction) -> None:
+        """Every configured model has spoken of the same bar; score and confidence are their weighted means."""
+
+    def on_timer(self, timer: Timer) -> None:
+        """Tape time passed a whole interval of `inputs.timer`."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """An order of this worker was filled."""
+
+    def on_position(self, position: Position) -> None:
+        """The account's position in this symbol changed."""
+
+    def on_stop(self) -> None:
+        """The worker stops cleanly. No signal may be asked for here."""
+
+    # -- called by the strategy ----------------------------------------------------------------------------------------
+
+    def buy(self, *reasons: str, **wish: Any) -> None:
+        """Ask to buy. `wish`: size, entry_price, stop_loss, take_profit, confidence, strength (see Proposal)."""
+        self._proposals.append(Proposal(action="buy", reasons=reasons, **wish))
+
+    def sell(self, *reasons: str, **wish: Any) -> None:
+        """Ask to sell; arguments as in `buy`."""
+        self._proposals.append(Proposal(action="sell", reasons=reasons, **wish))
+
+    def close(self, *reasons: str, **wish: Any) -> None:
+        """Ask to close what this strategy holds; arguments as in `buy`."""
+        self._proposals.append(Proposal(action="close", reasons=reasons, **wish))
+
+    @property
+    def random(self) -> random.Random:
+        """Randomness that a replay repeats: a generator seeded by worker and the time of the current record."""
+        return random.Random(f"{self._seed}/{self.now_ns}")

@@ -1,0 +1,87 @@
+"""A bench for strategies: feed events, get what was asked for. A strategy's test is three lines.
+
+    Breakout = load_beside(__file__, "breakout")
+    proposals = run(Breakout, bars(100, 101, 99), lookback_bars=2)
+    assert [proposal.action for proposal in proposals] == ["buy"]
+
+It plays the worker's part without its pipeline: every proposal is taken as accepted, so `position` follows them.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
+from strategy_runner.model.timeframe import timeframe_ns
+from strategy_runner.strategies.interface import Fill, Position, Proposal, Strategy
+from strategy_runner.strategies.params import build_params
+from strategy_runner.strategies.registry import load
+
+SYMBOL = "TEST"
+START_NS = 1_767_571_200_000_000_000  # 2026-01-05T00:00:00Z
+_CALLBACKS = {
+    Trade: "on_trade",
+    Quote: "on_quote",
+    Bar: "on_bar",
+    Prediction: "on_prediction",
+    Timer: "on_timer",
+    Fill: "on_fill",
+    Position: "on_position",
+}
+
+
+def run(strategy_class: type[Strategy], events: Iterable[Event | Fill | Position], **params: Any) -> list[Proposal]:
+    """All proposals of a strategy over events, given in the order of a tape. A proposal without a size counts as 1.
+
+    The strategy's symbol is that of the first event that has one, its timeframe that of the first bar or prediction
+    (else 1m). Raises ConfigurationError if params are wrong, and whatever the strategy raises.
+    """
+    events = list(events)
+    symbol = next((event.symbol for event in events if not isinstance(event, Timer)), SYMBOL)
+    timeframe = next((event.timeframe for event in events if isinstance(event, Bar | Prediction)), "1m")
+    typed = build_params(strategy_class, params, strategy_class.__name__)
+    strategy = strategy_class(typed, symbol=symbol, timeframe=timeframe)
+    strategy.on_start()
+    proposals: list[Proposal] = []
+    for event in events:
+        proposals += feed(strategy, event)
+    strategy.on_stop()
+    return proposals
+
+
+def feed(strategy: Strategy, event: Event | Fill | Position) -> list[Proposal]:
+    """The proposals of one event; the strategy's position follows them."""
+    strategy.now_ns = event.event_ns
+    getattr(strategy, _CALLBACKS[type(event)])(event)
+    proposals = strategy._proposals[:]
+    strategy._proposals.clear()
+    for proposal in proposals:
+        strategy.position = _position_after(strategy.position, proposal)
+    return proposals
+
+
+def bars(*closes: float, symbol: str = SYMBOL, timeframe: str = "1m", start_ns: int = START_NS) -> list[Bar]:
+    """Bars of these closes, one after the other; each opens at the close before it and goes no further than both."""
+    step_ns = timeframe_ns(timeframe)
+    made = []
+    for number, (before, close) in enumerate(zip((closes[:1] + closes), closes, strict=False), 1):
+        high, low = max(before, close), min(before, close)
+        made.append(Bar(symbol, timeframe, start_ns + number * step_ns, before, high, low, close, 1.0))
+    return made
+
+
+def load_beside(test_file: str, name: str) -> type[Strategy]:
+    """The strategy of a name in the file NAME.py beside a test, as a worker would load it. Raises ConfigurationError."""
+    return load(name, str(Path(test_file).absolute().with_name(f"{name.replace('-', '_')}.py")))
+
+
+def _position_after(position: float, proposal: Proposal) -> float:
+    size = 1.0 if proposal.size is None else proposal.size
+    match proposal.action:
+        case "buy":
+            return position + size
+        case "sell":
+            return position - size
+        case "close":
+            closed = abs(position) if proposal.size is None else min(size, abs(position))
+            return position - closed if position > 0.0 else position + closed

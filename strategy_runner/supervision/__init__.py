@@ -1,0 +1,1 @@
+"""Everything that knows supervisord: the daemon with the warm fork, what it runs, and how to talk to it."""

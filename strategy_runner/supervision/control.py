@@ -1,0 +1,137 @@
+"""The daemon as seen from outside: calls over its UNIX socket, with errors that say what to do."""
+
+import contextlib
+import http.client
+import os
+import select
+import socket
+import xmlrpc.client
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from supervisor.xmlrpc import Faults, SupervisorTransport, UnixStreamHTTPConnection
+
+from strategy_runner.config.home import Home
+from strategy_runner.errors import (
+    ConfigurationError,
+    NotRunningError,
+    StrategyRunnerError,
+    TimeoutExpiredError,
+    UsageError,
+)
+from strategy_runner.supervision.reports import ChangeReport, ProcessReport
+
+ANSWER_TIMEOUT_S = 10.0
+# a change waits for programs to stop, each as long as its stopwaitsecs
+CHANGE_TIMEOUT_S = 120.0
+SHUTDOWN_TIMEOUT_S = 120.0
+
+
+class Daemon:
+    """The daemon of one home. Every call opens its own connection; nothing is held between calls.
+
+    Calls raise NotRunningError when nobody answers, TimeoutExpiredError when the answer does not come in time.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def is_running(self) -> bool:
+        """Whether somebody listens on the socket; the file of a dead daemon counts as nobody. Does not block."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self._home.supervisor_socket))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+        return True
+
+    def pid(self, timeout_s: float = ANSWER_TIMEOUT_S) -> int:
+        with self._call(timeout_s) as proxy:
+            return int(proxy.supervisor.getPID())
+
+    def processes(self, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[ProcessReport, ...]:
+        """All programs, in the order they start."""
+        with self._call(timeout_s) as proxy:
+            return msgspec.json.decode(proxy.strategy_runner.processes(), type=tuple[ProcessReport, ...])
+
+    def reconcile(self, timeout_s: float = CHANGE_TIMEOUT_S) -> ChangeReport:
+        """Make the daemon run what its configuration file says. Blocks until stopped and started.
+
+        Raises ConfigurationError when supervisord cannot read the file; then nothing has changed.
+        """
+        with self._call(timeout_s) as proxy:
+            return msgspec.json.decode(proxy.strategy_runner.reconcile(), type=ChangeReport)
+
+    def restart(self, names: Sequence[str], timeout_s: float = CHANGE_TIMEOUT_S) -> ChangeReport:
+        """Stop and start `group:program` names. Blocks until done. Raises UsageError for a name it does not run."""
+        with self._call(timeout_s) as proxy:
+            return msgspec.json.decode(proxy.strategy_runner.restart(list(names)), type=ChangeReport)
+
+    def shutdown(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> None:
+        """Stop all programs and the daemon. Blocks until its process has ended."""
+        pid = self.pid()
+        with contextlib.suppress(ProcessLookupError):
+            watched = os.pidfd_open(pid)
+            try:
+                with self._call(ANSWER_TIMEOUT_S) as proxy:
+                    proxy.supervisor.shutdown()
+                self._await_end(watched, pid, timeout_s)
+            finally:
+                os.close(watched)
+
+    def _await_end(self, watched: int, pid: int, timeout_s: float) -> None:
+        poller = select.poll()
+        poller.register(watched, select.POLLIN)
+        if not poller.poll(timeout_s * 1000):
+            raise TimeoutExpiredError(
+                f"daemon (process {pid}): expected to end within {timeout_s:g} s, found it running"
+            )
+
+    @contextlib.contextmanager
+    def _call(self, timeout_s: float) -> Iterator[Any]:
+        path = self._home.supervisor_socket
+        transport = _TimedTransport(path, timeout_s)
+        try:
+            # the URL is never used: the transport knows its socket
+            yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise NotRunningError(f"{path}: no daemon listens; start it with `strategy-runner up`") from None
+        except TimeoutError:
+            raise TimeoutExpiredError(f"{path}: expected an answer within {timeout_s:g} s, found none") from None
+        except (ConnectionError, http.client.HTTPException):
+            raise NotRunningError(f"{path}: the daemon ended before it answered") from None
+        except xmlrpc.client.Fault as fault:
+            raise _error_of(fault) from None
+        finally:
+            transport.close()
+
+
+class _TimedTransport(SupervisorTransport):  # type: ignore[misc]  # supervisor ships no types
+    """supervisor's transport waits for ever; this one for a given time."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__(serverurl=f"unix://{path}")
+        self._get_connection = lambda: _TimedConnection(path, timeout_s)
+
+
+class _TimedConnection(UnixStreamHTTPConnection):  # type: ignore[misc]  # supervisor ships no types
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _error_of(fault: xmlrpc.client.Fault) -> StrategyRunnerError:
+    if fault.faultCode == Faults.SHUTDOWN_STATE:
+        return NotRunningError("the daemon is stopping; start it again with `strategy-runner up`")
+    if fault.faultCode == Faults.CANT_REREAD:
+        return ConfigurationError(fault.faultString)
+    if fault.faultCode == Faults.BAD_NAME:
+        return UsageError(f"expected a program that the daemon runs, found {fault.faultString.partition(': ')[2]}")
+    return StrategyRunnerError(f"the daemon refused: {fault.faultString}")

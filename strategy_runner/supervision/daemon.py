@@ -1,0 +1,130 @@
+"""The daemon: supervisord with the warm fork, in the foreground, for systemd and for `up`.
+
+python -m strategy_runner.supervision.daemon --home DIR [--stock]
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from supervisor.medusa import asyncore_25 as asyncore
+from supervisor.options import ServerOptions
+from supervisor.states import SupervisorStates
+from supervisor.supervisord import Supervisor
+
+from strategy_runner.config.home import Home
+from strategy_runner.errors import LockedError, StrategyRunnerError
+from strategy_runner.supervision.child import Run
+from strategy_runner.supervision.control import Daemon
+from strategy_runner.supervision.lock import daemon_lock
+from strategy_runner.supervision.loop import FleetSupervisor
+from strategy_runner.supervision.notify import ServiceNotifier
+from strategy_runner.supervision.programs import (
+    ENTRY_MODULE,
+    PINNED_ENVIRONMENT,
+    configuration_path,
+    write_configuration,
+)
+from strategy_runner.supervision.state_version import check_state_version
+from strategy_runner.supervision.warm_fork import WarmOptions, preload
+
+
+def supervise(
+    home: Home, *, warm: bool = True, entry: str = ENTRY_MODULE, modules: Sequence[str] = (ENTRY_MODULE,)
+) -> int:
+    """Run the programs of HOME/var/daemon/supervisord.conf until SIGTERM or SIGINT; then stop them and return 0.
+
+    A command `python -m ENTRY SPEC` becomes a call of ENTRY's `main([SPEC])` in a warm child; `modules` are imported
+    before the first fork. `warm=False` is stock supervisord, for comparison. Raises LockedError, VersionMismatchError,
+    ConfigurationError.
+    """
+    _pin_interpreter()
+    os.umask(0o077)
+    with daemon_lock(home):
+        check_state_version(home)
+        _clear_socket(home)
+        configuration = configuration_path(home)
+        if not configuration.exists():
+            write_configuration(home, ())
+        home.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        notifier = ServiceNotifier.from_environment(os.environ)
+        if warm:
+            preload(modules)
+        mood = SupervisorStates.RESTARTING
+        while mood >= SupervisorStates.RESTARTING:
+            options = WarmOptions(_main_of(entry), entry) if warm else ServerOptions()
+            mood = _run(options, configuration, notifier if warm else None)
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m strategy_runner.supervision.daemon", description=__doc__)
+    parser.add_argument("--home", required=True, help="folder that holds clients/, supervisor/ and var/")
+    parser.add_argument("--stock", action="store_true", help="supervisord as it comes: fork and exec")
+    parser.add_argument("--entry", default=ENTRY_MODULE, help="module whose main([SPEC]) is a program")
+    parser.add_argument("--preload", action="append", metavar="MODULE", help="import before the first fork")
+    given = parser.parse_args(arguments)
+    try:
+        return supervise(
+            Home(Path(given.home).resolve()),
+            warm=not given.stock,
+            entry=given.entry,
+            modules=given.preload or (given.entry,),
+        )
+    except StrategyRunnerError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def _pin_interpreter() -> None:
+    """Begin again in place, once, with the environment every program gets.
+
+    A forked child inherits what the interpreter and numpy read when they were loaded: the hash seed and the number of
+    BLAS threads. Setting them now would be too late. The process id stays.
+    """
+    if any(os.environ.get(name) != value for name, value in PINNED_ENVIRONMENT.items()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **PINNED_ENVIRONMENT})
+
+
+def _clear_socket(home: Home) -> None:
+    """Remove the file a killed daemon left; supervisord would find it stale too, but only after a pause."""
+    if Daemon(home).is_running():
+        raise LockedError(f"{home.supervisor_socket}: expected nobody to listen, found another supervisord")
+    home.supervisor_socket.unlink(missing_ok=True)
+
+
+def _main_of(entry: str) -> Run:
+    """Looked up in the child at its start, so that the entry is imported where it runs if nobody preloaded it."""
+
+    def run(arguments: Sequence[str]) -> int:
+        code: int = importlib.import_module(entry).main(arguments)
+        return code
+
+    return run
+
+
+def _run(options: Any, configuration: Path, notifier: ServiceNotifier | None) -> int:
+    """One life of supervisord; the mood it ended in says whether it wants another (SIGHUP)."""
+    options.realize(["-c", str(configuration), "-n"], doc=__doc__)
+    # `first` keeps supervisord from closing every descriptor, our lock among them, in a second life
+    options.first, options.test = True, False
+    supervisor = Supervisor(options) if notifier is None else FleetSupervisor(options, notifier)
+    try:
+        supervisor.main()
+    except asyncore.ExitNow:
+        pass
+    finally:
+        options.close_httpservers()
+        options.close_logger()
+    mood: int = options.mood
+    return mood
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""How the files of a tape are named and mapped: segments of records, chunks of stream indexes, counts, names.
+
+head              the page of head.py
+names.log         one frame per stream, in the order of stream ids: its name
+counts            uint64 per stream id: entries in its index
+seg-SEQ.tape      `segment_records` records from seq SEQ on
+streams/ID-K.idx  the K-th chunk of a stream's index: uint64 seqs, INDEX_ENTRIES of them
+"""
+
+import mmap
+import os
+from pathlib import Path
+
+from strategy_runner.errors import DiskFullError
+from strategy_runner.model.record import SIZE
+
+INDEX_ENTRIES = 32_768
+STREAMS_MAX = 65_536
+
+
+def head_path(folder: Path) -> Path:
+    return folder / "head"
+
+
+def names_path(folder: Path) -> Path:
+    return folder / "names.log"
+
+
+def counts_path(folder: Path) -> Path:
+    return folder / "counts"
+
+
+def segment_path(folder: Path, first_seq: int) -> Path:
+    return folder / f"seg-{first_seq:015d}.tape"
+
+
+def segments(folder: Path) -> list[tuple[int, Path]]:
+    """(first seq, path) of every segment, in order."""
+    return sorted((int(path.stem[4:]), path) for path in folder.glob("seg-*.tape"))
+
+
+def index_path(folder: Path, stream_id: int, chunk: int) -> Path:
+    return folder / "streams" / f"{stream_id}-{chunk}.idx"
+
+
+def map_existing(path: Path, *, writable: bool = False) -> mmap.mmap:
+    """Maps a whole file. Raises FileNotFoundError."""
+    fd = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+    try:
+        return mmap.mmap(fd, 0, prot=mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
+    finally:
+        os.close(fd)
+
+
+def map_preallocated(path: Path, size: int) -> tuple[int, mmap.mmap]:
+    """(descriptor, map) of a file whose blocks are all allocated, so that a full disk is an error here and never a SIGBUS.
+
+    Raises DiskFullError and leaves no file behind.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        os.posix_fallocate(fd, 0, size)
+        return fd, mmap.mmap(fd, size)
+    except OSError as error:
+        os.close(fd)
+        path.unlink(missing_ok=True)
+        raise DiskFullError(f"{path}: expected {size} bytes of free space: {error.strerror}") from error
+
+
+def segment_bytes(segment_records: int) -> int:
+    return segment_records * SIZE

@@ -1,0 +1,160 @@
+"""Framed append-only logs: the worker's signals, the router's decisions, the tape's stream names.
+
+A file is a 16-byte header and then frames: length u32 | crc u32 | payload. The crc is seeded with the frame's offset, so
+bytes of another place never pass. A torn last frame is what a crash in mid-write leaves: the writer cuts it off when it
+opens the log, a reader stops before it and looks again later.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from strategy_runner.errors import CorruptRecordError, VersionMismatchError
+
+_HEADER = struct.Struct("<8sII")
+_FRAME = struct.Struct("<II")
+_MAGIC = b"SRLOG\0\0\0"
+_VERSION = 1
+PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
+START = _HEADER.size
+
+
+def _crc(offset: int, payload: bytes) -> int:
+    return zlib.crc32(payload, offset & 0xFFFFFFFF)
+
+
+class AppendLog:
+    """The one writer of a log. `append` survives kill -9 (page cache), `sync` a power cut."""
+
+    def __init__(self, path: Path, *, whole_to: int = START) -> None:
+        """Opens or creates the log and cuts off a torn tail; frames below `whole_to` are known to be whole and not read again.
+
+        Raises VersionMismatchError, CorruptRecordError if the log ends below `whole_to`, OSError.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        if os.fstat(self._fd).st_size < START:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
+        _check_header(self._fd, path)
+        if os.fstat(self._fd).st_size < whole_to:
+            size = os.fstat(self._fd).st_size
+            raise CorruptRecordError(f"{path}: expected at least {whole_to} bytes, found {size}")
+        self.offset = _end_of_whole_frames(self._fd, whole_to)
+        self.torn_bytes = os.fstat(self._fd).st_size - self.offset
+        if self.torn_bytes:
+            os.ftruncate(self._fd, self.offset)
+
+    def append(self, payload: bytes) -> int:
+        """Writes one frame and returns the offset it begins at. Raises OSError (ENOSPC) and then leaves no torn frame."""
+        return self.append_many((payload,))
+
+    def append_many(self, payloads: tuple[bytes, ...] | list[bytes]) -> int:
+        """Writes frames with one system call and returns the offset of the first."""
+        first = self.offset
+        parts: list[bytes] = []
+        end = first
+        for payload in payloads:
+            assert 0 < len(payload) <= PAYLOAD_BYTES_MAX, len(payload)
+            parts.append(_FRAME.pack(len(payload), _crc(end, payload)))
+            parts.append(payload)
+            end += _FRAME.size + len(payload)
+        block = b"".join(parts)
+        try:
+            written = os.pwrite(self._fd, block, first)
+            while written < len(block):
+                written += os.pwrite(self._fd, block[written:], first + written)
+        except OSError:
+            os.ftruncate(self._fd, first)
+            raise
+        self.offset = end
+        return first
+
+    def sync(self) -> None:
+        """Returns when everything appended is on the disk. An error is final: the process must end, not try again."""
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class LogReader:
+    """Reads a log from an offset on, and goes on from there each time `read` is called."""
+
+    def __init__(self, path: Path, offset: int = START) -> None:
+        self.path = path
+        self.offset = offset
+        self._fd = -1
+
+    def read(self, bytes_max: int = 1 << 20) -> Iterator[tuple[int, bytes]]:
+        """Yields (offset of the next frame, payload) for each whole frame there is, at most about `bytes_max` of them.
+
+        Raises CorruptRecordError when a frame that cannot be a torn tail fails its check.
+        """
+        if self._fd < 0:
+            try:
+                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return
+            if os.fstat(self._fd).st_size >= START:
+                _check_header(self._fd, self.path)
+        block = os.pread(self._fd, bytes_max, self.offset)
+        if len(block) >= _FRAME.size and len(block) < _FRAME.size + _FRAME.unpack_from(block)[0] <= PAYLOAD_BYTES_MAX:
+            block = os.pread(self._fd, _FRAME.size + _FRAME.unpack_from(block)[0], self.offset)
+        at = 0
+        while at + _FRAME.size <= len(block):
+            length, crc = _FRAME.unpack_from(block, at)
+            end = at + _FRAME.size + length
+            if not 0 < length <= PAYLOAD_BYTES_MAX or end > len(block):
+                break
+            payload = block[at + _FRAME.size : end]
+            if _crc(self.offset, payload) != crc:
+                if end < len(block):
+                    raise CorruptRecordError(
+                        f"{self.path}: offset {self.offset}: expected a whole frame, found a wrong crc"
+                    )
+                break
+            self.offset += _FRAME.size + length
+            at = end
+            yield self.offset, payload
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read_log(path: Path) -> Iterator[bytes]:
+    """Every whole frame of a log, from the beginning."""
+    reader = LogReader(path)
+    try:
+        while True:
+            before = reader.offset
+            for _, payload in reader.read():
+                yield payload
+            if reader.offset == before:
+                return
+    finally:
+        reader.close()
+
+
+def _check_header(fd: int, path: Path) -> None:
+    magic, version, _ = _HEADER.unpack(os.pread(fd, START, 0))
+    if magic != _MAGIC or version != _VERSION:
+        raise VersionMismatchError(f"{path}: expected a log of version {_VERSION}, found {magic!r} version {version}")
+
+
+def _end_of_whole_frames(fd: int, offset: int) -> int:
+    size = os.fstat(fd).st_size
+    while offset + _FRAME.size <= size:
+        length, crc = _FRAME.unpack(os.pread(fd, _FRAME.size, offset))
+        end = offset + _FRAME.size + length
+        if not 0 < length <= PAYLOAD_BYTES_MAX or end > size:
+            break
+        if _crc(offset, os.pread(fd, length, offset + _FRAME.size)) != crc:
+            break
+        offset = end
+    return offset

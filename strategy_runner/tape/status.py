@@ -1,0 +1,119 @@
+"""The status file: one memory-mapped page in which a process says how it is.
+
+The CLI, the watchdog and the metrics read these pages; no worker serves anything. One writer; a reader may see a text
+half replaced for an instant, numbers are whole.
+"""
+
+import mmap
+import os
+import struct
+import time
+from enum import IntEnum
+from pathlib import Path
+
+import msgspec
+
+_LAYOUT = struct.Struct("<4sIII12Q64s128s384s")
+_MAGIC = b"SRST"
+_SIZE = 4096
+
+
+class State(IntEnum):
+    """How far a process is in its life. `following` is ready."""
+
+    STARTING = 0
+    CATCHING_UP = 1
+    FOLLOWING = 2
+    FINISHED = 3
+    STOPPED = 4
+    FAILED = 5
+    HALTED = 6
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """What is on the page. Times are wall clock; `position` is the next seq (feed: count, router: next decision)."""
+
+    state: State = State.STARTING
+    pid: int = 0
+    position: int = 0
+    snapshot_seq: int = 0
+    beat_ns: int = 0
+    since_ns: int = 0
+    records: int = 0
+    signals: int = 0
+    refusals: int = 0
+    lag_ns: int = 0
+    last_signal_ns: int = 0
+    event_ns: int = 0
+    progress: int = 0
+    total: int = 0
+    reason: str = ""
+    last_signal: str = ""
+    last_error: str = ""
+
+
+class StatusFile:
+    """The writer's side. `status` is changed in place and shown by `write`."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            os.posix_fallocate(fd, 0, _SIZE)
+            self._page = mmap.mmap(fd, _SIZE)
+        finally:
+            os.close(fd)
+        self.status = Status(pid=os.getpid(), since_ns=time.time_ns())
+
+    def enter(self, state: State, reason: str = "") -> None:
+        """Changes the state, with the time of the change."""
+        self.status.state, self.status.reason, self.status.since_ns = state, reason, time.time_ns()
+        self.write()
+
+    def write(self) -> None:
+        s = self.status
+        s.beat_ns = time.time_ns()
+        _LAYOUT.pack_into(
+            self._page,
+            0,
+            _MAGIC,
+            1,
+            s.state,
+            s.pid,
+            s.position,
+            s.snapshot_seq,
+            s.beat_ns,
+            s.since_ns,
+            s.records,
+            s.signals,
+            s.refusals,
+            s.lag_ns,
+            s.last_signal_ns,
+            s.event_ns,
+            s.progress,
+            s.total,
+            s.reason.encode()[:64],
+            s.last_signal.encode()[:128],
+            s.last_error.encode()[:384],
+        )
+
+
+def read_status(path: Path) -> Status | None:
+    """What the page says, or None if there is none."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(raw) < _LAYOUT.size or raw[:4] != _MAGIC:
+        return None
+    _, _, state, pid, *numbers, reason, last_signal, last_error = _LAYOUT.unpack_from(raw)
+    texts = [text.rstrip(b"\0").decode(errors="replace") for text in (reason, last_signal, last_error)]
+    names = Status.__struct_fields__[2:14]
+    return Status(
+        state=State(state),
+        pid=pid,
+        reason=texts[0],
+        last_signal=texts[1],
+        last_error=texts[2],
+        **dict(zip(names, numbers, strict=True)),
+    )

@@ -1,0 +1,222 @@
+"""The one writer of a tape: append records, then publish them all with one store.
+
+Order of stores: record, index entry, counts, head.count. A reader that has seen head.count therefore finds everything
+below it; what a killed writer had appended but not published was seen by nobody and is written anew.
+"""
+
+import mmap
+import os
+import threading
+from pathlib import Path
+from zlib import crc32
+
+from strategy_runner.errors import CorruptRecordError
+from strategy_runner.model.record import CODEC, SIZE, record_crc
+from strategy_runner.model.stream import Stream
+from strategy_runner.tape import files
+from strategy_runner.tape.head import Head, create_head
+from strategy_runner.tape.logs import AppendLog, read_log
+
+_PACK_INTO = CODEC.pack_into
+
+
+class TapeWriter:
+    """Opens a tape for writing, recovering it if its last writer was killed. One process at a time (the feed holds a lock)."""
+
+    def __init__(self, folder: Path, *, segment_records: int) -> None:
+        """Raises CorruptRecordError, DiskFullError, VersionMismatchError."""
+        (folder / "streams").mkdir(parents=True, exist_ok=True)
+        _, counts = files.map_preallocated(files.counts_path(folder), files.STREAMS_MAX * 8)
+        self._counts = memoryview(counts).cast("Q")
+        self._names = AppendLog(files.names_path(folder))
+        if not files.head_path(folder).exists():
+            create_head(files.head_path(folder), segment_records)  # the last of the files: a reader waits for it
+        self.folder = folder
+        self.head = Head(files.head_path(folder), writable=True)
+        self._segment_records = self.head.segment_records
+        self.streams = [Stream.parse(payload.decode()) for payload in read_log(files.names_path(folder))]
+        self._kinds = [int(stream.kind) for stream in self.streams]
+        self._ids = {stream: i for i, stream in enumerate(self.streams)}
+        self._indexes: list[memoryview] = []
+        self._entries: list[int] = []
+        self._segment_fd = -1
+        self._segment: mmap.mmap | None = None
+        self._view = memoryview(b"")
+        self._base = -1
+        self._unsynced: list[int] = []
+        self._sync_lock = threading.Lock()
+        self._touched: dict[int, int] = {}
+        self.received_ns = 0
+        self.seq = self._recover()
+        self.head.epoch += 1
+        self.epoch = self.head.epoch & 0xFFFF
+        self._last_event_ns = self.head.event_ns
+
+    def stream_id(self, stream: Stream) -> int:
+        """The id of a stream, a new one if it is new."""
+        known = self._ids.get(stream)
+        if known is not None:
+            return known
+        stream_id = len(self.streams)
+        assert stream_id < files.STREAMS_MAX, f"at most {files.STREAMS_MAX} streams"
+        self._indexes.append(self._map_index(stream_id, 0))
+        self._entries.append(0)
+        self._names.append(stream.name.encode())
+        self.streams.append(stream)
+        self._kinds.append(int(stream.kind))
+        self._ids[stream] = stream_id
+        return stream_id
+
+    def append(
+        self,
+        stream_id: int,
+        event_ns: int,
+        v0: float,
+        v1: float,
+        v2: float,
+        v3: float,
+        v4: float,
+    ) -> None:
+        """Writes one record with the seq `self.seq`; nobody sees it before `publish`. Raises DiskFullError."""
+        seq = self.seq
+        at = (seq - self._base) * SIZE
+        if self._base < 0 or at >= len(self._view):
+            self._open_segment(seq)
+            at = (seq - self._base) * SIZE
+        view = self._view
+        _PACK_INTO(
+            view,
+            at,
+            0,
+            stream_id,
+            event_ns,
+            self.received_ns,
+            0,
+            self.epoch,
+            self._kinds[stream_id],
+            0,
+            v0,
+            v1,
+            v2,
+            v3,
+            v4,
+            0.0,
+        )
+        view[at : at + 4] = crc32(view[at + 4 : at + SIZE], seq & 0xFFFFFFFF).to_bytes(4, "little")
+        entry = self._entries[stream_id]
+        within = entry % files.INDEX_ENTRIES
+        if within == 0 and entry:
+            self._indexes[stream_id] = self._map_index(stream_id, entry // files.INDEX_ENTRIES)
+        self._indexes[stream_id][within] = seq
+        self._entries[stream_id] = entry + 1
+        if stream_id not in self._touched:
+            self._touched[stream_id] = seq
+        self.seq = seq + 1
+        self._last_event_ns = event_ns
+
+    def publish(self) -> dict[int, int]:
+        """Makes everything appended visible; returns {stream id: first seq} of the streams touched."""
+        touched = self._touched
+        if touched:
+            counts = self._counts
+            entries = self._entries
+            for stream_id in touched:
+                counts[stream_id] = entries[stream_id]
+            self.head.event_ns = self._last_event_ns
+            self.head.count = self.seq
+            self._touched = {}
+        return touched
+
+    def make_durable(self) -> int:
+        """Syncs what is published and advances the durable mark; returns it. May block; call it from a thread of its own.
+
+        An OSError here is final: the pages may be marked clean although they never reached the disk.
+        """
+        target = self.head.count
+        if target <= self.head.durable:
+            return target
+        with self._sync_lock:
+            sealed, self._unsynced = self._unsynced, []
+            current = os.dup(self._segment_fd)
+        for fd in [*sealed, current]:
+            os.fdatasync(fd)
+            os.close(fd)
+        self.head.durable = target
+        return target
+
+    def remove_before(self, seq: int) -> int:
+        """Deletes whole segments below `seq` and returns how many. The current segment always stays."""
+        removed = 0
+        for first, path in files.segments(self.folder):
+            end = first + self._segment_records
+            if end > seq or end > self.head.durable or first == self._base:
+                break
+            self.head.first = end
+            path.unlink()
+            removed += 1
+        return removed
+
+    def close(self) -> None:
+        self._names.close()
+        with self._sync_lock:
+            for fd in [*self._unsynced, self._segment_fd]:
+                if fd >= 0:
+                    os.close(fd)
+            self._unsynced, self._segment_fd = [], -1
+
+    # -- opening ---------------------------------------------------------------------------------------------------------
+
+    def _open_segment(self, seq: int) -> None:
+        first = seq - seq % self._segment_records
+        size = files.segment_bytes(self._segment_records)
+        fd, segment = files.map_preallocated(files.segment_path(self.folder, first), size)
+        with self._sync_lock:
+            if self._segment_fd >= 0:
+                self._unsynced.append(self._segment_fd)
+            self._segment_fd = fd
+        self._segment, self._view, self._base = segment, memoryview(segment), first
+
+    def _map_index(self, stream_id: int, chunk: int) -> memoryview:
+        path = files.index_path(self.folder, stream_id, chunk)
+        fd, index = files.map_preallocated(path, files.INDEX_ENTRIES * 8)
+        os.close(fd)
+        return memoryview(index).cast("Q")
+
+    def _recover(self) -> int:
+        """Cuts what was never published off the indexes, checks the records above the durable mark, returns the next seq."""
+        count = self._last_whole_record()
+        for stream_id in range(len(self.streams)):
+            entries = self._counts[stream_id]
+            while entries and self._index_entry(stream_id, entries - 1) >= count:
+                entries -= 1
+            self._counts[stream_id] = entries
+            self._entries.append(entries)
+            self._indexes.append(self._map_index(stream_id, max(entries - 1, 0) // files.INDEX_ENTRIES))
+        self.head.count = count
+        if count % self._segment_records:
+            self._open_segment(count)
+        return count
+
+    def _index_entry(self, stream_id: int, entry: int) -> int:
+        index = self._map_index(stream_id, entry // files.INDEX_ENTRIES)
+        return index[entry % files.INDEX_ENTRIES]
+
+    def _last_whole_record(self) -> int:
+        """head.count, less the records above the durable mark that a power cut tore.
+
+        Raises CorruptRecordError if the tape ends below its durable mark: that is damage, not a torn tail.
+        """
+        count, durable = self.head.count, self.head.durable
+        paths = dict(files.segments(self.folder))
+        for first in range(durable - durable % self._segment_records, count, self._segment_records):
+            path = paths.get(first)
+            if path is None:
+                if first < durable:
+                    raise CorruptRecordError(f"{self.folder}: seq {first}: expected segment {first}, found none")
+                return first
+            segment = memoryview(files.map_existing(path))
+            for seq in range(max(first, durable), min(first + self._segment_records, count)):
+                raw = segment[(seq - first) * SIZE : (seq - first + 1) * SIZE]
+                if int.from_bytes(raw[:4], "little") != record_crc(seq, raw):
+                    return seq
+        return count

@@ -1,0 +1,1 @@
+"""The worker: a deterministic machine that reads records and writes signals."""

@@ -1,0 +1,94 @@
+"""The outbox: a worker's own signal log.
+
+What the worker derives again after a restart is compared with what the log already holds and appended only where it is
+new. A difference is a divergence: the worker stops and reports, it never guesses.
+"""
+
+import time
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.errors import DivergenceError
+from strategy_runner.model.signal import Envelope, LoggedSignal, SignalBody, canonical, digest
+from strategy_runner.tape.logs import START, AppendLog, LogReader
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(LoggedSignal).decode
+
+
+class Outbox:
+    """Signals of one generation, dense n. `record` collects, `flush` writes."""
+
+    def __init__(self, path: Path, *, generation: str, mode: str, n: int = 0, offset: int = START) -> None:
+        """`n` and `offset` are the snapshot's: signals from `n` on may stand in the log from `offset` on."""
+        self._log = AppendLog(path, whole_to=offset)
+        self._generation = generation
+        self._mode = mode
+        self._recorded = _digests_from(path, offset, generation, n)
+        self._pending: list[bytes] = []
+        self.epoch = 0
+        self.last_id = ""
+        self.signals = 0
+        self.refusals = 0
+
+    @property
+    def offset(self) -> int:
+        """End of the log: with nothing pending, the place where the next signal will stand."""
+        assert not self._pending, "flush before the offset is used"
+        return self._log.offset
+
+    def record(self, n: int, body: SignalBody, seq: int) -> None:
+        """Takes a signal. Raises DivergenceError if the log already holds another one of the same number."""
+        raw = canonical(body)
+        hashed = digest(raw)
+        self.last_id = body.id
+        self.signals += 1
+        self.refusals += body.refusal is not None
+        known = self._recorded.pop(n, None)
+        if known is not None:
+            if known != hashed:
+                raise DivergenceError(
+                    f"{self._log.path}: signal {body.id}: expected digest {known.hex()}, found {hashed.hex()} when derived again"
+                )
+            return
+        envelope = Envelope(
+            n=n, seq=seq, epoch=self.epoch, mode=self._mode, recorded_ns=time.time_ns(), generation=self._generation
+        )
+        self._pending.append(_encode(LoggedSignal(envelope, hashed, raw)))
+
+    def flush(self) -> int:
+        """Writes what was collected and returns how many signals. Raises OSError and then keeps them for another try."""
+        if not self._pending:
+            return 0
+        self._log.append_many(self._pending)
+        written = len(self._pending)
+        self._pending = []
+        return written
+
+    def sync(self) -> None:
+        self._log.sync()
+
+    def close(self) -> None:
+        self._log.close()
+
+
+def decode_logged(payload: bytes) -> LoggedSignal:
+    return _decode(payload)
+
+
+def _digests_from(path: Path, offset: int, generation: str, n: int) -> dict[int, bytes]:
+    """Digest by n of the signals that stand in the log after the snapshot."""
+    reader = LogReader(path, offset)
+    found: dict[int, bytes] = {}
+    try:
+        while True:
+            before = reader.offset
+            for _, payload in reader.read():
+                logged = _decode(payload)
+                if logged.envelope.generation == generation and logged.envelope.n >= n:
+                    found[logged.envelope.n] = logged.digest
+            if reader.offset == before:
+                return found
+    finally:
+        reader.close()

@@ -1,0 +1,74 @@
+"""Snapshots: a worker's state at one seq, so that a restart replays little.
+
+Written by temp file, fsync and rename; two are kept, so that one damaged file costs time and nothing else. They lie in the
+client's own folder, the one place where pickle is allowed.
+"""
+
+import os
+import zlib
+from pathlib import Path
+
+import msgspec
+
+_KEPT = 2
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """`seq` is the next seq to read, `positions` the next ordinal of each stream, `live_from` the first seq whose signals
+    may leave (before it the strategy warms up), `log_offset` the end of the signal log, `machine` the pickled state."""
+
+    generation: str
+    seq: int
+    live_from: int
+    positions: dict[str, int]
+    log_offset: int
+    n: int
+    signals: int
+    refusals: int
+    records: int
+    machine: bytes
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot, *, durable: bool = True) -> None:
+    """Raises OSError; the older snapshots then still stand."""
+    folder.mkdir(parents=True, exist_ok=True)
+    payload = msgspec.msgpack.encode(snapshot)
+    temporary = folder / "snapshot.new"
+    with temporary.open("wb") as file:
+        file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(folder / f"{snapshot.seq:015d}.snapshot")
+    if durable:
+        _sync_folder(folder)
+    for old in sorted(folder.glob("*.snapshot"))[:-_KEPT]:
+        old.unlink()
+
+
+def newest_snapshot(folder: Path, generation: str, durable_seq: int) -> Snapshot | None:
+    """The newest whole snapshot of this generation at or below the durable mark."""
+    for path in sorted(folder.glob("*.snapshot"), reverse=True):
+        raw = path.read_bytes()
+        if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
+            continue
+        try:
+            snapshot = msgspec.msgpack.decode(raw[4:], type=Snapshot)
+        except msgspec.DecodeError:
+            continue
+        if snapshot.generation == generation and snapshot.seq <= durable_seq:
+            return snapshot
+    return None
+
+
+def remove_snapshots(folder: Path) -> None:
+    for path in folder.glob("*.snapshot"):
+        path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,40 @@
+"""Moments in a configuration."""
+
+import pytest
+
+from strategy_runner.config.times import time_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_ns"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("2026-01-05T00:00:00Z", 1_767_571_200_000_000_000),
+        ("2026-01-05T01:00:00+01:00", 1_767_571_200_000_000_000),
+        ("2026-01-05 00:00:00z", 1_767_571_200_000_000_000),
+        ("2026-01-05T00:00:00.000000001Z", 1_767_571_200_000_000_001),
+        ("2026-01-05T00:00:00.5-00:00", 1_767_571_200_500_000_000),
+    ],
+)
+def test_a_moment_is_exact_to_the_nanosecond(text: str, expected_ns: int) -> None:
+    assert time_ns(text) == expected_ns
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "now",
+        "2026-01-05",
+        "2026-01-05T00:00:00",
+        "2026-01-05T00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-01-05T24:01:00Z",
+        "1969-12-31T23:59:59Z",
+        "2262-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+23:59",
+        "2026-01-05T00:00:00Z\n",
+    ],
+)
+def test_what_is_no_moment_or_does_not_fit_the_tape_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a time"):
+        time_ns(text)

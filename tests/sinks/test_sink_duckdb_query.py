@@ -1,0 +1,95 @@
+"""SQL through the sink: it reads, it reads nothing else, and it ends in time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sink_decisions import CLIENT, log_of
+
+from strategy_runner.errors import TimeoutExpiredError, UsageError
+from strategy_runner.sinks.duckdb_sink import DuckDbSink
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[DuckDbSink]:
+    opened = DuckDbSink(tmp_path / "client.duckdb", CLIENT, lambda letter: None)
+    opened.write(log_of(20))
+    yield opened
+    opened.close()
+
+
+def test_it_gives_names_and_at_most_so_many_rows(sink: DuckDbSink) -> None:
+    names, rows = sink.query("SELECT number, symbol FROM signals ORDER BY number", 2)
+    assert names == ["number", "symbol"]
+    assert rows == [(0, "BTC-USD"), (1, "BTC-USD")]
+
+
+@pytest.mark.parametrize("sql", ["DESCRIBE signals", "SHOW TABLES", "EXPLAIN SELECT 1", "WITH a AS (SELECT 1) FROM a"])
+def test_it_answers_every_kind_of_reading(sql: str, sink: DuckDbSink) -> None:
+    names, rows = sink.query(sql, 100)
+    assert names
+    assert rows
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO watermark VALUES (99)",
+        "DELETE FROM signals",
+        "DROP TABLE signals",
+        "CREATE TABLE mine (a INTEGER)",
+        "WITH a AS (INSERT INTO watermark VALUES (99) RETURNING next_number) SELECT * FROM a",
+        "EXPLAIN ANALYZE INSERT INTO watermark VALUES (99)",
+        "BEGIN",
+        "COMMIT",
+        "CHECKPOINT",
+        "SET lock_configuration = false",
+        "SET enable_external_access = true",
+        "PRAGMA database_size",
+        "CALL pragma_version()",
+        "LOAD httpfs",
+        "SELECT 1; DELETE FROM signals",
+        "SELECT 1; SELECT 2",
+        "",
+        "SELEC 1",
+        "SELECT * FROM nowhere",
+    ],
+)
+def test_it_refuses_what_does_more_than_read_or_is_no_question(sql: str, sink: DuckDbSink) -> None:
+    with pytest.raises(UsageError, match=r"^sql: "):
+        sink.query(sql, 10)
+    assert sink.query("SELECT max(next_number) FROM watermark", 1)[1] == [(20,)]
+    assert sink.query("SELECT count(*) FROM signals", 1)[1] == [(20,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('{other}')",
+        "SELECT * FROM read_text('{other}')",
+        "SELECT * FROM '{other}'",
+        "SELECT * FROM glob('{folder}/*')",
+        "ATTACH '{folder}/new.duckdb'",
+        "COPY signals TO '{folder}/stolen.csv'",
+        "EXPORT DATABASE '{folder}/stolen'",
+        "SELECT * FROM enable_logging('QueryLog', storage = 'file', storage_path = '{folder}/log')",
+        "SELECT * FROM other_rows",
+    ],
+)
+def test_it_touches_no_other_file_and_no_variable_of_ours(sql: str, sink: DuckDbSink, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("secret\n1\n")
+    other_rows = {"secret": [1]}  # DuckDB would find a local variable by its name
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError):
+        sink.query(sql.format(other=other, folder=tmp_path), len(other_rows))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_question_without_end_is_interrupted_and_the_next_one_answered(sink: DuckDbSink) -> None:
+    endless = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE (a.range * b.range) % 7 = 3"
+    with pytest.raises(TimeoutExpiredError, match=r"within 0\.2 s"):
+        sink.query(endless, 1, timeout_s=0.2)
+    assert sink.query("SELECT 1", 1)[1] == [(1,)]
+    sink.write(log_of(1, start=20))
+    assert sink.cursor() == 21
