@@ -21,7 +21,7 @@ from strategy_runner.bus.doorbell import SignalDoorbell, SignalListener, StreamD
 from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.bus.request import RequestServer
 from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec
-from strategy_runner.errors import NotRunningError, SafetyRefusal, StrategyRunnerError
+from strategy_runner.errors import LockedError, NotRunningError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.feed.feed import Feed
 from strategy_runner.feed.sources.interface import Source
 from strategy_runner.feed.sources.mock import MockSource
@@ -169,7 +169,7 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
     context = new_context()
     durable = _durable_mark(spec, stopping)
     dead_letters = DeadLetterLog(folder / "dead_letters.log")
-    database = open_database(spec, dead_letters)
+    database = open_database(Path(spec.duckdb), spec.client, dead_letters)
     server = SqlService(RequestServer(context, spec.sql), database)
     router = Router(
         spec,
@@ -200,11 +200,11 @@ def _deliveries(spec: RouterSpec, database: "DuckDbSink", dead_letters: "DeadLet
     return deliveries
 
 
-def open_database(spec: RouterSpec, dead_letters: "DeadLetterLog") -> "DuckDbSink":
+def open_database(path: Path, client: str, dead_letters: "DeadLetterLog") -> "DuckDbSink":
     """The client's DuckDB file. Only for the process that holds the router's folder."""
     from strategy_runner.sinks.duckdb_sink import DuckDbSink
 
-    return DuckDbSink(Path(spec.duckdb), spec.client, dead_letters)
+    return DuckDbSink(path, client, dead_letters)
 
 
 def _decide_in_bulk(spec: RouterSpec, router: Router, stopping: StopFlag) -> None:
@@ -254,10 +254,12 @@ def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
 
     lock = FolderLock(Path(spec.folder))
     backtest = Backtest(spec, _strategy(spec), status=StatusFile(Path(spec.folder) / "status"))
+    slot = _wait_for_slot(Path(spec.slots), spec.parallel, stopping)
     backtest.run(stopping)
-    for report in backtest.reports:
-        log.info("quality: %s", report)
-        (Path(spec.folder) / "quality.json").write_bytes(msgspec.json.encode(backtest.reports))
+    slot.release()
+    for series, report in backtest.reports().items():
+        log.info("quality of %s: %s", series, report.summary())
+    (Path(spec.folder) / "quality.json").write_bytes(msgspec.json.encode(backtest.reports()))
     lock.release()
     return 1 if stopping() else 0
 
@@ -342,6 +344,19 @@ def _durable_mark(spec: RouterSpec, stopping: StopFlag) -> Callable[[], int]:
 def _has_ended(path: Path) -> bool:
     status = read_status(path)
     return status is not None and status.state in (State.FINISHED, State.FAILED)
+
+
+def _wait_for_slot(folder: Path, slots: int, stopping: StopFlag) -> FolderLock:
+    """One of so many locks: as many historical workers run at a time. The kernel frees a dead worker's slot."""
+    while True:
+        for slot in range(slots):
+            try:
+                return FolderLock(folder / str(slot))
+            except LockedError:
+                continue
+        if stopping():
+            raise NotRunningError("stopped while it waited for its turn")
+        stopping.wait(lambda: time.sleep(0.1))
 
 
 def _slowest_snapshot(pattern: str, count: int) -> int:

@@ -77,6 +77,9 @@ class Home(msgspec.Struct, frozen=True):
     def router(self, client: str, mode: str) -> Path:
         return self.client_state(client, mode) / "router"
 
+    def database(self, client: str, mode: str) -> Path:
+        return self.client_state(client, mode) / "signals.duckdb"
+
     def router_endpoint(self, client: str, purpose: str) -> str:
         """ZeroMQ address of a client's router: `doorbell` or `sql`."""
         return self._endpoint(f"{client}-{purpose}.sock")

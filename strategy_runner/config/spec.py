@@ -61,7 +61,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     """One worker. `strategy_type` names a class in the registry, or in the folder `code` of the client's own strategies.
 
     `from_start` begins at the tape's first record instead of now; `history` is set in historical mode, where the worker makes
-    its records itself.
+    its records itself, and at most `parallel` of them run at a time, each holding a lock in the folder `slots`.
     """
 
     client: str
@@ -88,6 +88,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     limits: LimitsSpec
     from_start: bool
     history: ReplaySpec | None
+    slots: str
+    parallel: int
     predictor: ModelProviderSpec
 
     @property
@@ -136,7 +138,7 @@ class MockSpec(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     trades_per_s: float
     quotes_per_s: float
-    prices: dict[str, float]
+    prices: tuple[tuple[str, float], ...]
 
 
 class TapeSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +181,8 @@ def write_spec(path: Path, spec: Spec) -> None:
 def read_spec(path: Path) -> Spec:
     """Raises ConfigurationError naming the file if it is missing or not a spec."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Spec)
+        spec: Spec = msgspec.json.decode(path.read_bytes(), type=Spec)
+        return spec
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: expected a process specification, found no file") from None
     except msgspec.DecodeError as error:

@@ -38,7 +38,7 @@ class Backtest:
         self._outbox = Outbox(Path(spec.folder) / "signals.log", generation=spec.generation, mode=spec.mode)
         self._machine = Machine(spec, strategy, self._outbox.record)
         self._ordinals = dict.fromkeys(self._machine.subscriptions, 0)
-        self.reports: list[QualityReport] = []
+        self._reports: Callable[[], dict[str, QualityReport]] = dict
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Returns when history ends or `stopping` says so, checked between blocks. Raises StrategyRunnerError."""
@@ -64,6 +64,10 @@ class Backtest:
             self._file.status.progress = self._file.status.total
             self._file.enter(State.FINISHED, "history has ended")
 
+    def reports(self) -> dict[str, QualityReport]:
+        """What the quality gate saw, by recorded series."""
+        return self._reports()
+
     # -- both ways -------------------------------------------------------------------------------------------------------
 
     def _only_series(self) -> Series | None:
@@ -77,7 +81,7 @@ class Backtest:
         subscription = self._machine.subscriptions[0]
         ordinal = 0
         with read_series(series, self._history.from_ns, self._history.to_ns) as reader:
-            self.reports = [reader.report]
+            self._reports = lambda: {series.stream.name: reader.report}
             for block in reader:
                 ordinal += self._machine.apply_block(subscription, ordinal, _events(block))
                 self._report(ordinal, int(block.ts[-1]), (reader.rows_done, reader.rows_total))
@@ -99,7 +103,7 @@ class Backtest:
             for symbol, handles in wanted.items()
         }
         source.add(derivations)
-        self.reports = source.reports()
+        self._reports = source.reports
         while rows := source.take(TURN_RAW_MAX, _FOREVER):
             for symbol, kind, event_ns, v0, v1, v2, v3, v4 in rows:
                 if kind == Kind.TRADE:

@@ -110,9 +110,9 @@ class ReplaySource:
             series = next(s for s in (history.base, *history.others) if s.stream.name == name)
             self._carry(series, from_ns=from_ns, skip=taken)
 
-    def reports(self) -> list[QualityReport]:
-        """What the quality gate has seen so far, one report a series."""
-        return [cursor.reader.report for cursor in self._cursors.values()]
+    def reports(self) -> dict[str, QualityReport]:
+        """What the quality gate has seen so far, by series."""
+        return {name: cursor.reader.report for name, cursor in self._cursors.items()}
 
     def progress(self) -> tuple[int, int]:
         """(rows done, rows in all) over all files, for a progress bar."""

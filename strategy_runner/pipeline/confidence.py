@@ -3,10 +3,16 @@
 from strategy_runner.pipeline.draft import Draft, Moment
 
 BELOW_THRESHOLD = "confidence_below_threshold"
-REASONS = {BELOW_THRESHOLD: "the models' weighted confidence is below their weighted confidence_threshold"}
+NO_FRESH_PREDICTION = "no_fresh_prediction"
+REASONS = {
+    NO_FRESH_PREDICTION: "models are configured and not all of them have spoken within the last bar",
+    BELOW_THRESHOLD: "the models' weighted confidence is below their weighted confidence_threshold",
+}
 
 
 def confident(draft: Draft, moment: Moment) -> str | None:
-    if draft.action == "close" or moment.threshold is None or draft.confidence is None:
+    if draft.action == "close" or not moment.needs_models:
         return None
+    if moment.threshold is None or draft.confidence is None:
+        return NO_FRESH_PREDICTION
     return BELOW_THRESHOLD if draft.confidence < moment.threshold else None

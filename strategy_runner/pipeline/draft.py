@@ -16,7 +16,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """What is known when a draft is judged.
 
     `price` is the last price of the symbol (NaN before the first), `position` the signed size that this strategy's own
-    signals ask for so far, `threshold` the weighted confidence threshold of the models (None without models).
+    signals ask for so far, `threshold` the weighted confidence threshold of the models (None without models);
+    with `needs_models` an entry needs the fresh word of every configured model.
     """
 
     price: float
@@ -26,6 +27,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     votes: tuple[ModelVote, ...]
     confidence: float | None
     threshold: float | None
+    needs_models: bool
     warm: bool
 
 

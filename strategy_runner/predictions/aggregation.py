@@ -6,7 +6,7 @@ guessed: that bar has no combined prediction, and the model is counted as missin
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from math import fsum, isfinite
+from math import frexp, fsum, isfinite, ldexp
 
 import msgspec
 
@@ -156,11 +156,11 @@ class Aggregator:
 def _mean(weighted: Iterable[tuple[float, float]]) -> float:
     """Mean of (weight, value), which never leaves the range of its values by rounding: one value is its own mean.
 
-    Sums are exact (math.fsum), and weights count as fractions of the largest, so that no weight is too large to add.
+    Sums are exact (math.fsum), and weights are scaled by a power of two, also exact, so that none is too large to add.
     """
     pairs = list(weighted)
-    largest = max(weight for weight, _ in pairs)
     values = [value for _, value in pairs]
-    shares = [weight / largest for weight, _ in pairs]
-    mean = fsum(share * value for share, value in zip(shares, values, strict=True)) / fsum(shares)
+    _, exponent = frexp(max(weight for weight, _ in pairs))
+    scaled = [ldexp(weight, -exponent) for weight, _ in pairs]
+    mean = fsum(weight * value for weight, value in zip(scaled, values, strict=True)) / fsum(scaled)
     return min(max(mean, min(values)), max(values))

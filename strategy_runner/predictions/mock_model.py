@@ -6,6 +6,7 @@ seed, model, symbol and the bar's time alone. So the feed and historical mode pu
 
 import hashlib
 import math
+from itertools import pairwise
 
 WINDOW_BARS = 8
 _NOISE = 0.35
@@ -27,7 +28,7 @@ class MockModel:
         closes.append(close)
         if len(closes) > WINDOW_BARS:
             closes.pop(0)
-        changes = [after - before for before, after in zip(closes, closes[1:], strict=False)]
+        changes = [after - before for before, after in pairwise(closes)]
         size = sum(abs(change) for change in changes)
         drift = sum(changes) / size if size > 0 else 0.0
         draw = hashlib.blake2b(self._key + event_ns.to_bytes(8, "little", signed=True), digest_size=8).digest()

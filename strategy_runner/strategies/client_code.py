@@ -111,10 +111,8 @@ def _input_problems(where: str, inputs: Inputs) -> Iterator[str]:
 def _import(path: Path) -> ModuleType:
     """The module of a client's file. Raises ConfigurationError with file, line and exception if importing it raises."""
     package = _client_package(path.absolute().parent)
-    writing, sys.dont_write_bytecode = (
-        sys.dont_write_bytecode,
-        True,
-    )  # a client's folder holds what the client put there
+    writing = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # a client's folder holds what the client put there
     try:
         invalidate_caches()
         return import_module(f"{package}.{path.stem}")

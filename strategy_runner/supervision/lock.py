@@ -43,4 +43,9 @@ def _acquire(descriptor: int, path: Path) -> None:
 
 
 def _is_alive(holder: str) -> bool:
-    return holder.isdecimal() and Path(f"/proc/{holder}").exists()
+    """A zombie holds no lock: it has only not been waited for."""
+    try:
+        state = Path(f"/proc/{int(holder)}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ValueError, FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

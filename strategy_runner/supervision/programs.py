@@ -125,9 +125,10 @@ def _program_values(home: Home, program: Program, python: str, entry: str) -> di
     return {
         "section": _section(program),
         "name": program.name,
-        "command": _value(shlex.join([python, "-m", entry, str(program.spec)])),
+        "command": _command(python, "-m", entry, program.spec),
         "folder": _value(home.root),
-        "log": _value(program.log),
+        # supervisord expands the names of logs twice
+        "log": _value(program.log).replace("%", "%%"),
         "priority": str(program.priority),
         "startsecs": str(program.startsecs),
         "startretries": str(program.startretries),
@@ -142,12 +143,21 @@ def _section(program: Program) -> str:
 
 
 def _value(value: Path | str) -> str:
-    """The value as supervisord's parser reads it back. It has no escape for some characters: those are refused."""
+    """The value as supervisord's parser reads it back."""
+    return _readable(value).replace("%", "%%")
+
+
+def _readable(value: Path | str) -> str:
+    """The text itself, if supervisord can read it back: its parser has no escape for some characters."""
     text = str(value)
     found = sorted(FORBIDDEN_CHARACTERS & set(text))
     if found:
         raise ConfigurationError(f"{text!r}: expected none of {sorted(FORBIDDEN_CHARACTERS)}, found {found}")
-    return text.replace("%", "%%")
+    return text
+
+
+def _command(*arguments: Path | str) -> str:
+    return shlex.join([_readable(argument) for argument in arguments]).replace("%", "%%")
 
 
 def _filled(path: Path, values: Mapping[str, str]) -> str:

@@ -62,6 +62,7 @@ class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no t
         self.poller = TurnPoller(self)
         self._run = run
         self._entry = entry
+        self._parsed: dict[str, tuple[object, Any]] = {}
 
     def usage(self, msg: object) -> NoReturn:
         raise ConfigurationError(f"{self.configfile}: {msg}")
@@ -73,7 +74,7 @@ class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no t
         sys.stdout.flush()
         sys.stderr.flush()
         self.poller.count_spawn()
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
         pid = -1
         try:
             pid = os.fork()
@@ -85,7 +86,7 @@ class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no t
             traceback.print_exc()
             os._exit(NOT_SPAWNED)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return pid
 
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
@@ -97,8 +98,14 @@ class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no t
         run_and_exit(self._run, argv[3:], env["SUPERVISOR_PROCESS_NAME"])
 
     def processes_from_section(self, parser: Any, section: str, group_name: str, klass: Any = None) -> Any:
+        """Sections that read as they did last time are not parsed again: a thousand would hold the loop for 0.6 s."""
         chosen = WarmConfig if klass in (None, ProcessConfig) else klass
-        return super().processes_from_section(parser, section, group_name, chosen)
+        text = (group_name, chosen, parser.items(section), parser.get("supervisord", "environment", fallback=""))
+        known, configs = self._parsed.get(section, (None, None))
+        if known != text:
+            configs = super().processes_from_section(parser, section, group_name, chosen)
+            self._parsed[section] = (text, configs)
+        return configs
 
     def make_http_servers(self, supervisord: Any) -> Any:
         servers = super().make_http_servers(supervisord)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-_LAYOUT = struct.Struct("<4sIII12Q64s128s384s")
+_LAYOUT = struct.Struct("<4sIII13Q64s128s384s")
 _MAGIC = b"SRST"
 _SIZE = 4096
 
@@ -31,7 +31,8 @@ class State(IntEnum):
 
 
 class Status(msgspec.Struct, kw_only=True):
-    """What is on the page. Times are wall clock; `position` is the next seq (feed: count, router: next decision)."""
+    """What is on the page. Times are wall clock; `position` is the next seq (feed: count, router: next decision);
+    `started_ns` is when the process began."""
 
     state: State = State.STARTING
     pid: int = 0
@@ -47,6 +48,7 @@ class Status(msgspec.Struct, kw_only=True):
     event_ns: int = 0
     progress: int = 0
     total: int = 0
+    started_ns: int = 0
     reason: str = ""
     last_signal: str = ""
     last_error: str = ""
@@ -63,7 +65,7 @@ class StatusFile:
             self._page = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)
-        self.status = Status(pid=os.getpid(), since_ns=time.time_ns())
+        self.status = Status(pid=os.getpid(), since_ns=time.time_ns(), started_ns=time.time_ns())
 
     def enter(self, state: State, reason: str = "") -> None:
         """Changes the state, with the time of the change."""
@@ -92,6 +94,7 @@ class StatusFile:
             s.event_ns,
             s.progress,
             s.total,
+            s.started_ns,
             s.reason.encode()[:64],
             s.last_signal.encode()[:128],
             s.last_error.encode()[:384],
@@ -108,7 +111,7 @@ def read_status(path: Path) -> Status | None:
         return None
     _, _, state, pid, *numbers, reason, last_signal, last_error = _LAYOUT.unpack_from(raw)
     texts = [text.rstrip(b"\0").decode(errors="replace") for text in (reason, last_signal, last_error)]
-    names = Status.__struct_fields__[2:14]
+    names = Status.__struct_fields__[2:15]
     return Status(
         state=State(state),
         pid=pid,

@@ -53,7 +53,7 @@ class Machine:
         self._aggregator = Aggregator(spec.models)
         self._combined: Combined | None = None
         self._price = NAN
-        self._streak: Subscription | None = None
+        self._prediction_life_ns = timeframe_ns(spec.timeframe)
         self.subscriptions = [self._subscribe(Stream.parse(name)) for name in spec.streams]
 
     def start(self) -> None:
@@ -129,6 +129,13 @@ class Machine:
             self._combined = combined
             self.strategy.on_prediction(combined.prediction)
 
+    def _fresh(self, now_ns: int) -> Combined | None:
+        """The models' last word, while it is at most one bar old: the prediction of a bar follows the bar itself."""
+        combined = self._combined
+        if combined is None or now_ns - combined.prediction.event_ns > self._prediction_life_ns:
+            return None
+        return combined
+
     def _note_price(self, event: Event) -> None:
         kind = type(event)
         if kind is Bar:
@@ -149,7 +156,7 @@ class Machine:
             self._judge(proposal, subscription, ordinal, event)
 
     def _judge(self, proposal: Proposal, subscription: Subscription, ordinal: int, event: Event) -> None:
-        spec, strategy, combined = self.spec, self.strategy, self._combined
+        spec, strategy, combined = self.spec, self.strategy, self._fresh(event.event_ns)
         moment = Moment(
             price=self._price,
             position=strategy.position,
@@ -158,6 +165,7 @@ class Machine:
             votes=combined.votes if combined else (),
             confidence=combined.prediction.confidence if combined else None,
             threshold=combined.threshold if combined else None,
+            needs_models=bool(spec.models),
             warm=self.warm,
         )
         draft = Draft(

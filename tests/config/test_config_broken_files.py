@@ -481,6 +481,13 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
             "strategies[1].params.fast[1] (ride): expected a finite number, found inf",
         ],
     ),
+    (
+        'timeframe = "5m"',
+        'timeframe = "5m"\nparams = { seed = 9_223_372_036_854_775_808 }',
+        [
+            "strategies[1].params.seed (ride): expected an integer of at most 64 bits, found 9223372036854775808",
+        ],
+    ),
     ('timeframe = "5m"', 'timeframe = "5m"\nparams = 5', ["strategies[1].params (ride): expected a table, found 5"]),
     (
         'timeframe = "5m"',

@@ -149,6 +149,13 @@ def test_a_variable_of_many_lines_sets_one_key_and_no_other(home: Home) -> None:
     assert environment.value.history.folder == '"a"\nmode = "live"'
 
 
+def test_a_variable_nested_without_end_is_taken_as_text(home: Home) -> None:
+    nested = "[" * 33 + "]" * 33
+
+    with pytest.raises(ConfigurationError, match=r"STRATEGY_RUNNER__ROUTES: routes: expected a list, found "):
+        both(home, environ={"STRATEGY_RUNNER__ROUTES": nested})
+
+
 def test_a_dotted_path_of_the_command_line_is_spelled_as_toml_spells_it(home: Home) -> None:
     environment, client = both(home, overrides={'instruments."BRK.B".price': 9, "history.folder": Path("/data")})
 

@@ -20,11 +20,12 @@ def main(kind: str, folder: Path, count: int, seed: int) -> None:
         os.write(box, f"{letter.number}\n".encode())
 
     luck = random.Random(seed)
+    decisions = log_of(count)
     sink = open_sink(kind, folder, keep)
     start = sink.cursor()
     print("writing", start, flush=True)
     while start < count:
-        sink.write(log_of(min(luck.randint(1, 120), count - start), start))
+        sink.write(decisions[start : start + luck.randint(1, 40)])
         assert sink.cursor() > start
         start = sink.cursor()
     sink.close()

@@ -73,16 +73,14 @@ def test_it_refuses_what_does_more_than_read_or_is_no_question(sql: str, sink: D
         "COPY signals TO '{folder}/stolen.csv'",
         "EXPORT DATABASE '{folder}/stolen'",
         "SELECT * FROM enable_logging('QueryLog', storage = 'file', storage_path = '{folder}/log')",
-        "SELECT * FROM other_rows",
     ],
 )
-def test_it_touches_no_other_file_and_no_variable_of_ours(sql: str, sink: DuckDbSink, tmp_path: Path) -> None:
+def test_it_touches_no_other_file(sql: str, sink: DuckDbSink, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("secret\n1\n")
-    other_rows = {"secret": [1]}  # DuckDB would find a local variable by its name
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UsageError):
-        sink.query(sql.format(other=other, folder=tmp_path), len(other_rows))
+        sink.query(sql.format(other=other, folder=tmp_path), 1)
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -44,7 +44,7 @@ def test_rolling_moments_are_those_of_the_window(values: list[float], window: in
         assert (moments.deviation == 0.0) or len(set(held)) > 1
 
 
-def test_a_deviation_survives_an_outlier_and_a_million_values() -> None:
+def test_a_deviation_survives_an_outlier_that_came_and_went() -> None:
     moments = RollingMoments(4)
     for number in range(1_000):
         moments.add(1e12 if number == 500 else 100.0 + number % 2)
@@ -53,11 +53,14 @@ def test_a_deviation_survives_an_outlier_and_a_million_values() -> None:
     assert moments.mean == 100.5
 
 
-def test_an_equal_window_has_a_deviation_of_exactly_zero() -> None:
-    moments = RollingMoments(3)
-    for value in (0.3, 1e7, 0.1, 0.1, 0.1):
+@pytest.mark.parametrize(
+    "before", [[0.3, 1e7], [1e6 + 2**-32, 1e6, 1e6 + 3 * 2**-33, 1e6, 1e6 + 2**-33, 1e6 + 3 * 2**-33]]
+)
+def test_an_equal_window_has_a_deviation_of_exactly_zero(before: list[float]) -> None:
+    moments = RollingMoments(4)
+    for value in (*before, 1e6, 1e6, 1e6, 1e6):
         moments.add(value)
-    assert (moments.mean, moments.deviation) == (0.1, 0.0)
+    assert (moments.mean, moments.deviation) == (1e6, 0.0)
 
 
 @given(st.lists(FINITE, min_size=1, max_size=40), st.integers(0, 39))
@@ -71,7 +74,7 @@ def test_restored_moments_go_on_bit_for_bit(values: list[float], cut: int) -> No
         assert vars(moments) == vars(uncut)
 
 
-@given(st.floats(1e-300, 1e300), st.floats(0.0, 1e300))
+@given(st.floats(1e-12, 1e12), st.floats(0.0, 1e12))
 def test_strength_lies_above_0_up_to_1(distance: float, full: float) -> None:
-    assert 0.0 <= strength(distance, full) <= 1.0
+    assert 0.0 < strength(distance, full) <= 1.0
     assert strength(distance, 0.0) == 1.0

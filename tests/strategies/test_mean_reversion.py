@@ -56,5 +56,7 @@ def test_a_missing_close_is_left_out_of_the_window() -> None:
 def test_params_that_could_never_trade_or_never_hold_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"params\.exit_z: expected less than entry_z \(2\.0\), found 3\.0"):
         run(MeanReversion, [], exit_z=3.0)
-    with pytest.raises(ConfigurationError, match=r"params\.entry_z: expected less than 2\.000, the largest z-score 5 bars"):
+    with pytest.raises(
+        ConfigurationError, match=r"params\.entry_z: expected less than 2\.000, the largest z-score 5 bars"
+    ):
         run(MeanReversion, [], window=5)

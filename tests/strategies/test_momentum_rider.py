@@ -29,6 +29,7 @@ def test_it_closes_exactly_so_many_bars_after_the_entry() -> None:
 
 def test_the_count_of_bars_held_starts_anew_with_each_entry() -> None:
     closes = [100.0, 102.0, 102.0, 102.0, 104.0, 104.0, 104.0]
+    assert actions(*closes[:6], lookback_bars=1, threshold=0.01, exit_after_bars=2) == ["buy", "close", "buy"]
     assert actions(*closes, lookback_bars=1, threshold=0.01, exit_after_bars=2) == ["buy", "close", "buy", "close"]
 
 

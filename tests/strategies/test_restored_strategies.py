@@ -47,7 +47,8 @@ def test_every_cut_gives_the_proposals_of_an_uncut_run(name: str) -> None:
     assert set(PARAMS) == set(BUILTIN)
     events = market(seed=5, count=120)
     running = fresh(name)
-    states, uncut = [], []
+    states: list[tuple[bytes, int]] = []
+    uncut: list[Proposal] = []
     for event in events:
         states.append((pickle.dumps(running, protocol=5), len(uncut)))
         uncut += feed(running, event)

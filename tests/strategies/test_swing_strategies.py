@@ -61,13 +61,13 @@ def test_no_swing_is_seen_before_lookback_bars_are_there() -> None:
 
 
 def test_it_closes_exactly_so_many_bars_after_the_entry_and_may_enter_on_the_same_bar_again() -> None:
-    scores = {number: -1.0 for number in range(7)}
+    scores = dict.fromkeys(range(7), -1.0)
     rising = [10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0]
     assert actions(run(SwingHigh, told(rising[:3], scores), lookback_bars=2, exit_after_bars=2)) == ["sell"]
     proposals = run(SwingHigh, told(rising, scores), lookback_bars=2, exit_after_bars=2)
     assert actions(proposals) == ["sell", "close", "sell", "close", "sell"]
     falling = [-price for price in rising]
-    mirrored = run(SwingLow, told(falling, {number: 1.0 for number in range(7)}), lookback_bars=2, exit_after_bars=2)
+    mirrored = run(SwingLow, told(falling, dict.fromkeys(range(7), 1.0)), lookback_bars=2, exit_after_bars=2)
     assert actions(mirrored) == ["buy", "close", "buy", "close", "buy"]
 
 

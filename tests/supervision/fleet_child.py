@@ -1,8 +1,9 @@
 """A tiny program for the tests: does what its spec, a JSON file, says, and rings a bell when it starts.
 
-spec: {"name": ..., "bell": path of a datagram socket, "behaviour": "serve" | "crash" | "finish" | "stubborn" | "chatter"}
+spec: {"name": ..., "bell": path of a datagram socket, "report": path, "behaviour": one of those below}
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 
 def main(arguments: Sequence[str]) -> int:
     spec = json.loads(Path(arguments[0]).read_text())
+    if spec["behaviour"] == "mute":
+        signal.pause()
     stop = {signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -40,12 +43,12 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         case "look":
             report = {
-                "descriptors": {name: os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")},
+                "descriptors": descriptors(),
                 "environment": dict(os.environ),
                 "group": os.getpgid(0),
                 "argv": sys.argv,
-                "term": str(signal.getsignal(signal.SIGTERM)),
-                "int": str(signal.getsignal(signal.SIGINT)),
+                "term_is_default": signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
+                "int_is_pythons": signal.getsignal(signal.SIGINT) == signal.default_int_handler,
                 "numpy": "numpy" in sys.modules,
                 "umask": os.umask(0o077),
             }
@@ -54,6 +57,15 @@ def main(arguments: Sequence[str]) -> int:
             signal.sigwait(stop)
             return 0
     raise ValueError(f"unknown behaviour {spec['behaviour']!r}")
+
+
+def descriptors() -> dict[str, str]:
+    """Number and target of every open descriptor but the one that lists them."""
+    found = {}
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[path.name] = str(path.readlink())
+    return found
 
 
 if __name__ == "__main__":

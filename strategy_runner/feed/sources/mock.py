@@ -47,7 +47,7 @@ class _Walk:
         self.start_ns = start_ns
         self.block = 0
         self.step = 0
-        self.price = spec.prices.get(symbol, _DEFAULT_PRICE)
+        self.price = dict(spec.prices).get(symbol, _DEFAULT_PRICE)
         self._spec = spec
         self._step_ns = 1e9 / (spec.trades_per_s + spec.quotes_per_s)
         self._digits = max(0, 5 - math.ceil(math.log10(self.price)))

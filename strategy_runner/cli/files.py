@@ -1,0 +1,143 @@
+"""Verbs about files: check, show-config, init, new-client, new-strategy."""
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.config.availability import unreadable_secrets
+from strategy_runner.config.home import Home, checked_socket
+from strategy_runner.config.load import load_client, load_environment
+from strategy_runner.config.loaded import Loaded, Row, rows
+from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
+from strategy_runner.strategies.scaffold import new_client as scaffold_client
+from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
+from strategy_runner.supervision.layout import init_home
+from strategy_runner.supervision.plan import known_clients, load_wished, make_plan
+from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
+
+environment_option = click.option("--environment", help="Environment file configs/NAME.toml [default: the one in use].")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing check has to say: an error stops the client, a warning does not."""
+
+    level: str
+    message: str
+
+
+@click.command()
+@click.argument("client", required=False)
+@environment_option
+@output_option
+@click.pass_obj
+def check(home: Home, client: str | None, environment: str | None, output: str) -> None:
+    """Validate the files of a client, or of all, down to the strategies' code and parameters."""
+    findings = _check(home, client, environment or read_wishes(home).environment)
+    if output == "json":
+        show_json(findings)
+    else:
+        for finding in findings:
+            click.echo(f"{finding.level}: {finding.message}")
+    errors = sum(finding.level == "error" for finding in findings)
+    if errors:
+        raise ConfigurationError(f"{errors} errors in {home.root}")
+    talk(f"ok: {client or ', '.join(known_clients(home))}")
+
+
+@click.command(name="show-config")
+@click.argument("client", required=False)
+@environment_option
+@output_option
+@click.pass_obj
+def show_config(home: Home, client: str | None, environment: str | None, output: str) -> None:
+    """Show every value a client (or the environment) ends up with, and where it came from. Secrets stay references."""
+    loaded: Loaded[msgspec.Struct] = load_environment(  # type: ignore[assignment]  # both kinds show the same way
+        home, environment or read_wishes(home).environment, environ=os.environ, overrides={}
+    )
+    if client is not None:
+        _must_know(home, client)
+        loaded = load_client(home, client, loaded, environ=os.environ, overrides={})  # type: ignore[assignment, arg-type]
+    shown: list[Row] = rows(loaded)
+    if output == "json":
+        show_json(shown)
+    elif output == "name":
+        for row in shown:
+            click.echo(row.key)
+    else:
+        show_table(["key", "value", "origin"], ((row.key, row.value, row.origin) for row in shown))
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def init(folder: Path) -> None:
+    """Lay out a home folder: clients/, configs/, supervisor/."""
+    for path in init_home(folder):
+        click.echo(path)
+    talk(f"next: strategy-runner --home {folder} start all")
+
+
+@click.command(name="new-client")
+@click.argument("name")
+@click.pass_obj
+def new_client(home: Home, name: str) -> None:
+    """Make a client's folder with a commented client.toml that is valid as it is."""
+    for path in scaffold_client(home, name):
+        click.echo(path)
+
+
+@click.command(name="new-strategy")
+@click.argument("client")
+@click.argument("name")
+@click.pass_obj
+def new_strategy(home: Home, client: str, name: str) -> None:
+    """Make a working strategy of the client's own, and a test beside it."""
+    for path in scaffold_strategy(home, client, name):
+        click.echo(path)
+
+
+# -- checking ----------------------------------------------------------------------------------------------------------
+
+
+def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
+    if client is not None:
+        _must_know(home, client)
+    try:
+        checked_socket(home.sockets / f"{'x' * 32}-doorbell.sock")
+        load_environment(home, environment, environ=os.environ, overrides={})
+    except ConfigurationError as error:
+        return [Finding("error", problem) for problem in error.problems]
+    findings: list[Finding] = []
+    for name in [client] if client else known_clients(home):
+        findings += _check_client(home, name, environment)
+    return list(dict.fromkeys(findings))
+
+
+def _check_client(home: Home, client: str, environment: str) -> list[Finding]:
+    wishes = Wishes(environment=environment)
+    try:
+        _, loaded = load_wished(home, environment, client, Wish(), os.environ)
+        live = loaded.value.mode == "live"
+        make_plan(home, wishes.with_client(client, Wish(live=live)), environ=os.environ)
+    except ConfigurationError as error:
+        return [Finding("error", problem) for problem in error.problems]
+    except SafetyRefusal as error:
+        return [Finding("error", str(error))]
+    warnings = [Finding("warning", line) for line in unreadable_secrets(loaded, os.environ)]
+    if any(getattr(loaded.value.risk, field) is not None for field in loaded.value.risk.__struct_fields__):
+        warnings.append(
+            Finding("warning", f"{loaded.file}: risk: valid, but not enforced yet: no orders are sent so far")
+        )
+    return warnings
+
+
+def _must_know(home: Home, client: str) -> None:
+    if client not in known_clients(home):
+        raise UsageError(
+            f"{client}: expected a client of {home.clients}, one of {', '.join(known_clients(home)) or 'none'}"
+        )
+
+
+COMMANDS = [check, show_config, init, new_client, new_strategy]

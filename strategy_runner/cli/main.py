@@ -1,0 +1,52 @@
+"""The entry point: finds the home, gathers the verbs, turns errors into messages and exit codes."""
+
+import sys
+
+import click
+
+from strategy_runner import __version__
+from strategy_runner.cli import files, recorded, running, signals
+from strategy_runner.config.home import Home
+from strategy_runner.errors import StrategyRunnerError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home", metavar="DIR", help="Folder with clients/, configs/ and var/ [default: STRATEGY_RUNNER_HOME, or here]."
+)
+@click.version_option(__version__, prog_name="strategy-runner")
+@click.pass_context
+def cli(context: click.Context, home: str | None) -> None:
+    """Runs every client x strategy x symbol as one isolated process, from one tape.
+
+    TARGET is CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL or all.
+    """
+    context.obj = Home.find(home)
+
+
+for group in (running, signals, recorded, files):
+    for command in group.COMMANDS:
+        cli.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: see errors.py; an interrupt ends with 130."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except StrategyRunnerError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

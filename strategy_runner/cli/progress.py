@@ -1,0 +1,46 @@
+"""Progress bars, on stderr and only on a terminal."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from strategy_runner.supervision import readiness
+
+
+@contextlib.contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Gives a function (done, total, word) that moves the bar."""
+    screen = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[word]}"),
+    )
+    with Progress(
+        *columns, console=screen, disable=not screen.is_terminal, auto_refresh=False, transient=True
+    ) as progress:
+        task = progress.add_task(title, total=None, word="")
+
+        def move(done: int, total: int, word: str) -> None:
+            progress.update(task, completed=done, total=total or None, word=word, refresh=True)
+
+        yield move
+
+
+@contextlib.contextmanager
+def ready_bar(runs_over_history: bool) -> Iterator[Callable[[readiness.Progress], None]]:
+    """Counts ready processes, or records while a run over history goes on."""
+    with bar("records" if runs_over_history else "ready") as move:
+
+        def show(progress: readiness.Progress) -> None:
+            ready = f"{progress.ready} of {progress.processes} ready"
+            if runs_over_history:
+                move(progress.done, progress.total, ready)
+            else:
+                move(progress.ready, progress.processes, "")
+
+        yield show

@@ -1,0 +1,172 @@
+"""Verbs about recorded data: backtest, import, export."""
+
+import os
+from pathlib import Path
+
+import click
+
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.progress import bar
+from strategy_runner.cli.running import split_symbols
+from strategy_runner.cli.times import MOMENT
+from strategy_runner.config.home import Home
+from strategy_runner.supervision.historical import backtest as run_backtest
+from strategy_runner.supervision.plan import HISTORICAL
+from strategy_runner.supervision.wishes import Wish
+from strategy_runner.tape.reader import TapeReader
+
+
+@click.command()
+@click.argument("client")
+@click.option("--history", type=click.Path(path_type=Path), help="Folder of recorded history.")
+@click.option(
+    "--from", "from_ns", type=MOMENT, default=0, help="First moment, such as 2026-01-05 or 2026-01-05T10:00:00Z."
+)
+@click.option("--to", "to_ns", type=MOMENT, default=0, help="Moment at which it ends (not included).")
+@click.option("--symbols", help="Only these symbols, separated by commas.")
+@click.option("--parallel", type=click.IntRange(min=1), default=None, help="Workers at a time [default: cores].")
+@click.option("--environment", help="Environment file configs/NAME.toml.")
+@output_option
+@click.pass_obj
+def backtest(
+    home: Home,
+    client: str,
+    history: Path | None,
+    from_ns: int,
+    to_ns: int,
+    symbols: str | None,
+    parallel: int | None,
+    environment: str | None,
+    output: str,
+) -> None:
+    """Run a client over recorded history in the foreground, as fast as it goes."""
+    wish = Wish(
+        mode=HISTORICAL,
+        history=str(history.absolute()) if history else None,
+        from_ns=from_ns,
+        to_ns=to_ns,
+        symbols=split_symbols(symbols),
+        parallel=parallel or 0,
+    )
+    with bar("rows") as show:
+        results = run_backtest(home, client, wish, environment, os.environ, show)
+    if output == "json":
+        show_json(results)
+    elif output == "name":
+        for result in results:
+            click.echo(result.name)
+    else:
+        show_table(
+            ["worker", "records", "signals", "refused", "seconds", "records/s", "quality of its history"],
+            (
+                (
+                    r.name,
+                    r.records,
+                    r.signals,
+                    r.refusals,
+                    f"{r.seconds:.2f}",
+                    f"{r.records / max(r.seconds, 1e-9):,.0f}",
+                    "; ".join(f"{series}: {report.summary()}" for series, report in r.quality.items()),
+                )
+                for r in results
+            ),
+            right=["records", "signals", "refused", "seconds", "records/s"],
+        )
+    talk(f"see them: strategy-runner signals {client}")
+
+
+@click.command(name="import")
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--history", type=click.Path(path_type=Path), required=True, help="History folder to write into.")
+@click.option("--kind", required=True, help="trades, quotes, or bars_1m and the like.")
+@click.option("--symbol", required=True)
+@click.option(
+    "--columns", required=True, help="ts=0,open=1,high=2,...: index, header name, or JSON path such as info.price."
+)
+@click.option(
+    "--time",
+    "time_format",
+    required=True,
+    help="s, ms, us, ns, ms-of-day:YYYY-MM-DD, or a pattern such as %Y%m%d %H%M%S%f.",
+)
+@click.option("--zone", default="UTC", show_default=True, help="Time zone of the stamps: IANA name, or UTC-5.")
+@click.option("--stamp", default="close", show_default=True, help="Which end of a bar is stamped: open or close.")
+@click.option("--scale", default="1", show_default=True, help="Number that prices are divided by.")
+@click.option("--sides", default="buy=buy,sell=sell", show_default=True, help="The source's words for the aggressor.")
+@click.option("--delimiter", default=",", show_default=True)
+@click.option("--member", default="", help="Member of a zip.")
+@click.option("--replace", is_flag=True, help="Replace a series that is there already.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def import_(
+    source: Path,
+    history: Path,
+    kind: str,
+    symbol: str,
+    columns: str,
+    time_format: str,
+    zone: str,
+    stamp: str,
+    scale: str,
+    sides: str,
+    delimiter: str,
+    member: str,
+    replace: bool,
+    output: str,
+) -> None:
+    """Convert a foreign file into a history folder and report what is wrong in it.
+
+    Nothing is cleaned: bad rows stay in the file, are counted, and are never traded on.
+    """
+    from strategy_runner.history.importing import import_file
+    from strategy_runner.history.mapping import ImportMapping
+
+    mapping = ImportMapping.parse(
+        columns=columns,
+        time=time_format,
+        zone=zone,
+        stamp=stamp,
+        scale=scale,
+        sides=sides,
+        delimiter=delimiter,
+        member=member,
+    )
+    report = import_file(source, history, kind, symbol, mapping, replace=replace)
+    if output == "json":
+        show_json(report)
+        return
+    rows = [("rows", report.seen, ""), ("sound", report.kept, "")]
+    rows += [(rule, count, str(report.first.get(rule, ""))) for rule, count in report.counts.items()]
+    rows += [
+        ("gaps", report.gaps, f"{report.missing_intervals} bars missing, longest {report.longest_gap_ns / 1e9:g} s")
+    ]
+    show_table(["what", "count", "first"], rows, right=["count"])
+    talk(f"wrote {history / kind / symbol}.parquet")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--mode", default="mock", show_default=True, help="Whose tape: mock, live or simulation.")
+@click.option("--first", type=int, default=0, help="First seq.")
+@click.option("--last", type=int, default=None, help="Seq after the last [default: all].")
+@click.option(
+    "--what",
+    type=click.Choice(["all", "records", "history"]),
+    default="all",
+    show_default=True,
+    help="Every record as it is, the market in the layout of a history folder, or both.",
+)
+@click.pass_obj
+def export(home: Home, folder: Path, mode: str, first: int, last: int | None, what: str) -> None:
+    """Export the tape to Parquet."""
+    from strategy_runner.history.export import export_history, export_records
+
+    reader = TapeReader(home.market(mode) / "tape")
+    end = reader.head.count if last is None else last
+    written = export_records(reader, folder, first, end) if what != "history" else []
+    written += export_history(reader, folder, first, end) if what != "records" else []
+    for path in written:
+        click.echo(path)
+    talk(f"exported seq {max(first, reader.head.first)} to {end - 1}")
+
+
+COMMANDS = [backtest, import_, export]

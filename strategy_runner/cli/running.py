@@ -1,0 +1,286 @@
+"""Verbs about running processes: supervise, up, down, start, stop, restart, status, plan, apply, logs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from strategy_runner.cli.output import age, output_option, show_json, show_table, talk
+from strategy_runner.cli.progress import ready_bar
+from strategy_runner.cli.times import MOMENT
+from strategy_runner.config.home import Home
+from strategy_runner.errors import NotRunningError, UsageError
+from strategy_runner.supervision import steering
+from strategy_runner.supervision.control import Daemon
+from strategy_runner.supervision.fleet import FleetRow, fleet
+from strategy_runner.supervision.plan import known_clients, make_plan
+from strategy_runner.supervision.readiness import wait_ready
+from strategy_runner.supervision.reports import ChangeReport
+from strategy_runner.supervision.target import Target, parse_target
+from strategy_runner.supervision.wishes import Wish, read_wishes
+
+READY_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 86_400.0
+MODES = ["mock", "live", "simulation", "historical"]
+
+targets_argument = click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+timeout_option = click.option(
+    "--timeout", type=float, metavar="S", help="Seconds to wait until ready [default: 60; a run over history: a day]."
+)
+
+
+@click.command()
+@click.option("--stock", is_flag=True, help="Stock supervisord: fork and exec instead of the warm fork.")
+@click.pass_obj
+def supervise(home: Home, stock: bool) -> None:
+    """Run the daemon in the foreground, as systemd does."""
+    home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    steering.prepare(home, os.environ)
+    arguments = [sys.executable, "-m", "strategy_runner.supervision.daemon", "--home", str(home.root)]
+    os.execv(sys.executable, arguments + (["--stock"] if stock else []))
+
+
+@click.command()
+@click.pass_obj
+def up(home: Home) -> None:
+    """Start the daemon in the background, with what was asked to run before."""
+    pid = steering.up(home, os.environ)
+    wished = ", ".join(read_wishes(home).clients) or "nothing yet; see `strategy-runner start`"
+    talk(f"daemon up, pid {pid}; should run: {wished}")
+
+
+@click.command()
+@click.pass_obj
+def down(home: Home) -> None:
+    """Stop the daemon and every process; `up` brings back what was running."""
+    daemon = Daemon(home)
+    if not daemon.is_running():
+        talk("no daemon is running")
+        return
+    daemon.shutdown()
+    talk("daemon down")
+
+
+@click.command()
+@targets_argument
+@click.option("--mode", type=click.Choice(MODES), help="Instead of the mode in the client's file.")
+@click.option("--live", is_flag=True, help="Confirm that real money is meant; live mode needs it.")
+@click.option("--history", type=click.Path(path_type=Path), help="Folder of recorded history.")
+@click.option("--speed", type=click.FloatRange(min=0), help="Times real time; 0 is as fast as it goes.")
+@click.option(
+    "--from",
+    "from_ns",
+    type=MOMENT,
+    default=0,
+    help="First moment of history, such as 2026-01-05 or 2026-01-05T10:00:00Z.",
+)
+@click.option("--to", "to_ns", type=MOMENT, default=0, help="Moment at which history ends (not included).")
+@click.option("--symbols", help="Only these symbols, separated by commas.")
+@click.option(
+    "--parallel", type=click.IntRange(min=1), default=None, help="Historical workers at a time [default: cores]."
+)
+@click.option("--environment", help="Environment file configs/NAME.toml [default: local-dev].")
+@click.option("--no-wait", is_flag=True, help="Return at once instead of when ready.")
+@timeout_option
+@click.pass_obj
+def start(
+    home: Home,
+    targets: tuple[str, ...],
+    mode: str | None,
+    live: bool,
+    history: Path | None,
+    speed: float | None,
+    from_ns: int,
+    to_ns: int,
+    symbols: str | None,
+    parallel: int | None,
+    environment: str | None,
+    no_wait: bool,
+    timeout: float | None,
+) -> None:
+    """Start targets (and the daemon if need be) and return when they are ready."""
+    wish = Wish(
+        mode=mode,
+        live=live,
+        history=str(history.absolute()) if history else None,
+        speed=speed,
+        from_ns=from_ns,
+        to_ns=to_ns,
+        symbols=split_symbols(symbols),
+        parallel=parallel or 0,
+    )
+    parsed = [parse_target(target) for target in targets]
+    plan, change = steering.start(home, parsed, wish, environment, os.environ)
+    _report(change, "already running")
+    if no_wait:
+        return
+    names = [p.name for p in plan.processes if p.kind == "feed" or any(_concerns(target, p.name) for target in parsed)]
+    runs_out = any(p.spec.mode in ("simulation", "historical") for p in plan.processes)
+    with ready_bar(runs_out) as show:
+        wait_ready(home, plan, names, timeout_s=timeout or (RUN_TIMEOUT_S if runs_out else READY_TIMEOUT_S), show=show)
+    talk(f"ready: {len(names)} processes")
+
+
+@click.command()
+@targets_argument
+@click.pass_obj
+def stop(home: Home, targets: tuple[str, ...]) -> None:
+    """Stop targets; they stay stopped, also across a restart of the daemon."""
+    _report(steering.stop(home, [parse_target(target) for target in targets], os.environ), "already stopped")
+
+
+@click.command()
+@targets_argument
+@timeout_option
+@click.pass_obj
+def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None:
+    """Restart running targets and return when they are ready."""
+    parsed = [parse_target(target) for target in targets]
+    daemon = Daemon(home)
+    names = [r.full_name for r in daemon.processes() if any(target.matches(r.full_name) for target in parsed)]
+    if not names:
+        raise NotRunningError(
+            f"{', '.join(targets)}: expected running processes, found none; see `strategy-runner status`"
+        )
+    _report(daemon.restart(names), "nothing to restart")
+    plan = steering.prepare(home, os.environ)
+    with ready_bar(False) as show:
+        wait_ready(home, plan, names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
+
+
+@click.command()
+@click.argument("target", default="all")
+@output_option
+@click.pass_obj
+def status(home: Home, target: str, output: str) -> None:
+    """Show processes: what supervisord says of them and what they say of themselves."""
+    parsed = parse_target(target)
+    rows, problems = fleet(home, parsed, os.environ)
+    for problem in problems:
+        talk(problem)
+    if not rows and not problems:
+        clients = ", ".join(known_clients(home))
+        raise UsageError(
+            f"{target}: expected a client, strategy or worker of {home.root}, found none; there are: {clients}"
+        )
+    if output == "json":
+        show_json(rows)
+    elif output == "name":
+        for row in rows:
+            click.echo(row.name)
+    else:
+        show_status(rows)
+
+
+def show_status(rows: list[FleetRow]) -> None:
+    columns = [
+        "name",
+        "process",
+        "state",
+        "for",
+        "pid",
+        "MB",
+        "lag ms",
+        "seq",
+        "signals",
+        "refused",
+        "last signal",
+        "reason",
+    ]
+    show_table(
+        columns,
+        (
+            (
+                row.name,
+                row.process_state,
+                row.trading_state,
+                age(row.since_s),
+                row.pid,
+                row.memory_mb,
+                row.lag_ms,
+                row.last_seq if row.last_seq >= 0 else None,
+                row.signals,
+                row.refusals,
+                age(row.last_signal_age_s),
+                row.reason or "",
+            )
+            for row in rows
+        ),
+        right=["for", "pid", "MB", "lag ms", "seq", "signals", "refused", "last signal"],
+    )
+
+
+@click.command()
+@click.argument("target", default="all")
+@output_option
+@click.pass_obj
+def plan(home: Home, target: str, output: str) -> None:
+    """Show which processes the files ask for and, beside a running daemon, what `apply` would change."""
+    parsed = parse_target(target)
+    wishes = read_wishes(home)
+    if not wishes.clients:
+        for client in known_clients(home):
+            wishes = wishes.with_client(client, Wish())
+    made = make_plan(home, wishes, environ=os.environ)
+    changes = [change for change in steering.differences(home, made) if parsed.matches(change.name)]
+    if output == "json":
+        show_json(changes)
+    elif output == "name":
+        for change in changes:
+            click.echo(change.name)
+    else:
+        show_table(["name", "action", "reason"], ((c.name, c.action, c.reason) for c in changes))
+
+
+@click.command(name="apply")
+@click.pass_obj
+def apply_(home: Home) -> None:
+    """Bring running processes to what the files say now; only those concerned are touched."""
+    Daemon(home).pid()
+    _report(steering.apply(home, os.environ), "nothing to change")
+
+
+@click.command()
+@click.argument("target")
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=20, show_default=True, help="Last lines of each log."
+)
+@click.pass_obj
+def logs(home: Home, target: str, follow: bool, lines: int) -> None:
+    """Show the logs of targets."""
+    rows, _ = fleet(home, parse_target(target), os.environ)
+    paths = [str(path) for row in rows if (path := home.log(row.name)).exists()]
+    if not paths:
+        raise UsageError(f"{target}: expected a log below {home.var / 'logs'}, found none")
+    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), *paths]
+    sys.stdout.flush()
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tail:
+        try:
+            tail.wait()
+        except KeyboardInterrupt:
+            tail.terminate()
+
+
+def split_symbols(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def _concerns(target: Target, name: str) -> bool:
+    """The target's own processes, and the router of its client."""
+    return target.matches(name) or (target.client is not None and name == f"{target.client}:router")
+
+
+def _report(change: ChangeReport, otherwise: str) -> None:
+    words = [("started", change.started), ("stopped", change.stopped), ("restarted", change.restarted)]
+    said = [
+        f"{word} {len(names)}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}"
+        for word, names in words
+        if names
+    ]
+    talk("\n".join(said) or otherwise)
+
+
+COMMANDS = [supervise, up, down, start, stop, restart, status, plan, apply_, logs]

@@ -1,0 +1,113 @@
+"""A historical run in the foreground: plan, empty folders, workers in a pool, then the router in bulk."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.spec import RouterSpec, WorkerSpec, write_spec
+from strategy_runner.errors import SafetyRefusal, StrategyRunnerError, UsageError
+from strategy_runner.history.quality import QualityReport
+from strategy_runner.supervision.plan import HISTORICAL, Process, known_clients, make_plan
+from strategy_runner.supervision.pool import run_all
+from strategy_runner.supervision.readiness import last_lines
+from strategy_runner.supervision.state_version import check_state_version
+from strategy_runner.supervision.steering import remember_run
+from strategy_runner.supervision.wishes import Wish, read_wishes
+from strategy_runner.tape.status import Status, read_status
+
+Show = Callable[[int, int, str], None]
+
+
+class WorkerResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker did. `rows` are of the files it read, `records` what its strategy was given."""
+
+    name: str
+    records: int
+    signals: int
+    refusals: int
+    seconds: float
+    quality: dict[str, QualityReport]
+
+
+def backtest(
+    home: Home, client: str, wish: Wish, environment: str | None, environ: Mapping[str, str], show: Show
+) -> list[WorkerResult]:
+    """Runs a client over history. `show` gets (rows done, rows in all, a word).
+
+    Raises UsageError, ConfigurationError, SafetyRefusal, and StrategyRunnerError with the log of a worker that failed.
+    """
+    home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_state_version(home)
+    wishes = read_wishes(home)
+    if client not in known_clients(home):
+        raise UsageError(
+            f"{client}: expected a client of {home.clients}, one of {', '.join(known_clients(home)) or 'none'}"
+        )
+    running = wishes.clients.get(client)
+    if running is not None and running.mode == HISTORICAL:
+        raise SafetyRefusal(f"{client}: a historical run is under way under the supervisor; stop it first")
+    wished = msgspec.structs.replace(wishes, environment=environment or wishes.environment).with_client(client, wish)
+    plan = make_plan(home, wished, environ=environ, clients=[client])
+    state = home.client_state(client, HISTORICAL)
+    shutil.rmtree(state, ignore_errors=True)
+    workers = [_relocated(process, state) for process in plan.processes if isinstance(process.spec, WorkerSpec)]
+    router = next(_relocated(process, state) for process in plan.processes if isinstance(process.spec, RouterSpec))
+    for process in (*workers, router):
+        write_spec(process.path, process.spec)
+    home.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    started = {process.name: time.monotonic() for process in workers}
+    codes = run_all(
+        [(process.path, home.log(process.name)) for process in workers],
+        parallel=wish.parallel or os.cpu_count() or 1,
+        show=lambda: _show_progress(workers, show),
+    )
+    failed = [process for process in workers if codes[process.path] != 0]
+    if failed:
+        raise StrategyRunnerError(_failure(home, failed[0], len(failed)))
+    show(1, 1, "writing")
+    if run_all([(router.path, home.log(router.name))], parallel=1, show=lambda: None)[router.path] != 0:
+        raise StrategyRunnerError(_failure(home, router, 1))
+    remember_run(home, client, HISTORICAL)
+    return [_result(process, time.monotonic() - started[process.name]) for process in workers]
+
+
+def _relocated(process: Process, state: Path) -> Process:
+    """The same process with its spec beside its state, apart from those of the daemon."""
+    return msgspec.structs.replace(process, path=state / "specs" / f"{process.name.partition(':')[2]}.json")
+
+
+def _status(process: Process) -> Status:
+    return read_status(Path(process.spec.folder) / "status") or Status()
+
+
+def _show_progress(workers: list[Process], show: Show) -> None:
+    statuses = [_status(process) for process in workers]
+    signals = sum(status.signals for status in statuses)
+    show(sum(s.progress for s in statuses), sum(s.total for s in statuses), f"{signals} signals")
+
+
+def _failure(home: Home, process: Process, count: int) -> str:
+    error = _status(process).last_error
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    log = home.log(process.name)
+    return f"{process.name}{more}: {error or 'failed'}\nlast lines of {log}:\n{last_lines(log)}"
+
+
+def _result(process: Process, seconds: float) -> WorkerResult:
+    status = _status(process)
+    path = Path(process.spec.folder) / "quality.json"
+    quality = msgspec.json.decode(path.read_bytes(), type=dict[str, QualityReport]) if path.exists() else {}
+    elapsed = (status.since_ns - status.started_ns) / 1e9 if status.started_ns else seconds
+    return WorkerResult(
+        name=process.name,
+        records=status.records,
+        signals=status.signals,
+        refusals=status.refusals,
+        seconds=elapsed,
+        quality=quality,
+    )

@@ -1,0 +1,297 @@
+"""Steering: turn changed wishes into running processes. Every verb that starts or stops something comes through here."""
+
+import shutil
+from collections.abc import Mapping
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec, write_spec
+from strategy_runner.errors import SafetyRefusal, UsageError
+from strategy_runner.supervision.background import spawn_background
+from strategy_runner.supervision.control import Daemon
+from strategy_runner.supervision.plan import HISTORICAL, RELOADED, SIMULATION, Plan, Process, known_clients, make_plan
+from strategy_runner.supervision.programs import Kind, write_configuration
+from strategy_runner.supervision.reports import ChangeReport
+from strategy_runner.supervision.state_version import check_state_version
+from strategy_runner.supervision.target import Target
+from strategy_runner.supervision.wishes import Wish, Wishes, one_operator_at_a_time, read_wishes, write_wishes
+
+NOTHING = ChangeReport(started=(), stopped=(), restarted=())
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What apply would do with one process, and why."""
+
+    name: str
+    action: str
+    reason: str
+
+
+def start(
+    home: Home, targets: list[Target], wish: Wish, environment: str | None, environ: Mapping[str, str]
+) -> tuple[Plan, ChangeReport]:
+    """Makes the targets run, with the daemon if none does yet. Returns the whole plan and what changed.
+
+    Raises UsageError, ConfigurationError, SafetyRefusal; then nothing has changed.
+    """
+    with one_operator_at_a_time(home):
+        home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_state_version(home)
+        before = read_wishes(home)
+        if environment is not None and environment != before.environment and before.clients:
+            raise SafetyRefusal(
+                f"environment {environment}: expected {before.environment}, in which {', '.join(before.clients)} run; "
+                "stop them first"
+            )
+        wishes = msgspec.structs.replace(before, environment=environment or before.environment)
+        for client in _clients_of(home, targets):
+            wishes = _wished(home, wishes, client, targets, wish, environ)
+        plan = make_plan(home, wishes, environ=environ)
+        _refuse_late_symbols(home, before, plan)
+        _clear_finished_runs(home, before, plan)
+        return plan, _carry_out(home, wishes, plan, launch=True)
+
+
+def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> ChangeReport:
+    """Makes the targets not run, and remembers that a person said so. Stopping what is stopped changes nothing."""
+    with one_operator_at_a_time(home):
+        wishes = before = read_wishes(home)
+        for client in _clients_of(home, targets):
+            asked = before.clients.get(client)
+            if asked is None:
+                _check_known(home, before, client, targets, environ)
+                continue
+            workers = _check_known(home, before, client, targets, environ)
+            hit = {folder for folder in workers if any(t.matches(f"{client}:{folder}") for t in targets)}
+            left = set(workers) - hit - set(asked.stopped)
+            stopped = tuple(sorted(hit | set(asked.stopped)))
+            wishes = wishes.with_client(client, msgspec.structs.replace(asked, stopped=stopped) if left else None)
+        write_wishes(home, wishes)
+        if not Daemon(home).is_running():
+            return NOTHING
+        return _carry_out(home, wishes, _without_stopped(home, before, wishes), launch=False)
+
+
+def apply(home: Home, environ: Mapping[str, str]) -> ChangeReport:
+    """Brings the daemon to what files and wishes say now; only the processes concerned are touched."""
+    with one_operator_at_a_time(home):
+        wishes = read_wishes(home)
+        plan = make_plan(home, wishes, environ=environ)
+        return _carry_out(home, wishes, plan, launch=False)
+
+
+def up(home: Home, environ: Mapping[str, str]) -> int:
+    """Starts the daemon in the background with what should run; returns its pid, also when it runs already."""
+    with one_operator_at_a_time(home):
+        daemon = Daemon(home)
+        if daemon.is_running():
+            return daemon.pid()
+        home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_state_version(home)
+        wishes = read_wishes(home)
+        write_wishes(home, wishes)
+        prepare(home, environ)
+        return spawn_background(home)
+
+
+def prepare(home: Home, environ: Mapping[str, str]) -> Plan:
+    """Writes specs and the daemon's configuration for what should run."""
+    plan = make_plan(home, read_wishes(home), environ=environ)
+    _write(home, plan)
+    return plan
+
+
+def differences(home: Home, plan: Plan) -> list[Change]:
+    """What separates the plan from the processes whose specifications were written last."""
+    written = _written(home)
+    planned = {process.name: process for process in plan.processes}
+    changes = [_change(process, written.get(name)) for name, process in planned.items()]
+    gone = sorted(written.keys() - planned.keys())
+    return changes + [Change(name=name, action="stop", reason="no longer in the plan") for name in gone]
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _carry_out(home: Home, wishes: Wishes, plan: Plan, *, launch: bool) -> ChangeReport:
+    write_wishes(home, wishes)
+    _write(home, plan)
+    daemon = Daemon(home)
+    if not daemon.is_running():
+        if not launch:
+            return NOTHING
+        spawn_background(home)
+        return ChangeReport(started=tuple(sorted(process.name for process in plan.processes)), stopped=(), restarted=())
+    return daemon.reconcile()
+
+
+def _write(home: Home, plan: Plan) -> None:
+    kept = set()
+    for process in plan.processes:
+        kept.add(process.path)
+        if not process.path.exists() or read_spec(process.path) != process.spec:
+            write_spec(process.path, process.spec)
+    write_configuration(home, plan.programs(home))
+    for path in (home.daemon / "specs").glob("*/*.json"):
+        if path not in kept:
+            path.unlink()
+
+
+def _written(home: Home) -> dict[str, Spec]:
+    folder = home.daemon / "specs"
+    return {f"{path.parent.name}:{path.stem}": read_spec(path) for path in folder.glob("*/*.json")}
+
+
+def _change(process: Process, written: Spec | None) -> Change:
+    if written is None:
+        return Change(name=process.name, action="start", reason="not running yet")
+    old, new = msgspec.to_builtins(written), msgspec.to_builtins(process.spec)
+    differing = [key for key in new if old.get(key) != new[key]]
+    if not differing:
+        return Change(name=process.name, action="keep", reason="")
+    reason = "; ".join(f"{key}: {_short(old.get(key))} -> {_short(new[key])}" for key in differing)
+    reloads = set(differing) <= set(RELOADED[process.kind])
+    return Change(name=process.name, action="reload" if reloads else "restart", reason=reason)
+
+
+def _short(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _clients_of(home: Home, targets: list[Target]) -> list[str]:
+    """The clients that targets name; raises UsageError for one that is not there."""
+    known = known_clients(home)
+    named = [target.client for target in targets if target.client is not None]
+    for client in named:
+        if client not in known:
+            raise UsageError(f"{client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
+    return known if len(named) < len(targets) else sorted(set(named))
+
+
+def _wished(
+    home: Home, wishes: Wishes, client: str, targets: list[Target], wish: Wish, environ: Mapping[str, str]
+) -> Wishes:
+    """The wishes with one client's targets running."""
+    asked = wishes.clients.get(client)
+    if asked is not None:
+        _refuse_other_run(client, asked, wish)
+        base = asked
+    else:
+        base = wish
+    fresh = msgspec.structs.replace(base, stopped=())
+    plan = make_plan(home, wishes.with_client(client, fresh), environ=environ, clients=[client])
+    workers = [worker.key.folder for worker in plan.workers(client)]
+    hit = {folder for folder in workers if any(target.matches(f"{client}:{folder}") for target in targets)}
+    if not hit and not any(target.client is None or target.is_client for target in targets):
+        raise UsageError(_unknown(client, targets, workers))
+    before = set(base.stopped) if asked is not None else set(workers)
+    return wishes.with_client(client, msgspec.structs.replace(base, stopped=tuple(sorted(before - hit))))
+
+
+def _check_known(
+    home: Home, wishes: Wishes, client: str, targets: list[Target], environ: Mapping[str, str]
+) -> list[str]:
+    """Folder names of a client's workers, as running or as planned; raises UsageError for a target that names none."""
+    written = [
+        spec.key.folder for spec in _written(home).values() if isinstance(spec, WorkerSpec) and spec.client == client
+    ]
+    asked = wishes.clients.get(client)
+    known = sorted({*written, *(asked.stopped if asked else ())})
+    own = [target for target in targets if target.client == client and not target.is_client]
+    if own and not any(target.matches(f"{client}:{folder}") for target in own for folder in known):
+        plan = make_plan(home, wishes.with_client(client, Wish()), environ=environ, clients=[client])
+        planned = [worker.key.folder for worker in plan.workers(client)]
+        if not any(target.matches(f"{client}:{folder}") for target in own for folder in planned):
+            raise UsageError(_unknown(client, own, planned))
+    return known
+
+
+def _unknown(client: str, targets: list[Target], workers: list[str]) -> str:
+    asked = ", ".join(str(target) for target in targets if target.client in (client, None))
+    return f"{asked}: expected a worker of {client}, one of {', '.join(workers) or 'none'}"
+
+
+def _refuse_other_run(client: str, asked: Wish, wish: Wish) -> None:
+    given = msgspec.structs.replace(wish, stopped=(), live=asked.live)
+    running = msgspec.structs.replace(asked, stopped=())
+    if given not in (Wish(live=asked.live), running):
+        what = ", ".join(
+            f"{name} {getattr(running, name)}"
+            for name in ("mode", "history", "speed", "symbols")
+            if getattr(running, name) not in (None, ())
+        )
+        raise SafetyRefusal(f"{client}: already runs with {what or 'the settings of its files'}; stop it first")
+
+
+def _refuse_late_symbols(home: Home, before: Wishes, plan: Plan) -> None:
+    """A simulation under way cannot begin again for one more symbol without beginning again for all."""
+    feed = next((p.spec for p in plan.processes if isinstance(p.spec, FeedSpec)), None)
+    written = _written(home).get("market:feed")
+    if feed is None or feed.replay is None or not isinstance(written, FeedSpec) or written.mode != feed.mode:
+        return
+    missing = sorted(set(feed.streams) - set(written.streams))
+    if missing:
+        raise SafetyRefusal(
+            f"the simulation of {', '.join(before.clients)} is under way without {', '.join(missing)}; "
+            "stop it first and start all its clients in one command"
+        )
+
+
+def _clear_finished_runs(home: Home, before: Wishes, plan: Plan) -> None:
+    """A simulation or historical run begins with empty folders; nothing of an earlier one is running any more."""
+    routers = [process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)]
+    written = _written(home)
+    for router in routers:
+        if router.mode in (SIMULATION, HISTORICAL) and router.client not in before.clients:
+            shutil.rmtree(home.client_state(router.client, router.mode), ignore_errors=True)
+    if not isinstance(written.get("market:feed"), FeedSpec) and any(router.mode == SIMULATION for router in routers):
+        shutil.rmtree(home.market(SIMULATION), ignore_errors=True)
+    for router in routers:
+        remember_run(home, router.client, router.mode)
+
+
+def remember_run(home: Home, client: str, mode: str) -> None:
+    """The mode of a client's latest run, which commands that read its signals take if none is given."""
+    path = home.var / "clients" / client / "latest"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text(mode)
+
+
+def latest_mode(home: Home, client: str) -> str:
+    """Raises UsageError if the client is unknown or has never run."""
+    if client not in known_clients(home):
+        raise UsageError(
+            f"{client}: expected a client of {home.clients}, one of {', '.join(known_clients(home)) or 'none'}"
+        )
+    try:
+        return (home.var / "clients" / client / "latest").read_text()
+    except FileNotFoundError:
+        raise UsageError(f"{client}: expected a run to read from, found none; start it first") from None
+
+
+def _without_stopped(home: Home, before: Wishes, after: Wishes) -> Plan:
+    """The processes as they were written, less those that are no longer wished for; files edited since stay unread."""
+    processes: list[Process] = []
+    for name, spec in sorted(_written(home).items()):
+        group, _, rest = name.partition(":")
+        kind: Kind = "feed" if isinstance(spec, FeedSpec) else "router" if isinstance(spec, RouterSpec) else "worker"
+        if kind != "feed":
+            wish = after.clients.get(group)
+            if wish is None or (kind == "worker" and rest in wish.stopped):
+                continue
+        if isinstance(spec, RouterSpec):
+            wish = after.clients[group]
+            left = tuple(worker for worker in spec.workers if worker not in wish.stopped)
+            spec = msgspec.structs.replace(spec, workers=left)  # noqa: PLW2901
+        processes.append(Process(name=name, kind=kind, spec=spec, path=home.daemon / "specs" / group / f"{rest}.json"))
+    followers = [p for p in processes if isinstance(p.spec, WorkerSpec) and not p.spec.history]
+    if not followers:
+        processes = [process for process in processes if process.kind != "feed"]
+    order = {"feed": 0, "router": 1, "worker": 2}
+    return Plan(
+        processes=tuple(
+            sorted(processes, key=lambda p: (p.kind != "feed", p.name.partition(":")[0], order[p.kind], p.name))
+        )
+    )

@@ -1,0 +1,167 @@
+"""The story of a signal: from the records that caused it, through the pipeline and the decision, to the sinks."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.errors import NotRunningError, StateError, UsageError
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.record import Kind
+from strategy_runner.model.signal import SignalBody, decode_body, digest
+from strategy_runner.model.stream import Stream
+from strategy_runner.pipeline.pipeline import REASONS
+from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.supervision.steering import latest_mode
+from strategy_runner.tape.reader import TapeReader
+from strategy_runner.tape.status import read_status
+
+_VALUES = {
+    Kind.TRADE: ("price", "size", "side"),
+    Kind.QUOTE: ("bid", "ask", "bid_size", "ask_size"),
+    Kind.BAR: ("open", "high", "low", "close", "volume"),
+    Kind.PREDICTION: ("score", "confidence"),
+}
+
+
+class Story(msgspec.Struct, frozen=True):
+    """Chapters of (title, lines), in the order in which things happened."""
+
+    id: str
+    chapters: list[tuple[str, list[str]]]
+
+
+def tell(home: Home, signal_id: str, mode: str | None) -> Story:
+    """Raises UsageError if no such signal was decided."""
+    try:
+        key = WorkerKey.parse(signal_id.partition("@")[0])
+    except ValueError:
+        raise UsageError(
+            f"signal: expected an id such as client:strategy.symbol@generation/n, found {signal_id!r}"
+        ) from None
+    run = mode or latest_mode(home, key.client)
+    decision = _find(home, key.client, run, signal_id)
+    body = decode_body(decision.body)
+    tape = _tape(home, run)
+    return Story(
+        signal_id,
+        [
+            ("record", _cause(body, tape)),
+            *([("predictions", _predictions(body, tape))] if body.models else []),
+            ("strategy", _strategy(body)),
+            ("pipeline", _pipeline(body)),
+            ("recorded", _recorded(decision)),
+            ("decision", _decided(decision)),
+            ("sinks", _sinks(home, key, run, decision)),
+        ],
+    )
+
+
+def _find(home: Home, client: str, run: str, signal_id: str) -> Decision:
+    reader = DecisionReader(decision_log(home.router(client, run)))
+    while decisions := reader.read():
+        for decision in decisions:
+            if decision.signal_id == signal_id:
+                return decision
+    raise UsageError(f"{signal_id}: expected a decided signal of the {run} run of {client}, found none")
+
+
+def _cause(body: SignalBody, tape: TapeReader | None) -> list[str]:
+    cause = body.cause
+    stream = Stream.parse(cause.stream)
+    names = _VALUES.get(stream.kind, ())
+    values = ", ".join(f"{name} {value}" for name, value in zip(names, cause.values, strict=False))
+    return [
+        f"{cause.stream} ordinal {cause.ordinal}, {_moment(cause.event_ns)}: {values}",
+        _on_tape(tape, stream, cause.ordinal),
+    ]
+
+
+def _predictions(body: SignalBody, tape: TapeReader | None) -> list[str]:
+    lines = []
+    for vote in body.models:
+        lines.append(
+            f"{vote.model}: score {vote.score:.4f}, confidence {vote.confidence:.4f}, weight {vote.weight:g}; "
+            f"{vote.stream} ordinal {vote.ordinal}, {_moment(vote.event_ns)}"
+        )
+        lines.append(_on_tape(tape, Stream.parse(vote.stream), vote.ordinal))
+    return lines
+
+
+def _on_tape(tape: TapeReader | None, stream: Stream, ordinal: int) -> str:
+    if tape is None:
+        return "no tape: made from recorded history"
+    stream_id = tape.find(stream)
+    if stream_id is None or ordinal >= tape.entries(stream_id):
+        return "not on the tape that is kept"
+    seq = tape.seqs(stream_id, ordinal, ordinal + 1)[0]
+    try:
+        record = tape.record(seq)
+    except StateError:
+        return f"seq {seq}: no longer kept (the tape begins at seq {tape.head.first})"
+    return f"seq {seq}, epoch {record.epoch}, received {_moment(record.received_ns)}, crc {record.crc:#010x} holds"
+
+
+def _strategy(body: SignalBody) -> list[str]:
+    return [f"{body.strategy_type} on {body.symbol} at {body.venue}, {body.timeframe}: {body.action}", *body.reasons]
+
+
+def _pipeline(body: SignalBody) -> list[str]:
+    numbers = [
+        ("size", body.size),
+        ("entry", body.entry_price),
+        ("stop loss", body.stop_loss),
+        ("take profit", body.take_profit),
+    ]
+    numbers += [("confidence", body.confidence), ("strength", body.strength)]
+    filled = ", ".join(f"{name} {value:.10g}" for name, value in numbers if value is not None)
+    if body.refusal is None:
+        return [f"passed: {filled}"]
+    return [f"refused: {body.refusal}: {REASONS.get(body.refusal, '')}", filled]
+
+
+def _recorded(decision: Decision) -> list[str]:
+    envelope = decision.envelope
+    return [
+        f"{_moment(envelope.recorded_ns)} by the worker as signal {envelope.n} of generation {envelope.generation}, "
+        f"mode {envelope.mode}, at seq {envelope.seq}, epoch {envelope.epoch}; digest {digest(decision.body).hex()}"
+    ]
+
+
+def _decided(decision: Decision) -> list[str]:
+    reason = f": {decision.reason}: {REASONS.get(decision.reason, '')}" if decision.reason else ""
+    waited_ms = (decision.decided_ns - decision.envelope.recorded_ns) / 1e6
+    moment = _moment(decision.decided_ns)
+    return [
+        f"{decision.verdict}{reason}",
+        f"number {decision.number}, {moment}, {waited_ms:.1f} ms after it was recorded",
+    ]
+
+
+def _sinks(home: Home, key: WorkerKey, run: str, decision: Decision) -> list[str]:
+    status = read_status(home.router(key.client, run) / "status")
+    delivered = status is not None and status.progress > decision.number
+    lines = [f"duckdb {home.database(key.client, run)}: {'has it' if delivered else 'not yet confirmed'}"]
+    for path in sorted((home.client_state(key.client, run) / "quantconnect").rglob("*.csv")):
+        line = _line_with(path, f",{decision.signal_id},")
+        if line is not None:
+            lines.append(f"quantconnect {path}: line {line}")
+    return lines
+
+
+def _line_with(path: Path, text: str) -> int | None:
+    with path.open() as file:
+        return next((number for number, line in enumerate(file, 1) if text in line), None)
+
+
+def _tape(home: Home, run: str) -> TapeReader | None:
+    try:
+        return TapeReader(home.market(run) / "tape")
+    except NotRunningError:
+        return None
+
+
+def _moment(ns: int) -> str:
+    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{ns % 1_000_000_000:09d}Z"

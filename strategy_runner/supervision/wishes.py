@@ -1,0 +1,79 @@
+"""Wishes: what operators last asked to run. Kept on disk, so that a restarted daemon starts what should run and nothing else.
+
+What a person stopped, no machine starts: a client without a wish stays down, a worker listed as stopped stays down.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.errors import StateError
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """One client that should run, with what the command line said of the run; None leaves it to the files.
+
+    `stopped` lists workers by folder name (strategy.symbol). `from_ns` and `to_ns` 0 are the ends of history.
+    """
+
+    mode: str | None = None
+    live: bool = False
+    history: str | None = None
+    speed: float | None = None
+    from_ns: int = 0
+    to_ns: int = 0
+    symbols: tuple[str, ...] = ()
+    parallel: int = 0
+    stopped: tuple[str, ...] = ()
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """All wishes of a home, and the name of the environment file they were made under."""
+
+    environment: str = "local-dev"
+    clients: dict[str, Wish] = {}
+
+    def with_client(self, client: str, wish: Wish | None) -> "Wishes":
+        clients = {name: known for name, known in self.clients.items() if name != client}
+        if wish is not None:
+            clients[client] = wish
+        return msgspec.structs.replace(self, clients=dict(sorted(clients.items())))
+
+
+def read_wishes(home: Home) -> Wishes:
+    """Raises StateError if the file is damaged."""
+    path = home.daemon / "wishes.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Wishes)
+    except FileNotFoundError:
+        return Wishes()
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"{path}: expected what operators asked for, found: {error}; remove the file to forget it"
+        ) from error
+
+
+def write_wishes(home: Home, wishes: Wishes) -> None:
+    path = home.daemon / "wishes.json"
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(wishes)))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def one_operator_at_a_time(home: Home) -> Iterator[None]:
+    """Held while wishes, specs and the daemon's configuration change, so that two commands never mix their changes."""
+    home.daemon.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(home.daemon / "operator.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

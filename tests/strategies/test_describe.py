@@ -1,0 +1,129 @@
+"""Client code runs in a child: whatever it does there, the command line gets an answer or a problem with a file's name."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from strategy_runner.errors import ConfigurationError
+from strategy_runner.strategies.describe import Use, describe, resolve
+from strategy_runner.strategies.generation import code_digest
+from strategy_runner.strategies.interface import Inputs
+from strategy_runner.strategies.registry import BUILTIN
+
+HEADER = "from strategy_runner.strategies.interface import Inputs, Params, Strategy\n"
+MINE = "class Mine(Strategy):\n    inputs = Inputs(quotes=True, timer='5s', symbols=('ETH-USD',))\n"
+PARAMS = "class MineParams(Params, frozen=True):\n    bars: int = 3\n    def __post_init__(self):\n        {check}\n"
+
+
+def write(home: Path, **files: str) -> Path:
+    folder = home / "clients" / "ada" / "strategies"
+    folder.mkdir(parents=True)
+    for stem, text in files.items():
+        (folder / f"{stem}.py").write_text(HEADER + text)
+    return folder
+
+
+def problems(folder: Path, timeout_s: float = 20.0) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        describe(folder, timeout_s)
+    return caught.value.problems
+
+
+def test_it_describes_built_in_and_own_strategies(tmp_path: Path) -> None:
+    folder = write(tmp_path, mine=MINE)
+    found = describe(folder)
+    assert set(found) == {*BUILTIN, "mine"}
+    assert found["swing_high"].inputs == BUILTIN["swing_high"].inputs
+    assert (found["swing_high"].code, found["swing_high"].code_digest) == ("", code_digest(BUILTIN["swing_high"]))
+    assert found["mine"].inputs == Inputs(quotes=True, timer="5s", symbols=("ETH-USD",))
+    assert found["mine"].code == str(folder / "mine.py")
+
+
+def test_client_code_runs_in_another_process_and_prints_to_stderr(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = f"import os\nassert os.getpid() != {os.getpid()}\nos.system('echo loud')\nprint('louder')\n"
+    describe(write(tmp_path, mine=text + MINE))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "loud" in err and "louder" in err
+
+
+def test_a_fault_of_a_file_is_the_same_problem_as_in_a_worker(tmp_path: Path) -> None:
+    folder = write(tmp_path, bad="1 / 0\n", mine=MINE)
+    assert problems(folder) == ("clients/ada/strategies/bad.py: line 2: ZeroDivisionError: division by zero",)
+
+
+@pytest.mark.parametrize(
+    ("crash", "end"),
+    [
+        ("import os; os._exit(7)", "ended the process with exit status 7"),
+        ("import os; os._exit(0)", "ended the process with exit status 0"),
+        ("import faulthandler, os; faulthandler.disable(); os.kill(os.getpid(), 11)", "killed the process by SIGSEGV"),
+    ],
+)
+def test_a_crash_names_the_file_that_was_being_imported(tmp_path: Path, crash: str, end: str) -> None:
+    folder = write(tmp_path, a_good=MINE, bad=crash + "\n")
+    assert problems(folder) == (f"clients/ada/strategies/bad.py: expected its code to run, found it {end}",)
+
+
+def test_a_hang_ends_at_the_timeout_with_everything_it_started(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    hang = (
+        "import os, signal, subprocess, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"open({str(started)!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid))\ntime.sleep(600)\n"
+    )
+    folder = write(tmp_path, bad=hang)
+    assert problems(folder, timeout_s=1.5) == (
+        "clients/ada/strategies/bad.py: expected its code to be imported within 1.5 s, found it still running",
+    )
+    grandchild = int(started.read_text())
+    state = Path(f"/proc/{grandchild}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_threads_and_exit_handlers_of_client_code_do_not_hold_it_up(tmp_path: Path) -> None:
+    text = "import atexit, threading, time\natexit.register(time.sleep, 600)\n"
+    text += "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+    assert "mine" in describe(write(tmp_path, mine=text + MINE), timeout_s=10.0)
+
+
+def test_no_child_is_left_behind(tmp_path: Path) -> None:
+    describe(write(tmp_path, mine=MINE))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_uses_come_back_in_order_with_their_params_complete(tmp_path: Path) -> None:
+    folder = write(tmp_path, mine=PARAMS.format(check="pass") + MINE + "    Params = MineParams\n")
+    uses = [
+        Use("mine", {"bars": 4}, "client.toml: strategies[0]"),
+        Use("moving_average_crossover", {"fast": 5}, "client.toml: strategies[1]"),
+    ]
+    mine, crossover = resolve(folder, uses)
+    assert (mine.params, mine.description.code) == ({"bars": 4}, str(folder / "mine.py"))
+    assert (crossover.params, crossover.description.code) == ({"fast": 5, "slow": 50}, "")
+
+
+def test_every_faulty_use_is_named(tmp_path: Path) -> None:
+    uses = [
+        Use("swing_hgih", {}, "client.toml: strategies[0]"),
+        Use("swing_low", {"bars": 1}, "client.toml: strategies[1]"),
+    ]
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(tmp_path / "clients" / "ada" / "strategies", uses)
+    unknown, wrong = caught.value.problems
+    assert unknown.startswith("client.toml: strategies[0]: strategy: expected one of mean_reversion, ")
+    assert unknown.endswith("did you mean swing_high?")
+    assert wrong.startswith("client.toml: strategies[1]: params.bars: expected one of lookback_bars, exit_after_bars")
+
+
+def test_a_check_of_params_that_kills_names_its_file(tmp_path: Path) -> None:
+    check = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
+    folder = write(
+        tmp_path, z_good=MINE, bad=PARAMS.format(check=check) + "class Bad(Strategy):\n    Params = MineParams\n"
+    )
+    with pytest.raises(ConfigurationError, match=r"strategies/bad\.py: .* killed the process by SIGKILL"):
+        resolve(folder, [Use("mine", {}, "x"), Use("bad", {}, "x")])

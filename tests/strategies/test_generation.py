@@ -1,0 +1,101 @@
+"""A generation changes with everything that decides a signal, and with nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strategy_runner.config.spec import ModelSpec, ProtectionSpec
+from strategy_runner.strategies.generation import code_digest, generation
+from strategy_runner.strategies.momentum_rider import MomentumRider
+from strategy_runner.strategies.moving_average_crossover import MovingAverageCrossover, MovingAverageCrossoverParams
+from strategy_runner.strategies.registry import load_client_strategies
+from strategy_runner.strategies.swing_high import SwingHigh
+
+MODEL = ModelSpec(id="m", confidence_threshold=0.5, lookback_window=1, weight=1.0)
+BASE: dict[str, Any] = {
+    "params": MovingAverageCrossoverParams(),
+    "timeframe": "1m",
+    "models": (MODEL,),
+    "size": 1.0,
+    "protection": ProtectionSpec(stop_loss_fraction=0.01),
+    "extra_symbols": ("ETH-USD",),
+    "venue": "binance",
+}
+HEADER = "from strategy_runner.strategies.interface import Strategy\n"
+
+
+def test_it_is_8_hex_digits_and_always_the_same() -> None:
+    first = generation("code", **BASE)
+    assert first == generation("code", **BASE)
+    assert len(first) == 8
+    assert int(first, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"params": MovingAverageCrossoverParams(fast=21)},
+        {"timeframe": "5m"},
+        {"models": ()},
+        {"models": (MODEL, MODEL)},
+        {"size": 2.0},
+        {"protection": ProtectionSpec()},
+        {"extra_symbols": ()},
+        {"venue": "kraken"},
+    ],
+)
+def test_everything_that_decides_a_signal_changes_it(change: dict[str, Any]) -> None:
+    assert generation("code", **(BASE | change)) != generation("code", **BASE)
+    assert generation("other code", **BASE) != generation("code", **BASE)
+
+
+def test_params_count_by_value_in_whatever_form_they_come() -> None:
+    as_table = BASE | {"params": {"slow": 50, "fast": 20}, "size": 1}
+    assert generation("code", **as_table) == generation("code", **BASE)
+
+
+def test_built_in_strategies_have_digests_of_their_own() -> None:
+    digests = {code_digest(strategy) for strategy in (MomentumRider, MovingAverageCrossover, SwingHigh)}
+    assert len(digests) == 3
+
+
+def client(home: Path, **files: str) -> Path:
+    folder = home / "clients" / "ada" / "strategies"
+    folder.mkdir(parents=True)
+    for stem, text in files.items():
+        (folder / f"{stem}.py").write_text(HEADER + text)
+    return folder
+
+
+def test_a_clients_digest_does_not_depend_on_where_the_home_lies(tmp_path: Path) -> None:
+    text = "class Mine(Strategy): ...\n"
+    digests = {code_digest(load_client_strategies(client(tmp_path / home, mine=text))["mine"]) for home in ("a", "b")}
+    assert len(digests) == 1
+
+
+def test_two_strategies_of_one_file_have_digests_of_their_own(tmp_path: Path) -> None:
+    found = load_client_strategies(client(tmp_path, mine="class One(Strategy): ...\nclass Two(Strategy): ...\n"))
+    assert code_digest(found["one"]) != code_digest(found["two"])
+
+
+@pytest.mark.parametrize("changed", ["mine.py", "_beside.py", "new.py", "deep/er.py"])
+def test_any_file_of_the_clients_folder_changes_its_digest(tmp_path: Path, changed: str) -> None:
+    folder = client(tmp_path, _beside="", mine="class Mine(Strategy): ...\n")
+    mine = load_client_strategies(folder)["mine"]
+    before = code_digest(mine)
+    (folder / changed).parent.mkdir(exist_ok=True)
+    with (folder / changed).open("a") as file:
+        file.write("# a change\n")
+    assert code_digest(mine) != before
+
+
+def test_bytes_that_move_from_one_file_to_another_change_the_digest(tmp_path: Path) -> None:
+    folder = client(tmp_path, mine="class Mine(Strategy): ...\n")
+    mine = load_client_strategies(folder)["mine"]
+    (folder / "_a.py").write_text("xy")
+    (folder / "_b.py").write_text("")
+    before = code_digest(mine)
+    (folder / "_a.py").write_text("x")
+    (folder / "_b.py").write_text("y")
+    assert code_digest(mine) != before

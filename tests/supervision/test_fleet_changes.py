@@ -1,0 +1,174 @@
+"""Changes to a running fleet: what differs is started, stopped or restarted, and every other process keeps its pid."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from fleet_home import FleetHome, await_end, is_alive, until
+
+from strategy_runner.errors import ConfigurationError, TimeoutExpiredError, UsageError
+from strategy_runner.supervision.programs import Program
+from strategy_runner.supervision.reports import ChangeReport
+
+NOTHING = ChangeReport((), (), ())
+
+
+def test_adding_a_program_starts_one_process_and_leaves_the_others(fleet: FleetHome) -> None:
+    two = [fleet.program("a"), fleet.program("b")]
+    fleet.start(*two)
+    before = fleet.await_started("a", "b")
+    fleet.write(*two, fleet.program("c"))
+    assert fleet.daemon.reconcile() == ChangeReport(("ikenna:c",), (), ())
+    assert fleet.pids() == {**before, **fleet.await_started("c")}
+
+
+def test_a_changed_digest_restarts_that_program_alone(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("a"), fleet.program("b"))
+    before = fleet.await_started("a", "b")
+    fleet.write(fleet.program("a", digest="2"), fleet.program("b"))
+    assert fleet.daemon.reconcile() == ChangeReport((), (), ("ikenna:a",))
+    after = fleet.await_started("a")
+    assert after["a"] != before["a"]
+    assert fleet.pids() == {"a": after["a"], "b": before["b"]}
+    assert not is_alive(before["a"])
+
+
+def test_removing_a_program_stops_it_alone_and_an_empty_group_goes(fleet: FleetHome) -> None:
+    stays, goes, last = fleet.program("a"), fleet.program("b"), fleet.program("c", group="odum")
+    fleet.start(stays, goes, last)
+    before = fleet.await_started("a", "b", "c")
+    fleet.write(stays)
+    assert fleet.daemon.reconcile() == ChangeReport((), ("ikenna:b", "odum:c"), ())
+    assert fleet.pids() == {"a": before["a"]}
+    assert not is_alive(before["b"]) and not is_alive(before["c"])
+    fleet.write(stays, last)
+    assert fleet.daemon.reconcile() == ChangeReport(("odum:c",), (), ())
+    assert fleet.pids()["a"] == before["a"]
+
+
+def test_an_unchanged_configuration_changes_nothing(fleet: FleetHome) -> None:
+    programs = [fleet.program("a"), fleet.program("b", group="odum")]
+    fleet.start(*programs)
+    before = fleet.await_started("a", "b")
+    fleet.write(*programs)
+    assert fleet.daemon.reconcile() == NOTHING
+    assert fleet.pids() == before
+
+
+def test_a_fatal_program_starts_again_when_its_spec_changes_and_only_then(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("a", "crash", startsecs=1, startretries=0))
+    fleet.await_state("a", "FATAL")
+    assert fleet.daemon.reconcile() == NOTHING
+    assert fleet.await_state("a", "FATAL").pid == 0
+    fleet.write(fleet.program("a", "serve", digest="2"))
+    assert fleet.daemon.reconcile().restarted == ("ikenna:a",)
+    assert fleet.await_state("a", "RUNNING").pid
+
+
+def test_restart_gives_the_named_programs_new_processes(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("a"), fleet.program("b"))
+    before = fleet.await_started("a", "b")
+    assert fleet.daemon.restart(["ikenna:a"]) == ChangeReport((), (), ("ikenna:a",))
+    after = fleet.pids()
+    assert after["a"] not in (0, before["a"])
+    assert after["b"] == before["b"]
+
+
+def test_restart_of_an_unknown_name_is_refused_and_restarts_nothing(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("a"))
+    before = fleet.await_started("a")
+    with pytest.raises(UsageError, match="expected a program that the daemon runs, found ikenna:nobody"):
+        fleet.daemon.restart(["ikenna:a", "ikenna:nobody"])
+    assert fleet.pids() == before
+
+
+def test_a_changed_router_and_its_workers_stop_workers_first_and_start_the_router_first(fleet: FleetHome) -> None:
+    def programs(digest: str) -> list[Program]:
+        return [
+            fleet.program("router", kind="router", digest=digest),
+            fleet.program("w1", digest=digest),
+            fleet.program("w2", digest=digest),
+        ]
+
+    fleet.start(*programs("1"))
+    fleet.await_started("router", "w1", "w2")
+    fleet.write(*programs("2"))
+    assert fleet.daemon.reconcile().restarted == ("ikenna:router", "ikenna:w1", "ikenna:w2")
+    fleet.await_started("router", "w1", "w2")
+    stopped = [name for word, name, _ in fleet.heard if word == "stopped"]
+    assert set(stopped[:2]) == {"w1", "w2"} and stopped[2] == "router"
+    spawned = [line.split("'")[1] for line in _supervisord_log(fleet) if "spawned:" in line]
+    assert spawned[3] == "router"
+
+
+def test_a_program_that_will_not_stop_is_killed_and_the_daemon_answers_meanwhile(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("deaf", "stubborn", stopwaitsecs=1), fleet.program("a"))
+    before = fleet.await_started("deaf", "a")
+    fleet.write(fleet.program("a"))
+    done: list[ChangeReport] = []
+    change = threading.Thread(target=lambda: done.append(fleet.daemon.reconcile()))
+    change.start()
+    fleet.await_state("deaf", "STOPPING")
+    os.kill(before["a"], signal.SIGKILL)
+    assert fleet.await_started("a")["a"] != before["a"], "restarts go on while a change is under way"
+    assert is_alive(before["deaf"])
+    change.join()
+    assert done == [ChangeReport((), ("ikenna:deaf",), ())]
+    assert not is_alive(before["deaf"])
+
+
+def test_a_change_completes_when_whoever_asked_for_it_has_gone(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("deaf", "stubborn", stopwaitsecs=1))
+    before = fleet.await_started("deaf")
+    fleet.write(fleet.program("deaf", digest="2"))
+    with pytest.raises(TimeoutExpiredError):
+        fleet.daemon.reconcile(timeout_s=0.05)
+    assert fleet.await_started("deaf")["deaf"] != before["deaf"]
+
+
+def test_changes_asked_for_at_once_are_made_one_after_the_other(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("deaf", "stubborn", stopwaitsecs=1), fleet.program("a"))
+    before = fleet.await_started("deaf", "a")
+    fleet.write(fleet.program("a"))
+    first = threading.Thread(target=fleet.daemon.reconcile)
+    first.start()
+    fleet.await_state("deaf", "STOPPING")
+    fleet.write(fleet.program("a"), fleet.program("deaf"))
+    assert fleet.daemon.reconcile() == ChangeReport(("ikenna:deaf",), (), ())
+    first.join()
+    after = fleet.await_started("deaf")
+    assert fleet.pids() == {"a": before["a"], **after}
+    assert not is_alive(before["deaf"])
+
+
+def test_a_configuration_that_cannot_be_read_changes_nothing_and_says_why(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("a"))
+    before = fleet.await_started("a")
+    path = fleet.write(fleet.program("a"), fleet.program("b"))
+    path.write_text(path.read_text().replace("stopsignal = TERM", "stopsignal = NEVER"))
+    with pytest.raises(ConfigurationError, match="NEVER"):
+        fleet.daemon.reconcile()
+    assert fleet.pids() == before
+    fleet.write(fleet.program("a"), fleet.program("b"))
+    assert fleet.daemon.reconcile().started == ("ikenna:b",)
+
+
+def test_a_program_killed_while_it_waits_for_its_tier_is_changed_all_the_same(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("router", kind="router"), fleet.program("deaf", "stubborn", stopwaitsecs=1))
+    before = fleet.await_started("router", "deaf")
+    fleet.write(fleet.program("router", kind="router", digest="2"))
+    change = threading.Thread(target=fleet.daemon.reconcile)
+    change.start()
+    fleet.await_state("deaf", "STOPPING")
+    os.kill(before["router"], signal.SIGKILL)
+    await_end(before["router"])
+    change.join()
+    router = until(lambda: fleet.pids().get("router"))
+    assert Path(f"/proc/{router}/comm").read_text() == "router\n", "a warm child is called after its program"
+    assert fleet.pids() == {"router": router}
+
+
+def _supervisord_log(fleet: FleetHome) -> list[str]:
+    return (fleet.home.daemon / "supervisord.log").read_text().splitlines()
