@@ -8,7 +8,7 @@ import click
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import bar
 from strategy_runner.cli.running import split_symbols
-from strategy_runner.cli.times import MOMENT
+from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.supervision.historical import backtest as run_backtest
 from strategy_runner.supervision.plan import HISTORICAL
@@ -19,10 +19,8 @@ from strategy_runner.tape.reader import TapeReader
 @click.command()
 @click.argument("client")
 @click.option("--history", type=click.Path(path_type=Path), help="Folder of recorded history.")
-@click.option(
-    "--from", "from_ns", type=MOMENT, default=0, help="First moment, such as 2026-01-05 or 2026-01-05T10:00:00Z."
-)
-@click.option("--to", "to_ns", type=MOMENT, default=0, help="Moment at which it ends (not included).")
+@click.option("--from", "from_ns", type=moment_ns, help="First moment, such as 2026-01-05 or 2026-01-05T10:00:00Z.")
+@click.option("--to", "to_ns", type=moment_ns, help="Moment at which it ends (not included).")
 @click.option("--symbols", help="Only these symbols, separated by commas.")
 @click.option("--parallel", type=click.IntRange(min=1), default=None, help="Workers at a time [default: cores].")
 @click.option("--environment", help="Environment file configs/NAME.toml.")
@@ -32,8 +30,8 @@ def backtest(
     home: Home,
     client: str,
     history: Path | None,
-    from_ns: int,
-    to_ns: int,
+    from_ns: int | None,
+    to_ns: int | None,
     symbols: str | None,
     parallel: int | None,
     environment: str | None,
@@ -43,8 +41,8 @@ def backtest(
     wish = Wish(
         mode=HISTORICAL,
         history=str(history.absolute()) if history else None,
-        from_ns=from_ns,
-        to_ns=to_ns,
+        from_ns=from_ns or 0,
+        to_ns=to_ns or 0,
         symbols=split_symbols(symbols),
         parallel=parallel or 0,
     )

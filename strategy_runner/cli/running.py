@@ -9,7 +9,7 @@ import click
 
 from strategy_runner.cli.output import age, output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import ready_bar
-from strategy_runner.cli.times import MOMENT
+from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.errors import NotRunningError, UsageError
 from strategy_runner.supervision import steering
@@ -72,11 +72,10 @@ def down(home: Home) -> None:
 @click.option(
     "--from",
     "from_ns",
-    type=MOMENT,
-    default=0,
+    type=moment_ns,
     help="First moment of history, such as 2026-01-05 or 2026-01-05T10:00:00Z.",
 )
-@click.option("--to", "to_ns", type=MOMENT, default=0, help="Moment at which history ends (not included).")
+@click.option("--to", "to_ns", type=moment_ns, help="Moment at which history ends (not included).")
 @click.option("--symbols", help="Only these symbols, separated by commas.")
 @click.option(
     "--parallel", type=click.IntRange(min=1), default=None, help="Historical workers at a time [default: cores]."
@@ -92,8 +91,8 @@ def start(
     live: bool,
     history: Path | None,
     speed: float | None,
-    from_ns: int,
-    to_ns: int,
+    from_ns: int | None,
+    to_ns: int | None,
     symbols: str | None,
     parallel: int | None,
     environment: str | None,
@@ -106,8 +105,8 @@ def start(
         live=live,
         history=str(history.absolute()) if history else None,
         speed=speed,
-        from_ns=from_ns,
-        to_ns=to_ns,
+        from_ns=from_ns or 0,
+        to_ns=to_ns or 0,
         symbols=split_symbols(symbols),
         parallel=parallel or 0,
     )

@@ -16,9 +16,9 @@ from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import SignalBody, decode_body
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.supervision.sql import run_sql
-from strategy_runner.supervision.steering import latest_mode
 from strategy_runner.supervision.story import Story, tell
 from strategy_runner.supervision.target import Target, parse_target
+from strategy_runner.supervision.wishes import latest_mode
 
 FOLLOW_INTERVAL_S = 0.1
 
@@ -191,7 +191,7 @@ def _decisions(reader: DecisionReader, target: Target, accepted: bool) -> Iterat
 
 
 def _clients_with_runs(home: Home) -> list[str]:
-    clients = sorted(path.parent.name for path in Path(home.var / "clients").glob("*/latest"))
+    clients = sorted(path.parent.name for path in Path(home.var / "clients").glob("*/latest.json"))
     if not clients:
         raise NotRunningError(f"{home.var}: expected a client that has run, found none")
     return clients

@@ -14,7 +14,7 @@ from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import known_clients, make_plan
 from strategy_runner.supervision.reports import ProcessReport
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import Wish, read_wishes
+from strategy_runner.supervision.wishes import Wish, read_latest_run, read_wishes
 from strategy_runner.tape.status import State, Status, read_status
 
 BEAT_SILENCE_S = 10.0
@@ -63,7 +63,8 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     for client in known_clients(home):
         if target.client not in (None, client):
             continue
-        asked = wishes.clients.get(client, Wish())
+        run = read_latest_run(home, client)
+        asked = wishes.clients.get(client) or (run.wish if run else Wish())
         whole = wishes.with_client(client, msgspec.structs.replace(asked, stopped=()))
         try:
             plan = make_plan(home, whole, environ=environ, clients=[client])

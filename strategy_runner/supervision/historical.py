@@ -16,8 +16,7 @@ from strategy_runner.supervision.plan import HISTORICAL, Process, known_clients,
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.readiness import last_lines
 from strategy_runner.supervision.state_version import check_state_version
-from strategy_runner.supervision.steering import remember_run
-from strategy_runner.supervision.wishes import Wish, read_wishes
+from strategy_runner.supervision.wishes import Run, Wish, read_wishes, write_latest_run
 from strategy_runner.tape.status import Status, read_status
 
 Show = Callable[[int, int, str], None]
@@ -72,7 +71,7 @@ def backtest(
     show(1, 1, "writing")
     if run_all([(router.path, home.log(router.name))], parallel=1, show=lambda: None)[router.path] != 0:
         raise StrategyRunnerError(_failure(home, router, 1))
-    remember_run(home, client, HISTORICAL)
+    write_latest_run(home, client, Run(mode=HISTORICAL, wish=wish))
     return [_result(process, time.monotonic() - started[process.name]) for process in workers]
 
 

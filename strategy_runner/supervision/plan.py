@@ -246,7 +246,9 @@ def _streams(strategy: StrategyConfig, symbol: str, found: Resolved, *, live: bo
             f"symbol, found {', '.join(strategy.extra_symbols)}"
         )
     if not streams:
-        raise ConfigurationError(f"strategy {strategy.id}: inputs: expected some declared by {strategy.strategy}, found none")
+        raise ConfigurationError(
+            f"strategy {strategy.id}: inputs: expected some declared by {strategy.strategy}, found none"
+        )
     if inputs.predictions and not strategy.models:
         raise ConfigurationError(
             f"strategy {strategy.id}: models: expected at least one, since {strategy.strategy} reads predictions"
@@ -296,14 +298,13 @@ def _feed(
     if not workers:
         return None
     modes = sorted({worker.mode for worker in workers})
-    sources = {
-        worker.client: _source(home, environment.value, wishes.clients[worker.client], worker.mode)
-        for worker in workers
-    }
+    sources = {}
+    for client, mode in _asked(workers):
+        wish = wishes.clients[client]
+        wished = load_wished(home, wishes.environment, client, wish, environ)[0].value
+        sources[client] = _source(home, wished, wish, mode)
     if len(modes) > 1 or len(set(sources.values())) > 1:
-        asked = "; ".join(
-            f"{client}: {_described(wishes.clients[client], worker_mode)}" for client, worker_mode in _asked(workers)
-        )
+        asked = "; ".join(f"{client}: {_described(wishes.clients[client], mode)}" for client, mode in _asked(workers))
         raise SafetyRefusal(
             f"one feed serves all clients: expected one source of records, found {asked}; stop some of them first"
         )

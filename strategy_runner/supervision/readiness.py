@@ -104,9 +104,7 @@ def _gave_up(home: Home, name: str, status: Status, report: ProcessReport) -> st
     return f"{name}: FATAL: {why}\nlast lines of {home.log(name)}:\n{last_lines(home.log(name))}"
 
 
-def _too_late(
-    home: Home, waiting: dict[str, Process], reports: dict[str, ProcessReport], timeout_s: float
-) -> str:
+def _too_late(home: Home, waiting: dict[str, Process], reports: dict[str, ProcessReport], timeout_s: float) -> str:
     name = next(iter(waiting))
     states = ", ".join(f"{n} {reports[n].state if n in reports else 'absent'}" for n in sorted(waiting)[:5])
     return (

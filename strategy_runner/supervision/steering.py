@@ -15,7 +15,16 @@ from strategy_runner.supervision.programs import Kind, write_configuration
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import Wish, Wishes, one_operator_at_a_time, read_wishes, write_wishes
+from strategy_runner.supervision.wishes import (
+    Run,
+    Wish,
+    Wishes,
+    one_operator_at_a_time,
+    read_latest_run,
+    read_wishes,
+    write_latest_run,
+    write_wishes,
+)
 
 NOTHING = ChangeReport(started=(), stopped=(), restarted=())
 
@@ -49,7 +58,7 @@ def start(
             wishes = _wished(home, wishes, client, targets, wish, environ)
         plan = make_plan(home, wishes, environ=environ)
         _refuse_late_symbols(home, before, plan)
-        _clear_finished_runs(home, before, plan)
+        _clear_finished_runs(home, before, wishes, plan)
         return plan, _carry_out(home, wishes, plan, launch=True)
 
 
@@ -201,11 +210,16 @@ def _check_known(
     known = sorted({*written, *(asked.stopped if asked else ())})
     own = [target for target in targets if target.client == client and not target.is_client]
     if own and not any(target.matches(f"{client}:{folder}") for target in own for folder in known):
-        plan = make_plan(home, wishes.with_client(client, Wish()), environ=environ, clients=[client])
+        plan = make_plan(home, wishes.with_client(client, _last_wish(home, client)), environ=environ, clients=[client])
         planned = [worker.key.folder for worker in plan.workers(client)]
         if not any(target.matches(f"{client}:{folder}") for target in own for folder in planned):
             raise UsageError(_unknown(client, own, planned))
     return known
+
+
+def _last_wish(home: Home, client: str) -> Wish:
+    run = read_latest_run(home, client)
+    return run.wish if run else Wish()
 
 
 def _unknown(client: str, targets: list[Target], workers: list[str]) -> str:
@@ -239,7 +253,7 @@ def _refuse_late_symbols(home: Home, before: Wishes, plan: Plan) -> None:
         )
 
 
-def _clear_finished_runs(home: Home, before: Wishes, plan: Plan) -> None:
+def _clear_finished_runs(home: Home, before: Wishes, wishes: Wishes, plan: Plan) -> None:
     """A simulation or historical run begins with empty folders; nothing of an earlier one is running any more."""
     routers = [process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)]
     written = _written(home)
@@ -249,26 +263,8 @@ def _clear_finished_runs(home: Home, before: Wishes, plan: Plan) -> None:
     if not isinstance(written.get("market:feed"), FeedSpec) and any(router.mode == SIMULATION for router in routers):
         shutil.rmtree(home.market(SIMULATION), ignore_errors=True)
     for router in routers:
-        remember_run(home, router.client, router.mode)
-
-
-def remember_run(home: Home, client: str, mode: str) -> None:
-    """The mode of a client's latest run, which commands that read its signals take if none is given."""
-    path = home.var / "clients" / client / "latest"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.write_text(mode)
-
-
-def latest_mode(home: Home, client: str) -> str:
-    """Raises UsageError if the client is unknown or has never run."""
-    if client not in known_clients(home):
-        raise UsageError(
-            f"{client}: expected a client of {home.clients}, one of {', '.join(known_clients(home)) or 'none'}"
-        )
-    try:
-        return (home.var / "clients" / client / "latest").read_text()
-    except FileNotFoundError:
-        raise UsageError(f"{client}: expected a run to read from, found none; start it first") from None
+        wish = msgspec.structs.replace(wishes.clients[router.client], stopped=())
+        write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))
 
 
 def _without_stopped(home: Home, before: Wishes, after: Wishes) -> Plan:

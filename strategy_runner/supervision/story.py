@@ -14,7 +14,7 @@ from strategy_runner.model.signal import SignalBody, decode_body, digest
 from strategy_runner.model.stream import Stream
 from strategy_runner.pipeline.pipeline import REASONS
 from strategy_runner.router.journal import DecisionReader, decision_log
-from strategy_runner.supervision.steering import latest_mode
+from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import read_status
 

@@ -7,11 +7,13 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.errors import StateError
+from strategy_runner.config.load import client_names
+from strategy_runner.errors import StateError, UsageError
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +67,46 @@ def write_wishes(home: Home, wishes: Wishes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's latest run: commands that read its signals, or show it stopped, take it from here."""
+
+    mode: str
+    wish: Wish
+
+
+def write_latest_run(home: Home, client: str, run: Run) -> None:
+    path = _latest_path(home, client)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(run))
+    temporary.replace(path)
+
+
+def read_latest_run(home: Home, client: str) -> Run | None:
+    """None if the client has never run."""
+    try:
+        return msgspec.json.decode(_latest_path(home, client).read_bytes(), type=Run)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise StateError(f"{_latest_path(home, client)}: expected a client's latest run, found: {error}") from error
+
+
+def latest_mode(home: Home, client: str) -> str:
+    """The mode of the latest run. Raises UsageError if the client is unknown or has never run."""
+    run = read_latest_run(home, client)
+    if run is None:
+        known = client_names(home)
+        if client not in known:
+            raise UsageError(f"{client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
+        raise UsageError(f"{client}: expected a run to read from, found none; start it first")
+    return run.mode
+
+
+def _latest_path(home: Home, client: str) -> Path:
+    return home.var / "clients" / client / "latest.json"
 
 
 @contextlib.contextmanager
