@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from strategy_runner.bus.context import new_context
+from strategy_runner.bus.context import Context, new_context
 from strategy_runner.bus.doorbell import SignalDoorbell, SignalListener, StreamDoorbell, StreamListener
 from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.bus.request import RequestServer
 from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec
-from strategy_runner.errors import LockedError, NotRunningError, SafetyRefusal, StrategyRunnerError
+from strategy_runner.errors import LockedError, NotRunningError, SafetyRefusal, StrategyError, StrategyRunnerError
 from strategy_runner.feed.feed import Feed
 from strategy_runner.feed.sources.interface import Source
 from strategy_runner.feed.sources.mock import MockSource
@@ -102,9 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     path = Path(arguments[-1])
     try:
         spec = read_spec(path)
-        logging.basicConfig(
-            level=spec.log_level.upper(), format=LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S", stream=sys.stderr, force=True
-        )
+        configure_logging(spec.log_level)
         stopping = StopFlag()
         if isinstance(spec, FeedSpec):
             return _run_feed(spec, path, stopping)
@@ -114,6 +112,14 @@ def run(arguments: Sequence[str]) -> int:
     except StrategyRunnerError as error:
         log.error("%s", error)
         return error.exit_code
+
+
+def configure_logging(level: str) -> None:
+    """To stderr, which is the process's own log. A handler made before the fork serves every child."""
+    root = logging.getLogger()
+    if not root.handlers:
+        logging.basicConfig(format=LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S", stream=sys.stderr)
+    root.setLevel(level.upper())
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -221,39 +227,47 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     status = StatusFile(folder / "status")
+    status.enter(State.STARTING, "waits for the feed")
     try:
-        strategy = _strategy(spec)
-        tape = Path(spec.market.tape)
-        if not _wait_for_tape(tape, stopping):
+        if not _wait_for_tape(Path(spec.market.tape), stopping):
+            status.enter(State.STOPPED)
             return 0
-        context = new_context()
-        follower = Follower(
-            spec,
-            strategy,
-            reader=TapeReader(tape),
-            listener=StreamListener(context, spec.market.doorbell, spec.streams),
-            router=SignalDoorbell(context, spec.router_doorbell, folder.name),
-            status=status,
-            from_start=spec.from_start,
-        )
-    except StrategyRunnerError as error:
-        status.status.last_error = str(error)
-        status.enter(State.FAILED, type(error).__name__)
+        follower = make_follower(spec, new_context(), status)
+    except (StrategyRunnerError, OSError) as error:
+        _enter_failed(status, error)
         raise
     try:
         _loop(follower, stopping, None)
-    except StrategyRunnerError as error:
+    except (StrategyRunnerError, OSError) as error:
         follower.fail(error)
         raise
     lock.release()
     return 0
 
 
+def make_follower(spec: WorkerSpec, context: Context, status: StatusFile) -> Follower:
+    """A worker ready for its first turn. Raises StrategyRunnerError."""
+    return Follower(
+        spec,
+        _strategy(spec),
+        reader=TapeReader(Path(spec.market.tape)),
+        listener=StreamListener(context, spec.market.doorbell, spec.streams),
+        router=SignalDoorbell(context, spec.router_doorbell, spec.key.folder),
+        status=status,
+        from_start=spec.from_start,
+    )
+
+
 def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
     from strategy_runner.history.backtest import Backtest
 
     lock = FolderLock(Path(spec.folder))
-    backtest = Backtest(spec, _strategy(spec), status=StatusFile(Path(spec.folder) / "status"))
+    status = StatusFile(Path(spec.folder) / "status")
+    try:
+        backtest = Backtest(spec, _strategy(spec), status=status)
+    except (StrategyRunnerError, OSError) as error:
+        _enter_failed(status, error)  # or the router would wait for this worker for ever
+        raise
     slot = _wait_for_slot(Path(spec.slots), spec.parallel, stopping)
     backtest.run(stopping)
     slot.release()
@@ -267,7 +281,15 @@ def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
 def _strategy(spec: WorkerSpec) -> Strategy:
     found = registry.load(spec.strategy_type, spec.code)
     params = registry.build_params(found, spec.params, f"clients/{spec.client}/client.toml: {spec.strategy}: params")
-    return found(params, symbol=spec.symbol, timeframe=spec.timeframe, seed=int(spec.generation, 16))
+    try:
+        return found(params, symbol=spec.symbol, timeframe=spec.timeframe, seed=int(spec.generation, 16))
+    except Exception as error:
+        raise StrategyError(f"{found.__qualname__}.__init__: {type(error).__name__}: {error}") from error
+
+
+def _enter_failed(status: StatusFile, error: Exception) -> None:
+    status.status.last_error = str(error)
+    status.enter(State.FAILED, type(error).__name__)
 
 
 # -- what they share ---------------------------------------------------------------------------------------------------

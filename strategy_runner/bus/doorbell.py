@@ -4,7 +4,7 @@ A ring carries nothing a worker needs, so it may be dropped as long as one is st
 queue never grows, and a slow worker catches up in one batch.
 
     XPUB -> SUB    one frame: topic, NUL, first seq (u64)        topic is a stream's name
-                   one frame: b"beat", NUL, last seq (u64), epoch (u64), durable mark (u64)
+                   one frame: b"beat", NUL, number of records published (u64), epoch (u64), durable mark (u64)
     PUSH -> PULL   one frame: the name of a worker whose signal log has grown
 """
 
@@ -33,8 +33,8 @@ class StreamDoorbell:
         """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
         self._socket.send(topic + _SEQ.pack(seq), zmq.NOBLOCK)
 
-    def beat(self, last_seq: int, epoch: int, durable: int) -> None:
-        self._socket.send(BEAT_TOPIC + _BEAT.pack(last_seq, epoch, durable), zmq.NOBLOCK)
+    def beat(self, count: int, epoch: int, durable: int) -> None:
+        self._socket.send(BEAT_TOPIC + _BEAT.pack(count, epoch, durable), zmq.NOBLOCK)
 
     def close(self) -> None:
         self._socket.close()

@@ -1,7 +1,7 @@
 """Frames: the records themselves over ZeroMQ, for consumers without the files (a notebook, another host).
 
     XPUB     two frames: topic NUL, then one or more of (seq u64, record 80 bytes), in the order of seq;
-             two frames: b"beat" NUL, then last seq (u64), epoch (u64)
+             two frames: b"beat" NUL, then the number of records published (u64), which is the next seq, and epoch (u64)
     ROUTER   repair: a request of (first seq u64, last seq u64) is answered by one frame of the same (seq, record) pairs,
              at most REPAIR_RECORDS_MAX of them, beginning with the first that is still kept
 
@@ -47,11 +47,14 @@ class FramePublisher:
         """`pairs` are seq and record alternately, as bytes."""
         self._socket.send_multipart([topic, b"".join(pairs)], zmq.NOBLOCK)
 
-    def beat(self, last_seq: int, epoch: int) -> None:
-        self._socket.send_multipart([b"beat\0", _PAIR.pack(last_seq, epoch)], zmq.NOBLOCK)
+    def beat(self, count: int, epoch: int) -> None:
+        self._socket.send_multipart([b"beat\0", _PAIR.pack(count, epoch)], zmq.NOBLOCK)
 
     def turn(self, read: Callable[[int, int], list[bytes]]) -> int:
-        """Takes subscriptions and answers repair requests; `read` gives pairs of [first, last]. Returns the work done."""
+        """Takes subscriptions and answers repair requests; `read` gives pairs of [first, last]. Returns the work done.
+
+        A request may begin below what is kept: `read` begins with the first that is, and gives at most REPAIR_RECORDS_MAX.
+        """
         work = 0
         while self._socket.poll(0):
             change = self._socket.recv(zmq.NOBLOCK)
@@ -62,7 +65,7 @@ class FramePublisher:
             *route, request = self._repair.recv_multipart(zmq.NOBLOCK)
             if len(request) == _PAIR.size:
                 first, last = _PAIR.unpack(request)
-                self._repair.send_multipart([*route, b"".join(read(first, min(last, first + REPAIR_RECORDS_MAX - 1)))])
+                self._repair.send_multipart([*route, b"".join(read(first, last))])
             work += 1
         return work
 

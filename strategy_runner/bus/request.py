@@ -21,10 +21,14 @@ class RequestServer:
         self._socket.bind(endpoint)
 
     def receive(self, timeout_ms: int) -> Any | None:
-        """The next request, or None if none came. After one `answer` must follow."""
+        """The next request, or None if none came; after a request `answer` must follow. No msgpack is answered with nil."""
         if not self._socket.poll(timeout_ms):
             return None
-        return msgspec.msgpack.decode(self._socket.recv())
+        try:
+            return msgspec.msgpack.decode(self._socket.recv())
+        except msgspec.DecodeError:
+            self.answer(None)
+            return None
 
     def answer(self, value: Any) -> None:
         self._socket.send(msgspec.msgpack.encode(value))
@@ -42,12 +46,12 @@ def request(endpoint: str, value: Any, timeout_s: float) -> Any:
         monitor = socket.get_monitor_socket(zmq.EVENT_CONNECTED)
         socket.connect(endpoint)
         if not monitor.poll(int(min(timeout_s, 2.0) * 1e3)):
-            raise NotRunningError(f"{endpoint}: expected a router that answers, found nobody listening")
+            raise NotRunningError(f"{endpoint}: expected somebody who answers, found nobody listening")
         socket.disable_monitor()
         socket.send(msgspec.msgpack.encode(value))
         if not socket.poll(int(timeout_s * 1e3)):
             raise TimeoutExpiredError(f"{endpoint}: expected an answer within {timeout_s:g} s, found none")
         return msgspec.msgpack.decode(socket.recv())
     finally:
-        socket.close()
-        context.term()
+        # every socket, the monitor's too: one that stays open would make the end of the context wait for ever
+        context.destroy(linger=0)

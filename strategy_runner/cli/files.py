@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.table import Column
 from strategy_runner.config.availability import unreadable_secrets
 from strategy_runner.config.home import Home, checked_socket
 from strategy_runner.config.load import load_client, load_environment
@@ -16,6 +17,7 @@ from strategy_runner.strategies.scaffold import new_client as scaffold_client
 from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
 from strategy_runner.supervision.layout import init_home
 from strategy_runner.supervision.plan import known_clients, load_wished, make_plan
+from strategy_runner.supervision.programs import SOCKET_SUFFIX
 from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
 
 environment_option = click.option("--environment", help="Environment file configs/NAME.toml [default: the one in use].")
@@ -34,7 +36,10 @@ class Finding(msgspec.Struct, frozen=True):
 @output_option
 @click.pass_obj
 def check(home: Home, client: str | None, environment: str | None, output: str) -> None:
-    """Validate the files of a client, or of all, down to the strategies' code and parameters."""
+    """Validate the files of a client, or of all.
+
+    Down to the strategies' code and parameters; warns of secrets that cannot be read.
+    """
     findings = _check(home, client, environment or read_wishes(home).environment)
     if output == "json":
         show_json(findings)
@@ -43,7 +48,7 @@ def check(home: Home, client: str | None, environment: str | None, output: str) 
             click.echo(f"{finding.level}: {finding.message}")
     errors = sum(finding.level == "error" for finding in findings)
     if errors:
-        raise ConfigurationError(f"{errors} errors in {home.root}")
+        raise ConfigurationError(f"{errors} {'error' if errors == 1 else 'errors'} in {home.root}")
     talk(f"ok: {client or ', '.join(known_clients(home))}")
 
 
@@ -53,7 +58,10 @@ def check(home: Home, client: str | None, environment: str | None, output: str) 
 @output_option
 @click.pass_obj
 def show_config(home: Home, client: str | None, environment: str | None, output: str) -> None:
-    """Show every value a client (or the environment) ends up with, and where it came from. Secrets stay references."""
+    """Show every value in effect, and where it came from.
+
+    Without a client those of the environment file. Secrets stay references.
+    """
     loaded: Loaded[msgspec.Struct] = load_environment(  # type: ignore[assignment]  # both kinds show the same way
         home, environment or read_wishes(home).environment, environ=os.environ, overrides={}
     )
@@ -67,7 +75,8 @@ def show_config(home: Home, client: str | None, environment: str | None, output:
         for row in shown:
             click.echo(row.key)
     else:
-        show_table(["key", "value", "origin"], ((row.key, row.value, row.origin) for row in shown))
+        columns = (Column("key"), Column("value", folds=True), Column("origin"))
+        show_table(columns, ((row.key, row.value, row.origin) for row in shown))
 
 
 @click.command()
@@ -83,7 +92,7 @@ def init(folder: Path) -> None:
 @click.argument("name")
 @click.pass_obj
 def new_client(home: Home, name: str) -> None:
-    """Make a client's folder with a commented client.toml that is valid as it is."""
+    """Make a client with a commented file that works as it is."""
     for path in scaffold_client(home, name):
         click.echo(path)
 
@@ -93,7 +102,7 @@ def new_client(home: Home, name: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def new_strategy(home: Home, client: str, name: str) -> None:
-    """Make a working strategy of the client's own, and a test beside it."""
+    """Make a client's own working strategy, and a test beside it."""
     for path in scaffold_strategy(home, client, name):
         click.echo(path)
 
@@ -105,7 +114,7 @@ def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
     if client is not None:
         _must_know(home, client)
     try:
-        checked_socket(home.sockets / f"{'x' * 32}-doorbell.sock")
+        _check_sockets(home)
         load_environment(home, environment, environ=os.environ, overrides={})
     except ConfigurationError as error:
         return [Finding("error", problem) for problem in error.problems]
@@ -113,6 +122,14 @@ def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
     for name in [client] if client else known_clients(home):
         findings += _check_client(home, name, environment)
     return list(dict.fromkeys(findings))
+
+
+def _check_sockets(home: Home) -> None:
+    """Raises ConfigurationError if the home's path leaves no room for the name of a socket."""
+    checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + SOCKET_SUFFIX))
+    home.market_endpoint("doorbell")
+    for client in known_clients(home):
+        home.router_endpoint(client, "doorbell")
 
 
 def _check_client(home: Home, client: str, environment: str) -> list[Finding]:

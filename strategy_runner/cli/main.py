@@ -7,13 +7,13 @@ import click
 from strategy_runner import __version__
 from strategy_runner.cli import files, recorded, running, signals
 from strategy_runner.config.home import Home
-from strategy_runner.errors import StrategyRunnerError
+from strategy_runner.errors import ConfigurationError, StrategyRunnerError
+
+HOME_HELP = "Folder with clients/, configs/ and var/ [default: STRATEGY_RUNNER_HOME, or here]."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--home", metavar="DIR", help="Folder with clients/, configs/ and var/ [default: STRATEGY_RUNNER_HOME, or here]."
-)
+@click.option("--home", metavar="DIR", help=HOME_HELP)
 @click.version_option(__version__, prog_name="strategy-runner")
 @click.pass_context
 def cli(context: click.Context, home: str | None) -> None:
@@ -24,8 +24,17 @@ def cli(context: click.Context, home: str | None) -> None:
     context.obj = Home.find(home)
 
 
+def _use_home(context: click.Context, _: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        context.obj = Home.find(given)
+
+
 for group in (running, signals, recorded, files):
     for command in group.COMMANDS:
+        # --home may stand before the verb and after it
+        command.params.append(
+            click.Option(["--home"], metavar="DIR", expose_value=False, callback=_use_home, help=HOME_HELP)
+        )
         cli.add_command(command)
 
 
@@ -38,6 +47,10 @@ def main() -> None:
         code = 130
     except click.ClickException as error:
         error.show()
+        code = error.exit_code
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
         code = error.exit_code
     except StrategyRunnerError as error:
         click.echo(f"error: {error}", err=True)

@@ -1,28 +1,30 @@
 """How results are shown: a table for people, JSON for programs, names for pipes."""
 
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
-STYLES = {
-    "trading": "green",
-    "publishing": "green",
-    "routing": "green",
-    "finished": "cyan",
-    "accepted": "green",
-    "refused": "yellow",
-    "expired": "yellow",
-    "failed": "bold red",
-    "silent": "bold red",
-    "FATAL": "bold red",
-    "BACKOFF": "yellow",
-    "stopped": "dim",
-    "STOPPED": "dim",
+from strategy_runner.cli.table import Column, Table
+
+STYLES: dict[str, dict[str, Any]] = {
+    "trading": {"fg": "green"},
+    "publishing": {"fg": "green"},
+    "routing": {"fg": "green"},
+    "finished": {"fg": "cyan"},
+    "accepted": {"fg": "green"},
+    "refused": {"fg": "yellow"},
+    "expired": {"fg": "yellow"},
+    "failed": {"fg": "red", "bold": True},
+    "silent": {"fg": "red", "bold": True},
+    "FATAL": {"fg": "red", "bold": True},
+    "BACKOFF": {"fg": "yellow"},
+    "stopped": {"dim": True},
+    "STOPPED": {"dim": True},
 }
 
 output_option = click.option(
@@ -35,11 +37,6 @@ output_option = click.option(
 )
 
 
-def console() -> Console:
-    """stdout. Honours NO_COLOR; not a terminal: no colours, and as wide as it needs."""
-    return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
-
-
 def talk(message: str) -> None:
     """A word to the person, on stderr."""
     click.echo(message, err=True)
@@ -49,26 +46,34 @@ def show_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value).decode())
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = ()) -> None:
-    """`right` names the columns of numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    numbers = set(right)
-    for column in columns:
-        table.add_column(
-            column, justify="right" if column in numbers else "left", no_wrap=column not in ("reason", "last error")
-        )
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    console().print(table)
+def show_table(columns: Iterable[Column], rows: Iterable[Sequence[Any]]) -> None:
+    """As wide as the terminal, with a word on what was left out; as wide as it needs where there is none."""
+    table = Table(tuple(columns), [[_cell(value) for value in row] for row in rows])
+    width = terminal_width()
+    if width is not None:
+        table, left_out = table.fitted(width)
+        if left_out:
+            talk(f"no room for {', '.join(reversed(left_out))}: a wider terminal or -o json shows all")
+    coloured = width is not None and "NO_COLOR" not in os.environ
+    for line in table.lines(width, *((_coloured, _bold) if coloured else ())):
+        click.echo(line)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is, or None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    text = str(value)
-    style = STYLES.get(text)
-    escaped = text.replace("[", "\\[")
-    return f"[{style}]{escaped}[/]" if style else escaped
+    return "-" if value is None else str(value).replace("\n", "\\n")
+
+
+def _coloured(text: str) -> str:
+    return click.style(text, **STYLES[text]) if text in STYLES else text
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)
 
 
 def age(seconds: float | None) -> str | None:

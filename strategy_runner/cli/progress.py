@@ -1,10 +1,8 @@
 """Progress bars, on stderr and only on a terminal."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from strategy_runner.supervision import readiness
 
@@ -12,6 +10,12 @@ from strategy_runner.supervision import readiness
 @contextlib.contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """Gives a function (done, total, word) that moves the bar."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, word: None
+        return
+    from rich.console import Console  # slow to import, and of no use without a terminal
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     screen = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -20,9 +24,7 @@ def bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[word]}"),
     )
-    with Progress(
-        *columns, console=screen, disable=not screen.is_terminal, auto_refresh=False, transient=True
-    ) as progress:
+    with Progress(*columns, console=screen, auto_refresh=False, transient=True) as progress:
         task = progress.add_task(title, total=None, word="")
 
         def move(done: int, total: int, word: str) -> None:

@@ -8,6 +8,7 @@ import click
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import bar
 from strategy_runner.cli.running import split_symbols
+from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.supervision.historical import backtest as run_backtest
@@ -15,15 +16,25 @@ from strategy_runner.supervision.plan import HISTORICAL
 from strategy_runner.supervision.wishes import Wish
 from strategy_runner.tape.reader import TapeReader
 
+_FIGURES = ("records", "signals", "refused", "seconds", "records/s")
+
 
 @click.command()
 @click.argument("client")
 @click.option("--history", type=click.Path(path_type=Path), help="Folder of recorded history.")
-@click.option("--from", "from_ns", type=moment_ns, help="First moment, such as 2026-01-05 or 2026-01-05T10:00:00Z.")
-@click.option("--to", "to_ns", type=moment_ns, help="Moment at which it ends (not included).")
-@click.option("--symbols", help="Only these symbols, separated by commas.")
-@click.option("--parallel", type=click.IntRange(min=1), default=None, help="Workers at a time [default: cores].")
-@click.option("--environment", help="Environment file configs/NAME.toml.")
+@click.option(
+    "--from",
+    "from_ns",
+    type=moment_ns,
+    metavar="TIME",
+    help="First moment, such as 2026-01-05 or 2026-01-05T10:00:00Z.",
+)
+@click.option("--to", "to_ns", type=moment_ns, metavar="TIME", help="Moment at which it ends (not included).")
+@click.option("--symbols", metavar="A,B", help="Only these symbols, separated by commas.")
+@click.option(
+    "--parallel", type=click.IntRange(min=1), default=None, metavar="N", help="Workers at a time [default: cores]."
+)
+@click.option("--environment", metavar="NAME", help="Environment file configs/NAME.toml.")
 @output_option
 @click.pass_obj
 def backtest(
@@ -37,7 +48,7 @@ def backtest(
     environment: str | None,
     output: str,
 ) -> None:
-    """Run a client over recorded history in the foreground, as fast as it goes."""
+    """Run a client over recorded history, as fast as it goes."""
     wish = Wish(
         mode=HISTORICAL,
         history=str(history.absolute()) if history else None,
@@ -55,7 +66,7 @@ def backtest(
             click.echo(result.name)
     else:
         show_table(
-            ["worker", "records", "signals", "refused", "seconds", "records/s", "quality of its history"],
+            (Column("worker"), *(Column(title, right=True) for title in _FIGURES)),
             (
                 (
                     r.name,
@@ -64,12 +75,14 @@ def backtest(
                     r.refusals,
                     f"{r.seconds:.2f}",
                     f"{r.records / max(r.seconds, 1e-9):,.0f}",
-                    "; ".join(f"{series}: {report.summary()}" for series, report in r.quality.items()),
                 )
                 for r in results
             ),
-            right=["records", "signals", "refused", "seconds", "records/s"],
         )
+        click.echo()
+        # workers on the same symbol read the same series
+        quality = {series: report.summary() for r in results for series, report in r.quality.items()}
+        show_table((Column("history"), Column("quality", folds=True)), quality.items())
     talk(f"see them: strategy-runner signals {client}")
 
 
@@ -111,7 +124,7 @@ def import_(
     replace: bool,
     output: str,
 ) -> None:
-    """Convert a foreign file into a history folder and report what is wrong in it.
+    """Convert a foreign file into history and report its faults.
 
     Nothing is cleaned: bad rows stay in the file, are counted, and are never traded on.
     """
@@ -137,7 +150,7 @@ def import_(
     rows += [
         ("gaps", report.gaps, f"{report.missing_intervals} bars missing, longest {report.longest_gap_ns / 1e9:g} s")
     ]
-    show_table(["what", "count", "first"], rows, right=["count"])
+    show_table((Column("what"), Column("count", right=True), Column("first", folds=True)), rows)
     talk(f"wrote {history / kind / symbol}.parquet")
 
 

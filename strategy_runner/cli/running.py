@@ -9,6 +9,7 @@ import click
 
 from strategy_runner.cli.output import age, output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import ready_bar
+from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.errors import NotRunningError, UsageError
@@ -36,7 +37,6 @@ timeout_option = click.option(
 @click.pass_obj
 def supervise(home: Home, stock: bool) -> None:
     """Run the daemon in the foreground, as systemd does."""
-    home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
     steering.prepare(home, os.environ)
     arguments = [sys.executable, "-m", "strategy_runner.supervision.daemon", "--home", str(home.root)]
     os.execv(sys.executable, arguments + (["--stock"] if stock else []))
@@ -45,7 +45,7 @@ def supervise(home: Home, stock: bool) -> None:
 @click.command()
 @click.pass_obj
 def up(home: Home) -> None:
-    """Start the daemon in the background, with what was asked to run before."""
+    """Start the daemon in the background, with what ran before."""
     pid = steering.up(home, os.environ)
     wished = ", ".join(read_wishes(home).clients) or "nothing yet; see `strategy-runner start`"
     talk(f"daemon up, pid {pid}; should run: {wished}")
@@ -54,7 +54,7 @@ def up(home: Home) -> None:
 @click.command()
 @click.pass_obj
 def down(home: Home) -> None:
-    """Stop the daemon and every process; `up` brings back what was running."""
+    """Stop the daemon and every process; `up` brings them back."""
     daemon = Daemon(home)
     if not daemon.is_running():
         talk("no daemon is running")
@@ -68,19 +68,24 @@ def down(home: Home) -> None:
 @click.option("--mode", type=click.Choice(MODES), help="Instead of the mode in the client's file.")
 @click.option("--live", is_flag=True, help="Confirm that real money is meant; live mode needs it.")
 @click.option("--history", type=click.Path(path_type=Path), help="Folder of recorded history.")
-@click.option("--speed", type=click.FloatRange(min=0), help="Times real time; 0 is as fast as it goes.")
+@click.option("--speed", type=click.FloatRange(min=0), metavar="X", help="Times real time; 0 is as fast as it goes.")
 @click.option(
     "--from",
     "from_ns",
     type=moment_ns,
+    metavar="TIME",
     help="First moment of history, such as 2026-01-05 or 2026-01-05T10:00:00Z.",
 )
-@click.option("--to", "to_ns", type=moment_ns, help="Moment at which history ends (not included).")
-@click.option("--symbols", help="Only these symbols, separated by commas.")
+@click.option("--to", "to_ns", type=moment_ns, metavar="TIME", help="Moment at which history ends (not included).")
+@click.option("--symbols", metavar="A,B", help="Only these symbols, separated by commas.")
 @click.option(
-    "--parallel", type=click.IntRange(min=1), default=None, help="Historical workers at a time [default: cores]."
+    "--parallel",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Historical workers at a time [default: cores].",
 )
-@click.option("--environment", help="Environment file configs/NAME.toml [default: local-dev].")
+@click.option("--environment", metavar="NAME", help="Environment file configs/NAME.toml [default: local-dev].")
 @click.option("--no-wait", is_flag=True, help="Return at once instead of when ready.")
 @timeout_option
 @click.pass_obj
@@ -99,7 +104,7 @@ def start(
     no_wait: bool,
     timeout: float | None,
 ) -> None:
-    """Start targets (and the daemon if need be) and return when they are ready."""
+    """Start targets, and the daemon if need be; return when ready."""
     wish = Wish(
         mode=mode,
         live=live,
@@ -126,7 +131,7 @@ def start(
 @targets_argument
 @click.pass_obj
 def stop(home: Home, targets: tuple[str, ...]) -> None:
-    """Stop targets; they stay stopped, also across a restart of the daemon."""
+    """Stop targets; they stay stopped, whatever else restarts."""
     _report(steering.stop(home, [parse_target(target) for target in targets], os.environ), "already stopped")
 
 
@@ -135,8 +140,8 @@ def stop(home: Home, targets: tuple[str, ...]) -> None:
 @timeout_option
 @click.pass_obj
 def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None:
-    """Restart running targets and return when they are ready."""
-    parsed = [parse_target(target) for target in targets]
+    """Restart running targets; return when ready."""
+    parsed = [known_target(home, target) for target in targets]
     daemon = Daemon(home)
     names = [r.full_name for r in daemon.processes() if any(target.matches(r.full_name) for target in parsed)]
     if not names:
@@ -144,9 +149,8 @@ def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None
             f"{', '.join(targets)}: expected running processes, found none; see `strategy-runner status`"
         )
     _report(daemon.restart(names), "nothing to restart")
-    plan = steering.prepare(home, os.environ)
     with ready_bar(False) as show:
-        wait_ready(home, plan, names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
+        wait_ready(home, steering.as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
 
 
 @click.command()
@@ -154,16 +158,8 @@ def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None
 @output_option
 @click.pass_obj
 def status(home: Home, target: str, output: str) -> None:
-    """Show processes: what supervisord says of them and what they say of themselves."""
-    parsed = parse_target(target)
-    rows, problems = fleet(home, parsed, os.environ)
-    for problem in problems:
-        talk(problem)
-    if not rows and not problems:
-        clients = ", ".join(known_clients(home))
-        raise UsageError(
-            f"{target}: expected a client, strategy or worker of {home.root}, found none; there are: {clients}"
-        )
+    """Show every process, and whether it does its work."""
+    rows = _rows(home, target)
     if output == "json":
         show_json(rows)
     elif output == "name":
@@ -174,19 +170,19 @@ def status(home: Home, target: str, output: str) -> None:
 
 
 def show_status(rows: list[FleetRow]) -> None:
+    reasons = [row.reason for row in rows]
     columns = [
-        "name",
-        "process",
-        "state",
-        "for",
-        "pid",
-        "MB",
-        "lag ms",
-        "seq",
-        "signals",
-        "refused",
-        "last signal",
-        "reason",
+        Column("name"),
+        Column("process"),
+        Column("state"),
+        Column("for", right=True),
+        Column("pid", right=True, spare=2),
+        Column("MB", right=True, spare=5),
+        Column("lag ms", right=True, spare=3),
+        Column("seq", right=True, spare=7),
+        Column("signals", right=True),
+        Column("refused", right=True, spare=6),
+        Column("last signal", right=True, spare=4),
     ]
     show_table(
         columns,
@@ -198,17 +194,18 @@ def show_status(rows: list[FleetRow]) -> None:
                 age(row.since_s),
                 row.pid,
                 row.memory_mb,
-                row.lag_ms,
+                None if row.lag_ms is None else f"{row.lag_ms:.1f}",
                 row.last_seq if row.last_seq >= 0 else None,
                 row.signals,
                 row.refusals,
                 age(row.last_signal_age_s),
-                row.reason or "",
             )
             for row in rows
         ),
-        right=["for", "pid", "MB", "lag ms", "seq", "signals", "refused", "last signal"],
     )
+    for reason in dict.fromkeys(filter(None, reasons)):
+        names = [row.name for row in rows if row.reason == reason]
+        click.echo(f"{names[0] if len(names) == 1 else f'{len(names)} processes'}: {reason}")
 
 
 @click.command()
@@ -216,8 +213,8 @@ def show_status(rows: list[FleetRow]) -> None:
 @output_option
 @click.pass_obj
 def plan(home: Home, target: str, output: str) -> None:
-    """Show which processes the files ask for and, beside a running daemon, what `apply` would change."""
-    parsed = parse_target(target)
+    """Show what the files ask for and what `apply` would change."""
+    parsed = known_target(home, target)
     wishes = read_wishes(home)
     if not wishes.clients:
         for client in known_clients(home):
@@ -230,13 +227,17 @@ def plan(home: Home, target: str, output: str) -> None:
         for change in changes:
             click.echo(change.name)
     else:
-        show_table(["name", "action", "reason"], ((c.name, c.action, c.reason) for c in changes))
+        columns = (Column("name"), Column("action"), Column("reason", folds=True))
+        show_table(columns, ((c.name, c.action, c.reason) for c in changes))
 
 
 @click.command(name="apply")
 @click.pass_obj
 def apply_(home: Home) -> None:
-    """Bring running processes to what the files say now; only those concerned are touched."""
+    """Bring running processes to what the files say now.
+
+    Only those concerned are touched; every other process keeps its pid.
+    """
     Daemon(home).pid()
     _report(steering.apply(home, os.environ), "nothing to change")
 
@@ -250,10 +251,11 @@ def apply_(home: Home) -> None:
 @click.pass_obj
 def logs(home: Home, target: str, follow: bool, lines: int) -> None:
     """Show the logs of targets."""
-    rows, _ = fleet(home, parse_target(target), os.environ)
-    paths = [str(path) for row in rows if (path := home.log(row.name)).exists()]
+    paths = [str(path) for row in _rows(home, target) if (path := home.log(row.name)).exists()]
+    if not follow:
+        paths = [path for path in paths if Path(path).stat().st_size] or paths[:1]
     if not paths:
-        raise UsageError(f"{target}: expected a log below {home.var / 'logs'}, found none")
+        raise UsageError(f"{target}: expected a log below {home.var / 'logs'}, found none; it has not run yet")
     command = ["tail", "-n", str(lines), *(["-F"] if follow else []), *paths]
     sys.stdout.flush()
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tail:
@@ -261,6 +263,27 @@ def logs(home: Home, target: str, follow: bool, lines: int) -> None:
             tail.wait()
         except KeyboardInterrupt:
             tail.terminate()
+
+
+def known_target(home: Home, text: str) -> Target:
+    """The target of a text. Raises UsageError if it names no process, running or not."""
+    _rows(home, text)
+    return parse_target(text)
+
+
+def _rows(home: Home, target: str) -> list[FleetRow]:
+    """Every process that a target names, running or not; files that hide some are told of. Raises UsageError for none."""
+    parsed = parse_target(target)
+    rows, problems = fleet(home, parsed, os.environ)
+    for problem in problems:
+        talk(f"warning: {problem}")
+    if rows or problems:
+        return rows
+    known = known_clients(home)
+    if parsed.client in known:
+        workers = [row.name for row in fleet(home, Target(client=parsed.client), os.environ)[0]]
+        raise UsageError(f"{target}: expected a strategy or worker of {parsed.client}, one of {', '.join(workers)}")
+    raise UsageError(f"{target}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
 
 
 def split_symbols(text: str | None) -> tuple[str, ...]:

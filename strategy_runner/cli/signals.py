@@ -3,13 +3,15 @@
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.running import known_target
+from strategy_runner.cli.signal_lines import SignalLines
+from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.errors import NotRunningError
 from strategy_runner.model.decision import Decision
@@ -39,7 +41,7 @@ mode_option = click.option("--mode", help="Run to read: mock, live, simulation o
 def signals(
     home: Home, target: str, follow: bool, last: int | None, body: bool, accepted: bool, mode: str | None, output: str
 ) -> None:
-    """Show the decided signals of a client, strategy or worker, in the order of the decisions."""
+    """Show decided signals, in the order of the decisions."""
     parsed = parse_target(target)
     clients = [parsed.client] if parsed.client else _clients_with_runs(home)
     readers = [(client, _reader(home, client, mode)) for client in clients]
@@ -47,6 +49,8 @@ def signals(
     found = [d for _, reader in readers for d in _decisions(reader, parsed, accepted)]
     if len(readers) > 1:
         found.sort(key=lambda decision: decision.decided_ns)
+    if not found and not parsed.is_client:
+        known_target(home, target)
     keep = 10 if follow and last is None else last
     show(found if keep is None else found[len(found) - keep :] if keep else [], True)
     try:
@@ -64,7 +68,7 @@ def signals(
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_obj
 def explain(home: Home, signal_id: str, mode: str | None, output: str) -> None:
-    """Show why a signal is what it is: from the records that caused it to the sinks that have it."""
+    """Show a signal's way from the records that caused it to the sinks."""
     story = tell(home, signal_id, mode)
     if output == "json":
         show_json(story)
@@ -80,7 +84,10 @@ def explain(home: Home, signal_id: str, mode: str | None, output: str) -> None:
 @output_option
 @click.pass_obj
 def sql(home: Home, client: str, query: str, limit: int, mode: str | None, output: str) -> None:
-    """Query a client's signals with SQL, through its router. Tables: signals, signal_models; views: accepted_signals and more."""
+    """Query a client's signals with SQL, through its router.
+
+    Tables: signals, signal_models. Views: accepted_signals, refusals, signals_by_day.
+    """
     columns, rows = run_sql(home, client, mode or latest_mode(home, client), query, limit)
     if output == "json":
         for row in rows:
@@ -89,7 +96,8 @@ def sql(home: Home, client: str, query: str, limit: int, mode: str | None, outpu
         for row in rows:
             click.echo(row[0])
     else:
-        show_table(columns, rows)
+        numbers = [all(isinstance(row[index], int | float | None) for row in rows) for index in range(len(columns))]
+        show_table((Column(title, right=right) for title, right in zip(columns, numbers, strict=True)), rows)
     if len(rows) == limit:
         talk(f"the first {limit} rows; --limit shows more")
 
@@ -124,6 +132,8 @@ def flat(decision: Decision, body: SignalBody) -> dict[str, Any]:
 
 
 def _printer(body: bool, output: str) -> Any:
+    lines = SignalLines()
+
     def show(decisions: list[Decision], first: bool) -> None:
         if body:
             for decision in decisions:
@@ -135,36 +145,12 @@ def _printer(body: bool, output: str) -> Any:
             for decision in decisions:
                 click.echo(decision.signal_id)
         else:
-            for line in _lines(decisions, header=first):
-                click.echo(line)
+            if first:
+                click.echo(lines.header())
+            for decision in decisions:
+                click.echo(lines.line(decision, decode_body(decision.body)))
 
     return show
-
-
-def _lines(decisions: list[Decision], *, header: bool) -> Iterator[str]:
-    """Fixed columns, so that lines that follow later stand under the first ones."""
-    if header:
-        yield f"{'event time (UTC)':<23} {'worker':<34} {'action':<6} {'size':>10} {'price':>12} {'conf':>5} {'decision':<9} why"
-    for decision in decisions:
-        body = decode_body(decision.body)
-        name = f"{body.client}:{body.strategy}.{body.symbol}"
-        confidence = "-" if body.confidence is None else f"{body.confidence:.2f}"
-        why = decision.reason or "; ".join(body.reasons)
-        yield (
-            f"{moment(body.cause.event_ns):<23} {name:<34} {body.action:<6} {_number(body.size):>10} "
-            f"{_number(body.entry_price):>12} {confidence:>5} {decision.verdict:<9} {why}"
-        )
-
-
-def moment(event_ns: int) -> str:
-    return (
-        datetime.fromtimestamp(event_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        + f".{event_ns // 1_000_000 % 1000:03d}"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.10g}"
 
 
 def _show_story(story: Story) -> None:

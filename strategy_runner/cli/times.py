@@ -8,7 +8,7 @@ from strategy_runner.config.times import time_ns
 def moment_ns(text: str) -> int:
     try:
         return time_ns(text if "T" in text else f"{text}T00:00:00Z")
-    except ValueError as error:
+    except ValueError:
         raise click.BadParameter(
-            f"expected a moment such as 2026-01-05 or 2026-01-05T10:00:00Z, found {text!r} ({error})"
-        ) from error
+            f"expected a moment such as 2026-01-05 or 2026-01-05T10:00:00Z, found {text!r}"
+        ) from None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from strategy_runner.config.assignments import COMMAND_LINE
 from strategy_runner.config.home import Home
 from strategy_runner.config.leaves import leaves
 from strategy_runner.config.loaded import Loaded
@@ -56,10 +57,11 @@ def _records(environment: Loaded[EnvironmentConfig], client: Loaded[ClientConfig
             return [f"{environment.file}: live.source: expected a source, since {_asks(client)}, found nothing"]
         return [f"{environment.origin('live.source')}: live.source: {source}: {_NOT_YET}; no live source exists so far"]
     if mode in ("simulation", "historical") and environment.value.history.folder is None:
-        expected = f"expected a folder of recorded history, since {_asks(client)}, found nothing"
+        expected = f"expected a folder of recorded history here or as --history DIR, since {_asks(client)}, found nothing"
         return [f"{environment.file}: history.folder: {expected}"]
     return []
 
 
 def _asks(client: Loaded[ClientConfig]) -> str:
-    return f"{client.origin('mode')} asks for mode {client.value.mode}"
+    origin = client.origin("mode")
+    return f"{'the command line' if origin == COMMAND_LINE else origin} asks for mode {client.value.mode}"

@@ -109,7 +109,9 @@ def client_names(home: Home) -> list[str]:
         return sorted(path.name for path in home.clients.iterdir() if path.is_dir() and path.name[0] not in "._")
     except OSError as error:
         reason = str(error.strerror or error).lower()
-        raise ConfigurationError(f"clients: expected a folder at {home.clients}, found: {reason}") from error
+        raise ConfigurationError(
+            f"clients: expected a folder at {home.clients}, found: {reason}; `strategy-runner init DIR` lays out a home"
+        ) from error
 
 
 def _must_exist(home: Home, name: str, file: str) -> None:

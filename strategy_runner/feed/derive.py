@@ -132,7 +132,9 @@ class Derivation:
         """Everything remembered, for a checkpoint."""
         return DerivationState(
             bars={name: t.builder.state() for name, t in self._timeframes.items() if t.builder is not None},
-            closes={f"{m.model.name}.{name}": m.model.closes for name, t in self._timeframes.items() for m in t.models},
+            closes={
+                f"{m.model.name}.{name}": [*m.model.closes] for name, t in self._timeframes.items() for m in t.models
+            },
             ticks={name: clock.next_ns for name, clock in self._clocks.items()},
         )
 

@@ -20,8 +20,10 @@ from strategy_runner.model.event import Bar, Event, Quote, Trade
 from strategy_runner.model.record import Kind
 from strategy_runner.strategies.interface import Strategy
 from strategy_runner.tape.status import State, StatusFile
-from strategy_runner.worker.machine import Machine, Subscription
+from strategy_runner.worker.fault_log import FaultLog
+from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
+from strategy_runner.worker.subscription import Subscription
 
 TURN_RAW_MAX = 8_192
 _FOREVER = 1 << 62
@@ -37,25 +39,27 @@ class Backtest:
         self._file = status
         self._outbox = Outbox(Path(spec.folder) / "signals.log", generation=spec.generation, mode=spec.mode)
         self._machine = Machine(spec, strategy, self._outbox.record)
+        self._faults = FaultLog()
         self._ordinals = dict.fromkeys(self._machine.subscriptions, 0)
         self._reports: Callable[[], dict[str, QualityReport]] = dict
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Returns when history ends or `stopping` says so, checked between blocks. Raises StrategyRunnerError."""
         self._file.enter(State.CATCHING_UP, "running over history")
-        self._machine.start()
         try:
+            self._machine.start()
             series = self._only_series()
             if series is None:
                 self._run_derived(stopping)
             else:
                 self._run_blocks(series, stopping)
+            self._machine.stop()
         except StrategyRunnerError as error:
             self._outbox.flush()
+            self._file.status.signals, self._file.status.refusals = self._outbox.signals, self._outbox.refusals
             self._file.status.last_error = str(error)
             self._file.enter(State.FAILED, type(error).__name__)
             raise
-        self._machine.stop()
         self._outbox.flush()
         self._outbox.sync()
         if stopping():
@@ -118,6 +122,7 @@ class Backtest:
 
     def _report(self, records: int, event_ns: int, progress: tuple[int, int]) -> None:
         status, outbox = self._file.status, self._outbox
+        self._faults.note(self._machine.take_faults())
         if outbox.flush():
             status.last_signal, status.last_signal_ns = outbox.last_id, time.time_ns()
         status.records = status.position = records

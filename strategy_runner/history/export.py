@@ -19,13 +19,14 @@ _FOLDERS = {Kind.TRADE: "trades", Kind.QUOTE: "quotes"}
 def export_records(reader: TapeReader, folder: Path, first: int, last: int) -> list[Path]:
     """Writes records `first` to `last` - 1 to FOLDER/tape/SEQ.parquet, a file a segment; returns the files.
 
-    Columns: seq, stream (name), kind, event_ns, received_ns, epoch, v0 to v5.
+    Columns: seq, stream (name), kind, event_ns, received_ns, epoch, v0 to v5 (NULL: a missing number). Raises CorruptRecordError.
     """
     target = folder / "tape"
     target.mkdir(parents=True, exist_ok=True)
     _learn_streams(reader)
     names = np.array([stream.name for stream in reader.streams])
     written = []
+    _check(reader, first, last)
     for seq, array in reader.arrays(max(first, reader.head.first), last):
         path = target / f"{seq:015d}.parquet"
         chunk = {
@@ -49,8 +50,13 @@ def export_records(reader: TapeReader, folder: Path, first: int, last: int) -> l
 
 
 def export_history(reader: TapeReader, folder: Path, first: int, last: int) -> list[Path]:
-    """Writes the trades, quotes and bars among the records as a history folder; returns the files."""
+    """Writes the trades, quotes and bars among the records as a history folder; returns the files.
+
+    A stream without a record among them gets no file: an empty series would pass for a symbol's history. Raises
+    CorruptRecordError.
+    """
     _learn_streams(reader)
+    _check(reader, first, last)
     written = []
     for stream_id, stream in enumerate(reader.streams):
         if stream.kind not in (Kind.TRADE, Kind.QUOTE, Kind.BAR) or not reader.entries(stream_id):
@@ -58,15 +64,24 @@ def export_history(reader: TapeReader, folder: Path, first: int, last: int) -> l
         series = series_of(folder, _folder_of(stream), stream.symbol)
         columns = len(VALUE_COLUMNS[stream.kind])
         with SeriesWriter(series) as writer:
+            rows = 0
             for _, array in reader.arrays(max(first, reader.head.first), last):
                 own = array[array["stream"] == stream_id]
+                rows += len(own)
                 for start in range(0, len(own), CHUNK_RECORDS):
                     part = own[start : start + CHUNK_RECORDS]
                     values = [np.ascontiguousarray(part["v"][:, i]) for i in range(columns)]
                     writer.append(np.ascontiguousarray(part["event_ns"]), values)
-            writer.commit()
-        written.append(series.path)
+            if rows:
+                writer.commit()
+                written.append(series.path)
     return written
+
+
+def _check(reader: TapeReader, first: int, last: int) -> None:
+    """Reads each record once with its crc: a copy of damaged bytes would pass for sound ones for ever."""
+    for seq in range(max(first, reader.head.first), min(last, reader.head.count)):
+        reader.fields(seq)
 
 
 def _learn_streams(reader: TapeReader) -> None:

@@ -46,6 +46,10 @@ class Stream(msgspec.Struct, frozen=True, order=True):
         model, _, timeframe = qualifier.rpartition(".") if kind is Kind.PREDICTION else ("", "", qualifier)
         if kind in (Kind.BAR, Kind.CLOCK, Kind.PREDICTION):
             timeframe_ns(timeframe)
+        elif qualifier:
+            raise ValueError(f"expected {symbol}/{word}, found {name!r}")
+        if kind is Kind.PREDICTION and not model:
+            raise ValueError(f"expected {symbol}/prediction.MODEL.TIMEFRAME, found {name!r}")
         return cls(symbol, kind, timeframe, model)
 
 

@@ -1,12 +1,16 @@
 """Step: stop loss and take profit, from the strategy if it gave them, else as configured fractions of the entry price."""
 
+from math import isfinite
+
 from strategy_runner.pipeline.draft import Draft, Moment
 
 STOP_LOSS_SIDE = "stop_loss_on_wrong_side"
 TAKE_PROFIT_SIDE = "take_profit_on_wrong_side"
+OUT_OF_REACH = "protection_out_of_reach"
 REASONS = {
     STOP_LOSS_SIDE: "a stop loss that the entry price has already passed",
     TAKE_PROFIT_SIDE: "a take profit that the entry price has already passed",
+    OUT_OF_REACH: "the configured fraction puts the stop loss or take profit where no price can be",
 }
 
 
@@ -21,8 +25,15 @@ def protect(draft: Draft, moment: Moment) -> str | None:
         draft.stop_loss = price * (1.0 - side * fractions.stop_loss_fraction)
     if draft.take_profit is None and fractions.take_profit_fraction is not None:
         draft.take_profit = price * (1.0 + side * fractions.take_profit_fraction)
+    if not all(_can_be_a_price(level) for level in (draft.stop_loss, draft.take_profit)):
+        return OUT_OF_REACH
     if draft.stop_loss is not None and (price - draft.stop_loss) * side <= 0:
         return STOP_LOSS_SIDE
     if draft.take_profit is not None and (draft.take_profit - price) * side <= 0:
         return TAKE_PROFIT_SIDE
     return None
+
+
+def _can_be_a_price(level: float | None) -> bool:
+    """A sell's take profit of 100 % would lie at zero, and a fraction of a huge price may lie beyond all floats."""
+    return level is None or (level > 0 and isfinite(level))

@@ -1,4 +1,4 @@
-"""Step: nothing incomplete and nothing that is not a finite number may become a signal."""
+"""Step: nothing incomplete, nothing that is not a finite number and no price at or below zero may become a signal."""
 
 from math import isfinite
 
@@ -8,6 +8,7 @@ WARMING_UP = "warming_up"
 NO_PRICE = "no_price"
 NOT_FINITE = "not_finite"
 SIZE_NOT_POSITIVE = "size_not_positive"
+PRICE_NOT_POSITIVE = "price_not_positive"
 OUT_OF_RANGE = "out_of_range"
 MORE_THAN_POSITION = "close_exceeds_position"
 REASONS = {
@@ -15,6 +16,7 @@ REASONS = {
     NO_PRICE: "no price of the symbol is known yet",
     NOT_FINITE: "a number of the signal is NaN or infinite",
     SIZE_NOT_POSITIVE: "the size is zero or negative",
+    PRICE_NOT_POSITIVE: "the entry price, stop loss or take profit is zero or negative",
     OUT_OF_RANGE: "confidence or strength lies outside [0, 1]",
     MORE_THAN_POSITION: "a close of more than the strategy's own signals ask for",
 }
@@ -25,13 +27,16 @@ def validate(draft: Draft, moment: Moment) -> str | None:
         return WARMING_UP
     if draft.entry_price is None:
         return NO_PRICE
-    numbers = (draft.size, draft.entry_price, draft.stop_loss, draft.take_profit, draft.confidence, draft.strength)
-    if not all(number is None or isfinite(number) for number in numbers):
+    prices = (draft.entry_price, draft.stop_loss, draft.take_profit)
+    shares = (draft.confidence, draft.strength)
+    if not all(number is None or isfinite(number) for number in (draft.size, *prices, *shares)):
         return NOT_FINITE
     if draft.size is None or draft.size <= 0:
         return SIZE_NOT_POSITIVE
-    if not all(number is None or 0 <= number <= 1 for number in (draft.confidence, draft.strength)):
+    if not all(price is None or price > 0 for price in prices):
+        return PRICE_NOT_POSITIVE
+    if not all(share is None or 0 <= share <= 1 for share in shares):
         return OUT_OF_RANGE
-    if draft.action == "close" and draft.size > abs(moment.position):
+    if draft.action == "close" and not draft.size <= abs(moment.position):  # a position that is NaN allows nothing
         return MORE_THAN_POSITION
     return None

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from strategy_runner.errors import StateError, StrategyRunnerError
 from strategy_runner.router.journal import DecisionReader
-from strategy_runner.sinks.interface import Sink, SinkUnavailable
+from strategy_runner.sinks.interface import Sink
 
 RETRY_S_MIN = 0.2
 RETRY_S_MAX = 30.0
@@ -28,6 +29,7 @@ class Delivery:
         self._open_sink = open_sink
         self._journal = journal
         self._pause_s = pause_s
+        self._retry_s = RETRY_S_MIN
         self._below = 0
         self._news = threading.Event()
         self._stopping = threading.Event()
@@ -49,7 +51,6 @@ class Delivery:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        retry_s = RETRY_S_MIN
         while True:
             try:
                 sink = self._open_sink()
@@ -58,15 +59,15 @@ class Delivery:
                 finally:
                     sink.close()
                 return
-            except SinkUnavailable as error:
+            except StrategyRunnerError as error:
                 self.fault = str(error)
-                log.warning("sink %s: %s; next try in %.1f s", self.name, error, retry_s)
+                log.warning("sink %s: %s; next try in %.1f s", self.name, error, self._retry_s)
             except Exception as error:
                 self.fault = f"{type(error).__name__}: {error}"
-                log.exception("sink %s failed; next try in %.1f s", self.name, retry_s)
-            if self._stopping.wait(retry_s):
+                log.exception("sink %s failed; next try in %.1f s", self.name, self._retry_s)
+            if self._stopping.wait(self._retry_s):
                 return
-            retry_s = min(retry_s * 2, RETRY_S_MAX)
+            self._retry_s = min(self._retry_s * 2, RETRY_S_MAX)
 
     def _deliver(self, sink: Sink) -> None:
         self.cursor = sink.cursor()
@@ -79,8 +80,12 @@ class Delivery:
                 if decisions:
                     sink.write(decisions)
                     self.cursor = decisions[-1].number + 1
-                    self.fault = ""
+                    self.fault, self._retry_s = "", RETRY_S_MIN
                     self._stopping.wait(0 if stopping else self._pause_s)
+                elif self._below and reader.number < self.cursor:
+                    raise StateError(
+                        f"{self._journal}: expected the {self.cursor} decisions that the sink has, found {reader.number}"
+                    )
                 elif stopping:
                     return
                 else:

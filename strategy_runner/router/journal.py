@@ -17,10 +17,11 @@ _decode = msgspec.msgpack.Decoder(Decision).decode
 
 
 class Note(msgspec.Struct, kw_only=True):
-    """State as of `offset` in the decision log: `number` decisions stand before it."""
+    """State as of `offset` in the decision log: `number` decisions stand before it, `refusals` of them no acceptances."""
 
     offset: int = START
     number: int = 0
+    refusals: int = 0
     workers: dict[str, WorkerCursor] = {}
 
 
@@ -35,6 +36,7 @@ class Journal:
         self._log = AppendLog(self.path, whole_to=note.offset)
         self._noted = note.number
         self.number = note.number
+        self.refusals = note.refusals
         self.cursors = dict(note.workers)
         self._scan(note.offset)
         self.synced = self._log.offset
@@ -47,6 +49,7 @@ class Journal:
         self._log.append_many([_encode(decision) for decision in decisions])
         self._log.sync()
         self.number += len(decisions)
+        self.refusals += sum(decision.verdict != "accepted" for decision in decisions)
         self.synced = self._log.offset
 
     def note(self, cursors: dict[str, WorkerCursor], *, force: bool = False) -> None:
@@ -54,7 +57,8 @@ class Journal:
         if not force and self.number - self._noted < NOTE_DECISIONS:
             return
         self.cursors = cursors
-        payload = msgspec.msgpack.encode(Note(offset=self._log.offset, number=self.number, workers=cursors))
+        note = Note(offset=self._log.offset, number=self.number, refusals=self.refusals, workers=cursors)
+        payload = msgspec.msgpack.encode(note)
         temporary = self._note_path.with_suffix(".new")
         temporary.write_bytes(zlib.crc32(payload).to_bytes(4, "little") + payload)
         temporary.replace(self._note_path)
@@ -71,10 +75,11 @@ class Journal:
                 decision = _decode(payload)
                 assert decision.number == self.number, (decision.number, self.number)
                 self.number += 1
-                body = decode_body(decision.body)
+                self.refusals += decision.verdict != "accepted"
+                body, envelope = decode_body(decision.body), decision.envelope
                 worker = f"{body.strategy}.{body.symbol}"
-                known = self.cursors.get(worker, WorkerCursor())
-                self.cursors[worker] = WorkerCursor(decision.envelope.generation, decision.envelope.n + 1, known.offset)
+                known = self.cursors.get(worker, WorkerCursor({}))
+                self.cursors[worker] = known.after(envelope.generation, envelope.n, known.offset)
             if reader.offset == before:
                 break
         reader.close()
@@ -87,6 +92,11 @@ class DecisionReader:
         self._reader = LogReader(path)
         self._next = 0
         self._from = number
+
+    @property
+    def number(self) -> int:
+        """How many decisions of the log have been passed."""
+        return self._next
 
     def read(self, *, below: int | None = None) -> list[Decision]:
         """The next decisions there are, about a megabyte of them; `below` limits it to an offset in the log."""
@@ -114,10 +124,11 @@ def decision_log(folder: Path) -> Path:
 
 
 def _read_note(path: Path) -> Note:
+    """An empty note, that is a scan of the whole log, if there is none or it is not whole (it is not synced)."""
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
-        return Note()
-    if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
-        return Note()
-    return msgspec.msgpack.decode(raw[4:], type=Note)
+        if int.from_bytes(raw[:4], "little") == zlib.crc32(raw[4:]):
+            return msgspec.msgpack.decode(raw[4:], type=Note)
+    except (FileNotFoundError, msgspec.DecodeError):
+        pass
+    return Note()

@@ -3,21 +3,21 @@
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from strategy_runner.bus.doorbell import SignalListener
 from strategy_runner.config.spec import RouterSpec
 from strategy_runner.model.decision import Decision
-from strategy_runner.model.signal import LoggedSignal, decode_body
 from strategy_runner.router.delivery import Delivery
-from strategy_runner.router.intake import WorkerCursor, WorkerIntake, worker_log
+from strategy_runner.router.intake import Arrival, WorkerCursor, WorkerIntake, worker_log
 from strategy_runner.router.journal import Journal
 from strategy_runner.tape.status import State, StatusFile, read_status
 
 TURN_SIGNALS_MAX = 2_000
 LOOK_INTERVAL_S = 0.5
 GATE_WAIT_MS = 5
+_NO_LIMIT = 1 << 62
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,12 @@ class Router:
         self._file = status
         self._journal = Journal(Path(spec.folder))
         self._intakes: dict[str, WorkerIntake] = {}
+        self._awaited = set(spec.workers)
+        self._cut_off: set[str] = set()
         self._ordered = spec.ordered
         self._due: set[str] = set()
         self._held = False
         self._next_look = 0.0
-        self._refusals = 0
         self._want(spec.workers)
         for delivery in deliveries:
             delivery.start()
@@ -64,7 +65,7 @@ class Router:
             self._next_look = now + LOOK_INTERVAL_S
         ready = self._ready()
         if ready:
-            self._record([self._decide(number, logged) for number, logged in enumerate(ready, self._journal.number)])
+            self._decide(ready)
         self._report()
         return len(ready)
 
@@ -73,8 +74,10 @@ class Router:
         self._listener.wait(timeout_ms)
 
     def reload(self, spec: RouterSpec) -> None:
-        """Takes the workers of a new plan; those that left stay known until the next start, their logs may hold more."""
+        """Takes the workers of a new plan; those that left stay known until the next start, their logs may hold more, but
+        nobody waits for them."""
         self._want(spec.workers)
+        self._awaited = set(spec.workers)
 
     def stop(self, deliver_s: float = 5.0) -> None:
         """Decides what the stopped workers left, and lets the sinks follow for the time given."""
@@ -90,80 +93,74 @@ class Router:
     def drain(self) -> int:
         """Decides everything there is in one order: event time, worker, n. For runs whose workers have all ended."""
         decided = 0
-        for batch in _batches(heapq.merge(*map(_drained, self._intakes.values()), key=_event_order)):
-            self._record(
-                [self._decide(number, logged) for number, (_, _, logged) in enumerate(batch, self._journal.number)]
-            )
-            decided += len(batch)
+        while ready := self._merged(_event_ns, _NO_LIMIT):
+            self._decide(ready)
+            decided += len(ready)
             self._report()
         return decided
 
     # -- deciding --------------------------------------------------------------------------------------------------------
 
-    def _ready(self) -> list[LoggedSignal]:
+    def _ready(self) -> list[Arrival]:
         """Signals that may be decided now, and whether some are held back until their records are durable."""
         durable = self._durable()
-        ready = self._in_tape_order(min(durable, self._slowest())) if self._ordered else self._as_they_came(durable)
-        self._held = any(intake.queue and intake.queue[0].envelope.seq >= durable for intake in self._intakes.values())
+        ready = self._merged(_seq, min(durable, self._slowest())) if self._ordered else self._as_they_came(durable)
+        self._held = any(intake.queue and intake.queue[0].seq >= durable for intake in self._intakes.values())
         return ready
 
-    def _as_they_came(self, limit: int) -> list[LoggedSignal]:
-        ready: list[LoggedSignal] = []
+    def _as_they_came(self, limit: int) -> list[Arrival]:
+        ready: list[Arrival] = []
         for worker in sorted(self._due):
             intake = self._intakes.get(worker)
             if intake is None or not self._fill(intake):
                 self._due.discard(worker)
                 continue
-            while intake.queue and intake.queue[0].envelope.seq < limit and len(ready) < TURN_SIGNALS_MAX:
+            while intake.queue and intake.queue[0].seq < limit and len(ready) < TURN_SIGNALS_MAX:
                 ready.append(intake.pop())
         return ready
 
-    def _in_tape_order(self, limit: int) -> list[LoggedSignal]:
-        ready: list[LoggedSignal] = []
-        heads = [(i.queue[0].envelope.seq, i.worker) for i in self._intakes.values() if self._fill(i)]
+    def _merged(self, key: Callable[[Arrival], int], limit: int) -> list[Arrival]:
+        """Signals with a key below the limit by key, worker, n: no more of them than are decided in one go."""
+        ready: list[Arrival] = []
+        heads = [(key(i.queue[0]), i.worker) for i in self._intakes.values() if self._fill(i)]
         heapq.heapify(heads)
         while heads and heads[0][0] < limit and len(ready) < TURN_SIGNALS_MAX:
             intake = self._intakes[heads[0][1]]
             ready.append(intake.pop())
             if self._fill(intake):
-                heapq.heapreplace(heads, (intake.queue[0].envelope.seq, intake.worker))
+                heapq.heapreplace(heads, (key(intake.queue[0]), intake.worker))
             else:
                 heapq.heappop(heads)
         return ready
 
     def _fill(self, intake: WorkerIntake) -> int:
         waiting = intake.fill()
-        if intake.fault:
-            self._cut_off(intake)
+        if intake.fault and intake.worker not in self._cut_off:
+            self._cut_off.add(intake.worker)
+            log.error("worker %s is cut off: %s", intake.worker, intake.fault)
+            self._file.status.last_error = f"worker {intake.worker} is cut off: {intake.fault}"
         return waiting
 
     def _slowest(self) -> int:
-        """The seq up to which every worker has read: no signal below it can still come."""
+        """The seq up to which every worker of the plan has read: no signal below it can still come.
+
+        Not waited for is a worker that failed: what it signalled before is in its log, and it may stand still for good.
+        """
         positions = []
-        for worker in self._intakes:
+        for worker in self._awaited - self._cut_off:
             status = read_status(self._workers_folder / worker / "status")
-            positions.append(status.position if status else 0)
-        return min(positions, default=0)
+            if status is None or status.state is not State.FAILED:
+                positions.append(status.position if status else 0)
+        return min(positions, default=_NO_LIMIT)
 
-    def _decide(self, number: int, logged: LoggedSignal) -> Decision:
-        body = decode_body(logged.body)
-        self._file.status.last_signal = body.id
-        self._refusals += body.refusal is not None
-        return Decision(
-            number=number,
-            signal_id=body.id,
-            verdict="refused" if body.refusal else "accepted",
-            reason=body.refusal or "",
-            decided_ns=time.time_ns(),
-            envelope=logged.envelope,
-            body=logged.body,
-        )
-
-    def _record(self, decisions: list[Decision]) -> None:
+    def _decide(self, ready: list[Arrival]) -> None:
+        """One decision for each signal, durable before any sink may see it."""
+        decisions = [_decision(number, arrival) for number, arrival in enumerate(ready, self._journal.number)]
         self._journal.append(decisions)
         self._journal.note(self._cursors())
         for delivery in self._deliveries:
             delivery.advance(self._journal.synced)
+        self._file.status.last_signal = decisions[-1].signal_id
         self._file.status.last_signal_ns = decisions[-1].decided_ns
 
     # -- state -----------------------------------------------------------------------------------------------------------
@@ -171,13 +168,9 @@ class Router:
     def _want(self, workers: Sequence[str]) -> None:
         for worker in workers:
             if worker not in self._intakes:
-                cursor = self._journal.cursors.get(worker, WorkerCursor())
-                self._intakes[worker] = WorkerIntake(worker, worker_log(self._workers_folder, worker), cursor)
-
-    def _cut_off(self, intake: WorkerIntake) -> None:
-        if self._file.status.last_error != intake.fault[:384]:
-            log.error("worker %s is cut off: %s", intake.worker, intake.fault)
-            self._file.status.last_error = intake.fault[:384]
+                cursor = self._journal.cursors.get(worker, WorkerCursor({}))
+                path = worker_log(self._workers_folder, worker)
+                self._intakes[worker] = WorkerIntake(self._spec.client, worker, path, cursor)
 
     def _cursors(self) -> dict[str, WorkerCursor]:
         return {**self._journal.cursors, **{worker: intake.cursor for worker, intake in self._intakes.items()}}
@@ -185,7 +178,7 @@ class Router:
     def _report(self) -> None:
         status = self._file.status
         status.position = status.signals = status.total = self._journal.number
-        status.refusals = self._refusals
+        status.refusals = self._journal.refusals
         status.progress = min((delivery.cursor for delivery in self._deliveries), default=self._journal.number)
         status.records = sum(intake.offset for intake in self._intakes.values() if not intake.queue)
         faults = [f"sink {delivery.name}: {delivery.fault}" for delivery in self._deliveries if delivery.fault]
@@ -193,22 +186,22 @@ class Router:
         self._file.write()
 
 
-def _drained(intake: WorkerIntake) -> Iterator[tuple[int, str, LoggedSignal]]:
-    while intake.fill():
-        logged = intake.pop()
-        yield decode_body(logged.body).cause.event_ns, intake.worker, logged
+def _decision(number: int, arrival: Arrival) -> Decision:
+    refusal = arrival.body.refusal
+    return Decision(
+        number=number,
+        signal_id=arrival.body.id,
+        verdict="accepted" if refusal is None else "refused",
+        reason=refusal or "",
+        decided_ns=time.time_ns(),
+        envelope=arrival.logged.envelope,
+        body=arrival.logged.body,
+    )
 
 
-def _batches(entries: Iterator[tuple[int, str, LoggedSignal]]) -> Iterator[list[tuple[int, str, LoggedSignal]]]:
-    batch: list[tuple[int, str, LoggedSignal]] = []
-    for entry in entries:
-        batch.append(entry)
-        if len(batch) == TURN_SIGNALS_MAX:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _seq(arrival: Arrival) -> int:
+    return arrival.seq
 
 
-def _event_order(entry: tuple[int, str, LoggedSignal]) -> tuple[int, str]:
-    return entry[:2]
+def _event_ns(arrival: Arrival) -> int:
+    return arrival.body.cause.event_ns

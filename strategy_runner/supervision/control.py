@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from supervisor.xmlrpc import Faults, SupervisorTransport, UnixStreamHTTPConnection
 
-from strategy_runner.config.home import Home
+from strategy_runner.config.home import Home, checked_socket
 from strategy_runner.errors import (
     ConfigurationError,
     NotRunningError,
@@ -39,10 +39,13 @@ class Daemon:
         self._home = home
 
     def is_running(self) -> bool:
-        """Whether somebody listens on the socket; the file of a dead daemon counts as nobody. Does not block."""
+        """Whether somebody listens on the socket; the file of a dead daemon counts as nobody. Does not block.
+
+        Raises ConfigurationError if no socket can have the home's path.
+        """
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
-                probe.connect(str(self._home.supervisor_socket))
+                probe.connect(str(checked_socket(self._home.supervisor_socket)))
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
         return True
@@ -91,7 +94,7 @@ class Daemon:
 
     @contextlib.contextmanager
     def _call(self, timeout_s: float) -> Iterator[Any]:
-        path = self._home.supervisor_socket
+        path = checked_socket(self._home.supervisor_socket)
         transport = _TimedTransport(path, timeout_s)
         try:
             # the URL is never used: the transport knows its socket

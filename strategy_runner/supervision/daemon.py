@@ -4,7 +4,6 @@ python -m strategy_runner.supervision.daemon --home DIR [--stock]
 """
 
 import argparse
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from supervisor.supervisord import Supervisor
 
 from strategy_runner.config.home import Home
 from strategy_runner.errors import LockedError, StrategyRunnerError
-from strategy_runner.supervision.child import Run
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.lock import daemon_lock
 from strategy_runner.supervision.loop import FleetSupervisor
@@ -30,7 +28,8 @@ from strategy_runner.supervision.programs import (
     write_configuration,
 )
 from strategy_runner.supervision.state_version import check_state_version
-from strategy_runner.supervision.warm_fork import WarmOptions, preload
+from strategy_runner.supervision.warm_fork import WarmOptions
+from strategy_runner.supervision.zygote import Zygote
 
 
 def supervise(
@@ -52,12 +51,12 @@ def supervise(
             write_configuration(home, ())
         home.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
         notifier = ServiceNotifier.from_environment(os.environ)
-        if warm:
-            preload(modules)
+        zygote = Zygote(entry, modules)
         mood = SupervisorStates.RESTARTING
         while mood >= SupervisorStates.RESTARTING:
-            options = WarmOptions(_main_of(entry), entry) if warm else ServerOptions()
+            options = WarmOptions(zygote, entry) if warm else ServerOptions()
             mood = _run(options, configuration, notifier if warm else None)
+        zygote.close()
     return 0
 
 
@@ -76,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
             modules=given.preload or (given.entry,),
         )
     except StrategyRunnerError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
 
 
@@ -97,16 +96,6 @@ def _clear_socket(home: Home) -> None:
     if Daemon(home).is_running():
         raise LockedError(f"{home.supervisor_socket}: expected nobody to listen, found another supervisord")
     home.supervisor_socket.unlink(missing_ok=True)
-
-
-def _main_of(entry: str) -> Run:
-    """Looked up in the child at its start, so that the entry is imported where it runs if nobody preloaded it."""
-
-    def run(arguments: Sequence[str]) -> int:
-        code: int = importlib.import_module(entry).main(arguments)
-        return code
-
-    return run
 
 
 def _run(options: Any, configuration: Path, notifier: ServiceNotifier | None) -> int:

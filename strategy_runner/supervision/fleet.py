@@ -56,7 +56,8 @@ class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
 def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[FleetRow], list[str]]:
     """Rows of every process that matches, running or not, and the problems of files that could not be planned."""
     daemon = Daemon(home)
-    reports = {report.full_name: report for report in daemon.processes()} if daemon.is_running() else {}
+    is_running = daemon.is_running()
+    reports = {report.full_name: report for report in daemon.processes()} if is_running else {}
     specs = {f"{path.parent.name}:{path.stem}": read_spec(path) for path in (home.daemon / "specs").glob("*/*.json")}
     problems: list[str] = []
     wishes = read_wishes(home)
@@ -78,7 +79,9 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
         specs,
         key=lambda name: (not isinstance(specs[name], FeedSpec), name.partition(":")[0], _rank(specs[name]), name),
     )
-    return [_row(name, specs[name], reports.get(name), now_ns) for name in names if target.matches(name)], problems
+    absent = "stopped by an operator" if is_running else "no daemon is running"
+    rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
+    return rows, problems
 
 
 def status_path(spec: Spec) -> Path:
@@ -89,10 +92,10 @@ def _rank(spec: Spec) -> int:
     return 0 if isinstance(spec, RouterSpec) else 1
 
 
-def _row(name: str, spec: Spec, report: ProcessReport | None, now_ns: int) -> FleetRow:
+def _row(name: str, spec: Spec, report: ProcessReport | None, absent: str, now_ns: int) -> FleetRow:
     status = read_status(status_path(spec)) or Status()
     alive = report is not None and report.pid > 0
-    trading_state, reason = _trading(spec, status, report, now_ns)
+    trading_state, reason = _trading(spec, status, report, absent, now_ns)
     key = WorkerKey.parse(name) if isinstance(spec, WorkerSpec) else None
     return FleetRow(
         client=spec.client if isinstance(spec, WorkerSpec | RouterSpec) else None,
@@ -117,12 +120,15 @@ def _row(name: str, spec: Spec, report: ProcessReport | None, now_ns: int) -> Fl
     )
 
 
-def _trading(spec: Spec, status: Status, report: ProcessReport | None, now_ns: int) -> tuple[str, str]:
-    """The trading state and why: what the process says of itself, unless it is not there to say it."""
+def _trading(spec: Spec, status: Status, report: ProcessReport | None, absent: str, now_ns: int) -> tuple[str, str]:
+    """The trading state and why: what the process says of itself, unless it is not there to say it.
+
+    `absent` is why the daemon has no process of this name.
+    """
     if report is None:
         if status.state is State.FINISHED:
             return "finished", status.reason
-        return "stopped", "stopped by an operator, or never started" if status.pid else "never started"
+        return "stopped", absent if status.pid else "never started"
     if report.pid != status.pid or not report.pid:
         if status.state is State.FINISHED:
             return "finished", status.reason

@@ -40,13 +40,13 @@ def backtest(
 
     Raises UsageError, ConfigurationError, SafetyRefusal, and StrategyRunnerError with the log of a worker that failed.
     """
-    home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
-    check_state_version(home)
-    wishes = read_wishes(home)
     if client not in known_clients(home):
         raise UsageError(
             f"{client}: expected a client of {home.clients}, one of {', '.join(known_clients(home)) or 'none'}"
         )
+    home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_state_version(home)
+    wishes = read_wishes(home)
     running = wishes.clients.get(client)
     if running is not None and running.mode == HISTORICAL:
         raise SafetyRefusal(f"{client}: a historical run is under way under the supervisor; stop it first")

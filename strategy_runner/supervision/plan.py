@@ -28,6 +28,7 @@ from strategy_runner.config.spec import (
     WorkerSpec,
 )
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
+from strategy_runner.history.catalog import find_series, symbols_in
 from strategy_runner.model.names import FEED_NAME, MARKET_GROUP, WorkerKey, router_name
 from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
 from strategy_runner.strategies.describe import Resolved, Use, resolve
@@ -133,6 +134,8 @@ def _client_processes(
     ]
     if wish.symbols and not workers:
         raise UsageError(f"{loaded.file}: symbols: expected some of {', '.join(wish.symbols)}, found none of them")
+    if replay is not None:
+        _check_history(loaded.file, Path(replay.folder), workers)
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
     router = _router(home, loaded.value, client, [worker.key.folder for worker in running])
     processes = [_process(home, router_name(client), "router", router)]
@@ -356,6 +359,19 @@ def _replay(home: Home, config: EnvironmentConfig, wish: Wish) -> ReplaySpec:
         where = "--history" if wish.history else "history.folder"
         raise ConfigurationError(f"{where}: expected a folder of recorded history, found nothing at {folder}")
     return ReplaySpec(folder=str(folder), speed=wish.speed or 0.0, from_ns=wish.from_ns, to_ns=wish.to_ns)
+
+
+def _check_history(file: str, folder: Path, workers: Sequence[WorkerSpec]) -> None:
+    """Every symbol that is read has recorded history, said before anything starts."""
+    read = {Stream.parse(name).symbol for worker in workers for name in worker.streams} - {""}
+    problems = []
+    for symbol in sorted(read.difference(symbols_in(folder))):
+        try:
+            find_series(folder, symbol)
+        except ConfigurationError as error:
+            problems += [f"{file}: symbols: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigurationError(*problems)
 
 
 def _market(home: Home, mode: str) -> MarketSpec:

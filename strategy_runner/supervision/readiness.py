@@ -49,8 +49,9 @@ def wait_ready(
             report = reports.get(name)
             if is_ready(plan, process, status, report):
                 del waiting[name]
-            elif report is not None and report.state == "FATAL":
-                raise StrategyRunnerError(_gave_up(home, name, status, report))
+        given_up = [name for name in waiting if name in reports and reports[name].state == "FATAL"]
+        if given_up:
+            raise StrategyRunnerError(_gave_up(home, waiting, reports, given_up))
         show(Progress(ready=processes - len(waiting), processes=processes, done=done, total=total))
         if not waiting:
             return
@@ -99,9 +100,12 @@ def last_lines(path: Path, lines: int = LAST_LINES) -> str:
         return "(no log yet)"
 
 
-def _gave_up(home: Home, name: str, status: Status, report: ProcessReport) -> str:
+def _gave_up(home: Home, waiting: dict[str, Process], reports: dict[str, ProcessReport], given_up: list[str]) -> str:
+    name, *others = given_up
+    status, report = read_status(status_path(waiting[name].spec)) or Status(), reports[name]
     why = status.last_error or report.spawn_error or f"exit status {report.exit_status}"
-    return f"{name}: FATAL: {why}\nlast lines of {home.log(name)}:\n{last_lines(home.log(name))}"
+    more = f"\nFATAL too: {', '.join(others)}" if others else ""
+    return f"{name}: FATAL: {why}\nlast lines of {home.log(name)}:\n{last_lines(home.log(name))}{more}"
 
 
 def _too_late(home: Home, waiting: dict[str, Process], reports: dict[str, ProcessReport], timeout_s: float) -> str:

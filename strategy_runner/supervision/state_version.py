@@ -15,4 +15,7 @@ def check_state_version(home: Home) -> None:
         temporary.replace(path)
         return
     if found != str(STATE_VERSION):
-        raise VersionMismatchError(f"{path}: expected state version {STATE_VERSION}, found {found!r}")
+        raise VersionMismatchError(
+            f"{path}: expected state version {STATE_VERSION}, found {found!r}; "
+            f"go on with the release that wrote {home.var}, or move it away to begin anew"
+        )

@@ -7,7 +7,8 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec, write_spec
-from strategy_runner.errors import SafetyRefusal, UsageError
+from strategy_runner.errors import LockedError, SafetyRefusal, UsageError
+from strategy_runner.model.names import FEED_NAME, router_name
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import HISTORICAL, RELOADED, SIMULATION, Plan, Process, known_clients, make_plan
@@ -59,7 +60,7 @@ def start(
         plan = make_plan(home, wishes, environ=environ)
         _refuse_late_symbols(home, before, plan)
         _clear_finished_runs(home, before, wishes, plan)
-        return plan, _carry_out(home, wishes, plan, launch=True)
+        return plan, _with_another_try(home, targets, _carry_out(home, wishes, plan, launch=True))
 
 
 def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> ChangeReport:
@@ -96,19 +97,30 @@ def up(home: Home, environ: Mapping[str, str]) -> int:
         daemon = Daemon(home)
         if daemon.is_running():
             return daemon.pid()
-        home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_state_version(home)
-        wishes = read_wishes(home)
-        write_wishes(home, wishes)
         prepare(home, environ)
         return spawn_background(home)
 
 
 def prepare(home: Home, environ: Mapping[str, str]) -> Plan:
-    """Writes specs and the daemon's configuration for what should run."""
+    """Writes specs and the daemon's configuration for what should run. For a home without a daemon.
+
+    Raises ConfigurationError, SafetyRefusal, VersionMismatchError, and LockedError when a daemon runs: it takes its changes
+    from `apply` alone.
+    """
     plan = make_plan(home, read_wishes(home), environ=environ)
+    daemon = Daemon(home)
+    if daemon.is_running():
+        raise LockedError(f"{home.root}: expected no other daemon on this home, found process {daemon.pid()}")
+    home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_state_version(home)
     _write(home, plan)
     return plan
+
+
+def as_written(home: Home) -> Plan:
+    """The processes as they run, whatever has been edited since."""
+    wishes = read_wishes(home)
+    return _without_stopped(home, wishes, wishes)
 
 
 def differences(home: Home, plan: Plan) -> list[Change]:
@@ -135,6 +147,21 @@ def _carry_out(home: Home, wishes: Wishes, plan: Plan, *, launch: bool) -> Chang
     return daemon.reconcile()
 
 
+def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -> ChangeReport:
+    """Whoever asks for a start gets one, even where supervisord gave up; the feed and the routers serve all targets."""
+    daemon = Daemon(home)
+    given_up = [report.full_name for report in daemon.processes() if report.state == "FATAL"]
+    again = [
+        name
+        for name in given_up
+        if name == FEED_NAME or any(t.matches(name) or name == router_name(t.client or "") for t in targets)
+    ]
+    if not again:
+        return change
+    tried = daemon.restart(again).restarted
+    return msgspec.structs.replace(change, restarted=tuple(sorted({*change.restarted, *tried})))
+
+
 def _write(home: Home, plan: Plan) -> None:
     kept = set()
     for process in plan.processes:
@@ -159,7 +186,9 @@ def _change(process: Process, written: Spec | None) -> Change:
     differing = [key for key in new if old.get(key) != new[key]]
     if not differing:
         return Change(name=process.name, action="keep", reason="")
-    reason = "; ".join(f"{key}: {_short(old.get(key))} -> {_short(new[key])}" for key in differing)
+    # the generation follows from the rest; alone it says that the strategy's code is another
+    told = [key for key in differing if key != "generation"]
+    reason = "; ".join(f"{key}: {_short(old.get(key))} -> {_short(new[key])}" for key in told) or "the strategy's code"
     reloads = set(differing) <= set(RELOADED[process.kind])
     return Change(name=process.name, action="reload" if reloads else "restart", reason=reason)
 
@@ -242,7 +271,7 @@ def _refuse_other_run(client: str, asked: Wish, wish: Wish) -> None:
 def _refuse_late_symbols(home: Home, before: Wishes, plan: Plan) -> None:
     """A simulation under way cannot begin again for one more symbol without beginning again for all."""
     feed = next((p.spec for p in plan.processes if isinstance(p.spec, FeedSpec)), None)
-    written = _written(home).get("market:feed")
+    written = _written(home).get(FEED_NAME)
     if feed is None or feed.replay is None or not isinstance(written, FeedSpec) or written.mode != feed.mode:
         return
     missing = sorted(set(feed.streams) - set(written.streams))

@@ -1,18 +1,10 @@
-"""The warm fork: a child of supervisord that is one of our programs runs at once, without exec and without imports.
+"""The warm fork: a program of ours is born from the zygote, without exec and without imports.
 
-supervisord forks and then calls `options.execve`. Ours, for a command that names our entry module, calls the entry's
-function in the child, where numpy, msgspec, zmq and our own code are already loaded and shared page by page with the
-daemon. Any other command is executed as ever.
+supervisord forks and then execs. Ours, for a command that names our entry module, asks the zygote for a child in which
+numpy, msgspec, zmq and our own code are already loaded and shared page by page with all others. Any other command is
+executed as ever. supervisord sees a child of its own either way.
 """
 
-import gc
-import importlib
-import os
-import signal
-import sys
-import traceback
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from supervisor.http import deferring_http_channel
@@ -20,17 +12,10 @@ from supervisor.options import ProcessConfig, ServerOptions
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
-from strategy_runner.errors import ConfigurationError, StateError
-from strategy_runner.supervision.child import (
-    HANDLED_SIGNALS,
-    NOT_SPAWNED,
-    Run,
-    leave_parent,
-    run_and_exit,
-    take_own_output,
-)
+from strategy_runner.errors import ConfigurationError
 from strategy_runner.supervision.loop import TurnPoller
 from strategy_runner.supervision.programs import ENTRY_MODULE, LOG_VARIABLE
+from strategy_runner.supervision.zygote import Birth, Zygote
 
 # zmq without a context: a context owns threads, and threads do not survive a fork
 LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
@@ -40,62 +25,27 @@ CHANNEL_BUFFER_BYTES = 1 << 18
 STARTABLE_STATES = (ProcessStates.STOPPED, ProcessStates.EXITED, ProcessStates.BACKOFF)
 
 
-def preload(modules: Sequence[str]) -> None:
-    """Import what every child needs, and keep the collector away from it, so that the pages stay shared.
-
-    Raises StateError when an import started a thread: a child would inherit its locks and not the thread.
-    """
-    for name in (*LIBRARIES, *modules):
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    if threads != 1:
-        raise StateError(f"warm fork: expected one thread after the imports of {list(modules)}, found {threads}")
-
-
 class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no types
-    """supervisord's operating system calls, with the warm fork in place of exec for commands of `entry`."""
+    """supervisord's operating system calls, with a birth from the zygote in place of fork and exec for our own programs."""
 
-    def __init__(self, run: Run, entry: str = ENTRY_MODULE) -> None:
+    def __init__(self, zygote: Zygote, entry: str = ENTRY_MODULE) -> None:
         super().__init__()
         self.poller = TurnPoller(self)
-        self._run = run
-        self._entry = entry
+        self.entry = entry
+        self.next_birth: Birth | None = None
+        self._zygote = zygote
         self._parsed: dict[str, tuple[object, Any]] = {}
 
     def usage(self, msg: object) -> NoReturn:
         raise ConfigurationError(f"{self.configfile}: {msg}")
 
     def fork(self) -> int:
-        """Fork with signals held back, so that none reaches the child while it still has the daemon's handlers."""
-        parent = os.getpid()
-        # what lies in the buffers would be written a second time by the child
-        sys.stdout.flush()
-        sys.stderr.flush()
+        """The process id of a worker that is alive already; for a program that is not ours, fork as it comes."""
         self.poller.count_spawn()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
-        pid = -1
-        try:
-            pid = os.fork()
-            if pid == 0:
-                leave_parent(parent)
-        except BaseException:
-            if pid != 0:
-                raise
-            traceback.print_exc()
-            os._exit(NOT_SPAWNED)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return pid
-
-    def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        if tuple(argv[1:3]) != ("-m", self._entry):
-            super().execve(filename, argv, env)
-        os.environ.clear()
-        os.environ.update(env)
-        sys.argv = [self._entry, *argv[3:]]
-        run_and_exit(self._run, argv[3:], env["SUPERVISOR_PROCESS_NAME"])
+        birth, self.next_birth = self.next_birth, None
+        if birth is None:
+            return int(super().fork())
+        return self._zygote.bear(birth)
 
     def processes_from_section(self, parser: Any, section: str, group_name: str, klass: Any = None) -> Any:
         """Sections that read as they did last time are not parsed again: a thousand would hold the loop for 0.6 s."""
@@ -153,14 +103,22 @@ class WarmProcess(Subprocess):  # type: ignore[misc]  # supervisor ships no type
             return
         super().transition()
 
-    def _prepare_child_fds(self) -> None:
+    def get_execv_args(self) -> Any:
+        """Asked for just before the fork: says there what is to be born."""
+        filename, argv = super().get_execv_args()
+        options = self.config.options
         log = self.config.log
-        if log is None:
-            super()._prepare_child_fds()
-            return
-        try:
-            take_own_output(log)
-        except OSError as fault:
-            # standard error is still the daemon's own
-            os.write(2, f"{log}: expected a log file that can be written, found {fault}\n".encode())
-            os._exit(NOT_SPAWNED)
+        if log is not None and tuple(argv[1:3]) == ("-m", options.entry):
+            options.next_birth = Birth(
+                name=self.config.name,
+                arguments=list(argv[3:]),
+                environment={
+                    "SUPERVISOR_ENABLED": "1",
+                    "SUPERVISOR_PROCESS_NAME": self.config.name,
+                    "SUPERVISOR_GROUP_NAME": self.group.config.name,
+                    **self.config.environment,
+                },
+                log=log,
+                directory=self.config.directory,
+            )
+        return filename, argv

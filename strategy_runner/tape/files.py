@@ -55,15 +55,17 @@ def map_existing(path: Path, *, writable: bool = False) -> mmap.mmap:
 def map_preallocated(path: Path, size: int) -> tuple[int, mmap.mmap]:
     """(descriptor, map) of a file whose blocks are all allocated, so that a full disk is an error here and never a SIGBUS.
 
-    Raises DiskFullError and leaves no file behind.
+    Raises DiskFullError and leaves no file behind, except one that held something before.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    is_new = os.fstat(fd).st_size == 0
     try:
         os.posix_fallocate(fd, 0, size)
         return fd, mmap.mmap(fd, size)
     except OSError as error:
         os.close(fd)
-        path.unlink(missing_ok=True)
+        if is_new:
+            path.unlink(missing_ok=True)
         raise DiskFullError(f"{path}: expected {size} bytes of free space: {error.strerror}") from error
 
 

@@ -2,7 +2,8 @@
 
 A file is a 16-byte header and then frames: length u32 | crc u32 | payload. The crc is seeded with the frame's offset, so
 bytes of another place never pass. A torn last frame is what a crash in mid-write leaves: the writer cuts it off when it
-opens the log, a reader stops before it and looks again later.
+opens the log, a reader stops before it and looks again later. A broken frame with whole ones behind it is no torn tail
+but damage, and an error for both: what was once acted upon is never cut off in silence.
 """
 
 import os
@@ -31,7 +32,7 @@ class AppendLog:
     def __init__(self, path: Path, *, whole_to: int = START) -> None:
         """Opens or creates the log and cuts off a torn tail; frames below `whole_to` are known to be whole and not read again.
 
-        Raises VersionMismatchError, CorruptRecordError if the log ends below `whole_to`, OSError.
+        Raises VersionMismatchError, CorruptRecordError if the log ends below `whole_to` or is damaged behind it, OSError.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
@@ -46,6 +47,7 @@ class AppendLog:
         self.offset = _end_of_whole_frames(self._fd, whole_to)
         self.torn_bytes = os.fstat(self._fd).st_size - self.offset
         if self.torn_bytes:
+            _refuse_damage(self._fd, path, self.offset)
             os.ftruncate(self._fd, self.offset)
 
     def append(self, payload: bytes) -> int:
@@ -92,34 +94,41 @@ class LogReader:
     def read(self, bytes_max: int = 1 << 20) -> Iterator[tuple[int, bytes]]:
         """Yields (offset of the next frame, payload) for each whole frame there is, at most about `bytes_max` of them.
 
-        Raises CorruptRecordError when a frame that cannot be a torn tail fails its check.
+        Raises VersionMismatchError, CorruptRecordError when a frame that cannot be a torn tail fails its check.
         """
-        if self._fd < 0:
-            try:
-                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return
-            if os.fstat(self._fd).st_size >= START:
-                _check_header(self._fd, self.path)
-        block = os.pread(self._fd, bytes_max, self.offset)
+        if self._fd < 0 and not self._open():
+            return
+        block = os.pread(self._fd, max(bytes_max, _FRAME.size), self.offset)
         if len(block) >= _FRAME.size and len(block) < _FRAME.size + _FRAME.unpack_from(block)[0] <= PAYLOAD_BYTES_MAX:
             block = os.pread(self._fd, _FRAME.size + _FRAME.unpack_from(block)[0], self.offset)
         at = 0
         while at + _FRAME.size <= len(block):
             length, crc = _FRAME.unpack_from(block, at)
             end = at + _FRAME.size + length
-            if not 0 < length <= PAYLOAD_BYTES_MAX or end > len(block):
-                break
             payload = block[at + _FRAME.size : end]
-            if _crc(self.offset, payload) != crc:
-                if end < len(block):
-                    raise CorruptRecordError(
-                        f"{self.path}: offset {self.offset}: expected a whole frame, found a wrong crc"
-                    )
+            if not 0 < length <= PAYLOAD_BYTES_MAX or end > len(block) or _crc(self.offset, payload) != crc:
                 break
             self.offset += _FRAME.size + length
             at = end
             yield self.offset, payload
+        if at == 0 and block:
+            _refuse_damage(self._fd, self.path, self.offset)
+
+    def _open(self) -> bool:
+        """False while there is no log, or its writer has not written the header yet."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            if os.fstat(fd).st_size < START:
+                return False
+            _check_header(fd, self.path)
+            self._fd, fd = fd, -1
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return True
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -158,3 +167,34 @@ def _end_of_whole_frames(fd: int, offset: int) -> int:
             break
         offset = end
     return offset
+
+
+def _refuse_damage(fd: int, path: Path, offset: int) -> None:
+    """Raises CorruptRecordError if whole frames stand behind the broken bytes at `offset`.
+
+    A killed writer leaves a frame's beginning and nothing behind it. The next frame begins at most one frame further on;
+    a crc of 32 bits, seeded with the place, makes sure that a frame found there is one.
+    """
+    block = os.pread(fd, 2 * (_FRAME.size + PAYLOAD_BYTES_MAX), offset)
+    if _is_whole(block, 0, offset):  # the writer has completed it since the caller looked
+        return
+    # lengths are below 2**24 (but for the greatest), so the fourth byte of a frame is 0: look at those places only
+    zero = block.find(0, 4)
+    while zero >= 0:
+        if _is_whole(block, zero - 3, offset):
+            raise CorruptRecordError(
+                f"{path}: offset {offset}: expected a whole frame, found damage with whole frames from offset "
+                f"{offset + zero - 3} on"
+            )
+        zero = block.find(0, zero + 1)
+
+
+def _is_whole(block: bytes, at: int, offset: int) -> bool:
+    """Whether a whole frame stands at `at`; `offset` is the place of the block in the file."""
+    if at + _FRAME.size > len(block):
+        return False
+    length, crc = _FRAME.unpack_from(block, at)
+    end = at + _FRAME.size + length
+    if not 0 < length <= PAYLOAD_BYTES_MAX or end > len(block):
+        return False
+    return bool(_crc(offset + at, block[at + _FRAME.size : end]) == crc)

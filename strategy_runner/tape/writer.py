@@ -136,9 +136,10 @@ class TapeWriter:
         if target <= self.head.durable:
             return target
         with self._sync_lock:
-            sealed, self._unsynced = self._unsynced, []
-            current = os.dup(self._segment_fd)
-        for fd in [*sealed, current]:
+            unsynced, self._unsynced = self._unsynced, []
+            if self._segment_fd >= 0:
+                unsynced.append(os.dup(self._segment_fd))
+        for fd in unsynced:
             os.fdatasync(fd)
             os.close(fd)
         self.head.durable = target
@@ -195,7 +196,17 @@ class TapeWriter:
         self.head.count = count
         if count % self._segment_records:
             self._open_segment(count)
+        self._unsynced += self._sealed_above_the_mark()
         return count
+
+    def _sealed_above_the_mark(self) -> list[int]:
+        """Descriptors of the sealed segments that a killed writer had published but not synced: the mark must wait for them."""
+        unsynced = []
+        for first, path in files.segments(self.folder):
+            end = first + self._segment_records
+            if self.head.durable < end <= self.head.count:
+                unsynced.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        return unsynced
 
     def _index_entry(self, stream_id: int, entry: int) -> int:
         index = self._map_index(stream_id, entry // files.INDEX_ENTRIES)

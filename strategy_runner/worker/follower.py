@@ -8,17 +8,20 @@ from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.model.record import Kind
-from strategy_runner.model.stream import Stream
 from strategy_runner.strategies.interface import Strategy
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile
-from strategy_runner.worker.machine import Machine, Subscription
+from strategy_runner.worker.fault_log import FaultLog
+from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
-from strategy_runner.worker.snapshot import Snapshot, newest_snapshot, remove_snapshots, write_snapshot
+from strategy_runner.worker.snapshot import Snapshot, newest_snapshot, oldest_seq, remove_snapshots, write_snapshot
+from strategy_runner.worker.subscription import Subscription
 
 TURN_RECORDS_MAX = 4096
 SNAPSHOT_RECORDS = 20_000
+SNAPSHOT_SEQS = 2_000_000  # 160 MB: so much tape at most is kept for a worker that reads little of it
 WAIT_MS_MAX = 2_000
+STOP_WAIT_S = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,10 @@ class Follower:
         self._positions: dict[Subscription, int] = dict.fromkeys(self._machine.subscriptions, 0)
         self._seq = 0
         self._live_from = 0
+        self._faults = FaultLog()
+        self._unwritable = ""
         self._snapshot_records = 0
+        self._snapshot_seq = 0
         self._pending: Snapshot | None = None
         self._target = reader.head.count
         if snapshot is None:
@@ -68,38 +74,66 @@ class Follower:
     # -- the loop --------------------------------------------------------------------------------------------------------
 
     def turn(self) -> int:
-        """One bounded turn: reads what there is, at most about TURN_RECORDS_MAX records. Returns the work done."""
+        """One bounded turn: reads what there is, at most about TURN_RECORDS_MAX records. Returns the work done.
+
+        While the signal log takes nothing (disk full) it reads nothing either, and tries again at the next turn.
+        """
+        if not self._send():
+            return 0
         batch = self._gather()
         machine, reader, fields = self._machine, self._reader, None
         self._outbox.epoch = reader.head.epoch
         for seq, subscription, ordinal in batch:
             fields = reader.fields(seq)
             machine.seq = seq
-            machine.warm = seq >= self._live_from
+            machine.live = seq >= self._live_from
             machine.apply(subscription, ordinal, subscription.make(fields[2], *fields[8:13]))
-        if batch:
-            self._positions.update({subscription: ordinal + 1 for _, subscription, ordinal in batch})
-            if self._outbox.flush():
-                self._router.ring()
-        self._report(len(batch), fields)
-        self._take_snapshot(force=False)
+        self._positions.update({subscription: ordinal + 1 for _, subscription, ordinal in batch})
+        self._file.status.records += len(batch)
+        self._faults.note(machine.take_faults())
+        if self._send():
+            self._report(fields)
+            self._take_snapshot()
         return len(batch)
 
-    def wait(self) -> None:
-        self._listener.wait(WAIT_MS_MAX)
+    def wait(self, timeout_ms: int = WAIT_MS_MAX) -> None:
+        self._listener.wait(timeout_ms)
 
     def stop(self) -> None:
-        """A clean end: the strategy is told, the state is kept."""
+        """A clean end: the state is kept, then the strategy is told; what it does then does not count."""
+        if self._send():
+            self._take_last_snapshot()
         self._machine.stop()
-        self._outbox.flush()
-        self._take_snapshot(force=True)
         self._file.enter(State.STOPPED)
 
-    def fail(self, error: StrategyRunnerError) -> None:
+    def close(self) -> None:
+        self._listener.close()
+        self._router.close()
+        self._outbox.close()
+
+    def fail(self, error: StrategyRunnerError | OSError) -> None:
         """What was signalled before the fault is kept; the record that did it is named."""
-        self._outbox.flush()
+        if self._send():
+            self._file.status.signals, self._file.status.refusals = self._outbox.signals, self._outbox.refusals
         self._file.status.last_error = str(error)
         self._file.enter(State.FAILED, type(error).__name__)
+
+    def _send(self) -> bool:
+        """Writes what was signalled; False while the disk does not take it."""
+        status = self._file.status
+        try:
+            if self._outbox.flush():
+                self._router.ring()
+        except OSError as error:
+            if not self._unwritable:
+                log.error("%s: cannot write signals, trying again: %s", self._folder, error)
+            status.last_error = self._unwritable = f"{self._folder}: cannot write signals: {error}"
+            self._file.write()
+            return False
+        if self._unwritable:
+            log.info("%s: signals can be written again", self._folder)
+            status.last_error = self._unwritable = ""
+        return True
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -139,11 +173,15 @@ class Follower:
     # -- state -----------------------------------------------------------------------------------------------------------
 
     def _begin(self, warmup_bars: int) -> None:
-        """The first start of this generation: from the tape's first record, or from now with the bars needed to warm up."""
+        """The first start of this generation: from the tape's first record, or from now with the bars needed to warm up.
+
+        Now is the durable mark: the snapshot of a beginning above it would not count, and a restart would begin elsewhere.
+        """
         remove_snapshots(self._folder)
         head = self._reader.head
         if not self._from_start:
-            self._live_from = self._seq = head.count
+            self._live_from = self._seq = head.durable
+            self._machine.n = self._outbox.begin_after_recorded()
             for subscription in self._positions:
                 stream_id = self._stream_id(subscription)
                 if stream_id is not None and warmup_bars and subscription.kind in (Kind.BAR, Kind.PREDICTION):
@@ -158,14 +196,18 @@ class Follower:
                 self._positions[subscription] = self._reader.first_ordinal_at(stream_id, self._seq)
         self._machine.start()
         write_snapshot(self._folder, self._snapshot(), durable=False)
+        self._note_snapshot(self._seq)
 
     def _restore(self, snapshot: Snapshot) -> None:
+        """Goes on from a snapshot. Newer ones are damaged or tell of records that a power cut took: they never count again."""
+        remove_snapshots(self._folder, above=snapshot.seq)
         self._machine.restore(snapshot.machine)
         self._seq, self._live_from = snapshot.seq, snapshot.live_from
         for subscription in self._positions:
             self._positions[subscription] = snapshot.positions.get(subscription.name, 0)
         self._outbox.signals, self._outbox.refusals = snapshot.signals, snapshot.refusals
         self._file.status.records = snapshot.records
+        self._note_snapshot(snapshot.seq)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
@@ -181,43 +223,55 @@ class Follower:
             machine=self._machine.state(),
         )
 
-    def _take_snapshot(self, *, force: bool) -> None:
+    def _take_snapshot(self) -> None:
         """Takes one when enough records have passed; writes it once the durable mark has passed its seq."""
-        records = self._file.status.records
-        if self._pending is None and (force or records - self._snapshot_records >= SNAPSHOT_RECORDS):
+        records, seqs = self._file.status.records - self._snapshot_records, self._seq - self._snapshot_seq
+        if self._pending is None and (records >= SNAPSHOT_RECORDS or seqs >= SNAPSHOT_SEQS):
             self._pending = self._snapshot()
-        if self._pending is None:
-            return
-        if self._reader.head.durable >= self._pending.seq:
-            self._outbox.sync()
-            write_snapshot(self._folder, self._pending)
-            self._snapshot_records = self._pending.records
-            self._file.status.snapshot_seq = self._pending.seq
+        if self._pending is not None and self._reader.head.durable >= self._pending.seq:
+            self._write_snapshot(self._pending)
             self._pending = None
 
-    def _report(self, records: int, fields: tuple[int | float, ...] | None) -> None:
+    def _take_last_snapshot(self) -> None:
+        """Takes one now, if the durable mark comes up to it soon: it does, unless the feed is gone."""
+        snapshot, deadline = self._snapshot(), time.monotonic() + STOP_WAIT_S
+        while self._reader.head.durable < snapshot.seq and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if self._reader.head.durable >= snapshot.seq:
+            self._write_snapshot(snapshot)
+
+    def _write_snapshot(self, snapshot: Snapshot) -> None:
+        """Without one a restart takes longer and nothing is lost, so a full disk does not end the worker."""
+        self._outbox.sync()
+        try:
+            write_snapshot(self._folder, snapshot)
+        except OSError as error:
+            log.warning("%s: no snapshot at seq %d: %s", self._folder, snapshot.seq, error)
+        self._note_snapshot(snapshot.seq)
+
+    def _note_snapshot(self, seq: int) -> None:
+        """The status tells the feed from where on the tape must be kept: the older snapshot may be needed too."""
+        self._snapshot_records, self._snapshot_seq = self._file.status.records, seq
+        self._file.status.snapshot_seq = oldest_seq(self._folder)
+
+    def _report(self, fields: tuple[int | float, ...] | None) -> None:
         file, outbox, now_ns = self._file, self._outbox, time.time_ns()
         status = file.status
         if fields is not None:
             status.event_ns, status.lag_ns = int(fields[2]), max(0, now_ns - int(fields[3]))
             if outbox.signals != status.signals:
                 status.last_signal, status.last_signal_ns = outbox.last_id, now_ns
-        status.records += records
         status.position = self._seq
         status.signals, status.refusals = outbox.signals, outbox.refusals
         status.progress, status.total = self._seq, self._reader.head.count
-        if self._seq >= self._target and status.state in (State.CATCHING_UP, State.FOLLOWING):
+        if self._seq >= self._target:
             finished = self._reader.head.finished and self._seq >= self._reader.head.count
-            if finished:
+            if finished and status.state is not State.FINISHED:
                 file.enter(State.FINISHED, "the source has ended")
-            elif status.state is State.CATCHING_UP:
+            elif not finished and status.state is not State.FOLLOWING:
                 file.enter(State.FOLLOWING)
         file.write()
 
 
 def _seq_of(entry: tuple[int, Subscription, int]) -> int:
     return entry[0]
-
-
-def streams_of(spec: WorkerSpec) -> list[Stream]:
-    return [Stream.parse(name) for name in spec.streams]

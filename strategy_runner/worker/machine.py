@@ -6,48 +6,44 @@ the same records give the same signals. Everything it remembers is in `state`.
 
 import pickle
 from collections.abc import Callable, Iterable
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 from strategy_runner.config.spec import WorkerSpec
-from strategy_runner.errors import StrategyError
+from strategy_runner.errors import StateError, StrategyError
 from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
 from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import Cause, SignalBody, signal_id
-from strategy_runner.model.stream import Stream
+from strategy_runner.model.stream import Stream, bars
 from strategy_runner.model.timeframe import timeframe_ns
-from strategy_runner.pipeline.draft import Draft, Moment
+from strategy_runner.pipeline.draft import Moment
 from strategy_runner.pipeline.pipeline import judge
-from strategy_runner.predictions.aggregation import Aggregator, Combined
+from strategy_runner.predictions.aggregation import Aggregator, Combined, Fault
 from strategy_runner.strategies.interface import Proposal, Strategy
+from strategy_runner.worker.subscription import Subscription
+from strategy_runner.worker.wish import draft_of, position_after
 
 NAN = float("nan")
 Record = Callable[[int, SignalBody, int], None]
-
-
-class Subscription:
-    """One stream of a worker: how its records become events, and which callback they go to."""
-
-    __slots__ = ("callback", "kind", "make", "name", "stream")
-
-    def __init__(self, stream: Stream, callback: Callable[[Any], None]) -> None:
-        self.stream = stream
-        self.name = stream.name
-        self.kind = stream.kind
-        self.callback = callback
-        self.make: Callable[..., Event] = _MAKERS[stream.kind](stream)
+# what a strategy's code may do wrong: a sys.exit in it must not look like a clean end of the worker
+_RAISED = (Exception, SystemExit)
 
 
 class Machine:
-    """One strategy instance with its subscriptions. `record(n, body, seq)` is called for each signal, dense n from 0."""
+    """One strategy instance with its subscriptions. `record(n, body, seq)` is called for each signal, dense n from 0.
+
+    `seq` is the tape's seq of the record at hand (-1 without a tape). `live` is False while the loop reads what lies before
+    the worker's beginning: until then, and until each bar stream of its symbol gave `warmup_bars`, signals are refused.
+    """
 
     def __init__(self, spec: WorkerSpec, strategy: Strategy, record: Record) -> None:
         self.spec = spec
         self.strategy = strategy
         self.n = 0
         self.seq = -1
-        self.warm = True
+        self.live = True
         self._record = record
         self._proposals = strategy._proposals
         self._aggregator = Aggregator(spec.models)
@@ -55,58 +51,81 @@ class Machine:
         self._price = NAN
         self._prediction_life_ns = timeframe_ns(spec.timeframe)
         self.subscriptions = [self._subscribe(Stream.parse(name)) for name in spec.streams]
+        self._awaited_by_models = self._own_bars() if spec.models else None
+        self._warming = self._bars_to_warm_up()
 
     def start(self) -> None:
-        """The first start of a worker's life."""
-        self.strategy.on_start()
-        self._proposals.clear()
+        """The first start of a worker's life. Raises StrategyError if the strategy does."""
+        self._tell("on_start", self.strategy.on_start)
 
     def stop(self) -> None:
-        self.strategy.on_stop()
-        self._proposals.clear()
+        """A clean end. What the strategy changes now is not in its state. Raises StrategyError if the strategy does."""
+        self._tell("on_stop", self.strategy.on_stop)
 
     def apply(self, subscription: Subscription, ordinal: int, event: Event) -> None:
         """One record. Raises StrategyError, naming the record, if the strategy does."""
         strategy = self.strategy
         strategy.now_ns = event.event_ns
+        if subscription is self._awaited_by_models:
+            self._aggregator.advance(self.spec.symbol, event.event_ns)
         try:
             if subscription.kind == Kind.PREDICTION:
                 self._predict(subscription, ordinal, event)
             else:
                 subscription.callback(event)
-        except Exception as error:
+        except _RAISED as error:
             raise StrategyError(_describe(subscription, ordinal, event, error)) from error
         self._note_price(event)
         if self._proposals:
             self._judge_all(subscription, ordinal, event)
+        if self._warming:
+            self._warm_up(subscription)
 
     def apply_block(self, subscription: Subscription, first_ordinal: int, events: Iterable[Event]) -> int:
         """A run of records of one stream that is no prediction stream; returns how many. As `apply`, in fewer steps."""
+        if self._warming or subscription is self._awaited_by_models:
+            return self._apply_one_by_one(subscription, first_ordinal, events)
         strategy, callback, proposals = self.strategy, subscription.callback, self._proposals
         ordinal = first_ordinal - 1
         event: Event | None = None
+        judging = False
         try:
             for ordinal, event in enumerate(events, first_ordinal):
                 strategy.now_ns = event.event_ns
                 callback(event)
                 if proposals:
+                    judging = True
                     self._note_price(event)
                     self._judge_all(subscription, ordinal, event)
-        except StrategyError:
-            raise
-        except Exception as error:
+                    judging = False
+        except _RAISED as error:
+            if judging:  # not the strategy's fault: a divergence, a full disk
+                raise
             raise StrategyError(_describe(subscription, ordinal, event, error)) from error
         if event is not None:
             self._note_price(event)
         return ordinal + 1 - first_ordinal
 
+    def take_faults(self) -> tuple[Fault, ...]:
+        """Predictions that were refused or did not come since the last call, the newest few hundred of them."""
+        return self._aggregator.take_faults()
+
     def state(self) -> bytes:
-        """Everything the machine remembers, for the snapshot."""
+        """Everything the machine remembers, for the snapshot. Raises StrategyError naming what cannot be kept."""
         kept = {name: value for name, value in vars(self.strategy).items() if name not in ("_proposals", "params")}
-        return pickle.dumps((self.n, self._price, self._aggregator, self._combined, kept), protocol=5)
+        try:
+            return pickle.dumps(
+                (self.n, self._price, self._warming, self._aggregator, self._combined, kept), protocol=5
+            )
+        except Exception as error:
+            raise StrategyError(f"state: expected values that pickle, found {_unpicklable(kept)}: {error}") from error
 
     def restore(self, state: bytes) -> None:
-        self.n, self._price, self._aggregator, self._combined, kept = pickle.loads(state)
+        """Raises StateError if it is not the state of this strategy."""
+        try:
+            self.n, self._price, self._warming, self._aggregator, self._combined, kept = pickle.loads(state)
+        except Exception as error:
+            raise StateError(f"snapshot: expected the state of {self.spec.key.name}, found: {error!r}") from error
         vars(self.strategy).update(kept)
 
     # -- inside ----------------------------------------------------------------------------------------------------------
@@ -121,6 +140,39 @@ class Machine:
             Kind.CLOCK: strategy.on_timer,
         }
         return Subscription(stream, callbacks[stream.kind])
+
+    def _own_bars(self) -> Subscription | None:
+        """The bars that the models speak of."""
+        own = bars(self.spec.symbol, self.spec.timeframe)
+        return next((subscription for subscription in self.subscriptions if subscription.stream == own), None)
+
+    def _bars_to_warm_up(self) -> dict[str, int]:
+        """How many more bars of which streams the strategy must see before its signals may leave."""
+        warmup_bars, symbol = self.strategy.inputs.warmup_bars, self.spec.symbol
+        own = [s for s in self.subscriptions if s.kind == Kind.BAR and s.stream.symbol == symbol]
+        return {subscription.name: warmup_bars for subscription in own if warmup_bars}
+
+    def _warm_up(self, subscription: Subscription) -> None:
+        left = self._warming.get(subscription.name)
+        if left is None:
+            return
+        if left > 1:
+            self._warming[subscription.name] = left - 1
+        else:
+            del self._warming[subscription.name]
+
+    def _tell(self, callback: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except _RAISED as error:
+            raise StrategyError(f"{callback}: {type(error).__name__}: {error}") from error
+        self._proposals.clear()
+
+    def _apply_one_by_one(self, subscription: Subscription, first_ordinal: int, events: Iterable[Event]) -> int:
+        ordinal = first_ordinal - 1
+        for ordinal, event in enumerate(events, first_ordinal):
+            self.apply(subscription, ordinal, event)
+        return ordinal + 1 - first_ordinal
 
     def _predict(self, subscription: Subscription, ordinal: int, event: Event) -> None:
         assert isinstance(event, Prediction)
@@ -166,18 +218,12 @@ class Machine:
             confidence=combined.prediction.confidence if combined else None,
             threshold=combined.threshold if combined else None,
             needs_models=bool(spec.models),
-            warm=self.warm,
+            warm=self.live and not self._warming,
         )
-        draft = Draft(
-            action=proposal.action,
-            size=proposal.size,
-            entry_price=proposal.entry_price,
-            stop_loss=proposal.stop_loss,
-            take_profit=proposal.take_profit,
-            confidence=proposal.confidence,
-            strength=proposal.strength,
-            reasons=list(proposal.reasons),
-        )
+        try:
+            draft = draft_of(proposal)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StrategyError(_describe(subscription, ordinal, event, error)) from error
         refusal = judge(draft, moment)
         n, self.n = self.n, self.n + 1
         body = SignalBody(
@@ -188,12 +234,12 @@ class Machine:
             venue=spec.venue,
             timeframe=spec.timeframe,
             action=draft.action,
-            size=draft.size if draft.size is not None else NAN,
-            entry_price=draft.entry_price,
-            stop_loss=draft.stop_loss,
-            take_profit=draft.take_profit,
-            confidence=draft.confidence,
-            strength=draft.strength,
+            size=_stated(draft.size),
+            entry_price=_stated(draft.entry_price),
+            stop_loss=_stated(draft.stop_loss),
+            take_profit=_stated(draft.take_profit),
+            confidence=_stated(draft.confidence),
+            strength=_stated(draft.strength),
             strategy_type=spec.strategy_type,
             models=moment.votes,
             cause=Cause(stream=subscription.name, ordinal=ordinal, event_ns=event.event_ns, values=_values(event)),
@@ -201,58 +247,30 @@ class Machine:
             refusal=refusal,
         )
         if refusal is None:
-            strategy.position = _position_after(draft, strategy.position)
+            strategy.position = position_after(draft, strategy.position)
         self._record(n, body, self.seq)
 
 
-def _position_after(draft: Draft, position: float) -> float:
-    assert draft.size is not None, "an accepted draft has a size"
-    if draft.action == "buy":
-        return position + draft.size
-    if draft.action == "sell":
-        return position - draft.size
-    return position - draft.size if position > 0 else position + draft.size
+def _stated(number: float | None) -> float | None:
+    """What a body says of a number: JSON has no NaN and no infinity, so a body in memory has none either."""
+    return number if number is not None and isfinite(number) else None
 
 
-def _values(event: Event) -> tuple[float, ...]:
+def _values(event: Event) -> tuple[float | None, ...]:
     if isinstance(event, Timer):
         return ()
-    return tuple(value for value in msgspec.structs.astuple(event) if isinstance(value, float))
+    return tuple(_stated(value) for value in msgspec.structs.astuple(event) if isinstance(value, float))
 
 
-def _describe(subscription: Subscription, ordinal: int, event: Event | None, error: Exception) -> str:
+def _unpicklable(kept: dict[str, Any]) -> str:
+    """The first attribute of a strategy that cannot be kept, with its type."""
+    for name, value in kept.items():
+        try:
+            pickle.dumps(value, protocol=5)
+        except Exception:
+            return f"self.{name} ({type(value).__name__})"
+    return "values that refer to one another"
+
+
+def _describe(subscription: Subscription, ordinal: int, event: Event | None, error: BaseException) -> str:
     return f"{subscription.name} ordinal {ordinal}: {type(error).__name__}: {error} (record: {event})"
-
-
-def _make_trade(stream: Stream) -> Callable[..., Event]:
-    symbol = stream.symbol
-    return lambda event_ns, v0, v1, v2, v3, v4: Trade(symbol, event_ns, v0, v1, v2)
-
-
-def _make_quote(stream: Stream) -> Callable[..., Event]:
-    symbol = stream.symbol
-    return lambda event_ns, v0, v1, v2, v3, v4: Quote(symbol, event_ns, v0, v1, v2, v3)
-
-
-def _make_bar(stream: Stream) -> Callable[..., Event]:
-    symbol, timeframe = stream.symbol, stream.timeframe
-    return lambda event_ns, v0, v1, v2, v3, v4: Bar(symbol, timeframe, event_ns, v0, v1, v2, v3, v4)
-
-
-def _make_prediction(stream: Stream) -> Callable[..., Event]:
-    symbol, model, timeframe = stream.symbol, stream.model, stream.timeframe
-    return lambda event_ns, v0, v1, v2, v3, v4: Prediction(symbol, model, timeframe, event_ns, v0, v1)
-
-
-def _make_timer(stream: Stream) -> Callable[..., Event]:
-    interval_ns = timeframe_ns(stream.timeframe)
-    return lambda event_ns, v0, v1, v2, v3, v4: Timer(event_ns, interval_ns)
-
-
-_MAKERS: dict[Kind, Callable[[Stream], Callable[..., Event]]] = {
-    Kind.TRADE: _make_trade,
-    Kind.QUOTE: _make_quote,
-    Kind.BAR: _make_bar,
-    Kind.PREDICTION: _make_prediction,
-    Kind.CLOCK: _make_timer,
-}

@@ -26,6 +26,7 @@ class Outbox:
         self._generation = generation
         self._mode = mode
         self._recorded = _digests_from(path, offset, generation, n)
+        self._from_n = n
         self._pending: list[bytes] = []
         self.epoch = 0
         self.last_id = ""
@@ -37,6 +38,12 @@ class Outbox:
         """End of the log: with nothing pending, the place where the next signal will stand."""
         assert not self._pending, "flush before the offset is used"
         return self._log.offset
+
+    def begin_after_recorded(self) -> int:
+        """For a generation that comes back after another one and begins anew: its signals of old stay, its n goes on."""
+        n = max(self._recorded, default=self._from_n - 1) + 1
+        self._recorded = {}
+        return n
 
     def record(self, n: int, body: SignalBody, seq: int) -> None:
         """Takes a signal. Raises DivergenceError if the log already holds another one of the same number."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 _KEPT = 2
+_SUFFIX = ".snapshot"
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,17 +40,17 @@ def write_snapshot(folder: Path, snapshot: Snapshot, *, durable: bool = True) ->
         if durable:
             file.flush()
             os.fsync(file.fileno())
-    temporary.replace(folder / f"{snapshot.seq:015d}.snapshot")
+    temporary.replace(folder / f"{snapshot.seq:015d}{_SUFFIX}")
     if durable:
         _sync_folder(folder)
-    for old in sorted(folder.glob("*.snapshot"))[:-_KEPT]:
-        old.unlink()
+    for old in _names(folder)[:-_KEPT]:
+        (folder / old).unlink()
 
 
 def newest_snapshot(folder: Path, generation: str, durable_seq: int) -> Snapshot | None:
     """The newest whole snapshot of this generation at or below the durable mark."""
-    for path in sorted(folder.glob("*.snapshot"), reverse=True):
-        raw = path.read_bytes()
+    for name in reversed(_names(folder)):
+        raw = (folder / name).read_bytes()
         if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
             continue
         try:
@@ -61,9 +62,22 @@ def newest_snapshot(folder: Path, generation: str, durable_seq: int) -> Snapshot
     return None
 
 
-def remove_snapshots(folder: Path) -> None:
-    for path in folder.glob("*.snapshot"):
-        path.unlink()
+def oldest_seq(folder: Path) -> int:
+    """The lowest seq that a restart may go on from; 0 without a snapshot."""
+    names = _names(folder)
+    return int(names[0].removesuffix(_SUFFIX)) if names else 0
+
+
+def remove_snapshots(folder: Path, *, above: int = -1) -> None:
+    """Those with a seq above the given one, by default all."""
+    for name in _names(folder):
+        if int(name.removesuffix(_SUFFIX)) > above:
+            (folder / name).unlink()
+
+
+def _names(folder: Path) -> list[str]:
+    """Oldest first. (Not glob: its patterns would be compiled, and their pages dirtied, in each of a thousand workers.)"""
+    return sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))  # noqa: PTH208
 
 
 def _sync_folder(folder: Path) -> None:

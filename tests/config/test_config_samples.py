@@ -81,7 +81,7 @@ def test_routes_that_do_not_exist_yet_are_refused_where_they_are_asked_for() -> 
 def test_live_mode_without_a_source_is_refused_and_so_is_one_that_nobody_wrote() -> None:
     environment, loaded = samples("local-dev", {"mode": "live"})
     assert unavailable(environment, loaded.clients["ikenna"]) == [
-        "configs/local-dev.toml: live.source: expected a source, since command line asks for mode live, found nothing"
+        "configs/local-dev.toml: live.source: expected a source, since the command line asks for mode live, found nothing"
     ]
 
     environment, loaded = samples("local-dev", {"mode": "live", "live.source": "websocket"})
@@ -94,7 +94,7 @@ def test_recorded_modes_want_a_folder_of_history() -> None:
     environment, loaded = samples("local-dev", {"mode": "historical"})
     assert unavailable(environment, loaded.clients["ikenna"]) == [
         "configs/local-dev.toml: history.folder: "
-        "expected a folder of recorded history, since command line asks for mode historical, found nothing"
+        "expected a folder of recorded history here or as --history DIR, since the command line asks for mode historical, found nothing"
     ]
     assert history_folder(HOME, environment.value) is None
 

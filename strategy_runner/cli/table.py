@@ -1,0 +1,92 @@
+"""A table as lines of text that fit a terminal: whole in a pipe; on a narrow screen less important columns go first.
+
+What does not fit even then stands one value a line. No value is ever cut short.
+"""
+
+import textwrap
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+GAP = "  "
+FOLDED_CHARACTERS_MIN = 20
+Style = Callable[[str], str]
+
+
+class Column(msgspec.Struct, frozen=True):
+    """`right` is for numbers. `spare` columns may be left out, the highest first; the `folds` column may take more lines."""
+
+    title: str
+    right: bool = False
+    spare: int = 0
+    folds: bool = False
+
+
+class Table(msgspec.Struct, frozen=True):
+    """`rows` hold the texts of cells, one for each column."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+
+    def fitted(self, width: int) -> tuple["Table", list[str]]:
+        """The table without the spare columns that `width` has no room for, and their titles."""
+        left_out: list[str] = []
+        table = self
+        while table._width() > width and any(column.spare for column in table.columns):
+            worst = max(range(len(table.columns)), key=lambda index: table.columns[index].spare)
+            left_out.append(table.columns[worst].title)
+            table = Table(_without(table.columns, worst), [_without(row, worst) for row in table.rows])
+        return table, left_out
+
+    def lines(self, width: int | None, style: Style = str, bold: Style = str) -> list[str]:
+        """At most `width` characters each; None is as wide as it needs. `style` colours a cell, `bold` a title."""
+        if width is None or self._width() <= width:
+            return self._aligned(self._widths(), style, bold)
+        widths = self._widths()
+        for index, column in enumerate(self.columns):
+            if column.folds:
+                widths[index] -= self._width() - width
+                if widths[index] >= FOLDED_CHARACTERS_MIN:
+                    return self._aligned(widths, style, bold)
+        return self._listed(style, bold)
+
+    def _widths(self) -> list[int]:
+        return [
+            max([len(column.title), *(len(row[index]) for row in self.rows)])
+            for index, column in enumerate(self.columns)
+        ]
+
+    def _width(self) -> int:
+        return sum(self._widths()) + len(GAP) * (len(self.columns) - 1)
+
+    def _aligned(self, widths: Sequence[int], style: Style, bold: Style) -> list[str]:
+        shown = [self._line([column.title for column in self.columns], widths, bold)]
+        for row in self.rows:
+            folded = [_folded(cell, width) for cell, width in zip(row, widths, strict=True)]
+            for part in range(max(map(len, folded))):
+                shown.append(self._line([cell[part] if part < len(cell) else "" for cell in folded], widths, style))
+        return shown
+
+    def _line(self, cells: Sequence[str], widths: Sequence[int], style: Style) -> str:
+        padded = []
+        for column, cell, width in zip(self.columns, cells, widths, strict=True):
+            space = " " * (width - len(cell))
+            padded.append(space + style(cell) if column.right else style(cell) + space)
+        return GAP.join(padded).rstrip()
+
+    def _listed(self, style: Style, bold: Style) -> list[str]:
+        title_width = max(len(column.title) for column in self.columns)
+        shown: list[str] = []
+        for number, row in enumerate(self.rows, 1):
+            shown.append(bold(f"row {number}"))
+            for column, cell in zip(self.columns, row, strict=True):
+                shown.append(f"{column.title:<{title_width}}{GAP}{style(cell)}".rstrip())
+        return shown
+
+
+def _folded(cell: str, width: int) -> list[str]:
+    return [cell] if len(cell) <= width else textwrap.wrap(cell, width)
+
+
+def _without(items: Sequence[object], index: int) -> list:  # type: ignore[type-arg]  # columns or cells, as given
+    return [*items[:index], *items[index + 1 :]]

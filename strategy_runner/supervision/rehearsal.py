@@ -1,0 +1,112 @@
+"""The rehearsal: before its first fork the daemon plays one worker's life, so that every child is born with warm code.
+
+CPython 3.11 writes into code objects while it specialises them, builds decoders and compiles patterns at first use; done in
+the parent those pages are shared by all children, done in a child they are its own. Nothing of the play is left: the folder
+is removed, the ZeroMQ context is terminated and with it its threads.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from strategy_runner.assembly import configure_logging, make_follower
+from strategy_runner.bus.context import Context, new_context
+from strategy_runner.bus.doorbell import StreamDoorbell
+from strategy_runner.config.spec import (
+    LimitsSpec,
+    MarketSpec,
+    ModelProviderSpec,
+    ModelSpec,
+    ProtectionSpec,
+    WorkerSpec,
+    read_spec,
+    write_spec,
+)
+from strategy_runner.model.stream import Stream
+from strategy_runner.tape.lock import FolderLock
+from strategy_runner.tape.status import StatusFile
+from strategy_runner.tape.writer import TapeWriter
+
+BARS = 50
+_CAST = {
+    "moving_average_crossover": {"fast": 2, "slow": 3},
+    "swing_high": {"lookback_bars": 2},
+    "momentum_rider": {},
+    "mean_reversion": {},
+    "swing_low": {},
+}
+
+
+def rehearse() -> None:
+    """Plays a worker of each of some built-in strategies: start, records, signals, snapshot, stop, restart."""
+    configure_logging("error")
+    with tempfile.TemporaryDirectory(prefix="sr") as name:
+        folder = Path(name)
+        context = new_context()
+        doorbell = StreamDoorbell(context, f"ipc://{folder}/doorbell")
+        writer = TapeWriter(folder / "tape", segment_records=1024)
+        for strategy, params in _CAST.items():
+            spec = _spec(folder, strategy, params)
+            write_spec(folder / "spec.json", spec)
+            for _ in range(2):
+                _play(folder, context, writer, doorbell)
+        writer.close()
+        doorbell.close()
+        context.term()
+
+
+def _play(folder: Path, context: Context, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
+    spec = read_spec(folder / "spec.json")
+    assert isinstance(spec, WorkerSpec)
+    lock = FolderLock(Path(spec.folder))
+    follower = make_follower(spec, context, StatusFile(Path(spec.folder) / "status"))
+    streams = [writer.stream_id(Stream.parse(stream)) for stream in spec.streams]
+    for i in range(BARS):
+        close = 100.0 + (i * 7 % 11) - i % 5
+        at_ns = (writer.seq + 1) * 60_000_000_000
+        writer.append(streams[0], at_ns, close, close + 1, close - 1, close, 1.0)
+        for stream in streams[1:]:
+            writer.append(stream, at_ns, -0.9, 0.9, 0.0, 0.0, 0.0)
+        writer.publish()
+        follower.turn()
+        follower.wait(0)
+    writer.make_durable()
+    doorbell.beat(writer.seq, 1, writer.seq)
+    follower.stop()
+    follower.close()
+    lock.release()
+
+
+def _spec(folder: Path, strategy: str, params: dict[str, int]) -> WorkerSpec:
+    models = (
+        (ModelSpec(id="m", confidence_threshold=0.5, lookback_window=5, weight=1.0),) if "swing" in strategy else ()
+    )
+    return WorkerSpec(
+        client="rehearsal",
+        strategy=strategy,
+        symbol="R",
+        strategy_type=strategy,
+        code="",
+        params=params,
+        timeframe="1m",
+        models=models,
+        extra_symbols=(),
+        venue="none",
+        account="none",
+        size=1.0,
+        protection=ProtectionSpec(stop_loss_fraction=0.01, take_profit_fraction=0.02),
+        streams=("R/bar.1m", *(f"R/prediction.{model.id}.1m" for model in models)),
+        mode="mock",
+        generation="00000000",
+        market=MarketSpec(tape=str(folder / "tape"), doorbell=f"ipc://{folder}/doorbell", frames=""),
+        router_doorbell=f"ipc://{folder}/router",
+        folder=str(folder / strategy),
+        log=os.devnull,
+        log_level="info",
+        limits=LimitsSpec(memory_limit_mb=64, cpu_limit=1.0),
+        from_start=True,
+        history=None,
+        slots="",
+        parallel=0,
+        predictor=ModelProviderSpec(provider="mock", seed=1),
+    )

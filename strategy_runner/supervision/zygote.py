@@ -1,0 +1,185 @@
+"""The zygote: an idle process that workers are forked from, so that they share nearly all of their memory.
+
+If supervisord forked them itself, every page that its loop changes between two forks would stay behind as the older
+worker's own copy. The zygote changes almost nothing between forks. It forks with CLONE_PARENT, so that a worker is its
+sibling: a child of the daemon, which waits for it and restarts it as supervisord does with any child.
+
+    daemon -> zygote    length u32, msgpack of Birth
+    zygote -> daemon    pid i32, or minus errno
+
+python -m strategy_runner.supervision.zygote DESCRIPTOR PARENT ENTRY [MODULE...]
+"""
+
+import ctypes
+import gc
+import importlib
+import os
+import platform
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import msgspec
+
+from strategy_runner.errors import StateError
+from strategy_runner.supervision.child import leave_parent, run_and_exit, take_own_output
+
+# zmq without a context: a context owns threads, and threads do not survive a fork
+LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
+ANSWER_TIMEOUT_S = 60.0
+HELD_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+# <linux/sched.h>, and the number of clone(2) by architecture
+_CLONE_PARENT = 0x8000
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+# not CDLL: the interpreter's lock stays held across the fork, as os.fork holds it
+_SYSCALL = ctypes.PyDLL(None, use_errno=True).syscall
+_LENGTH = struct.Struct("<I")
+_ANSWER = struct.Struct("<i")
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """A worker to be forked: the entry's arguments, what it adds to the daemon's environment, and where it runs and logs."""
+
+    name: str
+    arguments: list[str]
+    environment: dict[str, str]
+    log: str
+    directory: str | None
+
+
+class Zygote:
+    """The daemon's side. Started at the first birth, and again if it has died."""
+
+    def __init__(self, entry: str, modules: Sequence[str]) -> None:
+        self._entry = entry
+        self._modules = modules
+        self._socket: socket.socket | None = None
+
+    def bear(self, birth: Birth) -> int:
+        """Forks a worker and returns its process id, a child of this process. Blocks a few milliseconds; raises OSError."""
+        try:
+            return self._ask(birth)
+        except (BrokenPipeError, ConnectionResetError, EOFError):
+            self.close()
+            return self._ask(birth)
+
+    def close(self) -> None:
+        """The zygote ends when its socket does."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _ask(self, birth: Birth) -> int:
+        if self._socket is None:
+            self._socket = _start(self._entry, self._modules)
+        payload = msgspec.msgpack.encode(birth)
+        self._socket.sendall(_LENGTH.pack(len(payload)) + payload)
+        pid: int = _ANSWER.unpack(_receive(self._socket, _ANSWER.size))[0]
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return pid
+
+
+def _start(entry: str, modules: Sequence[str]) -> socket.socket:
+    ours, theirs = socket.socketpair()
+    command = [
+        sys.executable,
+        "-m",
+        "strategy_runner.supervision.zygote",
+        str(theirs.fileno()),
+        str(os.getpid()),
+        entry,
+    ]
+    subprocess.Popen([*command, *modules], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.settimeout(ANSWER_TIMEOUT_S)
+    return ours
+
+
+# -- the zygote's own side ---------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> int:
+    descriptor, parent, entry, *modules = arguments
+    leave_parent(int(parent))
+    # Ctrl-C in a terminal reaches the whole group; when to end is the daemon's word alone. A worker lets them in again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+    _preload(entry, modules)
+    channel = socket.socket(fileno=int(descriptor))
+    while True:
+        try:
+            length = _LENGTH.unpack(_receive(channel, _LENGTH.size))[0]
+            birth = msgspec.msgpack.decode(_receive(channel, length), type=Birth)
+        except (EOFError, ConnectionResetError):
+            return 0
+        channel.sendall(_ANSWER.pack(_fork(birth, int(parent), entry)))
+
+
+def _preload(entry: str, modules: Sequence[str]) -> None:
+    """Import what every worker needs, play it once, and keep the collector away, so that the pages stay shared.
+
+    Raises StateError when an import started a thread: a worker would inherit its locks and not the thread.
+    """
+    for name in (*LIBRARIES, *modules):
+        importlib.import_module(name)
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # a file, not a test's
+    if entry == "strategy_runner.assembly":
+        from strategy_runner.supervision.rehearsal import rehearse
+
+        rehearse()
+    from strategy_runner.supervision.heap import settle_heap
+
+    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    if threads != 1:
+        raise StateError(f"zygote: expected one thread after the imports of {list(modules)}, found {threads}")
+    settle_heap()
+
+
+def _fork(birth: Birth, daemon: int, entry: str) -> int:
+    """The worker's process id, or minus errno. In the worker it does not return."""
+    # what os.fork does around the system call, which here has one flag more
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = _SYSCALL(_SYS_CLONE[platform.machine()], _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        _be_worker(birth, daemon, entry)
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    return pid if pid > 0 else -ctypes.get_errno()
+
+
+def _be_worker(birth: Birth, daemon: int, entry: str) -> NoReturn:
+    try:
+        leave_parent(daemon)
+        os.setpgrp()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
+        if birth.directory is not None:
+            os.chdir(birth.directory)
+        take_own_output(birth.log)
+        os.environ.update(birth.environment)
+        sys.argv = [entry, *birth.arguments]
+        run = importlib.import_module(entry).main
+    except BaseException:
+        traceback.print_exc()
+        os._exit(127)
+    run_and_exit(run, birth.arguments, birth.name)
+
+
+def _receive(channel: socket.socket, length: int) -> bytes:
+    """Exactly so many bytes. Raises EOFError when the other side has closed."""
+    parts = b""
+    while len(parts) < length:
+        part = channel.recv(length - len(parts))
+        if not part:
+            raise EOFError
+        parts += part
+    return parts
+
+
+if __name__ == "__main__":
+    gc.disable()  # one collection after the imports, in settle_heap, and none before a fork
+    sys.exit(main(sys.argv[1:]))

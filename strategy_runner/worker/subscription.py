@@ -1,0 +1,56 @@
+"""A subscription: one stream of a worker, how its records become events, and which callback they go to."""
+
+from collections.abc import Callable
+from typing import Any
+
+from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
+from strategy_runner.model.record import Kind
+from strategy_runner.model.stream import Stream
+from strategy_runner.model.timeframe import timeframe_ns
+
+
+class Subscription:
+    """`make(event_ns, v0 .. v4)` gives the event of a record, `callback` takes it."""
+
+    __slots__ = ("callback", "kind", "make", "name", "stream")
+
+    def __init__(self, stream: Stream, callback: Callable[[Any], None]) -> None:
+        self.stream = stream
+        self.name = stream.name
+        self.kind = stream.kind
+        self.callback = callback
+        self.make: Callable[..., Event] = _MAKERS[stream.kind](stream)
+
+
+def _make_trade(stream: Stream) -> Callable[..., Event]:
+    symbol = stream.symbol
+    return lambda event_ns, v0, v1, v2, v3, v4: Trade(symbol, event_ns, v0, v1, v2)
+
+
+def _make_quote(stream: Stream) -> Callable[..., Event]:
+    symbol = stream.symbol
+    return lambda event_ns, v0, v1, v2, v3, v4: Quote(symbol, event_ns, v0, v1, v2, v3)
+
+
+def _make_bar(stream: Stream) -> Callable[..., Event]:
+    symbol, timeframe = stream.symbol, stream.timeframe
+    return lambda event_ns, v0, v1, v2, v3, v4: Bar(symbol, timeframe, event_ns, v0, v1, v2, v3, v4)
+
+
+def _make_prediction(stream: Stream) -> Callable[..., Event]:
+    symbol, model, timeframe = stream.symbol, stream.model, stream.timeframe
+    return lambda event_ns, v0, v1, v2, v3, v4: Prediction(symbol, model, timeframe, event_ns, v0, v1)
+
+
+def _make_timer(stream: Stream) -> Callable[..., Event]:
+    interval_ns = timeframe_ns(stream.timeframe)
+    return lambda event_ns, v0, v1, v2, v3, v4: Timer(event_ns, interval_ns)
+
+
+_MAKERS: dict[Kind, Callable[[Stream], Callable[..., Event]]] = {
+    Kind.TRADE: _make_trade,
+    Kind.QUOTE: _make_quote,
+    Kind.BAR: _make_bar,
+    Kind.PREDICTION: _make_prediction,
+    Kind.CLOCK: _make_timer,
+}

@@ -1,0 +1,55 @@
+"""A strategy's wish on its way into the pipeline: its numbers and words checked, and the position it leads to.
+
+A strategy may hand over whatever its libraries count with. A body holds Python floats and text alone, or its canonical
+bytes could not be written here and read again by the router.
+"""
+
+from typing import Any
+
+from strategy_runner.pipeline.draft import Draft
+from strategy_runner.strategies.interface import Proposal
+
+REASONS_CHARS_MAX = 65_536
+
+
+def draft_of(proposal: Proposal) -> Draft:
+    """The draft of a proposal. Raises TypeError, ValueError or OverflowError for what is no number or no text."""
+    return Draft(
+        action=proposal.action,
+        size=_number("size", proposal.size),
+        entry_price=_number("entry_price", proposal.entry_price),
+        stop_loss=_number("stop_loss", proposal.stop_loss),
+        take_profit=_number("take_profit", proposal.take_profit),
+        confidence=_number("confidence", proposal.confidence),
+        strength=_number("strength", proposal.strength),
+        reasons=_texts(proposal.reasons),
+    )
+
+
+def position_after(draft: Draft, position: float) -> float:
+    """The signed size that the strategy's own signals ask for once this draft is accepted."""
+    assert draft.size is not None, "an accepted draft has a size"
+    if draft.action == "buy":
+        return position + draft.size
+    if draft.action == "sell":
+        return position - draft.size
+    return position - draft.size if position > 0 else position + draft.size
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None or type(value) is float:
+        return value
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number or None, found {value!r}")
+    return float(value)
+
+
+def _texts(reasons: tuple[Any, ...]) -> list[str]:
+    for reason in reasons:
+        if not isinstance(reason, str):
+            raise TypeError(f"reasons: expected text, found {reason!r}")
+        reason.encode()  # a lone surrogate cannot be written
+    if sum(map(len, reasons)) > REASONS_CHARS_MAX:
+        found = sum(map(len, reasons))
+        raise ValueError(f"reasons: expected at most {REASONS_CHARS_MAX} characters, found {found}")
+    return [str(reason) for reason in reasons]

@@ -1,0 +1,182 @@
+"""Doorbells: nobody blocks, no queue grows, nothing is missed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from strategy_runner.bus.context import Context, new_context
+from strategy_runner.bus.doorbell import SignalDoorbell, SignalListener, StreamDoorbell, StreamListener, topic_of
+from strategy_runner.model.stream import trades
+from strategy_runner.tape.writer import TapeWriter
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    context = new_context()
+    yield context
+    context.destroy(linger=0)
+
+
+@pytest.fixture
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"ipc://{tmp_path_factory.mktemp('bell')}/s"
+
+
+def connected(bell: StreamDoorbell, *listeners: StreamListener) -> None:
+    """Returns when each has heard a beat: its subscriptions have arrived."""
+    deadline = time.monotonic() + PATIENCE_S
+    waiting = list(listeners)
+    while waiting:
+        assert time.monotonic() < deadline
+        bell.beat(0, 1, 0)
+        waiting = [listener for listener in waiting if not listener.wait(20)]
+    for listener in listeners:
+        while listener.wait(100):
+            pass
+
+
+def test_a_worker_is_woken_for_its_own_streams_only(context: Context, endpoint: str) -> None:
+    """Subscriptions match by prefix: BTC-USD must not wake for BTC-USDT, nor bar.1m for another symbol's."""
+    bell = StreamDoorbell(context, endpoint)
+    usd = StreamListener(context, endpoint, ("BTC-USD/trade", "BTC-USD/bar.1m"))
+    usdt = StreamListener(context, endpoint, ("BTC-USDT/trade",))
+    short = StreamListener(context, endpoint, ("BTC/trade",))
+    listeners = (usd, usdt, short)
+    connected(bell, *listeners)
+    for stream, woken in (
+        ("BTC-USDT/trade", usdt),
+        ("BTC-USD/trade", usd),
+        ("BTC/trade", short),
+        ("BTC-USD/bar.1m", usd),
+        ("BTC-USD/bar.1mm", None),
+        ("BTC-USD/trade.x", None),
+    ):
+        bell.ring(topic_of(stream), 7)
+        assert [listener.wait(2_000 if listener is woken else 50) for listener in listeners] == [
+            listener is woken for listener in listeners
+        ], stream
+
+
+def test_every_worker_hears_the_beat(context: Context, endpoint: str) -> None:
+    bell = StreamDoorbell(context, endpoint)
+    listeners = [StreamListener(context, endpoint, (f"S{i}/trade",)) for i in range(5)]
+    connected(bell, *listeners)
+    bell.beat(3, 1, 2)
+    assert all(listener.wait(2_000) for listener in listeners)
+
+
+def test_one_look_answers_every_ring_that_is_queued(context: Context, endpoint: str) -> None:
+    bell = StreamDoorbell(context, endpoint)
+    listener = StreamListener(context, endpoint, ("A/trade",))
+    connected(bell, listener)
+    for seq in range(3):
+        bell.ring(topic_of("A/trade"), seq)
+    wakes = 0
+    while listener.wait(200):
+        wakes += 1
+    assert 1 <= wakes <= 3
+    assert not listener.wait(0)
+
+
+_FOLLOW = """
+import sys
+from pathlib import Path
+from strategy_runner.bus.context import new_context
+from strategy_runner.bus.doorbell import StreamListener
+from strategy_runner.model.stream import trades
+from strategy_runner.tape.reader import TapeReader
+reader = TapeReader(Path(sys.argv[1]))
+listener = StreamListener(new_context(), sys.argv[2], ("A/trade",))
+stream, seen = reader.find(trades("A")), 0
+while True:
+    listener.wait(2_000)
+    entries = reader.entries(stream)
+    while seen < entries:
+        for seq in reader.seqs(stream, seen, entries):
+            assert reader.record(seq).v0 == seen, (seq, seen)
+            seen += 1
+    print(seen, flush=True)
+"""
+
+
+def test_a_stopped_worker_neither_blocks_nor_fills_the_feed_and_catches_up_from_the_tape(
+    tmp_path: Path, context: Context, endpoint: str
+) -> None:
+    rings, batch = 150_000, 10
+    writer = TapeWriter(tmp_path, segment_records=65_536)
+    stream = writer.stream_id(trades("A"))
+    bell = StreamDoorbell(context, endpoint)
+    topic = topic_of("A/trade")
+    command = [sys.executable, "-c", _FOLLOW, str(tmp_path), endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        try:
+            os.set_blocking(worker.stdout.fileno(), False)
+            deadline = time.monotonic() + PATIENCE_S
+            while not worker.stdout.readline():  # beats until it says that it has looked
+                assert time.monotonic() < deadline and worker.poll() is None
+                bell.beat(0, 1, 0)
+                time.sleep(0.01)
+            os.kill(worker.pid, signal.SIGSTOP)
+            rss_before, longest_s = 0, 0.0
+            for i in range(rings):
+                if i % batch == 0:
+                    writer.append(stream, i, float(writer.seq), 1.0, 0.0, 0.0, 0.0)
+                    writer.publish()
+                started = time.perf_counter()
+                bell.ring(topic, writer.seq)
+                longest_s = max(longest_s, time.perf_counter() - started)
+                if i == rings // 50:
+                    rss_before = psutil.Process().memory_info().rss
+            grown_mb = (psutil.Process().memory_info().rss - rss_before) / 1e6
+            # the records are mapped and count as memory too, but are no queue; an unlimited queue of these rings takes 9 MB
+            assert grown_mb - rings / batch * 88 / 1e6 < 4
+            assert longest_s < 1.0
+            os.kill(worker.pid, signal.SIGCONT)
+            os.set_blocking(worker.stdout.fileno(), True)
+            bell.beat(writer.seq, 1, 0)
+            seen = 0
+            while seen < rings // batch:
+                line = worker.stdout.readline()
+                assert line, "the worker ended"
+                seen = int(line)
+            assert seen == rings // batch
+        finally:
+            worker.kill()
+    writer.close()
+
+
+def test_a_router_learns_which_workers_rang(context: Context, endpoint: str) -> None:
+    listener = SignalListener(context, endpoint)
+    first = SignalDoorbell(context, endpoint, "swing.BTC-USD")
+    second = SignalDoorbell(context, endpoint, "swing.ETH-USD")
+    assert not listener.wait(0)
+    first.ring()
+    first.ring()
+    second.ring()
+    names: set[str] = set()
+    while len(names) < 2:
+        assert listener.wait(2_000)
+        names |= listener.ringing()
+    assert names == {"swing.BTC-USD", "swing.ETH-USD"}
+
+
+def test_a_worker_without_a_router_rings_in_vain_and_is_heard_when_one_comes(context: Context, endpoint: str) -> None:
+    bell = SignalDoorbell(context, endpoint, "swing.BTC-USD")
+    for _ in range(1_000):
+        bell.ring()
+    listener = SignalListener(context, endpoint)
+    deadline = time.monotonic() + PATIENCE_S
+    while not listener.wait(50):
+        assert time.monotonic() < deadline
+        bell.ring()
+    assert listener.ringing() == {"swing.BTC-USD"}

@@ -1,0 +1,31 @@
+"""Client files for the tests of the command line."""
+
+# One built-in strategy on one symbol of the mock market, which speaks within seconds.
+CROSSOVER = """
+routes = ["quantconnect"]
+
+[accounts]
+BTC-USD = { venue = "binance", account = "acme-main" }
+
+[[strategies]]
+id = "cross"
+strategy = "moving_average_crossover"
+symbols = ["BTC-USD"]
+timeframe = "10s"
+params = { fast = 2, slow = 4 }
+size = 0.5
+stop_loss_fraction = 0.01
+"""
+
+# Limits that live mode wants written down.
+LIVE_LIMITS = """
+[limits]
+memory_limit_mb = 256
+cpu_limit = 1.0
+
+[risk]
+max_position_notional = 10_000.0
+max_daily_loss = 500.0
+max_drawdown = 0.1
+max_orders_per_second = 5
+"""

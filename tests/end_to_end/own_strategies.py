@@ -1,0 +1,72 @@
+"""Strategies that test clients bring along, as the text of files in clients/CLIENT/strategies."""
+
+# Every callback but on_bar, and randomness: what reaches a worker by other ways than bars.
+LISTENER = '''
+"""Buys after a run of rises, closes when time has passed; what it saw stands in its reasons."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from strategy_runner.model.event import Quote, Timer, Trade
+from strategy_runner.strategies.interface import Inputs, Params, Strategy
+
+
+class ListenerParams(Params, frozen=True):
+    rises: Annotated[int, Meta(ge=1)] = 3
+    held_timers: Annotated[int, Meta(ge=1)] = 2
+
+
+class Listener(Strategy):
+    Params = ListenerParams
+    inputs = Inputs(trades=True, quotes=True, timer="10s")
+    params: ListenerParams
+
+    def on_start(self) -> None:
+        self._last, self._rises, self._held = 0.0, 0, 0
+        self._seen = {"trade": 0, "quote": 0, "timer": 0}
+
+    def on_trade(self, trade: Trade) -> None:
+        self._seen["trade"] += 1
+        self._price(trade.price)
+
+    def on_quote(self, quote: Quote) -> None:
+        self._seen["quote"] += 1
+        if not self._seen["trade"]:
+            self._price(quote.mid)
+
+    def on_timer(self, timer: Timer) -> None:
+        self._seen["timer"] += 1
+        if self.position:
+            self._held += 1
+            if self._held >= self.params.held_timers:
+                self.close(f"held, luck {self.random.random():.6f}", self._words())
+
+    def _price(self, price: float) -> None:
+        self._rises = self._rises + 1 if price > self._last else 0 if price < self._last else self._rises
+        self._last = price
+        if not self.position and self._rises >= self.params.rises:
+            self._rises, self._held = 0, 0
+            self.buy(f"{self.params.rises} rises", self._words(), strength=self.random.random())
+
+    def _words(self) -> str:
+        return "seen " + ", ".join(f"{kind} {count}" for kind, count in self._seen.items())
+'''
+
+# Raises before its first record: a worker that can never start.
+RAISING = '''
+"""Raises at its start."""
+
+from strategy_runner.model.event import Bar
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Raising(Strategy):
+    inputs = Inputs(bars=True)
+
+    def on_start(self) -> None:
+        raise RuntimeError("no luck today")
+
+    def on_bar(self, bar: Bar) -> None:
+        self.buy("never")
+'''

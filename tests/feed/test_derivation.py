@@ -1,0 +1,190 @@
+"""Derivation: one order of bars, predictions, ticks and records, whatever else anybody wants."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strategy_runner.feed.derive import Derivation, DerivationState, handles_by_symbol
+from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+ALL = (
+    "A/trade",
+    "A/quote",
+    "A/clock.1s",
+    "A/clock.1m",
+    "A/bar.1m",
+    "A/bar.5m",
+    "A/prediction.m1.1m",
+    "A/prediction.m2.1m",
+    "A/prediction.m1.5m",
+)
+Emitted = tuple[str, int, str]
+Row = tuple[str, int, float]
+
+
+class Emissions(list[Emitted]):
+    def emit(self, handle: Any, event_ns: int, *values: float) -> None:
+        assert len(values) == 5
+        self.append((handle, event_ns, repr(values)))
+
+
+def derivation(base: Stream, names: Iterable[str], emitted: Emissions) -> Derivation:
+    return Derivation(base, {Stream.parse(name): name for name in names}, emit=emitted.emit, seed=1)
+
+
+def feed(target: Derivation, rows: Iterable[Row]) -> None:
+    for kind, event_ns, price in rows:
+        if kind == "trade":
+            target.trade(event_ns, price, 1.0, 0.0)
+        elif kind == "quote":
+            target.quote(event_ns, price, price + 1.0, 1.0, 1.0)
+        else:
+            target.bar(event_ns, price, price + 1.0, price - 1.0, price, 1.0)
+
+
+def order(emitted: Emissions) -> list[tuple[str, float]]:
+    return [(name.removeprefix("A/"), event_ns / SECOND) for name, event_ns, _ in emitted]
+
+
+def test_what_fell_due_comes_before_the_record_bars_first_with_their_predictions_then_ticks() -> None:
+    emitted = Emissions()
+    target = derivation(trades("A"), ALL, emitted)
+    feed(target, [("trade", 290 * SECOND, 10.0)])
+    assert order(emitted) == [("trade", 290)], "time begins with the first record: no tick, nothing closed"
+    emitted.clear()
+    feed(target, [("trade", 300 * SECOND, 11.0)])
+    assert order(emitted) == [
+        ("bar.1m", 300),
+        ("prediction.m1.1m", 300),
+        ("prediction.m2.1m", 300),
+        ("bar.5m", 300),
+        ("prediction.m1.5m", 300),
+        ("clock.1m", 300),
+        ("clock.1s", 300),
+        ("trade", 300),
+    ]
+
+
+def test_ticks_that_a_pause_skipped_are_one_tick_at_the_last_of_them() -> None:
+    emitted = Emissions()
+    target = derivation(trades("A"), ("A/trade", "A/clock.1s", "A/bar.1m"), emitted)
+    feed(target, [("trade", 10 * SECOND, 10.0), ("trade", 10 * SECOND + 5, 10.0), ("trade", 200 * SECOND + 5, 10.0)])
+    assert order(emitted)[2:] == [("bar.1m", 60), ("clock.1s", 200), ("trade", 200.000000005)]
+    emitted.clear()
+    feed(target, [("trade", 200 * SECOND + 6, 10.0), ("trade", 201 * SECOND, 10.0)])
+    assert [name for name, _ in order(emitted)] == ["trade", "clock.1s", "trade"]
+
+
+def test_bars_that_are_recorded_drive_time_and_larger_bars() -> None:
+    emitted = Emissions()
+    target = derivation(bars("A", "1m"), ("A/bar.1m", "A/bar.5m", "A/prediction.m1.1m", "A/clock.1m"), emitted)
+    feed(target, [("bar", 4 * MINUTE, 10.0), ("bar", 5 * MINUTE, 11.0), ("bar", 12 * MINUTE, 12.0)])
+    assert order(emitted) == [
+        ("bar.1m", 240),
+        ("prediction.m1.1m", 240),
+        ("clock.1m", 240),
+        ("bar.1m", 300),
+        ("prediction.m1.1m", 300),
+        ("bar.5m", 300),
+        ("clock.1m", 300),
+        ("clock.1m", 660),
+        ("bar.1m", 720),
+        ("prediction.m1.1m", 720),
+        ("clock.1m", 720),
+    ]
+    five = next(values for name, _, values in emitted if name == "A/bar.5m")
+    assert five == repr((10.0, 12.0, 9.0, 11.0, 2.0))
+
+
+def test_bars_that_the_recorded_ones_cannot_make_are_refused() -> None:
+    with pytest.raises(ValueError, match="A: expected a multiple of the recorded 5m bars, found 7m"):
+        derivation(bars("A", "5m"), ("A/bar.7m",), Emissions())
+
+
+def test_quotes_alone_make_bars_of_mid_prices_without_volume() -> None:
+    emitted = Emissions()
+    target = derivation(quotes("A"), ("A/bar.1m",), emitted)
+    feed(target, [("quote", 1, 10.0), ("quote", 2, 12.0), ("quote", MINUTE, 11.0)])
+    assert list(emitted) == [("A/bar.1m", MINUTE, repr((10.5, 12.5, 10.5, 12.5, 0.0)))]
+
+
+def test_quotes_beside_trades_are_passed_on_and_drive_nothing() -> None:
+    emitted = Emissions()
+    target = derivation(trades("A"), ALL, emitted)
+    feed(target, [("quote", 1, 10.0), ("quote", 10 * MINUTE, 12.0)])
+    assert order(emitted) == [("quote", 1e-9), ("quote", 600)]
+
+
+rows_of_an_hour = st.lists(
+    st.tuples(
+        st.sampled_from(["trade", "trade", "quote"]),
+        st.one_of(st.integers(0, 3_600).map(lambda s: s * SECOND), st.integers(0, 60 * MINUTE)),
+        st.integers(1, 1_000).map(lambda n: n / 8),
+    ),
+    max_size=40,
+).map(lambda rows: sorted(rows, key=lambda row: row[1]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows=rows_of_an_hour, wanted=st.sets(st.sampled_from(ALL), min_size=1))
+def test_a_stream_is_the_same_whatever_else_is_wanted(rows: list[Row], wanted: set[str]) -> None:
+    """And so is the order of several: a worker that reads history alone sees what the tape would hold."""
+    everything, some = Emissions(), Emissions()
+    feed(derivation(trades("A"), ALL, everything), rows)
+    feed(derivation(trades("A"), sorted(wanted), some), rows)
+    assert list(some) == [each for each in everything if each[0] in wanted]
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows=rows_of_an_hour, cut=st.integers(0, 40))
+def test_a_derivation_that_is_restored_anywhere_goes_on_as_if_nothing_had_happened(rows: list[Row], cut: int) -> None:
+    undisturbed, found = Emissions(), Emissions()
+    feed(derivation(trades("A"), ALL, undisturbed), rows)
+    before = derivation(trades("A"), ALL, found)
+    feed(before, rows[:cut])
+    state = before.state()
+    kept = msgspec.msgpack.encode(state)
+    at = len(found)
+    feed(before, rows[cut:])
+    assert found == undisturbed
+    assert msgspec.msgpack.encode(state) == kept, "a state that was taken does not move on"
+    after = derivation(trades("A"), ALL, found)
+    after.restore(msgspec.msgpack.decode(kept, type=DerivationState))
+    del found[at:]
+    feed(after, rows[cut:])
+    assert found == undisturbed
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=rows_of_an_hour)
+def test_derived_time_never_goes_back_and_a_tick_comes_once(rows: list[Row]) -> None:
+    emitted = Emissions()
+    feed(derivation(trades("A"), ALL, emitted), rows)
+    driven = [event_ns for name, event_ns, _ in emitted if name != "A/quote"]
+    assert driven == sorted(driven)
+    for name in ("A/clock.1s", "A/clock.1m", "A/bar.1m", "A/bar.5m"):
+        own = [event_ns for each, event_ns, _ in emitted if each == name]
+        assert len(own) == len(set(own))
+
+
+def test_a_stream_added_later_begins_then() -> None:
+    emitted = Emissions()
+    target = derivation(trades("A"), ("A/trade",), emitted)
+    feed(target, [("trade", 10 * SECOND, 10.0)])
+    target.want({clock("A", "1m"): "A/clock.1m", bars("A", "1m"): "A/bar.1m"})
+    feed(target, [("trade", 130 * SECOND, 10.0), ("trade", 190 * SECOND, 11.0)])
+    assert order(emitted) == [("trade", 10), ("trade", 130), ("bar.1m", 180), ("clock.1m", 180), ("trade", 190)]
+
+
+def test_streams_are_shared_out_by_symbol_and_the_wall_clock_belongs_to_none() -> None:
+    streams = [trades("A"), predictions("B", "m1", "1m"), clock("", "1s"), clock("A", "1s")]
+    assert handles_by_symbol({stream: stream.name for stream in streams}) == {
+        "A": {trades("A"): "A/trade", clock("A", "1s"): "A/clock.1s"},
+        "B": {predictions("B", "m1", "1m"): "B/prediction.m1.1m"},
+    }

@@ -1,0 +1,80 @@
+"""The feed killed at any moment: the tape it goes on writing is the one it would have written undisturbed."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from feed_process import FeedProcess, check_whole, contents, mock_spec, streams_of
+
+from strategy_runner.config.spec import MockSpec, ReplaySpec
+from strategy_runner.history.catalog import series_of
+from strategy_runner.history.writer import SeriesWriter
+
+RECORDS = 60_000
+SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
+
+
+def some_history(folder: Path) -> ReplaySpec:
+    """Trades of one symbol, trades and quotes of another, minute bars of a third."""
+    rng = np.random.default_rng(5)
+    start_ns = 1_700_000_000_000_000_000
+
+    def times(count: int, step_ns: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return start_ns + np.cumsum(rng.integers(0, step_ns, count)).astype(np.int64)
+
+    def walk(count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.round(100.0 + np.cumsum(rng.normal(0.0, 0.05, count)), 2)
+
+    for symbol, count in (("BTC-USD", 25_000), ("ETH-USD", 15_000)):
+        with SeriesWriter(series_of(folder, "trades", symbol)) as writer:
+            writer.append(times(count, 10**9), [walk(count), np.ones(count), np.zeros(count)])
+            writer.commit()
+    with SeriesWriter(series_of(folder, "quotes", "ETH-USD")) as writer:
+        bid = walk(15_000)
+        writer.append(times(15_000, 10**9), [bid, bid + 0.1, np.ones(15_000), np.ones(15_000)])
+        writer.commit()
+    with SeriesWriter(series_of(folder, "bars_1m", "SOL-USD")) as writer:
+        close = walk(5_000)
+        ts = (start_ns // 60_000_000_000 + 1 + np.arange(5_000, dtype=np.int64)) * 60_000_000_000
+        writer.append(ts, [close, close + 1.0, close - 1.0, close, np.ones(5_000)])
+        writer.commit()
+    return ReplaySpec(folder=str(folder), speed=0.0, from_ns=0, to_ns=0)
+
+
+def streams(replay: bool) -> tuple[str, ...]:
+    if not replay:
+        return streams_of(SYMBOLS)
+    return (*streams_of(SYMBOLS[:2]), *streams_of(SYMBOLS[2:], ("bar.1m", "bar.5m", "clock.1s", "prediction.m1.5m")))
+
+
+@pytest.mark.parametrize("replay", [False, True], ids=["mock", "replay"])
+def test_a_killed_feed_makes_the_tape_of_an_undisturbed_one(tmp_path: Path, replay: bool) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    mock: MockSpec | None = None if replay else mock_spec(RECORDS)
+    history = some_history(tmp_path) if replay else None
+    with FeedProcess(streams(replay), mock=mock, replay=history) as feed:
+        feed.start()
+        feed.wait_finished()
+        assert feed.stop() == 0
+        expected = contents(feed.reader())
+        assert len(expected) > RECORDS
+    with FeedProcess(streams(replay), mock=mock, replay=history) as feed:
+        kills = 4
+        for i in range(kills):
+            feed.start()
+            feed.wait_records(rng.randrange(len(expected) * i // kills, len(expected) * (i + 1) // kills))
+            feed.kill()
+            if (feed.tape / "head").exists():
+                so_far = contents(feed.reader())
+                assert so_far == expected[: len(so_far)]
+        feed.start()
+        feed.wait_finished()
+        assert feed.stop() == 0
+        reader = feed.reader()
+        assert contents(reader) == expected
+        assert 1 < reader.head.epoch <= kills + 1, "a process killed before it opened the tape began no epoch"
+        check_whole(reader)
+        assert reader.head.durable == reader.head.count

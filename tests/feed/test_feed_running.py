@@ -1,0 +1,136 @@
+"""The feed while it runs: more streams on demand, its end, and the repair of a torn group."""
+
+import time
+from pathlib import Path
+
+import pytest
+from feed_process import PATIENCE_S, FeedProcess, check_whole, contents, mock_spec, streams_of
+
+from strategy_runner.errors import SafetyRefusal
+from strategy_runner.model.record import SIZE, Kind
+from strategy_runner.model.stream import Stream
+from strategy_runner.tape import files
+from strategy_runner.tape.head import Head
+from strategy_runner.tape.reader import TapeReader
+
+
+def times(reader: TapeReader, name: str) -> list[int]:
+    stream_id = reader.find(Stream.parse(name))
+    if stream_id is None:
+        return []
+    return [reader.record(seq).event_ns for seq in reader.seqs(stream_id, 0, reader.entries(stream_id))]
+
+
+def test_a_feed_that_is_told_of_more_streams_carries_them_from_then_on() -> None:
+    """And what it already carried does not change by it: a second symbol and a second timeframe."""
+    before = ("BTC-USD/trade", "BTC-USD/bar.1m")
+    added = ("BTC-USD/bar.5m", "ETH-USD/trade", "ETH-USD/clock.1s")
+    with FeedProcess(before, mock=mock_spec(0, speed=600.0)) as feed:
+        feed.start()
+        feed.wait_records(500)
+        reader = feed.reader()
+        assert not any(times(reader, name) for name in added)
+        feed.rewrite((*before, *added))
+        deadline = time.monotonic() + PATIENCE_S
+        while not all(times(reader, name) for name in added):
+            assert time.monotonic() < deadline
+            feed.wait_records(reader.head.count + 100)
+        feed.kill()
+        # a killed feed knows what it had been told
+        feed.start()
+        feed.wait_records(reader.head.count + 1_000)
+        assert feed.stop() == 0
+        check_whole(reader)
+        eth_from = times(reader, "ETH-USD/trade")[0]
+        trades_ns = times(reader, "BTC-USD/trade")
+        assert trades_ns[0] < eth_from < trades_ns[-1]
+        own = [reader.record(seq)[8:11] for seq in _seqs(reader, "BTC-USD/trade")]
+    with FeedProcess(before, mock=mock_spec(3 * len(trades_ns))) as alone:
+        alone.start()
+        alone.wait_finished()
+        other = alone.reader()
+        assert alone.stop() == 0
+        undisturbed = times(other, "BTC-USD/trade")
+        assert undisturbed[: len(trades_ns)] == trades_ns
+        assert [other.record(seq)[8:11] for seq in _seqs(other, "BTC-USD/trade")[: len(own)]] == own
+
+
+def _seqs(reader: TapeReader, name: str) -> list[int]:
+    stream_id = reader.find(Stream.parse(name))
+    assert stream_id is not None
+    return reader.seqs(stream_id, 0, reader.entries(stream_id))
+
+
+def test_a_feed_whose_source_has_ended_says_so_and_starts_again_without_a_record_more() -> None:
+    with FeedProcess(streams_of(("BTC-USD",)), mock=mock_spec(500)) as feed:
+        feed.start()
+        feed.wait_finished()
+        head = Head(files.head_path(feed.tape))
+        assert head.finished
+        count = head.count
+        assert feed.status().records == count
+        assert feed.stop() == 0
+        feed.start()
+        feed.wait_finished()
+        assert (head.count, head.epoch) == (count, 2)
+        assert feed.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "first, second", [(Kind.BAR, Kind.PREDICTION), (Kind.CLOCK, Kind.TRADE), (Kind.QUOTE, Kind.QUOTE)]
+)
+def test_a_group_torn_by_a_power_cut_is_completed(first: Kind, second: Kind) -> None:
+    """The end of the tape did not reach the disk. What one raw record causes is a group: the cut falls into one, or between."""
+    with FeedProcess(streams_of(("BTC-USD",)), mock=mock_spec(540)) as feed:
+        feed.start()
+        feed.wait_finished()
+        assert feed.stop() == 0
+        reader = feed.reader()
+        expected = contents(reader)
+        kinds = [reader.record(seq).kind for seq in range(len(expected))]
+        at = max(seq for seq in range(1, len(kinds)) if (kinds[seq - 1], kinds[seq]) == (first, second))
+        head = Head(files.head_path(feed.tape), writable=True)
+        head.durable = at - 3
+        with files.segment_path(feed.tape, 0).open("r+b") as file:
+            file.seek(at * SIZE)
+            file.write(b"\0" * SIZE)
+        for checkpoint in sorted(Path(feed.spec.folder).glob("*.checkpoint"))[1:]:
+            checkpoint.unlink()
+        feed.start()
+        feed.wait_finished()
+        assert feed.stop() == 0
+        reader = feed.reader()
+        assert contents(reader) == expected
+        check_whole(reader)
+
+
+def test_a_tape_that_is_not_what_its_source_gives_halts_the_feed() -> None:
+    """Somebody changed the seed: going on would mix two markets."""
+    with FeedProcess(streams_of(("BTC-USD",)), mock=mock_spec(500)) as feed:
+        feed.start()
+        feed.wait_finished()
+        assert feed.stop() == 0
+        for checkpoint in sorted(Path(feed.spec.folder).glob("*.checkpoint"))[1:]:
+            checkpoint.unlink()
+        before = contents(feed.reader())
+        feed.change_mock(mock_spec(500, seed=8))
+        feed.start()
+        assert feed.wait_ended() == 1
+        assert "seq 0: expected (" in feed.log_path.read_text()
+        assert contents(feed.reader()) == before
+
+
+def test_a_second_feed_on_the_same_folder_is_refused() -> None:
+    with FeedProcess(streams_of(("BTC-USD",)), mock=mock_spec(500)) as feed:
+        feed.start()
+        feed.wait_finished()
+        assert feed.run_another() == 1
+        assert f"{feed.spec.folder}: expected a free folder, found it held by pid" in feed.log_path.read_text()
+        assert feed.stop() == 0
+
+
+def test_a_mode_without_a_source_is_refused() -> None:
+    with FeedProcess(streams_of(("BTC-USD",))) as feed:
+        feed.start()
+        assert feed.wait_ended() == SafetyRefusal.exit_code
+        assert "expected a source of records, found none configured" in feed.log_path.read_text()

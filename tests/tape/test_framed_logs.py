@@ -1,0 +1,202 @@
+"""Framed logs: what was appended is read, a torn tail is cut, damage is never taken for one."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strategy_runner.errors import CorruptRecordError, VersionMismatchError
+from strategy_runner.tape.logs import START, AppendLog, LogReader, read_log
+
+PAYLOADS = [b"first", b"\0" * 9, b"the third frame is a little longer than the others", b"4"]
+
+
+def written(path: Path, payloads: list[bytes]) -> list[int]:
+    """Writes a log and returns where each frame begins, and where the last one ends."""
+    log = AppendLog(path)
+    starts = [log.append(payload) for payload in payloads]
+    log.close()
+    return [*starts, log.offset]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    blocks=st.lists(st.lists(st.binary(min_size=1, max_size=300), max_size=5), max_size=6),
+    bytes_max=st.integers(1, 400),
+)
+def test_frames_are_read_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, blocks: list[list[bytes]], bytes_max: int
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "a.log"
+    log = AppendLog(path)
+    for block in blocks:
+        log.append_many(block)
+    log.close()
+    reader, found = LogReader(path), []
+    while frames := list(reader.read(bytes_max)):
+        found += [payload for _, payload in frames]
+        assert frames[-1][0] == reader.offset
+    reader.close()
+    assert found == list(read_log(path)) == [payload for block in blocks for payload in block]
+    assert reader.offset == log.offset == path.stat().st_size
+
+
+def test_a_log_that_is_not_there_yet_is_empty_and_then_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    reader = LogReader(path)
+    assert list(reader.read()) == []
+    path.touch()  # the writer has made the file and not yet its header
+    assert list(reader.read()) == []
+    log = AppendLog(path)
+    assert list(reader.read()) == []
+    log.append(b"x")
+    assert [payload for _, payload in reader.read()] == [b"x"]
+    assert list(reader.read()) == []
+    log.append(b"y")
+    assert [payload for _, payload in LogReader(path, reader.offset).read()] == [b"y"]
+
+
+def test_a_tail_torn_at_any_byte_is_cut_and_every_earlier_frame_stays(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.log"
+    ends = written(whole, PAYLOADS)[1:]
+    content = whole.read_bytes()
+    for size in range(len(content) + 1):
+        path = tmp_path / "torn.log"
+        path.write_bytes(content[:size])
+        kept = [payload for payload, end in zip(PAYLOADS, ends, strict=True) if end <= size]
+        assert list(read_log(path)) == kept
+        log = AppendLog(path)
+        assert log.torn_bytes == (size - max([START, *(end for end in ends if end <= size)]) if size >= START else 0)
+        log.append(b"after")
+        log.close()
+        assert list(read_log(path)) == [*kept, b"after"]
+
+
+def test_a_flipped_bit_before_the_last_frame_is_damage_to_writer_and_reader(tmp_path: Path) -> None:
+    """Wherever it strikes: in a length, in a crc, in a payload."""
+    path = tmp_path / "a.log"
+    starts = written(path, PAYLOADS)
+    content = path.read_bytes()
+    for bit in range(START * 8, starts[-2] * 8):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        struck = max(start for start in starts if start <= bit // 8)
+        with pytest.raises(CorruptRecordError, match=rf"a\.log: offset {struck}: expected a whole frame"):
+            list(read_log(path))
+        with pytest.raises(CorruptRecordError, match=rf"offset {struck}"):
+            AppendLog(path)
+        assert path.read_bytes() == damaged, "what is damaged is left for a person to look at"
+
+
+def test_damage_at_the_end_of_what_a_reader_takes_at_once_is_found_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    starts = written(path, PAYLOADS)
+    content = bytearray(path.read_bytes())
+    content[starts[2] - 1] ^= 1
+    path.write_bytes(content)
+    reader = LogReader(path)
+    with pytest.raises(CorruptRecordError, match=f"offset {starts[1]}"):
+        for _ in range(3):
+            list(reader.read(starts[2] - reader.offset))
+
+
+def test_frames_known_to_be_whole_are_not_read_again_but_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    starts = written(path, PAYLOADS)
+    content = bytearray(path.read_bytes())
+    content[starts[0] + 8] ^= 1
+    path.write_bytes(content)
+    log = AppendLog(path, whole_to=starts[2])
+    assert (log.offset, log.torn_bytes) == (starts[-1], 0)
+    log.close()
+    with pytest.raises(CorruptRecordError, match=f"expected at least {starts[-1] + 1} bytes, found {starts[-1]}"):
+        AppendLog(path, whole_to=starts[-1] + 1)
+
+
+@pytest.mark.parametrize("content", [b"SRLOG\0\0\0\2\0\0\0\0\0\0\0", b"something else entirely"])
+def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(content)
+    with pytest.raises(VersionMismatchError, match=r"a\.log: expected a log of version 1"):
+        AppendLog(path)
+    with pytest.raises(VersionMismatchError):
+        list(read_log(path))
+    assert path.read_bytes() == content
+
+
+_APPEND_FOR_EVER = """
+import sys
+from pathlib import Path
+from strategy_runner.tape.logs import AppendLog
+log = AppendLog(Path(sys.argv[1]))
+print("ready", flush=True)
+n = 0
+while n < 30_000:
+    log.append_many([b"%d " % (n + i) * (1 + (n + i) % 7) for i in range(3)])
+    n += 3
+"""
+
+
+def test_a_reader_follows_a_writer_of_another_process_and_sees_every_frame_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    reader = LogReader(path)
+    seen: list[int] = []
+    with subprocess.Popen([sys.executable, "-c", _APPEND_FOR_EVER, str(path)], stdout=subprocess.PIPE) as writer:
+        ended = False
+        while True:
+            frames = [payload for _, payload in reader.read(1000)]
+            for payload in frames:
+                words = payload.split()
+                assert len(set(words)) == 1
+                seen.append(int(words[0]))
+            if not frames:
+                if ended:
+                    break
+                ended = writer.poll() is not None
+    assert writer.returncode == 0
+    assert seen == list(range(30_000))
+
+
+_APPEND_UNTIL_FULL = """
+import resource, sys
+from pathlib import Path
+from strategy_runner.tape.logs import AppendLog
+log = AppendLog(Path(sys.argv[1]))
+log.append(b"before")
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+end = log.offset
+try:
+    log.append_many([b"x" * 3000, b"y" * 3000])
+except OSError:
+    assert log.offset == end, log.offset
+    log.append(b"small")
+    sys.exit(0)
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize("limit", [50, 3100, 5000])
+def test_a_full_disk_leaves_no_torn_frame(tmp_path: Path, limit: int) -> None:
+    """A file size limit fails a write as a full disk does: part of it written, and then an error."""
+    path = tmp_path / "a.log"
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    subprocess.run([sys.executable, "-c", _APPEND_UNTIL_FULL, str(path), str(limit)], check=True, timeout=60)
+    log = AppendLog(path)
+    assert log.torn_bytes == 0
+    log.close()
+    assert list(read_log(path)) == [b"before", b"small"]
+
+
+def test_a_log_survives_without_a_byte_of_its_header(tmp_path: Path) -> None:
+    """A crash between making the file and writing its header: there was no frame to lose."""
+    path = tmp_path / "a.log"
+    for size in range(START):
+        path.write_bytes(b"SRLOG\0\0\0\1\0\0\0\0\0\0\0"[:size])
+        written(path, [b"x"])
+        assert list(read_log(path)) == [b"x"]
+        path.unlink()

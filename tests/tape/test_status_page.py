@@ -1,0 +1,58 @@
+"""The status page: what a process says of itself is what another one reads."""
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from strategy_runner.tape.status import State, Status, StatusFile, read_status
+
+
+def test_every_field_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path / "worker" / "status")
+    numbers = [name for name in Status.__struct_fields__ if isinstance(getattr(file.status, name), int)]
+    for value, name in enumerate(numbers, start=1_000_000_000_000):
+        setattr(file.status, name, value)
+    file.status.state, file.status.pid = State.CATCHING_UP, os.getpid()
+    file.status.reason, file.status.last_signal, file.status.last_error = "to seq 7", "a:b.c@0/1", "none"
+    before = time.time_ns()
+    file.write()
+    found = read_status(tmp_path / "worker" / "status")
+    assert found is not None
+    assert msgspec.structs.replace(found, beat_ns=0) == msgspec.structs.replace(file.status, beat_ns=0)
+    assert before <= found.beat_ns <= time.time_ns()
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_change_of_state_says_when_and_why(tmp_path: Path, state: State) -> None:
+    file = StatusFile(tmp_path / "status")
+    before = time.time_ns()
+    file.enter(state, "because")
+    found = read_status(tmp_path / "status")
+    assert found is not None
+    assert (found.state, found.reason, found.pid) == (state, "because", os.getpid())
+    assert found.started_ns <= before <= found.since_ns <= found.beat_ns
+
+
+def test_a_long_text_is_cut_and_never_spoils_the_page(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path / "status")
+    file.status.position = 9
+    file.status.last_error = "é" * 1_000
+    file.enter(State.FAILED, "x" * 1_000)
+    found = read_status(tmp_path / "status")
+    assert found is not None
+    assert (found.reason, found.last_error, found.position) == ("x" * 64, "é" * 192, 9)
+    file.status.last_error = "short"
+    file.enter(State.FOLLOWING)
+    found = read_status(tmp_path / "status")
+    assert found is not None
+    assert (found.reason, found.last_error) == ("", "short")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"SRST", b"\0" * 4096])
+def test_without_a_page_there_is_no_status(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "status").write_bytes(content)
+    assert read_status(tmp_path / "status") is None

@@ -1,0 +1,336 @@
+"""The tape: dense seqs, indexes of streams, segments and chunks, and what a reader may see when."""
+
+import math
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tape_records import STREAMS, append, check, check_streams, open_writer, stream_of_seq, stream_seqs
+
+from strategy_runner.errors import CorruptRecordError, DiskFullError, NotRunningError, VersionMismatchError
+from strategy_runner.model.record import SIZE, Kind
+from strategy_runner.model.stream import bars, trades
+from strategy_runner.tape import files
+from strategy_runner.tape.reader import TapeReader
+from strategy_runner.tape.writer import TapeWriter
+
+
+@settings(max_examples=25, deadline=None)
+@given(batches=st.lists(st.integers(0, 90), max_size=12), segment_records=st.integers(1, 70))
+def test_records_are_dense_and_streams_index_them_whatever_the_batches(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[int], segment_records: int
+) -> None:
+    folder = tmp_path_factory.mktemp("tape")
+    writer = open_writer(folder, segment_records=segment_records)
+    reader = TapeReader(folder)
+    count = 0
+    for batch in batches:
+        append(writer, batch)
+        touched = writer.publish()
+        assert touched == {
+            stream_id: next(seq for seq in range(count, count + batch) if stream_of_seq(seq) == stream_id)
+            for stream_id in {stream_of_seq(seq) for seq in range(count, count + batch)}
+        }
+        count += batch
+        assert writer.seq == reader.head.count == count
+    check(reader, 0, count)
+    check_streams(reader, count)
+    writer.close()
+
+
+def test_a_record_carries_when_it_came_in_which_epoch_and_of_what_kind(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.received_ns = 77
+    writer.append(2, 60_000_000_000, 1.0, 2.0, 0.5, 1.5, math.nan)
+    writer.publish()
+    record = TapeReader(tmp_path).record(0)
+    assert (record.received_ns, record.epoch, record.kind, record.flags, record.id) == (77, 1, Kind.BAR, 0, 0)
+    assert math.isnan(record.v4)
+    writer.close()
+    again = TapeWriter(tmp_path, segment_records=64)
+    assert again.head.epoch == 2
+    again.close()
+
+
+def test_nothing_is_seen_before_publish_and_everything_after(tmp_path: Path) -> None:
+    """Asked of another process, which maps the same files."""
+    ask = (
+        "import sys\nfrom pathlib import Path\nfrom strategy_runner.tape.reader import TapeReader\n"
+        "from strategy_runner.model.stream import trades\n"
+        "reader = TapeReader(Path(sys.argv[1]))\n"
+        "for line in sys.stdin:\n"
+        "    trade = reader.find(trades('BTC-USD'))\n"
+        "    entries = reader.entries(trade)\n"
+        "    last = reader.record(reader.head.count - 1).v0 if reader.head.count else -1\n"
+        "    print(reader.head.count, entries, last, reader.head.event_ns, flush=True)\n"
+    )
+    writer = open_writer(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", ask, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None and other.stdout is not None
+
+        def look() -> list[float]:
+            assert other.stdin is not None and other.stdout is not None
+            print("look", file=other.stdin, flush=True)
+            return [float(word) for word in other.stdout.readline().split()]
+
+        assert look() == [0, 0, -1, 0]
+        append(writer, 100)  # past the end of a segment
+        assert look() == [0, 0, -1, 0]
+        writer.publish()
+        trades_among = sum(stream_of_seq(seq) == 0 for seq in range(100))
+        assert look() == [100, trades_among, 99, 1099]
+        append(writer, 1)
+        assert look() == [100, trades_among, 99, 1099]
+        other.stdin.close()
+        assert other.wait(30) == 0
+
+
+def test_an_index_longer_than_a_chunk_is_one_sequence(tmp_path: Path) -> None:
+    count = 2 * files.INDEX_ENTRIES + 5
+    writer = TapeWriter(tmp_path, segment_records=16_384)
+    only, other = writer.stream_id(trades("A")), writer.stream_id(trades("B"))
+    for i in range(count):
+        writer.append(only, i, 1.0, 1.0, 0.0, 0.0, 0.0)
+        if i == 10:
+            writer.append(other, i, 1.0, 1.0, 0.0, 0.0, 0.0)
+    writer.publish()
+    reader = TapeReader(tmp_path)
+    assert reader.find(trades("A")) == only
+    assert reader.entries(only) == count
+    seqs = stream_seqs(reader, only)
+    assert seqs == [*range(11), *range(12, count + 1)]
+    edge = files.INDEX_ENTRIES
+    assert reader.seqs(only, edge - 2, edge + 2) == seqs[edge - 2 : edge]
+    assert reader.seqs(only, edge, edge + 2) == seqs[edge : edge + 2]
+    for seq in (0, 11, edge - 1, edge, edge + 1, 2 * edge + 1, count, count + 1, count + 50):
+        ordinal = reader.first_ordinal_at(only, seq)
+        assert ordinal == sum(1 for each in seqs if each < seq)
+    writer.close()
+    again = TapeWriter(tmp_path, segment_records=16_384)
+    again.append(only, count, 1.0, 1.0, 0.0, 0.0, 0.0)
+    again.publish()
+    assert stream_seqs(reader, only) == [*seqs, count + 1]
+    again.close()
+
+
+def test_a_tape_opened_again_at_the_very_end_of_a_chunk_and_a_segment_goes_on(tmp_path: Path) -> None:
+    writer = TapeWriter(tmp_path, segment_records=files.INDEX_ENTRIES)
+    only = writer.stream_id(trades("A"))
+    for i in range(files.INDEX_ENTRIES):
+        writer.append(only, i, 1.0, 1.0, 0.0, 0.0, 0.0)
+    writer.publish()
+    writer.close()
+    again = TapeWriter(tmp_path, segment_records=files.INDEX_ENTRIES)
+    assert again.make_durable() == files.INDEX_ENTRIES == again.head.durable
+    again.append(only, 7, 1.0, 1.0, 0.0, 0.0, 0.0)
+    again.publish()
+    assert stream_seqs(TapeReader(tmp_path), only) == list(range(files.INDEX_ENTRIES + 1))
+    again.close()
+
+
+def test_arrays_are_the_same_records_segment_by_segment(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=50)
+    append(writer, 120)
+    writer.publish()
+    append(writer, 10)
+    reader = TapeReader(tmp_path)
+    parts = reader.arrays(20, 1_000)
+    assert [(seq, len(array)) for seq, array in parts] == [(20, 30), (50, 50), (100, 20)]
+    for seq, array in parts:
+        assert array["v"][:, 0].tolist() == [float(each) for each in range(seq, seq + len(array))]
+    assert reader.arrays(30, 30) == []
+    writer.close()
+
+
+def test_a_reader_learns_of_a_new_stream(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    reader = TapeReader(tmp_path)
+    assert reader.find(bars("ETH-USD", "1m")) is None
+    added = writer.stream_id(bars("ETH-USD", "1m"))
+    assert reader.find(bars("ETH-USD", "1m")) == added == 3
+    assert reader.entries(added) == 0
+    writer.close()
+    again = TapeWriter(tmp_path, segment_records=64)
+    assert again.streams == [*STREAMS, bars("ETH-USD", "1m")]
+    again.close()
+
+
+def test_the_segment_size_of_an_existing_tape_stays(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=10)
+    append(writer, 25)
+    writer.publish()
+    writer.close()
+    again = open_writer(tmp_path, segment_records=1_000)
+    append(again, 10)
+    again.publish()
+    reader = TapeReader(tmp_path)
+    check(reader, 0, 35)
+    assert [first for first, _ in files.segments(tmp_path)] == [0, 10, 20, 30]
+    again.close()
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_record_is_named_with_its_segment_and_seq_when_it_is_read(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=50)
+    append(writer, 70)
+    writer.publish()
+    writer.close()
+    path = files.segment_path(tmp_path, 50)
+    content = bytearray(path.read_bytes())
+    content[(61 - 50) * SIZE + 40] ^= 4
+    path.write_bytes(content)
+    reader = TapeReader(tmp_path)
+    check(reader, 0, 61)
+    check(reader, 62, 70)
+    for read in (reader.record, reader.raw):
+        with pytest.raises(CorruptRecordError, match=r"seg-000000000000050\.tape: seq 61: expected crc 0x[0-9a-f]{8}"):
+            read(61)
+
+
+def test_a_record_whose_segment_is_gone_is_named_with_where_the_tape_begins(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=50)
+    append(writer, 170)
+    writer.publish()
+    writer.make_durable()
+    assert writer.remove_before(100) == 2
+    with pytest.raises(CorruptRecordError, match="seq 99: expected its segment, found none .the tape begins at 100"):
+        TapeReader(tmp_path).record(99)
+    writer.close()
+
+
+def test_a_head_of_another_version_or_kind_is_refused(tmp_path: Path) -> None:
+    open_writer(tmp_path).close()
+    path = files.head_path(tmp_path)
+    page = bytearray(path.read_bytes())
+    for content, message in (
+        (page[:8] + struct.pack("<I", 2) + page[12:], "found b'SRTAPE.* version 2"),
+        (b"NOTATAPE" + page[8:], "expected a tape of version 1, found b'NOTATAPE'"),
+        (page[:100], "expected 4096 bytes, found 100"),
+    ):
+        path.write_bytes(content)
+        for open_tape in (TapeReader, lambda folder: TapeWriter(folder, segment_records=64)):
+            with pytest.raises(VersionMismatchError, match=message):
+                open_tape(tmp_path)
+
+
+def test_without_a_tape_a_reader_asks_for_the_feed(tmp_path: Path) -> None:
+    with pytest.raises(NotRunningError, match="expected a tape, found none; is the feed running"):
+        TapeReader(tmp_path)
+
+
+# -- retention ---------------------------------------------------------------------------------------------------------
+
+
+def test_retention_removes_only_whole_segments_below_the_seq_asked_for(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=50)
+    append(writer, 230)
+    writer.publish()
+    writer.make_durable()
+    reader = TapeReader(tmp_path)
+    for seq, removed, first in ((0, 0, 0), (49, 0, 0), (50, 1, 50), (99, 0, 50), (149, 1, 100), (10_000, 2, 200)):
+        assert (writer.remove_before(seq), writer.head.first) == (removed, first)
+    check(reader, 200, 230)
+    assert stream_seqs(reader, 0)[-1] <= 229, "ordinals go on: the index of a stream is not cut"
+    append(writer, 10)
+    writer.publish()
+    check(reader, 200, 240)
+    writer.close()
+
+
+def test_retention_never_passes_the_durable_mark(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=50)
+    append(writer, 130)
+    writer.publish()
+    assert writer.make_durable() == 130
+    append(writer, 100)
+    writer.publish()
+    assert writer.remove_before(230) == 2
+    assert writer.head.first == 100
+    writer.close()
+
+
+def test_a_tape_whose_first_segments_are_gone_opens_again(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=50)
+    append(writer, 230)
+    writer.publish()
+    writer.make_durable()
+    writer.remove_before(150)
+    writer.close()
+    again = open_writer(tmp_path, segment_records=50)
+    assert (again.seq, again.head.first) == (230, 150)
+    append(again, 5)
+    again.publish()
+    check(TapeReader(tmp_path), 150, 235)
+    again.close()
+
+
+def test_the_age_of_a_tape_is_known_to_the_segment(tmp_path: Path) -> None:
+    """Never an answer above a record that is young enough to be kept."""
+    writer = open_writer(tmp_path, segment_records=10)
+    for seq in range(45):
+        writer.received_ns = 1_000 * seq
+        append(writer, 1)
+    writer.publish()
+    reader = TapeReader(tmp_path)
+    for horizon_ns in range(0, 50_000, 500):
+        first = reader.first_received_at(horizon_ns)
+        assert first <= -(-horizon_ns // 1_000), horizon_ns
+        assert first >= min(horizon_ns // 1_000, 44) - 20, "at most two segments too many are kept"
+    writer.close()
+
+
+# -- a full disk -------------------------------------------------------------------------------------------------------
+
+_WRITE_UNTIL_FULL = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from tape_records import append, check, open_writer
+from strategy_runner.errors import DiskFullError
+from strategy_runner.tape.reader import TapeReader
+folder = Path(sys.argv[1])
+writer = open_writer(folder, segment_records=50)
+append(writer, 30)
+writer.publish()
+before = sorted(path.name for path in folder.rglob("*"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (50 * 80 - 1, resource.RLIM_INFINITY))
+try:
+    append(writer, 40)
+except DiskFullError as error:
+    assert "seg-000000000000050.tape: expected 4000 bytes of free space" in str(error), error
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    assert TapeReader(folder).head.count == 30
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    append(writer, 20)
+    writer.publish()
+    check(TapeReader(folder), 0, 70)
+    sys.exit(0)
+sys.exit(1)
+"""
+
+
+def test_a_full_disk_is_an_error_that_leaves_no_file_and_no_record(tmp_path: Path) -> None:
+    """A file size limit refuses an allocation as a full disk does. With room again, the same writer goes on."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    command = [sys.executable, "-c", _WRITE_UNTIL_FULL, str(tmp_path), str(Path(__file__).parent)]
+    subprocess.run(command, check=True, timeout=60)
+
+
+def test_a_file_that_cannot_grow_keeps_what_it_held(tmp_path: Path) -> None:
+    path = tmp_path / "seg"
+    path.write_bytes(b"precious")
+    with pytest.raises(DiskFullError, match="seg: expected"):
+        files.map_preallocated(path, 1 << 62)
+    assert path.read_bytes() == b"precious"
+    with pytest.raises(DiskFullError):
+        files.map_preallocated(tmp_path / "new", 1 << 62)
+    assert not (tmp_path / "new").exists()
