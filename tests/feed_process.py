@@ -140,7 +140,7 @@ class FeedProcess:
     def run_another(self) -> int:
         """A second process with the same spec; the exit code it ends with."""
         with self.log_path.open("ab") as log:
-            return subprocess.run(self._command(), stderr=log, timeout=PATIENCE_S).returncode
+            return subprocess.run(self._command(), check=False, stderr=log, timeout=PATIENCE_S).returncode
 
     def status(self) -> Status:
         """Of the process that runs now."""

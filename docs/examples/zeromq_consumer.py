@@ -7,6 +7,7 @@ records are published: one that is missing when it comes was lost, and is asked 
 described in docs/zeromq_consumer.md.
 """
 
+import signal
 import struct
 import sys
 
@@ -39,16 +40,15 @@ def follow(endpoint: str, seq: int | None) -> None:
                     repair.send(RANGE.pack(seq, count - 1))
                 continue
             pairs = list(PAIR.iter_unpack(payload))
-            held.update(pairs)
             if topic:
                 names[RECORD.unpack(pairs[0][1])[1]] = topic[0].rstrip(b"\0").decode()
             elif pairs and seq is not None:
-                seq = max(seq, pairs[0][0])  # an answer begins at the first that is still kept
+                seq = max(seq, pairs[0][0])  # an answer begins at the first record that is still kept
+            if seq is not None:
+                held.update((number, raw) for number, raw in pairs if number >= seq)
         while seq in held:
             show(seq, held.pop(seq), names)
             seq += 1
-        for old in [one for one in held if seq is not None and one < seq]:
-            del held[old]
 
 
 def show(seq: int, raw: bytes, names: dict[int, str]) -> None:
@@ -57,4 +57,6 @@ def show(seq: int, raw: bytes, names: dict[int, str]) -> None:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)  # end without a word
     follow(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)

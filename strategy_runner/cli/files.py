@@ -75,7 +75,7 @@ def show_config(home: Home, client: str | None, environment: str | None, output:
         for row in shown:
             click.echo(row.key)
     else:
-        columns = (Column("key"), Column("value", folds=True), Column("origin"))
+        columns = (Column("key"), Column("value", folds=True), Column("origin", folds=True))
         show_table(columns, ((row.key, row.value, row.origin) for row in shown))
 
 

@@ -83,4 +83,4 @@ def age(seconds: float | None) -> str | None:
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f}{unit}"
-    return f"{max(seconds, 0):.0f}s"
+    return f"{max(0, seconds):.0f}s"

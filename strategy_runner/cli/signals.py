@@ -68,7 +68,7 @@ def signals(
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_obj
 def explain(home: Home, signal_id: str, mode: str | None, output: str) -> None:
-    """Show a signal's way from the records that caused it to the sinks."""
+    """Show a signal's way from its records to the sinks."""
     story = tell(home, signal_id, mode)
     if output == "json":
         show_json(story)

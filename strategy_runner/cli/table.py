@@ -14,7 +14,7 @@ Style = Callable[[str], str]
 
 
 class Column(msgspec.Struct, frozen=True):
-    """`right` is for numbers. `spare` columns may be left out, the highest first; the `folds` column may take more lines."""
+    """`right` is for numbers. `spare` columns may be left out, the highest first; `folds` may take more lines."""
 
     title: str
     right: bool = False
@@ -40,21 +40,25 @@ class Table(msgspec.Struct, frozen=True):
 
     def lines(self, width: int | None, style: Style = str, bold: Style = str) -> list[str]:
         """At most `width` characters each; None is as wide as it needs. `style` colours a cell, `bold` a title."""
-        if width is None or self._width() <= width:
-            return self._aligned(self._widths(), style, bold)
-        widths = self._widths()
-        for index, column in enumerate(self.columns):
-            if column.folds:
-                widths[index] -= self._width() - width
-                if widths[index] >= FOLDED_CHARACTERS_MIN:
-                    return self._aligned(widths, style, bold)
-        return self._listed(style, bold)
+        widths = self._widths() if width is None else self._folded_widths(width)
+        return self._listed(style, bold) if widths is None else self._aligned(widths, style, bold)
 
     def _widths(self) -> list[int]:
         return [
             max([len(column.title), *(len(row[index]) for row in self.rows)])
             for index, column in enumerate(self.columns)
         ]
+
+    def _folded_widths(self, width: int) -> list[int] | None:
+        """Widths that add up to `width` at most, the widest column that may fold giving first; None if there are none."""
+        widths = self._widths()
+        while sum(widths) + len(GAP) * (len(widths) - 1) > width:
+            folding = [index for index, column in enumerate(self.columns) if column.folds]
+            widest = max(folding, key=widths.__getitem__, default=None)
+            if widest is None or widths[widest] <= FOLDED_CHARACTERS_MIN:
+                return None
+            widths[widest] -= 1
+        return widths
 
     def _width(self) -> int:
         return sum(self._widths()) + len(GAP) * (len(self.columns) - 1)

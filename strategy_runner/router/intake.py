@@ -63,12 +63,13 @@ class WorkerIntake:
         return self._reader.offset
 
     def fill(self) -> int:
-        """Reads more signals when none are waiting; returns how many wait."""
-        if self.queue or self.fault:
-            return len(self.queue)
+        """Reads more signals when none are waiting; returns how many wait, 0 only at the end of the log or of trust."""
+        before = -1
         try:
-            for offset, payload in self._reader.read(READ_BYTES):
-                self._take(_decode(payload), offset)
+            while not self.queue and not self.fault and self._reader.offset != before:
+                before = self._reader.offset  # a whole read may hold nothing but what was decided before the last stop
+                for offset, payload in self._reader.read(READ_BYTES):
+                    self._take(_decode(payload), offset)
         except (CorruptRecordError, VersionMismatchError) as error:
             self.fault = str(error)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError
-from strategy_runner.supervision.programs import PINNED_ENVIRONMENT
 
 START_TIMEOUT_S = 60.0
 LAST_LINES = 20
@@ -38,7 +37,7 @@ def spawn_background(home: Home, arguments: Sequence[str] = (), timeout_s: float
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, **PINNED_ENVIRONMENT, "NOTIFY_SOCKET": address},
+            env={**os.environ, "NOTIFY_SOCKET": address},
         )
         _await_ready(process, manager, timeout_s, log, written)
     return process.pid

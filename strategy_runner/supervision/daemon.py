@@ -23,7 +23,6 @@ from strategy_runner.supervision.loop import FleetSupervisor
 from strategy_runner.supervision.notify import ServiceNotifier
 from strategy_runner.supervision.programs import (
     ENTRY_MODULE,
-    PINNED_ENVIRONMENT,
     configuration_path,
     write_configuration,
 )
@@ -41,7 +40,6 @@ def supervise(
     before the first fork. `warm=False` is stock supervisord, for comparison. Raises LockedError, VersionMismatchError,
     ConfigurationError.
     """
-    _pin_interpreter()
     os.umask(0o077)
     with daemon_lock(home):
         check_state_version(home)
@@ -77,18 +75,6 @@ def main(arguments: Sequence[str]) -> int:
     except StrategyRunnerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-
-
-def _pin_interpreter() -> None:
-    """Begin again in place, once, with the environment every program gets.
-
-    A forked child inherits what the interpreter and numpy read when they were loaded: the hash seed and the number of
-    BLAS threads. Setting them now would be too late. The process id stays.
-    """
-    if any(os.environ.get(name) != value for name, value in PINNED_ENVIRONMENT.items()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **PINNED_ENVIRONMENT})
 
 
 def _clear_socket(home: Home) -> None:

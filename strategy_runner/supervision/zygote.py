@@ -28,6 +28,7 @@ import msgspec
 
 from strategy_runner.errors import StateError
 from strategy_runner.supervision.child import leave_parent, run_and_exit, take_own_output
+from strategy_runner.supervision.programs import ENTRY_MODULE, PINNED_ENVIRONMENT
 
 # zmq without a context: a context owns threads, and threads do not survive a fork
 LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
@@ -38,6 +39,8 @@ _CLONE_PARENT = 0x8000
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 # not CDLL: the interpreter's lock stays held across the fork, as os.fork holds it
 _SYSCALL = ctypes.PyDLL(None, use_errno=True).syscall
+# systemd speaks to the daemon alone
+_DAEMONS_OWN = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"})
 _LENGTH = struct.Struct("<I")
 _ANSWER = struct.Struct("<i")
 
@@ -95,7 +98,10 @@ def _start(entry: str, modules: Sequence[str]) -> socket.socket:
         str(os.getpid()),
         entry,
     ]
-    subprocess.Popen([*command, *modules], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+    # what the interpreter and numpy read when they are loaded; a forked worker inherits it
+    inherited = {name: value for name, value in os.environ.items() if name not in _DAEMONS_OWN}
+    environment = {**inherited, **PINNED_ENVIRONMENT}
+    subprocess.Popen([*command, *modules], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment)
     theirs.close()
     ours.settimeout(ANSWER_TIMEOUT_S)
     return ours
@@ -128,7 +134,7 @@ def _preload(entry: str, modules: Sequence[str]) -> None:
     for name in (*LIBRARIES, *modules):
         importlib.import_module(name)
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # a file, not a test's
-    if entry == "strategy_runner.assembly":
+    if entry == ENTRY_MODULE:
         from strategy_runner.supervision.rehearsal import rehearse
 
         rehearse()

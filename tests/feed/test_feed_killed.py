@@ -11,7 +11,7 @@ from strategy_runner.config.spec import MockSpec, ReplaySpec
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
 
-RECORDS = 60_000
+RECORDS = 30_000
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
 
@@ -26,18 +26,18 @@ def some_history(folder: Path) -> ReplaySpec:
     def walk(count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return np.round(100.0 + np.cumsum(rng.normal(0.0, 0.05, count)), 2)
 
-    for symbol, count in (("BTC-USD", 25_000), ("ETH-USD", 15_000)):
+    for symbol, count in (("BTC-USD", 15_000), ("ETH-USD", 10_000)):
         with SeriesWriter(series_of(folder, "trades", symbol)) as writer:
             writer.append(times(count, 10**9), [walk(count), np.ones(count), np.zeros(count)])
             writer.commit()
     with SeriesWriter(series_of(folder, "quotes", "ETH-USD")) as writer:
-        bid = walk(15_000)
-        writer.append(times(15_000, 10**9), [bid, bid + 0.1, np.ones(15_000), np.ones(15_000)])
+        bid = walk(5_000)
+        writer.append(times(5_000, 10**9), [bid, bid + 0.1, np.ones(5_000), np.ones(5_000)])
         writer.commit()
     with SeriesWriter(series_of(folder, "bars_1m", "SOL-USD")) as writer:
-        close = walk(5_000)
-        ts = (start_ns // 60_000_000_000 + 1 + np.arange(5_000, dtype=np.int64)) * 60_000_000_000
-        writer.append(ts, [close, close + 1.0, close - 1.0, close, np.ones(5_000)])
+        close = walk(2_500)
+        ts = (start_ns // 60_000_000_000 + 1 + np.arange(2_500, dtype=np.int64)) * 60_000_000_000
+        writer.append(ts, [close, close + 1.0, close - 1.0, close, np.ones(2_500)])
         writer.commit()
     return ReplaySpec(folder=str(folder), speed=0.0, from_ns=0, to_ns=0)
 

@@ -143,6 +143,9 @@ def test_markets_differ_from_block_to_block() -> None:
         block = prices[at : at + BLOCK_STEPS]
         moves.append(statistics.pstdev(math.log(after / before) for before, after in pairwise(block)))
     assert max(moves) > 4 * min(moves)
+    assert max(abs(math.log(after / before)) for before, after in pairwise(prices)) < 0.005, (
+        "a block begins at the last price"
+    )
     ends = [math.log(prices[at + BLOCK_STEPS - 1] / prices[at]) for at in range(0, len(prices), BLOCK_STEPS)]
     assert max(ends) > 0.005 and min(ends) < -0.005
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from strategy_runner.config.spec import ReplaySpec
 from strategy_runner.feed.sources.interface import Raw
 from strategy_runner.history.catalog import series_of
+from strategy_runner.history.reader import CHUNK_ROWS
 from strategy_runner.history.replay import PART_ROWS, ReplaySource
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.record import Kind
@@ -131,15 +132,15 @@ def test_a_symbol_added_later_begins_at_the_present_event_time(folder: Path) -> 
     assert everything(resumed) == everything(again)
 
 
-def test_series_longer_than_a_part_are_one_sequence(tmp_path: Path) -> None:
-    count = 3 * PART_ROWS + 7
+def test_series_longer_than_a_block_are_one_sequence(tmp_path: Path) -> None:
+    count = CHUNK_ROWS + PART_ROWS + 7
     hold(tmp_path, "trades", "A", list(range(1, count + 1)))
     made = source(tmp_path, "A")
     found: list[Raw] = []
-    while rows := made.take(1_000, FOREVER):
+    while rows := made.take(10_000, FOREVER):
         found += rows
     assert [row[3] for row in found] == [float(i) for i in range(1, count + 1)]
-    for cut in (PART_ROWS - 1, PART_ROWS, PART_ROWS + 1, count):
+    for cut in (PART_ROWS, PART_ROWS + 1, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, count):
         made = source(tmp_path, "A")
         made.take(cut, FOREVER)
         after = source(tmp_path, "A")

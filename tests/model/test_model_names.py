@@ -48,7 +48,7 @@ def test_a_stream_and_its_name_are_one_thing(stream: Stream, name: str) -> None:
     ],
 )
 def test_a_name_that_is_no_stream_is_refused_with_what_was_found(name: str) -> None:
-    with pytest.raises(ValueError, match="expected .*, found "):
+    with pytest.raises(ValueError, match=r"expected .*, found "):
         Stream.parse(name)
 
 
@@ -60,7 +60,7 @@ def test_a_worker_is_named_by_client_strategy_and_symbol() -> None:
 
 @pytest.mark.parametrize("name", ["", "ikenna", "ikenna:swing", "ikenna:.BTC", "ikenna:swing.", ":swing.BTC"])
 def test_half_a_name_is_no_worker(name: str) -> None:
-    with pytest.raises(ValueError, match="expected CLIENT:STRATEGY.SYMBOL"):
+    with pytest.raises(ValueError, match=r"expected CLIENT:STRATEGY\.SYMBOL"):
         WorkerKey.parse(name)
 
 

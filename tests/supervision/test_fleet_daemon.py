@@ -228,13 +228,8 @@ def test_a_hung_up_daemon_starts_its_programs_afresh_and_stays_the_only_one(
         fleet.start_daemon()
 
 
-def test_a_foreground_daemon_refuses_as_an_exception_of_its_own(
-    fleet: FleetHome, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_foreground_daemon_refuses_as_an_exception_of_its_own(fleet: FleetHome) -> None:
     daemon = fleet.start()
-    monkeypatch.setenv("PYTHONHASHSEED", "0")
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
     with pytest.raises(LockedError, match=rf"lock: expected no other daemon on this home, found process {daemon}$"):
         supervise(fleet.home)
 

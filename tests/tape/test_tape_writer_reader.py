@@ -202,7 +202,7 @@ def test_a_record_whose_segment_is_gone_is_named_with_where_the_tape_begins(tmp_
     writer.publish()
     writer.make_durable()
     assert writer.remove_before(100) == 2
-    with pytest.raises(CorruptRecordError, match="seq 99: expected its segment, found none .the tape begins at 100"):
+    with pytest.raises(CorruptRecordError, match=r"seq 99: .* found none \(the tape begins at 100\)"):
         TapeReader(tmp_path).record(99)
     writer.close()
 

@@ -25,8 +25,6 @@ from worker.build import (
 from worker.processes import Processes, await_that, processes_in
 
 from strategy_runner.config.spec import FeedSpec, MockSpec, ModelProviderSpec, TapeSpec, WorkerSpec
-from strategy_runner.tape.files import head_path
-from strategy_runner.tape.head import Head
 from strategy_runner.tape.status import State, Status, read_status
 
 KILLS = 22
@@ -108,18 +106,23 @@ def test_killed_at_any_moment_a_worker_loses_no_signal_and_writes_none_twice(
 def kill_one(processes: Processes, worker: WorkerSpec, after_s: float, *, while_it_speaks: bool) -> None:
     """Starts the worker and kills it between its first step and its catching up, or while it says something new."""
     log = Path(worker.folder) / "signals.log"
-    size = log.stat().st_size if log.exists() else 0
+    size = size_of(log)
     running = processes.start("worker", worker)
     await_that(lambda: status_in(worker).pid == running.pid, "the worker's own status page")
-    if while_it_speaks and not read_head(worker).finished:
-        await_that(lambda: log.stat().st_size > size or read_head(worker).finished, "something new")
+    if while_it_speaks:
+        await_that(lambda: size_of(log) > size or feed_has_ended(Path(worker.folder).parent), "something new")
     time.sleep(after_s)
     running.send_signal(signal.SIGKILL)
     running.wait()
 
 
-def read_head(worker: WorkerSpec) -> Head:
-    return Head(head_path(Path(worker.market.tape)))
+def size_of(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def feed_has_ended(folder: Path) -> bool:
+    status = read_status(folder / "status")
+    return status is not None and status.state is State.FINISHED
 
 
 def test_a_second_copy_of_a_worker_is_refused_and_the_first_goes_on(folder: Path, processes: Processes) -> None:

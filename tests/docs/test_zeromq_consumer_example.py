@@ -1,0 +1,120 @@
+"""The example consumer of docs/: with ZeroMQ alone it sees every record with its seq, also when frames are lost on the way."""
+
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import zmq
+from feed_process import PATIENCE_S, FeedProcess, mock_spec, streams_of
+
+from strategy_runner.model.stream import Stream
+from strategy_runner.tape.reader import TapeReader
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "zeromq_consumer.py"
+RECORDS = 2_000
+STREAM = "BTC-USD/trade"
+
+
+def test_the_consumer_sees_every_record_with_its_seq() -> None:
+    with FeedProcess(streams_of(("BTC-USD", "ETH-USD")), mock=mock_spec(RECORDS, speed=600.0)) as feed:
+        feed.start()
+        feed.wait_records(200)  # the consumer comes late: what was published before it is asked for
+        lines = consumed(feed, feed.spec.market.frames)
+        check_lines(lines, feed.reader())
+
+
+def test_frames_that_are_lost_on_the_way_are_asked_for() -> None:
+    with FeedProcess(streams_of(("BTC-USD", "ETH-USD")), mock=mock_spec(RECORDS, speed=600.0)) as feed:
+        feed.start()
+        feed.wait_ready()
+        with lossy_link(feed.spec.market.frames) as (endpoint, lost):
+            lines = consumed(feed, endpoint)
+        assert len(lost) > 10
+        check_lines(lines, feed.reader())
+
+
+def consumed(feed: FeedProcess, endpoint: str) -> list[list[str]]:
+    """What the consumer printed, field by field, until it has shown the last record of a feed whose source has ended."""
+    command = [sys.executable, str(EXAMPLE), endpoint, "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as consumer:
+        try:
+            assert consumer.stdout is not None
+            return until_the_end(feed, consumer.stdout.fileno())
+        finally:
+            consumer.kill()
+
+
+def until_the_end(feed: FeedProcess, output: int) -> list[list[str]]:
+    text = b""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if select.select([output], [], [], 0.05)[0]:
+            text += os.read(output, 1 << 20)
+        lines = [line.split() for line in text[: text.rfind(b"\n") + 1].decode().splitlines()]
+        ended = feed.status().state.name == "FINISHED"
+        if ended and len(lines) >= feed.reader().head.count:
+            return lines
+    raise AssertionError(f"expected all records within {PATIENCE_S:g} s, found {text.count(bytes([10]))}")
+
+
+def check_lines(lines: list[list[str]], reader: TapeReader) -> None:
+    assert [int(line[0]) for line in lines] == list(range(reader.head.count))
+    stream_id = reader.find(Stream.parse(STREAM))
+    assert stream_id is not None
+    expected: list[int] = []
+    while len(expected) < reader.entries(stream_id):
+        expected += reader.seqs(stream_id, len(expected), reader.entries(stream_id))
+    # a record that was asked for before any frame named its stream shows the stream's number
+    own = [line for line in lines if line[1] in (STREAM, f"#{stream_id}")]
+    assert [int(line[0]) for line in own] == expected
+    assert sum(line[1] == STREAM for line in own) > len(own) / 4
+    for line in own:
+        record = reader.record(int(line[0]))
+        assert line[2:] == ["trade", str(record.event_ns), *(str(value) for value in record[8:13])]
+
+
+@contextmanager
+def lossy_link(endpoint: str) -> Iterator[tuple[str, list[bytes]]]:
+    """An endpoint that passes the feed's frames on but for every fifth of records; repair goes to the feed itself."""
+    folder = Path(endpoint.removeprefix("ipc://")).parent
+    (folder / "lossy-repair.sock").symlink_to(folder / "market-frames-repair.sock")
+    context = zmq.Context()
+    lost: list[bytes] = []
+    stop = threading.Event()
+    thread = threading.Thread(target=pass_on, args=(context, endpoint, f"ipc://{folder}/lossy.sock", lost, stop))
+    thread.start()
+    try:
+        yield f"ipc://{folder}/lossy.sock", lost
+    finally:
+        stop.set()
+        thread.join()
+        context.destroy(linger=0)
+
+
+def pass_on(
+    context: "zmq.Context[zmq.Socket[bytes]]", source: str, target: str, lost: list[bytes], stop: threading.Event
+) -> None:
+    frames, publisher = context.socket(zmq.SUB), context.socket(zmq.PUB)
+    frames.setsockopt(zmq.RCVHWM, 0)
+    frames.subscribe(b"")
+    frames.connect(source)
+    publisher.setsockopt(zmq.SNDHWM, 0)
+    publisher.bind(target)
+    passed = 0
+    while not stop.is_set():
+        if not frames.poll(20):
+            continue
+        topic, payload = frames.recv_multipart()
+        passed += 1
+        if passed % 5 == 0 and topic != b"beat\0":
+            lost.append(payload)
+        else:
+            publisher.send_multipart([topic, payload])
+    frames.close(linger=0)
+    publisher.close(linger=0)

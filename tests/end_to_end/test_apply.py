@@ -1,0 +1,124 @@
+"""apply: an edited file changes the workers it concerns, and every other process keeps its pid."""
+
+from typing import Any
+
+from end_to_end.harness import Firm, until
+
+ACME = """
+[accounts]
+BTC-USD = { venue = "binance", account = "acme-main" }
+ETH-USD = { venue = "binance", account = "acme-main" }
+SOL-USD = { venue = "coinbase", account = "acme-main" }
+
+[[strategies]]
+id = "cross"
+strategy = "moving_average_crossover"
+symbols = ["BTC-USD", "ETH-USD"]
+timeframe = "10s"
+params = { fast = 2, slow = 4 }
+
+[[strategies]]
+id = "revert"
+strategy = "mean_reversion"
+symbols = ["BTC-USD", "ETH-USD"]
+timeframe = "10s"
+params = { window = 10 }
+"""
+OTHER = ACME.replace('id = "cross"', 'id = "theirs"')
+FILE = "clients/acme/client.toml"
+CROSS = {"acme:cross.BTC-USD", "acme:cross.ETH-USD"}
+REVERT = {"acme:revert.BTC-USD", "acme:revert.ETH-USD"}
+
+
+def test_apply_touches_only_the_workers_that_an_edit_concerns(firm: Firm) -> None:
+    firm.write(FILE, ACME)
+    firm.write("clients/other/client.toml", OTHER)
+    firm.run("start", "all")
+    before = firm.pids()
+    assert changes(firm) == {}
+    assert firm.run("apply").err == "nothing to change\n"
+
+    # a symbol more: one new process; the feed and the router take it in as they run
+    firm.edit(FILE, '["BTC-USD", "ETH-USD"]\ntimeframe = "10s"\nparams = { fast', ADDED)
+    new = "acme:cross.SOL-USD"
+    assert changes(firm) == {new: "start", "market:feed": "reload", "acme:router": "reload"}
+    assert firm.run("apply").err == f"started 1: {new}\n"
+    with_symbol = firm.pids()
+    assert {name: pid for name, pid in with_symbol.items() if name != new} == before
+    assert new in with_symbol and with_symbol[new] not in before.values()
+    assert changes(firm) == {}
+    until(lambda: firm.status(new)[new]["signals"] > 0, "a signal of the new worker")
+    assert firm.run("signals", "acme:cross:SOL-USD", "-n", 1, "-o", "name").lines, "the router does not read it"
+
+    # a parameter: that strategy's workers, and no router
+    firm.edit(FILE, "fast = 2", "fast = 3")
+    assert changes(firm) == dict.fromkeys((*CROSS, new), "restart")
+    assert reason(firm, new) == 'params: {"fast":2,"slow":4} -> {"fast":3,"slow":4}'
+    assert firm.run("apply").err.startswith("restarted 3: acme:cross.BTC-USD, acme:cross.ETH-USD, acme:cross.SOL-USD")
+    with_parameter = firm.pids()
+    assert with_parameter.keys() == with_symbol.keys()
+    assert {name for name, pid in with_parameter.items() if pid != with_symbol[name]} == {*CROSS, new}
+
+    # a strategy less: its workers
+    firm.write(FILE, (firm.root / FILE).read_text().partition('[[strategies]]\nid = "revert"')[0])
+    assert changes(firm) == {**dict.fromkeys(REVERT, "stop"), "acme:router": "reload"}
+    assert firm.run("apply").err == "stopped 2: acme:revert.BTC-USD, acme:revert.ETH-USD\n"
+    assert firm.pids() == {name: pid for name, pid in with_parameter.items() if name not in REVERT}
+    assert changes(firm) == {}
+    until(lambda: every_state(firm) == {"publishing", "routing", "trading"}, "all at work")
+
+
+ADDED = '["BTC-USD", "ETH-USD", "SOL-USD"]\ntimeframe = "10s"\nparams = { fast'
+
+
+def test_a_file_with_a_fault_changes_nothing_and_stops_nothing(firm: Firm) -> None:
+    firm.write(FILE, ACME)
+    firm.run("start", "acme")
+    before = firm.pids()
+    firm.edit(FILE, "fast = 2", "fast = 9")
+    ran = firm.run("apply", code=6)
+    assert ran.err == (f"error: {FILE}: strategies[0] (cross): params.fast: expected less than slow (4), found 9\n")
+    assert firm.pids() == before
+    rows = firm.run("status", "-o", "json")
+    assert {row["name"] for row in rows.json()} == before.keys()
+    assert rows.err.startswith(f"warning: {FILE}: ")
+
+
+def test_a_change_of_an_own_strategys_code_restarts_its_workers(firm: Firm) -> None:
+    firm.write(FILE, ACME)
+    firm.run("new-strategy", "acme", "breakout")
+    firm.write(FILE, ACME + OWN)
+    firm.run("start", "acme")
+    before = firm.pids()
+    code = "clients/acme/strategies/breakout.py"
+    firm.edit(code, "above {self._highs.value", "over {self._highs.value")
+    assert changes(firm) == {"acme:own.BTC-USD": "restart"}
+    assert reason(firm, "acme:own.BTC-USD") == "the strategy's code"
+    firm.run("apply")
+    assert {name for name, pid in firm.pids().items() if pid != before[name]} == {"acme:own.BTC-USD"}
+
+
+OWN = """
+[[strategies]]
+id = "own"
+strategy = "breakout"
+symbols = ["BTC-USD"]
+timeframe = "10s"
+"""
+
+
+def plan(firm: Firm) -> dict[str, dict[str, Any]]:
+    return {change["name"]: change for change in firm.run("plan", "-o", "json").json()}
+
+
+def changes(firm: Firm) -> dict[str, str]:
+    """What `plan` says that `apply` would do."""
+    return {name: change["action"] for name, change in plan(firm).items() if change["action"] != "keep"}
+
+
+def reason(firm: Firm, name: str) -> str:
+    return str(plan(firm)[name]["reason"])
+
+
+def every_state(firm: Firm) -> set[str]:
+    return {row["trading_state"] for row in firm.status().values()}
