@@ -112,6 +112,10 @@ def run(arguments: Sequence[str]) -> int:
     except StrategyRunnerError as error:
         log.error("%s", error)
         return error.exit_code
+    except OSError as error:
+        # a full or failing disk, a socket in use: the supervisor tries again, and gives up if it stays so
+        log.error("%s: %s", error.filename or type(error).__name__, error.strerror or error)
+        return 1
 
 
 def configure_logging(level: str) -> None:

@@ -90,7 +90,7 @@ def backtest(
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--history", type=click.Path(path_type=Path), required=True, help="History folder to write into.")
 @click.option("--kind", required=True, help="trades, quotes, or bars_1m and the like.")
-@click.option("--symbol", required=True)
+@click.option("--symbol", required=True, help="Our name for it, such as BTC-USD.")
 @click.option(
     "--columns", required=True, help="ts=0,open=1,high=2,...: index, header name, or JSON path such as info.price."
 )
@@ -104,10 +104,19 @@ def backtest(
 @click.option("--stamp", default="close", show_default=True, help="Which end of a bar is stamped: open or close.")
 @click.option("--scale", default="1", show_default=True, help="Number that prices are divided by.")
 @click.option("--sides", default="buy=buy,sell=sell", show_default=True, help="The source's words for the aggressor.")
-@click.option("--delimiter", default=",", show_default=True)
+@click.option(
+    "--delimiter", default=",", show_default=True, help="Between the fields of a text file: one character, or tab."
+)
 @click.option("--member", default="", help="Member of a zip.")
 @click.option("--replace", is_flag=True, help="Replace a series that is there already.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the result.",
+)
 def import_(
     source: Path,
     history: Path,

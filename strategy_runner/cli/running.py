@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from strategy_runner.cli.progress import ready_bar
 from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
-from strategy_runner.errors import NotRunningError, UsageError
+from strategy_runner.errors import ConfigurationError, NotRunningError, UsageError
 from strategy_runner.supervision import steering
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.fleet import FleetRow, fleet
@@ -37,7 +38,7 @@ timeout_option = click.option(
 @click.pass_obj
 def supervise(home: Home, stock: bool) -> None:
     """Run the daemon in the foreground, as systemd does."""
-    steering.prepare(home, os.environ)
+    _warn(steering.prepare(home, os.environ))
     arguments = [sys.executable, "-m", "strategy_runner.supervision.daemon", "--home", str(home.root)]
     os.execv(sys.executable, arguments + (["--stock"] if stock else []))
 
@@ -46,7 +47,8 @@ def supervise(home: Home, stock: bool) -> None:
 @click.pass_obj
 def up(home: Home) -> None:
     """Start the daemon in the background, with what ran before."""
-    pid = steering.up(home, os.environ)
+    pid, problems = steering.up(home, os.environ)
+    _warn(problems)
     wished = ", ".join(read_wishes(home).clients) or "nothing yet; see `strategy-runner start`"
     talk(f"daemon up, pid {pid}; should run: {wished}")
 
@@ -239,7 +241,10 @@ def apply_(home: Home) -> None:
     Only those concerned are touched; every other process keeps its pid.
     """
     Daemon(home).pid()
-    _report(steering.apply(home, os.environ), "nothing to change")
+    change, problems = steering.apply(home, os.environ)
+    _report(change, "nothing to change")
+    if problems:
+        raise ConfigurationError(*problems, "their clients run on as before")
 
 
 @click.command()
@@ -284,6 +289,12 @@ def _rows(home: Home, target: str) -> list[FleetRow]:
         workers = [row.name for row in fleet(home, Target(client=parsed.client), os.environ)[0]]
         raise UsageError(f"{target}: expected a strategy or worker of {parsed.client}, one of {', '.join(workers)}")
     raise UsageError(f"{target}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
+
+
+def _warn(problems: Iterable[str]) -> None:
+    """Faults of files whose clients run on as before."""
+    for problem in problems:
+        talk(f"warning: {problem}; runs as before")
 
 
 def split_symbols(text: str | None) -> tuple[str, ...]:

@@ -65,7 +65,14 @@ def signals(
 @click.command()
 @click.argument("signal_id")
 @mode_option
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the result.",
+)
 @click.pass_obj
 def explain(home: Home, signal_id: str, mode: str | None, output: str) -> None:
     """Show a signal's way from its records to the sinks."""

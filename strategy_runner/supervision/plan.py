@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -74,8 +75,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return [process.spec for process in self.of_client(client) if isinstance(process.spec, WorkerSpec)]
 
 
-def make_plan(home: Home, wishes: Wishes, *, environ: Mapping[str, str], clients: Sequence[str] | None = None) -> Plan:
-    """The processes that the wishes ask for; of `clients` only, if given.
+def make_plan(
+    home: Home,
+    wishes: Wishes,
+    *,
+    environ: Mapping[str, str],
+    clients: Sequence[str] | None = None,
+    kept: Sequence[Process] = (),
+) -> Plan:
+    """The processes that the wishes ask for: those of `clients` (all, if None) from their files, and `kept` as they are.
 
     Raises ConfigurationError with every problem of every file concerned, SafetyRefusal for what must not run.
     """
@@ -91,8 +99,10 @@ def make_plan(home: Home, wishes: Wishes, *, environ: Mapping[str, str], clients
             problems.extend(error.problems)
     if problems:
         raise ConfigurationError(*problems)
-    feed = _feed(home, environment, planned, wishes, environ)
-    return Plan(processes=((feed,) if feed else ()) + tuple(planned))
+    feed = _feed(home, environment, planned, kept, wishes, environ)
+    others = [process for process in kept if process.kind != "feed"]
+    by_client = sorted([*planned, *others], key=lambda process: process.name.partition(":")[0])
+    return Plan(processes=((feed,) if feed else ()) + tuple(by_client))
 
 
 def known_clients(home: Home) -> list[str]:
@@ -293,30 +303,40 @@ def _feed(
     home: Home,
     environment: Loaded[EnvironmentConfig],
     planned: Sequence[Process],
+    kept: Sequence[Process],
     wishes: Wishes,
     environ: Mapping[str, str],
 ) -> Process | None:
-    """The one feed of all clients that follow a tape; they must agree on where its records come from."""
-    workers = [process.spec for process in planned if isinstance(process.spec, WorkerSpec) and not process.spec.history]
-    if not workers:
+    """The one feed of all clients that follow a tape; they must agree on where its records come from.
+
+    A feed among `kept` stays as it is, but for the streams it carries.
+    """
+    followers = [worker for worker in _workers(planned) if not worker.history]
+    others = [worker for worker in _workers(kept) if not worker.history]
+    if not followers and not others:
         return None
-    modes = sorted({worker.mode for worker in workers})
-    sources = {}
-    for client, mode in _asked(workers):
-        wish = wishes.clients[client]
-        wished = load_wished(home, wishes.environment, client, wish, environ)[0].value
-        sources[client] = _source(home, wished, wish, mode)
-    if len(modes) > 1 or len(set(sources.values())) > 1:
-        asked = "; ".join(f"{client}: {_described(wishes.clients[client], mode)}" for client, mode in _asked(workers))
+    streams = tuple(sorted({stream for worker in (*followers, *others) for stream in worker.streams}))
+    sources: dict[str, _Source] = {}
+    for client, mode in sorted({(worker.client, worker.mode) for worker in followers}):
+        wished = load_wished(home, wishes.environment, client, wishes.clients[client], environ)[0].value
+        sources[client] = _source(home, wished, wishes.clients[client], mode)
+    running = next((process.spec for process in kept if isinstance(process.spec, FeedSpec)), None) if others else None
+    if running is not None:
+        sources[", ".join(sorted({worker.client for worker in others}))] = _Source(
+            running.mode, running.mock, running.replay
+        )
+    if len(set(sources.values())) > 1:
+        asked = "; ".join(f"{client}: {source}" for client, source in sources.items())
         raise SafetyRefusal(
             f"one feed serves all clients: expected one source of records, found {asked}; stop some of them first"
         )
-    mode = modes[0]
-    mock, replay = next(iter(sources.values()))
+    if running is not None:
+        return _process(home, FEED_NAME, "feed", msgspec.structs.replace(running, streams=streams))
+    mode, mock, replay = next(iter(sources.values()))
     config = environment.value
     spec = FeedSpec(
         mode=mode,
-        streams=tuple(sorted({stream for worker in workers for stream in worker.streams})),
+        streams=streams,
         mock=mock,
         replay=replay,
         models=_predictor(config),
@@ -336,10 +356,24 @@ def _feed(
     return _process(home, FEED_NAME, "feed", spec)
 
 
-def _source(home: Home, config: EnvironmentConfig, wish: Wish, mode: str) -> tuple[MockSpec | None, ReplaySpec | None]:
+class _Source(NamedTuple):
+    """Where a feed's records come from."""
+
+    mode: str
+    mock: MockSpec | None
+    replay: ReplaySpec | None
+
+    def __str__(self) -> str:
+        if self.replay is None:
+            return f"mode {self.mode}" + (f" at speed {self.mock.speed:g}" if self.mock else "")
+        window = ", a window of its own" if self.replay.from_ns or self.replay.to_ns else ""
+        return f"mode {self.mode} of {self.replay.folder} at speed {self.replay.speed:g}{window}"
+
+
+def _source(home: Home, config: EnvironmentConfig, wish: Wish, mode: str) -> _Source:
     """Here a mode becomes a source of records."""
     if mode == SIMULATION:
-        return None, _replay(home, config, wish)
+        return _Source(mode, None, _replay(home, config, wish))
     mock = MockSpec(
         seed=config.mock.seed,
         speed=config.mock.speed if wish.speed is None else wish.speed,
@@ -349,7 +383,7 @@ def _source(home: Home, config: EnvironmentConfig, wish: Wish, mode: str) -> tup
         quotes_per_s=config.mock.quotes_per_s,
         prices=tuple((symbol, instrument.price) for symbol, instrument in sorted(config.instruments.items())),
     )
-    return (mock, None) if mode == "mock" else (None, None)
+    return _Source(mode, mock if mode == "mock" else None, None)
 
 
 def _replay(home: Home, config: EnvironmentConfig, wish: Wish) -> ReplaySpec:
@@ -386,16 +420,8 @@ def _predictor(config: EnvironmentConfig) -> ModelProviderSpec:
     return ModelProviderSpec(provider=config.models.provider, seed=config.models.seed)
 
 
-def _asked(workers: Sequence[WorkerSpec]) -> list[tuple[str, str]]:
-    return sorted({(worker.client, worker.mode) for worker in workers})
-
-
-def _described(wish: Wish, mode: str) -> str:
-    words = [f"mode {mode}"]
-    words += [f"history {wish.history}"] if wish.history else []
-    words += [f"speed {wish.speed:g}"] if wish.speed is not None else []
-    words += ["a window of its own"] if wish.from_ns or wish.to_ns else []
-    return ", ".join(words)
+def _workers(processes: Sequence[Process]) -> list[WorkerSpec]:
+    return [process.spec for process in processes if isinstance(process.spec, WorkerSpec)]
 
 
 def _process(home: Home, name: str, kind: Kind, spec: Spec) -> Process:

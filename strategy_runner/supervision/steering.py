@@ -1,13 +1,13 @@
 """Steering: turn changed wishes into running processes. Every verb that starts or stops something comes through here."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec, write_spec
-from strategy_runner.errors import LockedError, SafetyRefusal, UsageError
+from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, UsageError
 from strategy_runner.model.names import FEED_NAME, router_name
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
@@ -55,9 +55,10 @@ def start(
                 "stop them first"
             )
         wishes = msgspec.structs.replace(before, environment=environment or before.environment)
-        for client in _clients_of(home, targets):
+        clients = _clients_of(home, targets)
+        for client in clients:
             wishes = _wished(home, wishes, client, targets, wish, environ)
-        plan = make_plan(home, wishes, environ=environ)
+        plan = _plan(home, wishes, clients, environ)
         _refuse_late_symbols(home, before, plan)
         _clear_finished_runs(home, before, wishes, plan)
         return plan, _with_another_try(home, targets, _carry_out(home, wishes, plan, launch=True))
@@ -80,47 +81,51 @@ def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> Chang
         write_wishes(home, wishes)
         if not Daemon(home).is_running():
             return NOTHING
-        return _carry_out(home, wishes, _without_stopped(home, before, wishes), launch=False)
+        return _carry_out(home, wishes, _without_stopped(home, wishes), launch=False)
 
 
-def apply(home: Home, environ: Mapping[str, str]) -> ChangeReport:
-    """Brings the daemon to what files and wishes say now; only the processes concerned are touched."""
+def apply(home: Home, environ: Mapping[str, str]) -> tuple[ChangeReport, tuple[str, ...]]:
+    """Brings the daemon to what files and wishes say now; only the processes concerned are touched.
+
+    A client whose files are broken stays as it is; its problems are returned.
+    """
     with one_operator_at_a_time(home):
         wishes = read_wishes(home)
-        plan = make_plan(home, wishes, environ=environ)
-        return _carry_out(home, wishes, plan, launch=False)
+        plan, problems = _plan_what_is_whole(home, wishes, environ)
+        change = _carry_out(home, wishes, plan, launch=False)
+        return change, problems
 
 
-def up(home: Home, environ: Mapping[str, str]) -> int:
-    """Starts the daemon in the background with what should run; returns its pid, also when it runs already."""
+def up(home: Home, environ: Mapping[str, str]) -> tuple[int, tuple[str, ...]]:
+    """Starts the daemon in the background with what should run; returns its pid, also when it runs already, and problems."""
     with one_operator_at_a_time(home):
         daemon = Daemon(home)
         if daemon.is_running():
-            return daemon.pid()
-        prepare(home, environ)
-        return spawn_background(home)
+            return daemon.pid(), ()
+        problems = prepare(home, environ)
+        return spawn_background(home), problems
 
 
-def prepare(home: Home, environ: Mapping[str, str]) -> Plan:
+def prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Writes specs and the daemon's configuration for what should run. For a home without a daemon.
 
-    Raises ConfigurationError, SafetyRefusal, VersionMismatchError, and LockedError when a daemon runs: it takes its changes
-    from `apply` alone.
+    A client whose files are broken runs as it did before; its problems are returned. Raises SafetyRefusal,
+    VersionMismatchError, and LockedError when a daemon runs: it takes its changes from `apply` alone.
     """
-    plan = make_plan(home, read_wishes(home), environ=environ)
+    plan, problems = _plan_what_is_whole(home, read_wishes(home), environ)
     daemon = Daemon(home)
     if daemon.is_running():
         raise LockedError(f"{home.root}: expected no other daemon on this home, found process {daemon.pid()}")
     home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_state_version(home)
     _write(home, plan)
-    return plan
+    return problems
 
 
 def as_written(home: Home) -> Plan:
     """The processes as they run, whatever has been edited since."""
     wishes = read_wishes(home)
-    return _without_stopped(home, wishes, wishes)
+    return _without_stopped(home, wishes)
 
 
 def differences(home: Home, plan: Plan) -> list[Change]:
@@ -133,6 +138,32 @@ def differences(home: Home, plan: Plan) -> list[Change]:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _plan(home: Home, wishes: Wishes, clients: Sequence[str], environ: Mapping[str, str]) -> Plan:
+    """These clients from their files, all others as they run: what was edited since waits for `apply`."""
+    written = _without_stopped(home, wishes)
+    unwritten = wishes.clients.keys() - {process.name.partition(":")[0] for process in written.processes}
+    fresh = {*clients, *unwritten}
+    kept = [process for process in written.processes if process.name.partition(":")[0] not in fresh]
+    return make_plan(home, wishes, environ=environ, clients=sorted(fresh), kept=kept)
+
+
+def _plan_what_is_whole(home: Home, wishes: Wishes, environ: Mapping[str, str]) -> tuple[Plan, tuple[str, ...]]:
+    """All clients from their files; one whose files are broken as it ran before, with its problems."""
+    problems: list[str] = []
+    whole: list[str] = []
+    for client in wishes.clients:
+        try:
+            make_plan(home, wishes, environ=environ, clients=[client])
+            whole.append(client)
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+    if not problems:
+        return make_plan(home, wishes, environ=environ), ()
+    written = _without_stopped(home, wishes)
+    kept = [process for process in written.processes if process.name.partition(":")[0] not in whole]
+    return make_plan(home, wishes, environ=environ, clients=whole, kept=kept), tuple(dict.fromkeys(problems))
 
 
 def _carry_out(home: Home, wishes: Wishes, plan: Plan, *, launch: bool) -> ChangeReport:
@@ -296,7 +327,7 @@ def _clear_finished_runs(home: Home, before: Wishes, wishes: Wishes, plan: Plan)
         write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))
 
 
-def _without_stopped(home: Home, before: Wishes, after: Wishes) -> Plan:
+def _without_stopped(home: Home, after: Wishes) -> Plan:
     """The processes as they were written, less those that are no longer wished for; files edited since stay unread."""
     processes: list[Process] = []
     for name, spec in sorted(_written(home).items()):

@@ -53,9 +53,11 @@ class Listener(Strategy):
         return "seen " + ", ".join(f"{kind} {count}" for kind, count in self._seen.items())
 '''
 
-# Raises before its first record: a worker that can never start.
+# Raises before its first record, as long as a file is there: a worker that cannot start, until it can.
 RAISING = '''
 """Raises at its start."""
+
+from pathlib import Path
 
 from strategy_runner.model.event import Bar
 from strategy_runner.strategies.interface import Inputs, Strategy
@@ -65,8 +67,9 @@ class Raising(Strategy):
     inputs = Inputs(bars=True)
 
     def on_start(self) -> None:
-        raise RuntimeError("no luck today")
+        if Path("CAUSE").exists():
+            raise RuntimeError("no luck today")
 
     def on_bar(self, bar: Bar) -> None:
-        self.buy("never")
+        pass
 '''

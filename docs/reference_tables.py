@@ -1,0 +1,469 @@
+"""Writes the tables of docs/reference.md from the code, so that they cannot go stale; a test compares the two.
+
+    python docs/reference_tables.py          rewrites every block between <!-- table NAME --> and <!-- end -->
+
+Meanings of keys and fields stand here, since a Struct has no place for them; what has no meaning here is an error.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+import msgspec
+import msgspec.inspect as inspect
+
+from strategy_runner import errors
+from strategy_runner.cli.main import cli
+from strategy_runner.cli.signals import flat
+from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
+from strategy_runner.config.secret import SecretReference
+from strategy_runner.history import quality
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.record import DTYPE, Kind
+from strategy_runner.model.signal import Cause, Envelope, ModelVote, SignalBody
+from strategy_runner.pipeline.pipeline import REASONS
+from strategy_runner.predictions import aggregation
+from strategy_runner.sinks.duckdb_schema import CREATE
+from strategy_runner.supervision.fleet import FleetRow
+
+PAGE = Path(__file__).with_name("reference.md")
+_BLOCK = re.compile(r"(<!-- table (?P<name>[a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+KEYS = {
+    "environment": "Which kind of environment the file describes; the file is named after it.",
+    "mode": "Where records come from: see the modes in [architecture.md](architecture.md#modes).",
+    "routes": "Sinks beside the client's DuckDB file. `oms` and `bigquery` are refused until they exist.",
+    "log_level": "Least level that is logged.",
+    "storage.kind": "Where signals are analysed. `bigquery` is refused until it exists.",
+    "storage.project": "Google Cloud project, for `bigquery`.",
+    "storage.dataset": "Dataset, for `bigquery`.",
+    "messaging.kind": "How records come in and signals go out, beside tape and ZeroMQ. `redis` and `pubsub` are refused so far.",
+    "messaging.queue_size": "Messages that may wait. No kind uses it yet.",
+    "messaging.url": "Redis server, for `redis`; without user and password.",
+    "messaging.password": "Password, for `redis`.",
+    "messaging.project": "Google Cloud project, for `pubsub`.",
+    "limits.memory_limit_mb": "Memory of one process. Validated and carried; not enforced yet.",
+    "limits.cpu_limit": "Cores of one process. Validated and carried; not enforced yet.",
+    "tape.segment_records": "Records in one file of the tape, 80 bytes each; taken when a tape is made.",
+    "tape.durable_interval_ms": "Time between two syncs of the tape: a signal waits at most so long at the gate, and the sync.",
+    "tape.retention_hours": "Segments older than this are deleted, unless a worker still needs them.",
+    "tape.retention_gb": "Segments beyond this size are deleted, the oldest first, unless a worker still needs them.",
+    "feed.beat_interval_s": "Time between two beats of the feed; a lost doorbell is noticed within one.",
+    "mock.seed": "The same seed makes the same market.",
+    "mock.speed": "Times real time; 0 is as fast as it goes.",
+    "mock.start": "Event time of the first record.",
+    "mock.records": "Trades and quotes before the source ends; 0 is without end.",
+    "mock.trades_per_s": "Trades a second of market time, for each symbol.",
+    "mock.quotes_per_s": "Quotes a second of market time, for each symbol.",
+    "history.folder": "Recorded history for simulation and historical mode; a relative folder lies below the home.",
+    "models.provider": "Who makes predictions: the mock model, a pure function of bars and seed.",
+    "models.seed": "Seed of the mock model.",
+    "live.source": "Where live records come from. No source exists yet, so live mode is refused.",
+    "instruments.SYMBOL.price": "Where the mock market starts.",
+    "instruments.SYMBOL.tick_size": "Smallest step of a price. Not used yet.",
+    "instruments.SYMBOL.lot_size": "Smallest step of a size. Not used yet.",
+    "instruments.SYMBOL.asset_class": "Kind of instrument. Not used yet.",
+    "instruments.SYMBOL.venue": "Where it is usually traded. Not used yet; `accounts` says where a client trades it.",
+    "accounts.SYMBOL.venue": "Where the client trades the symbol; stands in every signal.",
+    "accounts.SYMBOL.account": "The client's account there. Every traded symbol needs one.",
+    "risk.max_position_notional": "Validated, not enforced yet: no orders are sent so far.",
+    "risk.max_daily_loss": "As above.",
+    "risk.max_drawdown": "As above; a fraction, 0.10 is 10 %.",
+    "risk.max_orders_per_second": "As above.",
+    "quantconnect.project_id": "Needed only for an upload, which does not exist yet.",
+    "quantconnect.api_key": "As above.",
+    "strategies[].id": "Name of the strategy within the client; part of its workers' names. Unique.",
+    "strategies[].strategy": "A built-in strategy, or one of `clients/CLIENT/strategies/*.py`.",
+    "strategies[].symbols": "One worker for each.",
+    "strategies[].timeframe": "Of its bars and predictions, such as 1s, 5m, 1h, 1d.",
+    "strategies[].models[].id": "The model's name; `model_id` is the same key.",
+    "strategies[].models[].confidence_threshold": "Its part in the weighted threshold that entries must reach.",
+    "strategies[].models[].lookback_window": "Predictions kept.",
+    "strategies[].models[].weight": "Relative to the other models of the strategy.",
+    "strategies[].params": "The strategy's own parameters, checked against its `Params`.",
+    "strategies[].size": "Of an entry that names none, in units of the instrument.",
+    "strategies[].stop_loss_fraction": "Of the entry price, where the strategy gives no stop loss.",
+    "strategies[].take_profit_fraction": "Of the entry price, where the strategy gives no take profit.",
+    "strategies[].extra_symbols": "More symbols that its workers read, for strategies of the client's own.",
+    "strategies[].log_level": "Instead of the client's.",
+    "strategies[].limits.memory_limit_mb": "Instead of the client's.",
+    "strategies[].limits.cpu_limit": "Instead of the client's.",
+}
+
+FIELDS = {
+    "id": "`CLIENT:STRATEGY.SYMBOL@GENERATION/n`: derived, never random.",
+    "client": "Client.",
+    "strategy": "Strategy id in the client's file.",
+    "symbol": "Symbol.",
+    "venue": "From the client's `accounts`.",
+    "timeframe": "From the strategy's entry.",
+    "action": "`buy`, `sell` or `close`.",
+    "size": "In units of the instrument.",
+    "entry_price": "The strategy's, else the last price of the symbol that the worker has seen.",
+    "stop_loss": "A price.",
+    "take_profit": "A price.",
+    "confidence": "From 0 to 1: the strategy's own, else the models' weighted one.",
+    "strength": "From 0 to 1, if the strategy gives one.",
+    "strategy_type": "The registry's name of its class.",
+    "models": "The predictions used: see ModelVote.",
+    "cause": "The record that made the strategy speak: see Cause.",
+    "reasons": "The strategy's words; a close ends with `closes:long` or `closes:short`.",
+    "refusal": "Name of the refusal if the pipeline refused it.",
+    "cause.stream": "Name of the record's stream.",
+    "cause.ordinal": "The record's number in its stream, from 0.",
+    "cause.event_ns": "When it happened.",
+    "cause.values": "What it said: the prices, sizes, scores of the event.",
+    "vote.model": "Model id.",
+    "vote.score": "From -1 (down) to 1 (up).",
+    "vote.confidence": "From 0 to 1.",
+    "vote.weight": "From the client's file.",
+    "vote.stream": "Name of the prediction's stream.",
+    "vote.ordinal": "The prediction's number in its stream, from 0.",
+    "vote.event_ns": "Close of the bar it speaks of.",
+    "envelope.n": "Number of the signal in its worker and generation, dense from 0.",
+    "envelope.seq": "Seq of the record that caused it; -1 in historical mode.",
+    "envelope.epoch": "How many times the feed had started.",
+    "envelope.mode": "Mode of the run.",
+    "envelope.recorded_ns": "Wall clock of the worker when it recorded the signal.",
+    "envelope.generation": "Hash of everything that decides what the worker signals.",
+    "signals.event_ns": "Event time of the cause.",
+    "signals.decision": "`accepted`, `refused` or `expired`.",
+    "signals.reason": 'Name of the refusal, `""` when accepted.',
+    "signals.decided_ns": "Wall clock of the router when it decided.",
+    "signals.mode": "Mode of the run.",
+    "signals.seq": "Seq of the record that caused it; -1 in historical mode.",
+    "status.client": "Client; null for the feed.",
+    "status.name": "`CLIENT:STRATEGY.SYMBOL`, `CLIENT:router` or `market:feed`.",
+    "status.strategy": "Strategy id; null for feed and router.",
+    "status.symbol": "Symbol; null for feed and router.",
+    "status.mode": "Mode of the run.",
+    "status.process_state": "supervisord's word: RUNNING, STARTING, BACKOFF, STOPPING, STOPPED, EXITED, FATAL.",
+    "status.trading_state": "The process's own word: see below.",
+    "status.reason": 'Why it is in that state, `""` if there is nothing to say.',
+    "status.pid": "Process id; null when there is none.",
+    "status.memory_mb": "Proportional set size (PSS).",
+    "status.lag_ms": "From the feed's receipt of the worker's last record to its being handled; null without one.",
+    "status.last_seq": "Seq of the last record read; for a router the number of its decisions.",
+    "status.records": "Records handled; for a router the number of its decisions.",
+    "status.signals": "Signals recorded; for a router decided.",
+    "status.refusals": "Of these, refused.",
+    "status.last_signal": "Id of the last signal since the process began.",
+    "status.last_signal_age_s": "Its age.",
+    "status.since_s": "How long it has been in its trading state.",
+    "status.last_error": "The last error it met.",
+}
+
+EXIT_CODES = {
+    0: "done",
+    1: "something failed; the message says what",
+    2: "the command line asks for something that does not exist, or is wrong",
+    3: "the daemon, a client or a worker is not running",
+    5: "it did not happen within the time given",
+    6: "a configuration file must be edited: the message names file, key, expected and found",
+    8: "a safety rule says no",
+    130: "interrupted by Ctrl-C",
+}
+
+
+def main() -> int:
+    PAGE.write_text(filled(PAGE.read_text()))
+    return 0
+
+
+def filled(text: str) -> str:
+    """The page with every block made anew. Raises KeyError for a block nobody makes, ValueError for a missing block."""
+    found = [match["name"] for match in _BLOCK.finditer(text)]
+    missing = TABLES.keys() - set(found)
+    if missing:
+        raise ValueError(f"{PAGE.name}: expected blocks for {', '.join(sorted(missing))}, found none")
+    return _BLOCK.sub(lambda match: f"{match[1]}{TABLES[match['name']]()}{match[3]}", text)
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    parts = []
+    for name, command in sorted(cli.commands.items()):
+        context = click.Context(command, info_name=name)
+        usage = " ".join(["strategy-runner", name, *command.collect_usage_pieces(context)])
+        parts.append(f"### {name}\n\n`{usage}`\n\n{_paragraph(command.help or '')}\n")
+        options = [one for one in command.params if isinstance(one, click.Option) and "--home" not in one.opts]
+        if options:
+            rows = [[f"`{_spelled(one)}`", _type(one), _default(one), _paragraph(one.help or "")] for one in options]
+            parts.append(_table(["option", "value", "default", "what it does"], rows))
+    return "\n".join(parts)
+
+
+def _spelled(option: click.Option) -> str:
+    return ", ".join([*option.opts, *option.secondary_opts])
+
+
+def _type(option: click.Option) -> str:
+    if option.is_flag:
+        return ""
+    if isinstance(option.type, click.Choice):
+        return ", ".join(f"`{choice}`" for choice in option.type.choices)
+    kind = {"integer range": "integer", "float range": "number", "float": "number", "function": "moment"}
+    return option.metavar or kind.get(option.type.name, option.type.name)
+
+
+def _default(option: click.Option) -> str:
+    if option.is_flag:
+        return ""
+    if option.required:
+        return "required"
+    return f"`{option.default}`" if option.show_default and option.default not in (None, "") else ""
+
+
+def exit_codes() -> str:
+    kinds = [one for one in vars(errors).values() if isinstance(one, type)]
+    unknown = {one.exit_code for one in kinds if issubclass(one, errors.StrategyRunnerError)} - EXIT_CODES.keys()
+    if unknown:
+        raise KeyError(f"exit codes without a meaning: {unknown}")
+    return _table(["code", "meaning"], [[str(code), meaning] for code, meaning in EXIT_CODES.items()])
+
+
+# -- configuration -----------------------------------------------------------------------------------------------------
+
+
+def environment_keys() -> str:
+    return _keys(EnvironmentConfig)
+
+
+def client_keys() -> str:
+    return _keys(ClientConfig)
+
+
+def _keys(schema: type[msgspec.Struct]) -> str:
+    rows = [[f"`{path}`", kind, default, KEYS[path]] for path, kind, default in config_keys(schema)]
+    return _table(["key", "type", "default", "meaning"], rows)
+
+
+def config_keys(schema: type[msgspec.Struct]) -> Iterator[tuple[str, str, str]]:
+    """(path, type, default) of every key that holds a value, in the order of the schema."""
+    yield from _walk(inspect.type_info(schema), "", inherited=schema is ClientConfig)
+
+
+def _walk(kind: inspect.Type, path: str, *, inherited: bool) -> Iterator[tuple[str, str, str]]:
+    assert isinstance(kind, inspect.StructType)
+    for field in kind.fields:
+        inner = f"{path}.{field.name}" if path else field.name
+        bare = _bare(field.type)
+        if isinstance(bare, inspect.StructType) and bare.cls is not SecretReference:
+            yield from _walk(bare, inner, inherited=inherited and field.required)
+        elif isinstance(bare, inspect.DictType) and isinstance(_bare(bare.value_type), inspect.StructType):
+            yield from _walk(_bare(bare.value_type), f"{inner}.SYMBOL", inherited=False)
+        elif isinstance(bare, inspect.VarTupleType) and isinstance(_bare(bare.item_type), inspect.StructType):
+            yield from _walk(_bare(bare.item_type), f"{inner}[]", inherited=False)
+        else:
+            from_environment = inherited and (field.required or bool(path) or field.name == "routes")
+            yield inner, _described(field.type), "the environment's" if from_environment else _value(field)
+
+
+def _value(field: inspect.Field) -> str:
+    if field.required:
+        return "required"
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return "" if default is None else f"`{_toml(default)}`"
+
+
+def _toml(value: Any) -> str:
+    return "{}" if value == {} else msgspec.json.encode(value).decode()
+
+
+def _described(kind: inspect.Type) -> str:
+    bare = _bare(kind)
+    match bare:
+        case inspect.LiteralType(values=values):
+            return ", ".join(f"`{value}`" for value in values)
+        case inspect.VarTupleType(item_type=item):
+            return f"list of {_described(item)}"
+        case inspect.StructType():
+            return "secret reference"
+        case inspect.DictType():
+            return "table"
+        case inspect.StrType():
+            return _description(kind) or "text"
+        case inspect.IntType() | inspect.FloatType():
+            word = "integer" if isinstance(bare, inspect.IntType) else "number"
+            bounds = [f"{sign} {limit:,}" for sign, limit in _bounds(bare) if limit is not None]
+            return " ".join([word, *(["and".join(f" {bound} " for bound in bounds).strip()] if bounds else [])])
+    raise TypeError(f"no words for {bare}")
+
+
+def _bounds(kind: inspect.IntType | inspect.FloatType) -> list[tuple[str, float | int | None]]:
+    return [(">", kind.gt), (">=", kind.ge), ("<", kind.lt), ("<=", kind.le)]
+
+
+def _description(kind: inspect.Type) -> str:
+    """What Meta(description=...) says, also behind `| None`."""
+    if isinstance(kind, inspect.Metadata):
+        return str((kind.extra_json_schema or {}).get("description", ""))
+    if isinstance(kind, inspect.UnionType):
+        return next((found for option in kind.types if (found := _description(option))), "")
+    return ""
+
+
+def _bare(kind: inspect.Type) -> inspect.Type:
+    while True:
+        if isinstance(kind, inspect.Metadata):
+            kind = kind.type
+        elif isinstance(kind, inspect.UnionType):
+            (kind,) = (option for option in kind.types if not isinstance(option, inspect.NoneType))
+        else:
+            return kind
+
+
+# -- signals, records and what is wrong with them ----------------------------------------------------------------------
+
+
+def refusals() -> str:
+    return _reasons(REASONS)
+
+
+def prediction_faults() -> str:
+    return _reasons(aggregation.REASONS)
+
+
+def quality_rules() -> str:
+    """The comments beside the names are the only place where the rules are told."""
+    source = Path(quality.__file__).read_text()
+    told = {ast.literal_eval(word): text for word, text in re.findall(r'^[A-Z_]+ = ("[a-z_]+")  # (.+)$', source, re.M)}
+    return _reasons({rule: told[rule] for rule in (*quality.RULES, quality.UNPARSABLE)})
+
+
+def _reasons(reasons: Mapping[str, str]) -> str:
+    return _table(["name", "meaning"], [[f"`{name}`", text] for name, text in reasons.items()])
+
+
+def signal_body() -> str:
+    return _struct(SignalBody, "")
+
+
+def cause() -> str:
+    return _struct(Cause, "cause.")
+
+
+def model_vote() -> str:
+    return _struct(ModelVote, "vote.")
+
+
+def envelope() -> str:
+    return _struct(Envelope, "envelope.")
+
+
+def status_json() -> str:
+    return _struct(FleetRow, "status.")
+
+
+def signals_json() -> str:
+    cause = Cause(stream="", ordinal=0, event_ns=0, values=())
+    empty: dict[str, Any] = {field.name: None for field in msgspec.structs.fields(SignalBody)}
+    body = SignalBody(**{**empty, "cause": cause})
+    decision = Decision(
+        0, "", "accepted", "", 0, Envelope(n=0, seq=0, epoch=0, mode="", recorded_ns=0, generation=""), b""
+    )
+    return _table(["key", "meaning"], [[f"`{key}`", _meaning("signals.", key)] for key in flat(decision, body)])
+
+
+def _struct(struct: type[msgspec.Struct], prefix: str) -> str:
+    rows = [
+        [f"`{field.name}`", _json_type(inspect.type_info(field.type)), _meaning(prefix, field.name)]
+        for field in msgspec.structs.fields(struct)
+    ]
+    return _table(["field", "type", "meaning"], rows)
+
+
+def _meaning(prefix: str, name: str) -> str:
+    return FIELDS[f"{prefix}{name}" if f"{prefix}{name}" in FIELDS else name]
+
+
+def _json_type(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.UnionType(types=types):
+            words = [_json_type(option) for option in types if not isinstance(option, inspect.NoneType)]
+            return f"{' or '.join(words)} or null"
+        case inspect.VarTupleType(item_type=item):
+            return f"list of {_json_type(item)}"
+        case inspect.StructType(cls=cls):
+            return cls.__name__
+        case inspect.FloatType():
+            return "number"
+        case inspect.IntType():
+            return "integer"
+    return "text"
+
+
+def record_layout() -> str:
+    fields = DTYPE.fields
+    assert fields is not None
+    return _table(["field", "offset", "type"], [[f"`{name}`", str(fields[name][1]), _dtype(name)] for name in fields])
+
+
+def _dtype(name: str) -> str:
+    kind = DTYPE[name]
+    return f"{kind.shape[0]} x {kind.base}" if kind.shape else str(kind)
+
+
+def record_kinds() -> str:
+    return _table(["kind", "number", "values"], [[kind.name.lower(), str(int(kind)), _told(kind)] for kind in Kind])
+
+
+def _told(kind: Kind) -> str:
+    from strategy_runner.model import record
+
+    match = re.search(rf"^    {kind.name} = {int(kind)}  # (.+)$", Path(record.__file__).read_text(), re.M)
+    assert match is not None, kind
+    return match[1]
+
+
+def duckdb_tables() -> str:
+    with duckdb.connect(":memory:") as database:
+        for statement in CREATE:
+            database.execute(statement)
+        names = [name for one in CREATE for name in re.findall(r"CREATE (?:TABLE|VIEW) (\w+)", one)]
+        rows = []
+        for name in names:
+            columns = [f"{column[0]} {column[1]}" for column in database.execute(f"DESCRIBE {name}").fetchall()]
+            rows.append([f"`{name}`", ", ".join(columns)])
+    return _table(["table or view", "columns"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "exit_codes": exit_codes,
+    "environment_keys": environment_keys,
+    "client_keys": client_keys,
+    "refusals": refusals,
+    "prediction_faults": prediction_faults,
+    "quality_rules": quality_rules,
+    "signal_body": signal_body,
+    "cause": cause,
+    "model_vote": model_vote,
+    "envelope": envelope,
+    "status_json": status_json,
+    "signals_json": signals_json,
+    "record_layout": record_layout,
+    "record_kinds": record_kinds,
+    "duckdb_tables": duckdb_tables,
+}
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _paragraph(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

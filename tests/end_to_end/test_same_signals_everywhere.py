@@ -1,0 +1,119 @@
+"""Real recorded data gives the same signals in simulation and in historical mode, byte for byte, every time."""
+
+import time
+from pathlib import Path
+
+from end_to_end.harness import Firm
+from end_to_end.own_strategies import LISTENER
+
+STRATEGIES = {"momentum", "cross", "revert", "high", "low", "listener"}
+CLIENT = """
+routes = ["quantconnect"]
+
+[accounts]
+SPY = { venue = "arca", account = "acme-main" }
+BTC-USDT-PERP = { venue = "binance", account = "acme-main" }
+EURUSD = { venue = "oanda", account = "acme-main" }
+BTC-USD = { venue = "coinbase", account = "acme-main" }
+"""
+# twice: the five minutes of BTC-USDT-PERP want shorter bars than the days of the others
+SET = """
+[[strategies]]
+id = "momentum%(suffix)s"
+strategy = "momentum_rider"
+symbols = %(symbols)s
+timeframe = "%(timeframe)s"
+params = { lookback_bars = 3, threshold = 0.0002, exit_after_bars = 4 }
+
+[[strategies]]
+id = "cross%(suffix)s"
+strategy = "moving_average_crossover"
+symbols = %(symbols)s
+timeframe = "%(timeframe)s"
+params = { fast = 3, slow = 8 }
+stop_loss_fraction = 0.01
+
+[[strategies]]
+id = "revert%(suffix)s"
+strategy = "mean_reversion"
+symbols = %(symbols)s
+timeframe = "%(longer)s"
+params = { window = 10, entry_z = 1.5, exit_z = 0.2 }
+
+[[strategies]]
+id = "high%(suffix)s"
+strategy = "swing_high"
+symbols = %(symbols)s
+timeframe = "%(timeframe)s"
+models = [{ id = "one", confidence_threshold = 0.5, lookback_window = 10, weight = 1.0 }]
+params = { lookback_bars = 4, exit_after_bars = 3 }
+
+[[strategies]]
+id = "low%(suffix)s"
+strategy = "swing_low"
+symbols = %(symbols)s
+timeframe = "%(timeframe)s"
+models = [
+    { id = "one", confidence_threshold = 0.5, lookback_window = 10, weight = 1.0 },
+    { id = "two", confidence_threshold = 0.5, lookback_window = 10, weight = 2.0 },
+]
+params = { lookback_bars = 4, exit_after_bars = 3 }
+take_profit_fraction = 0.02
+"""
+OWN = """
+[[strategies]]
+id = "listener"
+strategy = "listener"
+symbols = ["SPY", "BTC-USDT-PERP"]
+timeframe = "1m"
+"""
+
+
+def test_real_data_gives_the_same_bytes_in_simulation_and_historical_mode_every_time(
+    firm: Firm, recorded_data: Path
+) -> None:
+    for kind in ("trades/SPY", "trades/BTC-USDT-PERP", "bars_1m/EURUSD", "bars_1m/BTC-USD"):
+        assert (recorded_data / f"{kind}.parquet").is_file()
+    long = {"suffix": "", "symbols": '["SPY", "EURUSD", "BTC-USD"]', "timeframe": "1m", "longer": "5m"}
+    short = {"suffix": "_short", "symbols": '["BTC-USDT-PERP"]', "timeframe": "2s", "longer": "5s"}
+    firm.write("clients/acme/client.toml", CLIENT + SET % long + SET % short + OWN)
+    firm.write("clients/acme/strategies/listener.py", LISTENER)
+    history = ("--history", recorded_data)
+
+    runs: dict[str, str] = {}
+    for hash_seed in ("1", "2"):
+        began = time.monotonic()
+        results = firm.run("backtest", "acme", *history, "-o", "json", environ={"PYTHONHASHSEED": hash_seed}).json()
+        taken_s = time.monotonic() - began
+        runs[f"backtest, PYTHONHASHSEED={hash_seed}"] = firm.bodies("acme")
+        records, signals = (sum(result[what] for result in results) for what in ("records", "signals"))
+        print(f"backtest: {len(results)} workers, {records} records, {signals} signals, {taken_s:.1f} s")
+    for turn in ("first", "second"):
+        began = time.monotonic()
+        firm.run("start", "acme", "--mode", "simulation", *history, "--speed", 0)
+        taken_s = time.monotonic() - began
+        runs[f"{turn} simulation"] = firm.bodies("acme")
+        rows = firm.status("acme")
+        print(f"simulation: {len(rows)} processes, {rows['acme:router']['signals']} signals, {taken_s:.1f} s")
+        firm.run("stop", "acme")
+
+    expected = runs["backtest, PYTHONHASHSEED=1"]
+    assert runs["backtest, PYTHONHASHSEED=2"] == expected
+    assert runs["first simulation"] == runs["second simulation"]
+    assert sorted(runs["first simulation"].splitlines()) == sorted(expected.splitlines())
+    silent = [result["name"] for result in results if not result["signals"]]
+    assert silent == [], "strategies that said nothing prove nothing"
+    assert {
+        name.partition(":")[2].partition(".")[0].removesuffix("_short") for name in map(str, names(results))
+    } == STRATEGIES
+    for result in results:
+        worker = rows[result["name"]]
+        assert (worker["records"], worker["signals"], worker["refusals"]) == (
+            result["records"],
+            result["signals"],
+            result["refusals"],
+        )
+
+
+def names(results: list[dict[str, object]]) -> list[object]:
+    return [result["name"] for result in results]
