@@ -154,7 +154,7 @@ def _run_feed(spec: FeedSpec, path: Path, stopping: StopFlag) -> int:
         frames=FramePublisher(context, spec.market.frames),
         status=StatusFile(folder / "status"),
         speed=speed,
-        slowest_reader=lambda: _slowest_snapshot(spec.readers, writer.head.count),
+        slowest_reader=lambda since_ns: _slowest_snapshot(spec.readers, writer.head.count, since_ns),
     )
     log.info("feed: epoch %d, seq %d, %d streams", writer.epoch, writer.seq, len(spec.streams))
     _loop(feed, stopping, _Reload(path, FeedSpec, feed.reload))
@@ -324,7 +324,10 @@ class _Reload:
         if now < self._next:
             return
         self._next = now + SPEC_LOOK_S
-        changed = self._path.stat().st_mtime_ns
+        try:
+            changed = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return  # the plan has no such process any more: it is about to be stopped, and stops cleanly
         if changed != self._seen:
             self._seen = changed
             spec = read_spec(self._path)
@@ -385,10 +388,13 @@ def _wait_for_slot(folder: Path, slots: int, stopping: StopFlag) -> FolderLock:
         stopping.wait(lambda: time.sleep(0.1))
 
 
-def _slowest_snapshot(pattern: str, count: int) -> int:
-    """The lowest seq that some worker would restart from: nothing at or above it may be deleted."""
-    found = [status.snapshot_seq for path in glob.glob(pattern) if (status := read_status(Path(path)))]  # noqa: PTH207
-    return min(found, default=count)
+def _slowest_snapshot(pattern: str, count: int, silent_since_ns: int) -> int:
+    """The lowest seq that some worker would restart from: nothing at or above it may be deleted.
+
+    A worker silent for longer than the tape is kept has been removed or stopped for good; it holds nothing back.
+    """
+    found = [status for path in glob.glob(pattern) if (status := read_status(Path(path)))]  # noqa: PTH207
+    return min((status.snapshot_seq for status in found if status.beat_ns >= silent_since_ns), default=count)
 
 
 if __name__ == "__main__":

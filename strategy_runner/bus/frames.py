@@ -19,7 +19,7 @@ from strategy_runner.bus.context import Context
 _SEQ = struct.Struct("<Q")
 _PAIR = struct.Struct("<QQ")
 REPAIR_RECORDS_MAX = 4096
-_QUEUE_FRAMES = 10_000
+_QUEUE_FRAMES = 512
 
 
 class FramePublisher:

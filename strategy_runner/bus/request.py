@@ -25,10 +25,12 @@ class RequestServer:
         if not self._socket.poll(timeout_ms):
             return None
         try:
-            return msgspec.msgpack.decode(self._socket.recv())
+            asked = msgspec.msgpack.decode(self._socket.recv())
         except msgspec.DecodeError:
+            asked = None
+        if asked is None:
             self.answer(None)
-            return None
+        return asked
 
     def answer(self, value: Any) -> None:
         self._socket.send(msgspec.msgpack.encode(value))

@@ -55,9 +55,8 @@ def main() -> None:
     except StrategyRunnerError as error:
         click.echo(f"error: {error}", err=True)
         code = error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
+    except SystemExit:
+        code = 0  # click's way out when the reader of a pipe has left: it has what it wanted
     sys.exit(code if isinstance(code, int) else 0)
 
 

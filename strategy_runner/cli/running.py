@@ -244,7 +244,8 @@ def apply_(home: Home) -> None:
     change, problems = steering.apply(home, os.environ)
     _report(change, "nothing to change")
     if problems:
-        raise ConfigurationError(*problems, "their clients run on as before")
+        talk("clients with broken files run on as before")
+        raise ConfigurationError(*problems)
 
 
 @click.command()

@@ -8,42 +8,65 @@ from strategy_runner.model.signal import SignalBody
 
 # below this many characters the end of a line says too little to be shown
 WHY_CHARACTERS_MIN = 16
-ROOMY_TERMINAL = 112
+WORKER_CHARACTERS = 34
+
+# title and width of each column, the widths of numbers negative; the narrow ones are for terminals without room
+_TIME, _WORKER, _ACTION, _DECISION = (
+    ("event time (UTC)", 23),
+    ("worker", WORKER_CHARACTERS),
+    ("action", 6),
+    ("decision", 9),
+)
+_SIZE, _PRICE, _CONFIDENCE = ("size", -10), ("price", -12), ("conf", -5)
+_SECONDS = ("event time (UTC)", 19)
+_LAYOUTS = (
+    (_TIME, _WORKER, _ACTION, _SIZE, _PRICE, _CONFIDENCE, _DECISION),
+    (_SECONDS, _WORKER, _ACTION, ("price", -10), _DECISION),
+    (_SECONDS, _WORKER, _ACTION, _DECISION),
+)
+_Layout = tuple[tuple[str, int], ...]
 
 
 class SignalLines:
-    """Fits the terminal that stdout is: without room for all, size and confidence go, and the reasons are cut short."""
+    """Fits the terminal that stdout is: without room for all, numbers go and the reasons are cut short.
 
-    def __init__(self) -> None:
+    `longest` is the length of the longest worker's name that is known to come.
+    """
+
+    def __init__(self, longest: int) -> None:
         self._width = terminal_width()
-        self._roomy = self._width is None or self._width >= ROOMY_TERMINAL
+        self._worker = longest if self._width is not None else WORKER_CHARACTERS
+        fitting = (layout for layout in _LAYOUTS if self._width is None or self._length(layout) <= self._width)
+        self._layout: _Layout = next(fitting, _LAYOUTS[-1])
 
     def header(self) -> str:
-        return self._line("event time (UTC)", "worker", "action", "size", "price", "conf", "decision", "why")
+        return self._line({title: title for title, _ in self._layout}, "why")
 
     def line(self, decision: Decision, body: SignalBody) -> str:
-        return self._line(
-            moment(body.cause.event_ns) if self._roomy else moment(body.cause.event_ns)[:19],
-            f"{body.client}:{body.strategy}.{body.symbol}",
-            body.action,
-            _number(body.size),
-            _number(body.entry_price),
-            "-" if body.confidence is None else f"{body.confidence:.2f}",
-            decision.verdict,
-            decision.reason or "; ".join(body.reasons),
-        )
+        cells = {
+            "event time (UTC)": moment(body.cause.event_ns),
+            "worker": f"{body.client}:{body.strategy}.{body.symbol}",
+            "action": body.action,
+            "size": _number(body.size),
+            "price": _number(body.entry_price),
+            "conf": "-" if body.confidence is None else f"{body.confidence:.2f}",
+            "decision": decision.verdict,
+        }
+        return self._line(cells, decision.reason or "; ".join(body.reasons))
 
-    def _line(
-        self, time: str, worker: str, action: str, size: str, price: str, confidence: str, decision: str, why: str
-    ) -> str:
-        if self._roomy:
-            line = f"{time:<23} {worker:<34} {action:<6} {size:>10} {price:>12} {confidence:>5} {decision:<9} "
-        else:
-            line = f"{time:<19} {worker:<31} {action:<6} {price:>10} {decision:<9} "
+    def _line(self, cells: dict[str, str], why: str) -> str:
+        line = ""
+        for title, width in self._layout:
+            cell = cells[title][:19] if (title, width) == _SECONDS else cells[title]
+            width = self._worker if title == "worker" else width  # noqa: PLW2901
+            line += f"{cell:<{width}} " if width > 0 else f"{cell:>{-width}} "
         if self._width is None:
             return line + why
         room = self._width - len(line)
         return (line + _cut(why, room)).rstrip() if room >= WHY_CHARACTERS_MIN else line.rstrip()
+
+    def _length(self, layout: _Layout) -> int:
+        return sum(self._worker + 1 if title == "worker" else abs(width) + 1 for title, width in layout) - 1
 
 
 def moment(event_ns: int) -> str:

@@ -10,7 +10,7 @@ import click
 
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.running import known_target
-from strategy_runner.cli.signal_lines import SignalLines
+from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.errors import NotRunningError
@@ -45,12 +45,12 @@ def signals(
     parsed = parse_target(target)
     clients = [parsed.client] if parsed.client else _clients_with_runs(home)
     readers = [(client, _reader(home, client, mode)) for client in clients]
-    show = _printer(body, output)
     found = [d for _, reader in readers for d in _decisions(reader, parsed, accepted)]
     if len(readers) > 1:
         found.sort(key=lambda decision: decision.decided_ns)
     if not found and not parsed.is_client:
         known_target(home, target)
+    show = _printer(body, output, max((len(_worker(decision)) for decision in found), default=WORKER_CHARACTERS))
     keep = 10 if follow and last is None else last
     show(found if keep is None else found[len(found) - keep :] if keep else [], True)
     try:
@@ -138,8 +138,8 @@ def flat(decision: Decision, body: SignalBody) -> dict[str, Any]:
     }
 
 
-def _printer(body: bool, output: str) -> Any:
-    lines = SignalLines()
+def _printer(body: bool, output: str, longest: int) -> Any:
+    lines = SignalLines(longest)
 
     def show(decisions: list[Decision], first: bool) -> None:
         if body:
@@ -179,8 +179,12 @@ def _decisions(reader: DecisionReader, target: Target, accepted: bool) -> Iterat
         for decision in decisions:
             if accepted and decision.verdict != "accepted":
                 continue
-            if target.matches(decision.signal_id.partition("@")[0]):
+            if target.matches(_worker(decision)):
                 yield decision
+
+
+def _worker(decision: Decision) -> str:
+    return decision.signal_id.partition("@")[0]
 
 
 def _clients_with_runs(home: Home) -> list[str]:

@@ -46,7 +46,7 @@ class Feed:
         frames: FramePublisher,
         status: StatusFile,
         speed: float,
-        slowest_reader: Callable[[], int],
+        slowest_reader: Callable[[int], int],
     ) -> None:
         self._spec = spec
         self._folder = Path(spec.folder)
@@ -91,6 +91,8 @@ class Feed:
             writer.head.finished = True
             self._write_checkpoint()
             self._file.enter(State.FINISHED, "the source has ended")
+            for finding in self._source.findings():
+                log.info("%s", finding)
             self._next_beat = 0.0
         work = self._frames.turn(self._pairs)
         now = time.monotonic()
@@ -233,7 +235,7 @@ class Feed:
         oldest = max(0, head.count - keep_records)
         horizon_ns = time.time_ns() - int(tape.retention_hours * 3.6e12)
         expired = self._reader.first_received_at(horizon_ns)
-        removed = self._writer.remove_before(min(max(oldest, expired), self._slowest_reader()))
+        removed = self._writer.remove_before(min(max(oldest, expired), self._slowest_reader(horizon_ns)))
         if removed:
             log.info("retention: removed %d segments, the tape begins at seq %d", removed, head.first)
 

@@ -114,6 +114,9 @@ class ReplaySource:
         """What the quality gate has seen so far, by series."""
         return {name: cursor.reader.report for name, cursor in self._cursors.items()}
 
+    def findings(self) -> list[str]:
+        return [f"quality of {name}: {report.summary()}" for name, report in self.reports().items()]
+
     def progress(self) -> tuple[int, int]:
         """(rows done, rows in all) over all files, for a progress bar."""
         readers = [cursor.reader for cursor in self._cursors.values()]

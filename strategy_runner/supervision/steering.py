@@ -27,6 +27,7 @@ from strategy_runner.supervision.wishes import (
     write_wishes,
 )
 
+DIFFERENCES_MAX = 8
 NOTHING = ChangeReport(started=(), stopped=(), restarted=())
 
 
@@ -219,9 +220,19 @@ def _change(process: Process, written: Spec | None) -> Change:
         return Change(name=process.name, action="keep", reason="")
     # the generation follows from the rest; alone it says that the strategy's code is another
     told = [key for key in differing if key != "generation"]
-    reason = "; ".join(f"{key}: {_short(old.get(key))} -> {_short(new[key])}" for key in told) or "the strategy's code"
+    reason = "; ".join(_difference(key, old.get(key), new[key]) for key in told) or "the strategy's code"
     reloads = set(differing) <= set(RELOADED[process.kind])
     return Change(name=process.name, action="reload" if reloads else "restart", reason=reason)
+
+
+def _difference(key: str, old: object, new: object) -> str:
+    """Of two lists what came and what went, since both together are too long to read."""
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        changed = [f"+{_short(one)}" for one in new if one not in old]
+        changed += [f"-{_short(one)}" for one in old if one not in new]
+        if 0 < len(changed) <= DIFFERENCES_MAX:
+            return f"{key}: {' '.join(changed)}"
+    return f"{key}: {_short(old)} -> {_short(new)}"
 
 
 def _short(value: object) -> str:

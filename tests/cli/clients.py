@@ -17,6 +17,24 @@ size = 0.5
 stop_loss_fraction = 0.01
 """
 
+# A model that is never sure enough: each of its entries is refused, and recorded.
+DOUBTFUL = """
+[[strategies]]
+id = "doubtful"
+strategy = "swing_low"
+symbols = ["BTC-USD"]
+timeframe = "10s"
+models = [{ id = "unsure", confidence_threshold = 0.999, lookback_window = 5, weight = 1.0 }]
+params = { lookback_bars = 2, exit_after_bars = 2 }
+"""
+
+# Secrets, as references.
+KEYS = """
+[quantconnect]
+project_id = { env = "ACME_PROJECT" }
+api_key = { file = "/nowhere/key" }
+"""
+
 # Limits that live mode wants written down.
 LIVE_LIMITS = """
 [limits]

@@ -1,5 +1,6 @@
 """The documents say what the code does: tables, links, commands and the strategies of the tutorial."""
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -21,6 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 REFERENCE = (DOCS / "reference.md").read_text()
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PLACE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
 _PATH = re.compile(r"`((?:strategy_runner|scripts|configs|clients|supervisor|systemd|docs|tests)/[\w./-]+)`")
 
 
@@ -138,3 +140,41 @@ def test_the_strategy_of_the_tutorial_passes_the_test_of_the_tutorial(tmp_path: 
         assert callable(one)
         one()
     assert run(space["Dip"], []) == []  # type: ignore[arg-type]  # a strategy class, made a line above
+
+
+# -- places in the code ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_place_in_the_code_that_is_named_exists(page: Path) -> None:
+    places = _PLACE.findall(page.read_text())
+    wrong = [f"{file}:{name}" for file, name in places if not defines(ROOT / "strategy_runner" / file, name.split("."))]
+    assert wrong == []
+
+
+def test_the_walks_of_the_architecture_name_places() -> None:
+    assert len(_PLACE.findall((DOCS / "architecture.md").read_text())) > 60
+
+
+def defines(file: Path, names: list[str]) -> bool:
+    """Whether a class, function, method or field of these names stands in a file, one inside the other."""
+    if not file.is_file():
+        return False
+    body: list[ast.stmt] = ast.parse(file.read_text()).body
+    for name in names:
+        found = [node for node in body if name in names_of(node)]
+        if not found:
+            return False
+        body = [inner for node in found for inner in getattr(node, "body", [])]
+    return True
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+            return [name]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return [name]
+    return []

@@ -165,15 +165,19 @@ class Firm:
         return pid if pid is not None and pid != old else None
 
     def processes(self) -> dict[int, str]:
-        """Every living process that has this home on its command line, those of the daemon's children included."""
+        """Every living process that has to do with this home: named on its command line, worked in, or holding a file of it."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-                if str(self.root) in command and state != "Z":
+                if str(self.root) in command or any(map(self._is_ours, (folder / "cwd", *(folder / "fd").iterdir()))):
                     found[int(folder.name)] = command
-        return found
+        return {pid: command for pid, command in found.items() if is_alive(pid)}
+
+    def _is_ours(self, link: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return link.readlink().is_relative_to(self.root)
+        return False
 
     # -- the end ---------------------------------------------------------------------------------------------------------
 
@@ -203,6 +207,14 @@ def until(found: Callable[[], T | None], what: str, *, patience_s: float = PATIE
             return answer
         select.select([], [], [], LOOK_INTERVAL_S)
     raise AssertionError(f"expected {what} within {patience_s:g} s")
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie has ended: it has only not been waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def told(ran: Ran) -> str:

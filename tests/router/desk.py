@@ -1,6 +1,5 @@
 """A client's desk in tests: workers that only talk, a router over their logs, and sinks in memory."""
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,10 +191,3 @@ class KeepingSink:
 
 def unavailable(tries: int) -> None:
     raise SinkUnavailable("down for maintenance")
-
-
-def await_that(condition: Callable[[], object], what: str, patience_s: float = 20.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, f"expected within {patience_s:g} s: {what}"
-        time.sleep(0.005)

@@ -14,13 +14,11 @@ from router.desk import Talker, decisions_in, router_spec
 from worker.build import START_NS, new_tape, short_folder, write_rows
 from worker.processes import Processes, await_that, processes_in
 
-from strategy_runner.config.spec import QuantConnectSpec, RouterSpec
-from strategy_runner.errors import NotRunningError, TimeoutExpiredError
-from strategy_runner.router.sql import ask
+from strategy_runner.config.spec import QuantConnectSpec, RouterSpec, write_spec
 from strategy_runner.tape.status import State, Status, read_status
 
-KILLS = 20
-SIGNALS = 3_000
+KILLS = 12
+SIGNALS = 2_400
 WORKERS = ("talk.X", "talk.Y", "talk.Z")
 
 
@@ -58,10 +56,10 @@ def is_done(spec: RouterSpec, process: "subprocess.Popen[bytes]") -> bool:
 
 
 def rows(spec: RouterSpec, table: str) -> list[tuple[Any, ...]]:
-    """All rows but the time of the decision, in an order of their own: the run decides which client's worker came first."""
+    """All rows without the number and time of the decision, sorted: which worker came first is the run's own affair."""
     with duckdb.connect(spec.duckdb, read_only=True) as database:
         columns = [row[0] for row in database.execute(f"DESCRIBE {table}").fetchall()]
-        told = ", ".join(name for name in columns if name not in ("number", "decided_at", "decided_ns"))
+        told = ", ".join(name for name in columns if name not in ("number", "decided_time", "decided_ns"))
         return database.execute(f"SELECT {told} FROM {table} ORDER BY ALL").fetchall()
 
 
@@ -127,8 +125,6 @@ def test_a_router_process_holds_the_gate_by_the_tapes_own_mark(root: Path, proce
 
 
 def test_a_new_worker_in_the_spec_file_is_taken_in_without_a_restart(root: Path, processes: Processes) -> None:
-    from strategy_runner.config.spec import write_spec
-
     write_rows(new_tape(root), [("X/trade", START_NS, (100.0, 1.0, 1.0))])
     Talker(root, "talk.X").say()
     Talker(root, "talk.Y").say()
@@ -152,5 +148,3 @@ def test_a_stop_signal_ends_a_router_with_everything_delivered(root: Path, proce
     assert status_in(spec).state is State.STOPPED
     assert len(decisions_in(root)) == 50
     assert len(rows(spec, "signals")) == 50
-    with pytest.raises((NotRunningError, TimeoutExpiredError)):
-        ask(spec.sql, "SELECT 1", 1)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import zmq
-from router.desk import Desk, Talker, await_that
+from router.desk import Desk, Talker
 from worker.build import short_folder
+from worker.processes import await_that
 
 from strategy_runner.bus.context import new_context
 from strategy_runner.bus.request import RequestServer, request
-from strategy_runner.errors import NotRunningError, TimeoutExpiredError, UsageError
+from strategy_runner.errors import TimeoutExpiredError, UsageError
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
 from strategy_runner.router.sql import LIMIT_ROWS_MAX, SqlService, answer, ask
@@ -100,7 +101,7 @@ def test_what_does_more_than_read_or_is_no_sql_is_refused(endpoint: str, sql: st
 
 
 def test_a_question_that_takes_too_long_is_given_up_and_the_next_one_answered(endpoint: str) -> None:
-    with pytest.raises(TimeoutExpiredError, match="expected an answer within 0.5 s, found none"):
+    with pytest.raises(TimeoutExpiredError, match=r"expected an answer within 0\.5 s, found none"):
         ask(endpoint, FOREVER, 10)
     assert ask(endpoint, "SELECT 2", 10)[1] == [[2]]
 
@@ -132,11 +133,6 @@ def test_bytes_that_are_no_question_do_not_end_the_service(endpoint: str) -> Non
     socket.close()
     context.term()
     assert ask(endpoint, "SELECT 1", 1)[1] == [[1]]
-
-
-def test_without_a_router_asking_says_that_nobody_listens(root: Path) -> None:
-    with pytest.raises(NotRunningError, match="found nobody listening"):
-        ask(f"ipc://{root}/nobody.sock", "SELECT 1", 1)
 
 
 def test_no_answer_is_larger_than_the_greatest_limit() -> None:

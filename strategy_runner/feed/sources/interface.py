@@ -28,6 +28,10 @@ class Source(Protocol):
         """At most `limit` records with an event time of at most `until_ns`."""
         ...
 
+    def findings(self) -> list[str]:
+        """What is wrong in what was read so far: a line for each series, for the feed's log."""
+        ...
+
     def state(self) -> Any:
         """Where the source stands, as plain numbers, strings, lists and dicts."""
         ...

@@ -145,6 +145,9 @@ class MockSource:
         self._taken += len(rows)
         return rows
 
+    def findings(self) -> list[str]:
+        return []
+
     def state(self) -> dict[str, object]:
         walks = {walk.symbol: [walk.start_ns, walk.block, walk.step, walk.price] for walk in self._walks.values()}
         return {"start_ns": self._start_ns, "last_ns": self._last_ns, "taken": self._taken, "walks": walks}

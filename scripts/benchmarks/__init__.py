@@ -1,0 +1,1 @@
+"""The benchmark: one file for each thing that is measured, and what they share."""

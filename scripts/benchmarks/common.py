@@ -1,0 +1,110 @@
+"""What every benchmark is given and gives back: settings in, figures out, each figure the median of several runs."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from statistics import median
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How large everything is. `names` are the benchmarks asked for: those that share a fleet measure what is asked only."""
+
+    names: frozenset[str]
+    workers: int = 200
+    runs: int = 3
+    rows: int = 1_000_000
+    appends: int = 500_000
+    events: int = 3_000
+    kills: int = 20
+    idle_s: float = 20.0
+    settle_s: float = 5.0
+    words: str = ""
+
+    def command(self, name: str) -> str:
+        """What to type to see a figure again."""
+        return f"scripts/bench {name}{self.words}"
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One quantity, measured several times."""
+
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Sample":
+        return cls(tuple(values))
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    def percentile(self, percent: float) -> float:
+        """Nearest rank."""
+        ordered = sorted(self.values)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100.0))]
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the result. `ratio` is value / reference; both are None where there is nothing to compare with.
+
+    `value` and `reference` are medians of `runs` measurements between `min` and `max`; `against` says what the reference is.
+    """
+
+    name: str
+    figure: str
+    value: float
+    unit: str
+    reference: float | None
+    ratio: float | None
+    command: str
+    against: str
+    runs: int
+    min: float
+    max: float
+    reference_min: float | None
+    reference_max: float | None
+
+
+def figure(
+    settings: Settings,
+    name: str,
+    what: str,
+    unit: str,
+    ours: Sample,
+    reference: Sample | None = None,
+    against: str = "",
+) -> Figure:
+    """The line of one quantity beside its reference. A reference of 0 gives no ratio."""
+    return Figure(
+        name=name,
+        figure=what,
+        value=_short(ours.median),
+        unit=unit,
+        reference=_short(reference.median) if reference else None,
+        ratio=_short(ours.median / reference.median) if reference and reference.median else None,
+        command=settings.command(name),
+        against=against,
+        runs=len(ours.values),
+        min=_short(min(ours.values)),
+        max=_short(max(ours.values)),
+        reference_min=_short(min(reference.values)) if reference else None,
+        reference_max=_short(max(reference.values)) if reference else None,
+    )
+
+
+def rate(count: int, call: Callable[[], object]) -> float:
+    """Things a second of a call that does `count` of them."""
+    begun = time.perf_counter()
+    call()
+    return count / (time.perf_counter() - begun)
+
+
+def talk(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _short(number: float) -> float:
+    """Four digits: more would claim more than was measured."""
+    return float(f"{number:.4g}")

@@ -1,0 +1,75 @@
+"""A home folder for a benchmark: laid out by `init`, with one client of our own, removed at the end."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from strategy_runner.config.home import Home
+from strategy_runner.errors import StrategyRunnerError
+from strategy_runner.supervision.layout import init_home
+
+CLIENT = "bench"
+COMMAND_TIMEOUT_S = 600.0
+
+
+@contextmanager
+def bench_home(symbols: Sequence[str], strategies: Sequence[str]) -> Iterator[Home]:
+    """A home whose client runs every strategy (a table of TOML, without its symbols) on every symbol."""
+    root = Path(tempfile.mkdtemp(prefix="sr"))  # below the folder for temporary files, since socket paths are short
+    try:
+        init_home(root)
+        home = Home(root)
+        shutil.rmtree(home.clients)
+        home.client_config(CLIENT).parent.mkdir(parents=True)
+        home.client_config(CLIENT).write_text(_client_toml(symbols, strategies))
+        with home.environment_config("local-dev").open("a") as environment:
+            environment.write("".join(_instrument_toml(symbol) for symbol in symbols))
+        yield home
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def command(home: Home, *words: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("strategy-runner")), "--home", str(home.root), *words]
+
+
+def run_command(home: Home, *words: str, environ: Mapping[str, str] | None = None) -> str:
+    """What the command printed. Raises StrategyRunnerError with its messages if it fails."""
+    ended = subprocess.run(
+        command(home, *words),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        env=clean_environment(environ or {}),
+        check=False,
+    )
+    if ended.returncode:
+        raise StrategyRunnerError(f"strategy-runner {' '.join(words)}: exit code {ended.returncode}\n{ended.stderr}")
+    return ended.stdout
+
+
+def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without what would change a result: settings of the product, and the path that found the benchmark."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("STRATEGY_RUNNER")}
+    ours.pop("PYTHONPATH", None)
+    return {**ours, **more}
+
+
+def _client_toml(symbols: Sequence[str], strategies: Sequence[str]) -> str:
+    accounts = "\n".join(f'{symbol} = {{ venue = "bench", account = "bench" }}' for symbol in symbols)
+    listed = ", ".join(f'"{symbol}"' for symbol in symbols)
+    tables = "\n".join(f"[[strategies]]\n{strategy}\nsymbols = [{listed}]\n" for strategy in strategies)
+    return f'mode = "mock"\nroutes = []\n\n[accounts]\n{accounts}\n\n{tables}'
+
+
+def _instrument_toml(symbol: str) -> str:
+    return (
+        f'\n[instruments.{symbol}]\nasset_class = "crypto"\nvenue = "bench"\n'
+        "price = 4_000.0\ntick_size = 0.25\nlot_size = 1.0\n"
+    )

@@ -1,0 +1,42 @@
+"""A terminal of a given width, for what a command shows a person and not a pipe."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+
+from end_to_end.harness import Firm, clean_environment
+
+ROWS = 50
+
+
+def shown(firm: Firm, columns: int, *arguments: object) -> list[str]:
+    """The lines a command shows on a terminal `columns` wide, without colours and without trailing space."""
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+    process = subprocess.Popen(
+        [*firm.command, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        env={**clean_environment(None), "TERM": "xterm-256color"},
+    )
+    os.close(terminal)
+    text = _everything(screen)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split("\r\n")]
+
+
+def _everything(screen: int) -> str:
+    parts = []
+    try:
+        while part := os.read(screen, 65_536):
+            parts.append(part)
+    except OSError:
+        pass  # Linux says EIO when the other side of a terminal has closed
+    os.close(screen)
+    return b"".join(parts).decode()

@@ -1,0 +1,104 @@
+"""Tables as a person reads them: nothing wider than the terminal, nothing cut out of the middle of a value."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from cli.clients import CROSSOVER, DOUBTFUL, KEYS
+from cli.terminal import shown
+from end_to_end.harness import Firm, until
+
+from strategy_runner.cli.table import Column, Table
+
+CLIENT = "christian-and-sons"
+NARROW, USUAL = 80, 120
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Firm]:
+    with Firm() as firm:
+        firm.write(f"clients/{CLIENT}/client.toml", CROSSOVER + DOUBTFUL + KEYS)
+        firm.run("start", CLIENT)
+        until(lambda: len(firm.bodies(CLIENT).splitlines()) > 3, "signals")
+        yield firm
+
+
+COMMANDS = {
+    "status": ("status",),
+    "signals": ("signals", CLIENT),
+    "plan": ("plan",),
+    "show-config": ("show-config", CLIENT),
+    "sql": ("sql", CLIENT, "FROM signals_by_day"),
+    "wide sql": ("sql", CLIENT, "SELECT * FROM signals ORDER BY number LIMIT 1"),
+    "help": ("--help",),
+}
+Screens = dict[tuple[str, int], list[str]]
+
+
+@pytest.fixture(scope="module")
+def screens(running: Firm) -> Screens:
+    """What each command shows on a terminal of each width."""
+    wanted = [(name, columns) for name in COMMANDS for columns in (NARROW, USUAL)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(wanted, pool.map(lambda one: shown(running, one[1], *COMMANDS[one[0]]), wanted), strict=True))
+
+
+@pytest.mark.parametrize("columns", [NARROW, USUAL])
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"wide sql"}))
+def test_no_line_is_wider_than_the_terminal(screens: Screens, name: str, columns: int) -> None:
+    lines = screens[name, columns]
+    assert len(lines) > 3
+    assert [line for line in lines if len(line) > columns] == []
+    assert not any("…" in line for line in lines)
+
+
+def test_a_narrow_status_keeps_what_matters_and_a_usual_one_has_it_all(screens: Screens) -> None:
+    narrow, usual = screens["status", NARROW], screens["status", USUAL]
+    everything = [
+        "name",
+        "process",
+        "state",
+        "for",
+        "pid",
+        "MB",
+        "lag",
+        "ms",
+        "seq",
+        "signals",
+        "refused",
+        "last",
+        "signal",
+    ]
+    assert usual[0].split() == everything
+    assert narrow[0].split() == ["name", "process", "state", "for", "pid", "signals"]
+    assert usual[3].split()[:3] == [f"{CLIENT}:cross.BTC-USD", "RUNNING", "trading"]
+
+
+def test_a_row_too_wide_for_the_terminal_stands_one_value_a_line_and_whole(running: Firm, screens: Screens) -> None:
+    values = dict(line.split(None, 1) for line in screens["wide sql", NARROW] if "  " in line)
+    body = running.bodies(CLIENT).splitlines()[0]
+    assert values["body"] == body and values["number"] == "0"
+
+
+def test_a_pipe_gets_whole_lines_however_wide(running: Firm) -> None:
+    lines = running.run("sql", CLIENT, "SELECT body, number FROM signals ORDER BY number LIMIT 1").lines
+    assert lines[1].split("  ")[0] == running.bodies(CLIENT).splitlines()[0]
+
+
+def test_a_column_that_folds_gives_the_others_their_room() -> None:
+    words = "a reason of many words that does not fit beside the rest"
+    table = Table((Column("name"), Column("reason", folds=True)), [["acme:router", words]])
+    lines = table.lines(40)
+    assert max(map(len, lines)) <= 40 and len(lines) > 2
+    assert " ".join(line[13:] for line in lines[1:]).split() == words.split()
+
+
+def test_spare_columns_go_in_their_order_until_the_rest_fits() -> None:
+    columns = (Column("a"), Column("b", spare=1), Column("c", spare=2), Column("d", right=True))
+    table = Table(columns, [["1111", "2222", "3333", "4"]])
+    assert table.fitted(100) == (table, [])
+    fitted, left_out = table.fitted(13)
+    assert (left_out, fitted.lines(13)) == (["c"], ["a     b     d", "1111  2222  4"])
+    fitted, left_out = table.fitted(12)
+    assert (left_out, fitted.lines(12)) == (["c", "b"], ["a     d", "1111  4"])
