@@ -21,7 +21,7 @@ from strategy_runner.bus.doorbell import SignalDoorbell, SignalListener, StreamD
 from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.bus.request import RequestServer
 from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec
-from strategy_runner.errors import LockedError, NotRunningError, SafetyRefusal, StrategyError, StrategyRunnerError
+from strategy_runner.errors import LockedError, NotRunningError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.feed.feed import Feed
 from strategy_runner.feed.sources.interface import Source
 from strategy_runner.feed.sources.mock import MockSource
@@ -30,8 +30,6 @@ from strategy_runner.router.journal import decision_log
 from strategy_runner.router.router import Router
 from strategy_runner.router.sql import SqlService
 from strategy_runner.sinks.interface import DeadLetter
-from strategy_runner.strategies import registry
-from strategy_runner.strategies.interface import Strategy
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.lock import FolderLock
@@ -40,6 +38,7 @@ from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
 from strategy_runner.worker.follower import Follower
+from strategy_runner.worker.strategy import make_strategy
 
 if TYPE_CHECKING:
     from strategy_runner.sinks.duckdb_sink import DuckDbSink
@@ -253,7 +252,7 @@ def make_follower(spec: WorkerSpec, context: Context, status: StatusFile) -> Fol
     """A worker ready for its first turn. Raises StrategyRunnerError."""
     return Follower(
         spec,
-        _strategy(spec),
+        make_strategy(spec),
         reader=TapeReader(Path(spec.market.tape)),
         listener=StreamListener(context, spec.market.doorbell, spec.streams),
         router=SignalDoorbell(context, spec.router_doorbell, spec.key.folder),
@@ -268,7 +267,7 @@ def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
     lock = FolderLock(Path(spec.folder))
     status = StatusFile(Path(spec.folder) / "status")
     try:
-        backtest = Backtest(spec, _strategy(spec), status=status)
+        backtest = Backtest(spec, make_strategy(spec), status=status)
     except (StrategyRunnerError, OSError) as error:
         _enter_failed(status, error)  # or the router would wait for this worker for ever
         raise
@@ -280,15 +279,6 @@ def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
     (Path(spec.folder) / "quality.json").write_bytes(msgspec.json.encode(backtest.reports()))
     lock.release()
     return 1 if stopping() else 0
-
-
-def _strategy(spec: WorkerSpec) -> Strategy:
-    found = registry.load(spec.strategy_type, spec.code)
-    params = registry.build_params(found, spec.params, f"clients/{spec.client}/client.toml: {spec.strategy}: params")
-    try:
-        return found(params, symbol=spec.symbol, timeframe=spec.timeframe, seed=int(spec.generation, 16))
-    except Exception as error:
-        raise StrategyError(f"{found.__qualname__}.__init__: {type(error).__name__}: {error}") from error
 
 
 def _enter_failed(status: StatusFile, error: Exception) -> None:

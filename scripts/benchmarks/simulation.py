@@ -72,7 +72,7 @@ def _feed_rate(spec: FeedSpec, rows: int) -> float:
         frames=frames,
         status=StatusFile(folder / "status"),
         speed=spec.replay.speed,
-        slowest_reader=lambda: 0,
+        slowest_reader=lambda horizon_ns: 0,
     )
     while not writer.head.finished:
         feed.turn()

@@ -65,6 +65,8 @@ class Derivation:
         symbol = base.symbol
         self.base = base
         self.emit = emit
+        self._from_trades = base.kind is Kind.TRADE
+        self._from_quotes = base.kind is Kind.QUOTE
         self._seed = seed
         self._trade: Handle | None = None
         self._quote: Handle | None = None
@@ -95,7 +97,7 @@ class Derivation:
         self._next_due = 0
 
     def trade(self, event_ns: int, price: float, size: float, side: float) -> None:
-        if self.base.kind is Kind.TRADE:
+        if self._from_trades:
             if event_ns >= self._next_due:
                 self._pass_time(event_ns)
             if self._trade is not None:
@@ -105,7 +107,7 @@ class Derivation:
             self.emit(self._trade, event_ns, price, size, side, NAN, NAN)
 
     def quote(self, event_ns: int, bid: float, ask: float, bid_size: float, ask_size: float) -> None:
-        if self.base.kind is Kind.QUOTE:
+        if self._from_quotes:
             if event_ns >= self._next_due:
                 self._pass_time(event_ns)
             if self._quote is not None:
@@ -121,12 +123,15 @@ class Derivation:
         if event_ns - 1 >= self._next_due:
             self._pass_time(event_ns - 1)
         for timeframe in self._timeframes.values():
-            if timeframe.builder is None:
+            builder = timeframe.builder
+            if builder is None:
                 self._close(timeframe, ClosedBar(event_ns, open_, high, low, close, volume))
             else:
-                timeframe.builder.add_bar(event_ns, open_, high, low, close, volume)
-        self._next_due = min(self._next_due, event_ns)
-        self._pass_time(event_ns)
+                builder.add_bar(event_ns, open_, high, low, close, volume)
+                if builder.end_ns < self._next_due:
+                    self._next_due = builder.end_ns
+        if event_ns >= self._next_due:
+            self._pass_time(event_ns)
 
     def state(self) -> DerivationState:
         """Everything remembered, for a checkpoint."""

@@ -139,12 +139,12 @@ class Feed:
     # -- deriving --------------------------------------------------------------------------------------------------------
 
     def _derive(self, rows: list[Raw]) -> None:
-        derivations = self._derivations
+        derivations, trade, quote = self._derivations, int(Kind.TRADE), int(Kind.QUOTE)
         for symbol, kind, event_ns, v0, v1, v2, v3, v4 in rows:
             derivation = derivations[symbol]
-            if kind == Kind.TRADE:
+            if kind == trade:
                 derivation.trade(event_ns, v0, v1, v2)
-            elif kind == Kind.QUOTE:
+            elif kind == quote:
                 derivation.quote(event_ns, v0, v1, v2, v3)
             else:
                 derivation.bar(event_ns, v0, v1, v2, v3, v4)

@@ -19,8 +19,8 @@ from strategy_runner.model.stream import Stream
 
 PART_ROWS = 8_192
 
-# event_ns, symbol, kind, v0, v1, v2, v3, v4: sorts in the order of the merge
-_Row = tuple[int, str, int, float, float, float, float, float]
+# event_ns, symbol, kind, name of the series: sorts in the order of the merge
+_Head = tuple[int, str, int, str]
 
 
 class _Cursor:
@@ -32,22 +32,22 @@ class _Cursor:
         self.taken = skip
         self.reader: SeriesReader = read_series(series, from_ns, spec.to_ns)
         self._parts = _parts(self.reader, skip)
-        self._rows: list[_Row] = []
+        self._rows: list[Raw] = []
         self._at = 0
 
-    def head(self) -> _Row | None:
+    def head(self) -> Raw | None:
         """The next row, or None at the end."""
         if self._at == len(self._rows):
             self._rows, self._at = next(self._parts, []), 0
         return self._rows[self._at] if self._rows else None
 
-    def pop(self) -> _Row:
+    def pop(self) -> Raw:
         row = self._rows[self._at]
         self._at += 1
         self.taken += 1
         return row
 
-    def run(self, limit: int, until_ns: int) -> list[_Row]:
+    def run(self, limit: int, until_ns: int) -> list[Raw]:
         """The rows at hand up to `until_ns`, at most `limit`; times never go back, so the cut is found by bisection."""
         end = bisect_right(self._rows, until_ns, self._at, min(len(self._rows), self._at + limit), key=_event_ns)
         rows = self._rows[self._at : end]
@@ -63,7 +63,7 @@ class ReplaySource:
         self._spec = spec
         self._folder = Path(spec.folder)
         self._cursors: dict[str, _Cursor] = {}
-        self._heads: list[tuple[_Row, str]] = []
+        self._heads: list[_Head] = []
         self._symbols: dict[str, SymbolHistory] = {}
         self._last_ns = 0
 
@@ -78,18 +78,18 @@ class ReplaySource:
                 self._carry(series, from_ns=max(self._spec.from_ns, self._last_ns), skip=0)
 
     def next_ns(self) -> int | None:
-        return self._heads[0][0][0] if self._heads else None
+        return self._heads[0][0] if self._heads else None
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
         heads = self._heads
         taken: list[Raw] = []
-        while heads and len(taken) < limit and heads[0][0][0] <= until_ns:
-            name = heads[0][1]
+        while heads and len(taken) < limit and heads[0][0] <= until_ns:
+            name = heads[0][3]
             cursor = self._cursors[name]
             if len(heads) == 1:
-                taken.extend(map(_raw, cursor.run(limit - len(taken), until_ns)))
+                taken += cursor.run(limit - len(taken), until_ns)
             else:
-                taken.append(_raw(cursor.pop()))
+                taken.append(cursor.pop())
             heapq.heappop(heads)
             self._push(cursor.head(), name)
         if taken:
@@ -132,12 +132,12 @@ class ReplaySource:
         cursor = self._cursors[name] = _Cursor(series, self._spec, from_ns=from_ns, skip=skip)
         self._push(cursor.head(), name)
 
-    def _push(self, head: _Row | None, name: str) -> None:
+    def _push(self, head: Raw | None, name: str) -> None:
         if head is not None:
-            heapq.heappush(self._heads, (head, name))
+            heapq.heappush(self._heads, (head[2], head[0], head[1], name))
 
 
-def _parts(reader: SeriesReader, skip: int) -> Iterator[list[_Row]]:
+def _parts(reader: SeriesReader, skip: int) -> Iterator[list[Raw]]:
     """The rows of all blocks after the first `skip`, in lists small enough for a small process."""
     for block in reader:
         if skip >= len(block):
@@ -148,16 +148,12 @@ def _parts(reader: SeriesReader, skip: int) -> Iterator[list[_Row]]:
         skip = 0
 
 
-def _part(block: Block, start: int, end: int) -> list[_Row]:
+def _part(block: Block, start: int, end: int) -> list[Raw]:
     columns: list[Iterable[float]] = [column[start:end].tolist() for column in block.values]
     columns += [repeat(float("nan"))] * (5 - len(columns))
     symbol, kind = repeat(block.stream.symbol), repeat(int(block.stream.kind))
-    return list(zip(block.ts[start:end].tolist(), symbol, kind, *columns, strict=False))
+    return list(zip(symbol, kind, block.ts[start:end].tolist(), *columns, strict=False))
 
 
-def _event_ns(row: _Row) -> int:
-    return row[0]
-
-
-def _raw(row: _Row) -> Raw:
-    return row[1], row[2], row[0], row[3], row[4], row[5], row[6], row[7]
+def _event_ns(row: Raw) -> int:
+    return row[2]

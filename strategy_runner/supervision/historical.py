@@ -16,7 +16,7 @@ from strategy_runner.supervision.plan import HISTORICAL, Process, known_clients,
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.readiness import last_lines
 from strategy_runner.supervision.state_version import check_state_version
-from strategy_runner.supervision.wishes import Run, Wish, read_wishes, write_latest_run
+from strategy_runner.supervision.wishes import Run, Wish, forget_latest_run, read_wishes, write_latest_run
 from strategy_runner.tape.status import Status, read_status
 
 Show = Callable[[int, int, str], None]
@@ -53,6 +53,7 @@ def backtest(
     wished = msgspec.structs.replace(wishes, environment=environment or wishes.environment).with_client(client, wish)
     plan = make_plan(home, wished, environ=environ, clients=[client])
     state = home.client_state(client, HISTORICAL)
+    forget_latest_run(home, client, HISTORICAL)
     shutil.rmtree(state, ignore_errors=True)
     workers = [_relocated(process, state) for process in plan.processes if isinstance(process.spec, WorkerSpec)]
     router = next(_relocated(process, state) for process in plan.processes if isinstance(process.spec, RouterSpec))

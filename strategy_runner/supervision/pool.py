@@ -4,19 +4,23 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from strategy_runner import assembly
+from strategy_runner.supervision.child import leave_parent
 
 LOOK_INTERVAL_S = 0.05
+# an interrupted run begins again from nothing: there is no state to save, and a strategy may take long over a block
+INTERRUPTED_S = 2.0
 
 
 def run_all(specs: Sequence[tuple[Path, Path]], *, parallel: int, show: Callable[[], None]) -> dict[Path, int]:
     """Runs (spec, log) pairs and returns the exit code of each spec; `show` is called while they run.
 
-    On an interrupt the children, which got it too, are waited for, and KeyboardInterrupt goes on. Must be called from a
-    process with one thread, since it forks.
+    On an interrupt all children are ended, and KeyboardInterrupt goes on. Must be called from a process with one thread,
+    since it forks.
     """
     waiting = list(reversed(specs))
     running: dict[int, Path] = {}
@@ -30,28 +34,42 @@ def run_all(specs: Sequence[tuple[Path, Path]], *, parallel: int, show: Callable
             show()
             time.sleep(LOOK_INTERVAL_S)
     except KeyboardInterrupt:
-        for pid in running:
-            os.kill(pid, signal.SIGTERM)
-        while running:
-            _reap(running, codes)
-            time.sleep(LOOK_INTERVAL_S)
+        _end(running, codes)
         raise
     return codes
+
+
+def _end(running: dict[int, Path], codes: dict[Path, int]) -> None:
+    """Ends what runs: asked to for INTERRUPTED_S, then made to."""
+    deadline = time.monotonic() + INTERRUPTED_S
+    for pid in running:
+        os.kill(pid, signal.SIGTERM)
+    while running:
+        if time.monotonic() > deadline:
+            for pid in running:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(LOOK_INTERVAL_S)
+        _reap(running, codes)
 
 
 def _fork(spec: Path, log: Path) -> int:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
+        leave_parent(parent)
         fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         code = assembly.run([str(spec)])
+    except BaseException:
+        traceback.print_exc()  # into the log; past here lies the frame of the parent
+        sys.stderr.flush()
     finally:
         os._exit(code)
 

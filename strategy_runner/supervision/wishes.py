@@ -94,6 +94,13 @@ def read_latest_run(home: Home, client: str) -> Run | None:
         raise StateError(f"{_latest_path(home, client)}: expected a client's latest run, found: {error}") from error
 
 
+def forget_latest_run(home: Home, client: str, mode: str) -> None:
+    """For a run whose files go away: a latest run of this mode is none any more."""
+    run = read_latest_run(home, client)
+    if run is not None and run.mode == mode:
+        _latest_path(home, client).unlink()
+
+
 def latest_mode(home: Home, client: str) -> str:
     """The mode of the latest run. Raises UsageError if the client is unknown or has never run."""
     run = read_latest_run(home, client)

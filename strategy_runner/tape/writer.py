@@ -6,6 +6,7 @@ below it; what a killed writer had appended but not published was seen by nobody
 
 import mmap
 import os
+import struct
 import threading
 from pathlib import Path
 from zlib import crc32
@@ -17,7 +18,12 @@ from strategy_runner.tape import files
 from strategy_runner.tape.head import Head, create_head
 from strategy_runner.tape.logs import AppendLog, read_log
 
-_PACK_INTO = CODEC.pack_into
+# A record in two steps, since its crc is over the rest: the rest as bytes, then both into the segment at once.
+_REST = struct.Struct("<IqqIHBB6d")
+_WHOLE = struct.Struct(f"<I{_REST.size}s")
+assert CODEC.format == f"<I{_REST.format[1:]}"
+assert _WHOLE.size == SIZE
+_PACK_REST, _PACK_WHOLE_INTO = _REST.pack, _WHOLE.pack_into
 
 
 class TapeWriter:
@@ -43,6 +49,8 @@ class TapeWriter:
         self._segment: mmap.mmap | None = None
         self._view = memoryview(b"")
         self._base = -1
+        self._segment_bytes = files.segment_bytes(self._segment_records)
+        self._at = self._segment_bytes  # where in the segment the next record goes; its end while none is open
         self._unsynced: list[int] = []
         self._sync_lock = threading.Lock()
         self._touched: dict[int, int] = {}
@@ -79,15 +87,10 @@ class TapeWriter:
     ) -> None:
         """Writes one record with the seq `self.seq`; nobody sees it before `publish`. Raises DiskFullError."""
         seq = self.seq
-        at = (seq - self._base) * SIZE
-        if self._base < 0 or at >= len(self._view):
+        if self._at == self._segment_bytes:
             self._open_segment(seq)
-            at = (seq - self._base) * SIZE
-        view = self._view
-        _PACK_INTO(
-            view,
-            at,
-            0,
+        at = self._at
+        rest = _PACK_REST(
             stream_id,
             event_ns,
             self.received_ns,
@@ -102,7 +105,8 @@ class TapeWriter:
             v4,
             0.0,
         )
-        view[at : at + 4] = crc32(view[at + 4 : at + SIZE], seq & 0xFFFFFFFF).to_bytes(4, "little")
+        _PACK_WHOLE_INTO(self._view, at, crc32(rest, seq & 0xFFFFFFFF), rest)
+        self._at = at + SIZE
         entry = self._entries[stream_id]
         within = entry % files.INDEX_ENTRIES
         if within == 0 and entry:
@@ -169,13 +173,13 @@ class TapeWriter:
 
     def _open_segment(self, seq: int) -> None:
         first = seq - seq % self._segment_records
-        size = files.segment_bytes(self._segment_records)
-        fd, segment = files.map_preallocated(files.segment_path(self.folder, first), size)
+        fd, segment = files.map_preallocated(files.segment_path(self.folder, first), self._segment_bytes)
         with self._sync_lock:
             if self._segment_fd >= 0:
                 self._unsynced.append(self._segment_fd)
             self._segment_fd = fd
         self._segment, self._view, self._base = segment, memoryview(segment), first
+        self._at = (seq - first) * SIZE
 
     def _map_index(self, stream_id: int, chunk: int) -> memoryview:
         path = files.index_path(self.folder, stream_id, chunk)

@@ -12,6 +12,7 @@ from strategy_runner.strategies.interface import Strategy
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.worker.fault_log import FaultLog
+from strategy_runner.worker.genesis import Genesis, note_genesis, sync_genesis
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.snapshot import Snapshot, newest_snapshot, oldest_seq, remove_snapshots, write_snapshot
@@ -194,6 +195,8 @@ class Follower:
             stream_id = self._stream_id(subscription)
             if stream_id is not None:
                 self._positions[subscription] = self._reader.first_ordinal_at(stream_id, self._seq)
+        genesis = Genesis(spec=self._spec, seq=self._seq, live_from=self._live_from, n=self._machine.n)
+        note_genesis(self._folder, genesis)
         self._machine.start()
         write_snapshot(self._folder, self._snapshot(), durable=False)
         self._note_snapshot(self._seq)
@@ -244,6 +247,7 @@ class Follower:
         """Without one a restart takes longer and nothing is lost, so a full disk does not end the worker."""
         self._outbox.sync()
         try:
+            sync_genesis(self._folder)
             write_snapshot(self._folder, snapshot)
         except OSError as error:
             log.warning("%s: no snapshot at seq %d: %s", self._folder, snapshot.seq, error)

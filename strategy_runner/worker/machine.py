@@ -29,6 +29,8 @@ NAN = float("nan")
 Record = Callable[[int, SignalBody, int], None]
 # what a strategy's code may do wrong: a sys.exit in it must not look like a clean end of the worker
 _RAISED = (Exception, SystemExit)
+# which field of an event is the first of its numbers
+_FIRST_VALUE: dict[type[Event], int] = {Trade: 2, Quote: 2, Bar: 3, Prediction: 4, Timer: 2}
 
 
 class Machine:
@@ -45,6 +47,7 @@ class Machine:
         self.seq = -1
         self.live = True
         self._record = record
+        self._name = spec.key.name
         self._proposals = strategy._proposals
         self._aggregator = Aggregator(spec.models)
         self._combined: Combined | None = None
@@ -227,7 +230,7 @@ class Machine:
         refusal = judge(draft, moment)
         n, self.n = self.n, self.n + 1
         body = SignalBody(
-            id=signal_id(spec.key.name, spec.generation, n),
+            id=signal_id(self._name, spec.generation, n),
             client=spec.client,
             strategy=spec.strategy,
             symbol=spec.symbol,
@@ -257,9 +260,8 @@ def _stated(number: float | None) -> float | None:
 
 
 def _values(event: Event) -> tuple[float | None, ...]:
-    if isinstance(event, Timer):
-        return ()
-    return tuple(_stated(value) for value in msgspec.structs.astuple(event) if isinstance(value, float))
+    numbers = msgspec.structs.astuple(event)[_FIRST_VALUE[type(event)] :]
+    return tuple([number if isfinite(number) else None for number in numbers])
 
 
 def _unpicklable(kept: dict[str, Any]) -> str:

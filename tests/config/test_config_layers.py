@@ -251,7 +251,8 @@ def test_a_home_without_a_clients_folder_says_where_it_should_be(home: Home, tmp
     with pytest.raises(ConfigurationError) as raised:
         load_clients(other, environment, environ={}, overrides={})
 
-    assert str(raised.value) == (f"clients: expected a folder at {other.clients}, found: no such file or directory")
+    expected = f"clients: expected a folder at {other.clients}, found: no such file or directory"
+    assert str(raised.value).startswith(expected)
 
 
 def test_show_config_has_one_row_for_each_value_with_its_origin(home: Home) -> None:

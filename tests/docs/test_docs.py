@@ -84,7 +84,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_that_is_shown_can_be_given(page: Path) -> None:
-    """Verb and options exist, and the arguments are enough; nothing is run."""
+    """Verb and options exist; nothing is run."""
     for words in shown_commands(page):
         for operator in ("|", ">", ">>", "&&", "#", "&"):
             words = words[: words.index(operator)] if operator in words else words  # noqa: PLW2901  shortened, no more
@@ -94,7 +94,7 @@ def test_every_command_that_is_shown_can_be_given(page: Path) -> None:
             words = words[2:]  # noqa: PLW2901
         assert words[0] in cli.commands, f"{page.name}: {words}"
         command = cli.commands[words[0]]
-        parser = command.make_parser(click.Context(command, resilient_parsing=True))
+        parser = command.make_parser(click.Context(command))
         try:
             parser.parse_args(list(words[1:]))
         except click.UsageError as error:
@@ -108,8 +108,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def named(path: str) -> bool:
-    whole = ROOT / path
-    return whole.exists() or "CLIENT" in path or "NAME" in path
+    """Whether it is there; names in capitals and the tutorial's own client stand for what a reader makes."""
+    return (ROOT / path).exists() or any(word in path for word in ("CLIENT", "NAME", "clients/acme/"))
 
 
 def shown_commands(page: Path) -> Iterator[list[str]]:

@@ -46,7 +46,7 @@ MOMENTS = st.builds(
 )
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(DRAFTS, MOMENTS)
 def test_an_accepted_signal_has_finite_numbers_a_size_and_protection_on_the_right_side(
     draft: Draft, moment: Moment

@@ -17,8 +17,8 @@ from worker.processes import Processes, await_that, processes_in
 from strategy_runner.config.spec import QuantConnectSpec, RouterSpec, write_spec
 from strategy_runner.tape.status import State, Status, read_status
 
-KILLS = 12
-SIGNALS = 2_400
+KILLS = 8
+SIGNALS = 1_600
 WORKERS = ("talk.X", "talk.Y", "talk.Z")
 
 

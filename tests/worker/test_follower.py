@@ -124,7 +124,10 @@ def test_it_catches_up_over_many_index_chunks_and_segments(folder: Path, followe
     write_rows(new_tape(folder, segment_records=16_384), rows)
     changes = {"models": (), "streams": ("X/trade", "X/quote")}
     worker = spec_in(folder, params={"every": 997}, **changes)
-    run_out(followers.make(worker))
+    follower = followers.make(worker)
+    read = follower.turn()
+    assert status_of(worker).position == read < len(rows), "one turn is bounded, and its position is what it has read"
+    run_out(follower)
     run = Recorded(worker, Chatty, every=997)
     run.machine.start()
     expected = [canonical(body) for body in run.apply(rows).bodies]

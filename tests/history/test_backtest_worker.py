@@ -176,6 +176,9 @@ def test_stopped_and_run_again_it_writes_what_an_undisturbed_run_writes(
     assert bodies_on_disk(root / "talk.X") == bodies_on_disk(root / "calm")
     assert [one.envelope.n for one in logged(root / "talk.X" / "signals.log")] == list(range(rows // 97))
     assert status_of(spec_in(root)).signals == rows // 97
+    if not clock:
+        ordinals = [decode_body(body).cause.ordinal for body in bodies_on_disk(root / "talk.X")]
+        assert ordinals == list(range(96, rows, 97)), "counted on from block to block"
 
 
 def test_a_process_killed_at_work_and_started_again_writes_each_signal_once(root: Path) -> None:

@@ -1,0 +1,109 @@
+"""backtest: an interrupt at any moment ends it and all its processes; the next one is as if it had never been."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from end_to_end.harness import Firm, is_alive, until
+from end_to_end.recordings import START_NS, write_market
+
+CLIENT = """
+[accounts]
+BTC-USD = { venue = "binance", account = "acme-main" }
+ETH-USD = { venue = "binance", account = "acme-main" }
+
+[[strategies]]
+id = "slow"
+strategy = "slow"
+symbols = ["BTC-USD", "ETH-USD"]
+timeframe = "1s"
+params = { steps = STEPS }
+"""
+SLOW = '''
+"""Buys and closes by turns, and takes its time."""
+
+from strategy_runner.model.event import Trade
+from strategy_runner.strategies.interface import Inputs, Params, Strategy
+
+
+class SlowParams(Params, frozen=True):
+    steps: int = 0
+
+
+class Slow(Strategy):
+    Params = SlowParams
+    inputs = Inputs(trades=True)
+
+    def on_trade(self, trade: Trade) -> None:
+        for _ in range(self.params.steps):
+            pass
+        if self.position:
+            self.close("held for one trade")
+        else:
+            self.buy("flat")
+'''
+
+
+@pytest.fixture
+def slow_firm(firm: Firm) -> Firm:
+    firm.write("clients/acme/client.toml", CLIENT.replace("STEPS", "1_000_000"))
+    firm.write("clients/acme/strategies/slow.py", SLOW)
+    for seed, symbol in enumerate(("BTC-USD", "ETH-USD")):
+        write_market(firm.root / "history", symbol, seed=seed, seconds=400, per_second=5)
+    return firm
+
+
+@pytest.mark.parametrize(
+    "number, code, words", [(signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, -signal.SIGKILL, "")]
+)
+def test_an_interrupted_backtest_leaves_no_process_and_the_next_one_is_whole(
+    slow_firm: Firm, number: signal.Signals, code: int, words: str
+) -> None:
+    firm = slow_firm
+    arguments = ("backtest", "acme", "--history", firm.root / "history")
+    running = firm.follow(*arguments)
+    workers = firm.home.client_state("acme", "historical") / "workers"
+    until(lambda: len(list(workers.glob("*/status"))) == 2, "both workers at work")
+    pids = [pid for pid in firm.processes() if pid != running.pid]
+    assert len(pids) == 2
+    if number == signal.SIGINT:
+        os.killpg(running.pid, number)  # a terminal sends it to all of them
+    else:
+        os.kill(running.pid, number)
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, out, err.strip()) == (code, "", words)
+    until(lambda: not any(map(is_alive, pids)), "the end of its workers", patience_s=10.0)
+
+    firm.write("clients/acme/client.toml", CLIENT.replace("STEPS", "0"))
+    results = firm.run(*arguments, "-o", "json").json()
+    assert [(result["records"], result["signals"]) for result in results] == [(2_000, 2_000)] * 2
+    assert len(firm.bodies("acme").splitlines()) == 4_000
+
+
+def test_a_window_and_symbols_bound_what_is_read(firm: Firm, tmp_path: Path) -> None:
+    firm.write("clients/acme/client.toml", CLIENT.replace("STEPS", "0"))
+    firm.write("clients/acme/strategies/slow.py", SLOW)
+    for seed, symbol in enumerate(("BTC-USD", "ETH-USD")):
+        write_market(tmp_path, symbol, seed=seed, seconds=400, per_second=5)
+    window = ("--from", "2026-01-05T00:01:00Z", "--to", "2026-01-05T00:03:00Z")
+    ran = firm.run("backtest", "acme", "--history", tmp_path, *window, "--symbols", "ETH-USD", "--parallel", 1)
+    signals = firm.run("signals", "acme", "-o", "json").objects()
+    assert {row["symbol"] for row in signals} == {"ETH-USD"}
+    seconds = [(row["event_ns"] - START_NS) / 1e9 for row in signals]
+    assert 500 < len(seconds) < 700 and min(seconds) >= 60.0 and max(seconds) < 180.0
+    assert ran.lines[0].split() == ["worker", "records", "signals", "refused", "seconds", "records/s"]
+    assert any(line.startswith("ETH-USD/trade") and "kept" in line for line in ran.lines)
+    ran = firm.run("backtest", "acme", "--history", tmp_path, "--symbols", "ETH-UDS", code=2)
+    assert "expected some of ETH-UDS, found none of them" in ran.err
+
+
+def test_a_strategy_that_raises_on_a_record_names_the_record_and_the_log(firm: Firm, tmp_path: Path) -> None:
+    raising = SLOW.replace("        for _ in", "        1 / self.params.steps\n        for _ in")
+    firm.write("clients/acme/client.toml", CLIENT.replace("STEPS", "0").replace('"BTC-USD", ', ""))
+    firm.write("clients/acme/strategies/slow.py", raising)
+    write_market(tmp_path, "ETH-USD", seed=1, seconds=10, per_second=5)
+    ran = firm.run("backtest", "acme", "--history", tmp_path, code=1)
+    first, second, *_ = ran.err.splitlines()
+    assert first.startswith("error: acme:slow.ETH-USD: ETH-USD/trade ordinal 0: ZeroDivisionError: division by zero")
+    assert second == f"last lines of {firm.home.log('acme:slow.ETH-USD')}:"
