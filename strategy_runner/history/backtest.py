@@ -136,7 +136,9 @@ class Backtest:
 
 def _events(block: Block) -> Iterator[Event]:
     """The rows as events, made a few at a time: what they are made of is still in the processor's cache when it is used."""
-    return chain.from_iterable(_events_of(block, start, start + EVENTS_ROWS) for start in range(0, len(block), EVENTS_ROWS))
+    return chain.from_iterable(
+        _events_of(block, start, start + EVENTS_ROWS) for start in range(0, len(block), EVENTS_ROWS)
+    )
 
 
 def _events_of(block: Block, start: int, end: int) -> "map[Event]":

@@ -229,7 +229,6 @@ def _first(life: Life, tape: Path, log: Path, found: _Found) -> Difference | Non
         return None
     seq, kind, n, derived = found.first
     recorded = next((raw for envelope, raw in _bodies(life, log) if envelope.n == n), None)
-    both = derived is not None and recorded is not None
     return Difference(
         kind=kind,
         n=n,
@@ -237,5 +236,5 @@ def _first(life: Life, tape: Path, log: Path, found: _Found) -> Difference | Non
         derived=derived.decode() if derived is not None else None,
         recorded=recorded.decode(errors="replace") if recorded is not None else None,
         fields=field_differences(derived, recorded) if derived is not None and recorded is not None else (),
-        input=first_differing_input(TapeReader(tape), derived, recorded if both or derived is None else None),
+        input=first_differing_input(TapeReader(tape), derived, recorded),
     )

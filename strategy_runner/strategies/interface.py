@@ -82,6 +82,8 @@ class Strategy:
         self.position = 0.0
         self.now_ns = 0
         self._seed = seed
+        self._random: random.Random | None = None
+        self._random_ns = -1
         self._proposals: list[Proposal] = []
 
     # -- called by the worker ------------------------------------------------------------------------------------------
@@ -129,5 +131,8 @@ class Strategy:
 
     @property
     def random(self) -> random.Random:
-        """Randomness that a replay repeats: a generator seeded by worker and the time of the current record."""
-        return random.Random(f"{self._seed}/{self.now_ns}")
+        """Randomness that a replay repeats: a generator seeded anew by worker and time whenever tape time moves on."""
+        if self._random is None or self._random_ns != self.now_ns:
+            self._random = random.Random(f"{self._seed}/{self.symbol}/{self.now_ns}")
+            self._random_ns = self.now_ns
+        return self._random

@@ -49,6 +49,11 @@ class Follower:
         self._file = status
         self._from_start = from_start
         snapshot = newest_snapshot(self._folder, spec.generation, reader.head.durable)
+        if snapshot is not None and snapshot.seq < reader.head.first:
+            log.warning(
+                "the tape begins at seq %d and this worker stood at %d: it begins anew", reader.head.first, snapshot.seq
+            )
+            snapshot = None
         self._outbox = Outbox(
             self._folder / "signals.log",
             generation=spec.generation,
