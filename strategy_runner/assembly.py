@@ -30,6 +30,7 @@ from strategy_runner.router.journal import decision_log
 from strategy_runner.router.router import Router
 from strategy_runner.router.sql import SqlService
 from strategy_runner.sinks.interface import DeadLetter
+from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.lock import FolderLock
@@ -338,9 +339,12 @@ class DeadLetterLog:
 
 
 def _wait_for_tape(folder: Path, stopping: StopFlag) -> bool:
-    """False when told to stop. Raises NotRunningError if the feed makes no tape in TAPE_WAIT_S."""
+    """False when told to stop. Raises NotRunningError if no feed makes or recovers the tape in TAPE_WAIT_S.
+
+    A tape of another boot is no tape yet: its feed has still to cut off what a power cut may have taken.
+    """
     deadline = time.monotonic() + TAPE_WAIT_S
-    while not head_path(folder).exists():
+    while not head_path(folder).exists() or Head(head_path(folder)).boot != this_boot():
         if stopping():
             return False
         if time.monotonic() > deadline:

@@ -5,6 +5,7 @@ import datetime
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,8 +18,16 @@ from strategy_runner.errors import StrategyRunnerError
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     module.NAME: module.run for module in (tape, doorbell, density, boot, restart, idle, historical, simulation)
 }
-SHORT = {"workers": 20, "runs": 1, "rows": 20_000, "appends": 20_000, "events": 200, "kills": 3}
-SHORT_SECONDS = {"idle_s": 2.0, "settle_s": 0.5}
+SHORT: dict[str, Any] = {
+    "workers": 20,
+    "runs": 1,
+    "rows": 20_000,
+    "appends": 20_000,
+    "events": 200,
+    "kills": 3,
+    "idle_s": 2.0,
+    "settle_s": 0.5,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,7 +82,7 @@ def _settings(given: argparse.Namespace) -> Settings:
         _parser().error(f"expected names of {', '.join(BENCHMARKS)}, found {', '.join(unknown)}")
     chosen = {name: getattr(given, name) for name in ("workers", "runs") if getattr(given, name) is not None}
     words = (" --short" if given.short else "") + "".join(f" --{name} {value}" for name, value in chosen.items())
-    sizes = {**SHORT, **SHORT_SECONDS} if given.short else {}
+    sizes = SHORT if given.short else {}
     return Settings(names=frozenset(given.names or BENCHMARKS), words=words, **{**sizes, **chosen})
 
 

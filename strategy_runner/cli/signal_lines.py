@@ -43,6 +43,10 @@ class SignalLines:
         return self._line({title: title for title, _ in self._layout}, "why")
 
     def line(self, decision: Decision, body: SignalBody) -> str:
+        return self.worded(body, decision.verdict, decision.reason)
+
+    def worded(self, body: SignalBody, word: str, reason: str) -> str:
+        """A line with another word than a router's in the column of the decision."""
         cells = {
             "event time (UTC)": moment(body.cause.event_ns),
             "worker": f"{body.client}:{body.strategy}.{body.symbol}",
@@ -50,9 +54,9 @@ class SignalLines:
             "size": _number(body.size),
             "price": _number(body.entry_price),
             "conf": "-" if body.confidence is None else f"{body.confidence:.2f}",
-            "decision": decision.verdict,
+            "decision": word,
         }
-        return self._line(cells, decision.reason or "; ".join(body.reasons))
+        return self._line(cells, reason or "; ".join(body.reasons))
 
     def _line(self, cells: dict[str, str], why: str) -> str:
         line = ""

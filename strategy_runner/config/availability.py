@@ -57,7 +57,9 @@ def _records(environment: Loaded[EnvironmentConfig], client: Loaded[ClientConfig
             return [f"{environment.file}: live.source: expected a source, since {_asks(client)}, found nothing"]
         return [f"{environment.origin('live.source')}: live.source: {source}: {_NOT_YET}; no live source exists so far"]
     if mode in ("simulation", "historical") and environment.value.history.folder is None:
-        expected = f"expected a folder of recorded history here or as --history DIR, since {_asks(client)}, found nothing"
+        expected = (
+            f"expected a folder of recorded history here or as --history DIR, since {_asks(client)}, found nothing"
+        )
         return [f"{environment.file}: history.folder: {expected}"]
     return []
 

@@ -8,6 +8,7 @@ import msgspec
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import decode_body
 from strategy_runner.router.intake import WorkerCursor
+from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
 NOTE_DECISIONS = 5_000
@@ -17,8 +18,12 @@ _decode = msgspec.msgpack.Decoder(Decision).decode
 
 
 class Note(msgspec.Struct, kw_only=True):
-    """State as of `offset` in the decision log: `number` decisions stand before it, `refusals` of them no acceptances."""
+    """State as of `offset` in the decision log: `number` decisions stand before it, `refusals` of them no acceptances.
 
+    `boot` is when it was written: after a power cut a worker's log may be shorter than it says, and is read from its start.
+    """
+
+    boot: int = 0
     offset: int = START
     number: int = 0
     refusals: int = 0
@@ -57,7 +62,9 @@ class Journal:
         if not force and self.number - self._noted < NOTE_DECISIONS:
             return
         self.cursors = cursors
-        note = Note(offset=self._log.offset, number=self.number, refusals=self.refusals, workers=cursors)
+        note = Note(
+            boot=this_boot(), offset=self._log.offset, number=self.number, refusals=self.refusals, workers=cursors
+        )
         payload = msgspec.msgpack.encode(note)
         temporary = self._note_path.with_suffix(".new")
         temporary.write_bytes(zlib.crc32(payload).to_bytes(4, "little") + payload)
@@ -124,11 +131,14 @@ def decision_log(folder: Path) -> Path:
 
 
 def _read_note(path: Path) -> Note:
-    """An empty note, that is a scan of the whole log, if there is none or it is not whole (it is not synced)."""
+    """An empty note, which costs a whole scan, for one that is missing or damaged."""
     try:
         raw = path.read_bytes()
-        if int.from_bytes(raw[:4], "little") == zlib.crc32(raw[4:]):
-            return msgspec.msgpack.decode(raw[4:], type=Note)
+        whole = int.from_bytes(raw[:4], "little") == zlib.crc32(raw[4:])
+        note = msgspec.msgpack.decode(raw[4:], type=Note) if whole else Note()
     except (FileNotFoundError, msgspec.DecodeError):
-        pass
-    return Note()
+        return Note()
+    if note.boot == this_boot():
+        return note
+    unread = {worker: msgspec.structs.replace(cursor, offset=START) for worker, cursor in note.workers.items()}
+    return msgspec.structs.replace(note, workers=unread)

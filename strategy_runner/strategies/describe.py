@@ -158,7 +158,7 @@ def _follow(reader: Connection, pidfd: int, pid: int, timeout_s: float) -> msgsp
         try:
             message = msgspec.msgpack.decode(reader.recv_bytes(_MESSAGE_BYTES_MAX), type=_Message)
         except (EOFError, OSError):
-            if select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if _ended(pidfd, deadline):
                 raise ConfigurationError(f"{file}: expected its code to run, found it {_death(pid)}") from None
             break
         match message:
@@ -169,6 +169,13 @@ def _follow(reader: Connection, pidfd: int, pid: int, timeout_s: float) -> msgsp
             case _Done():
                 return message.found
     raise ConfigurationError(f"{file}: expected its code to be imported within {timeout_s:g} s, found it still running")
+
+
+def _ended(pidfd: int, deadline: float) -> bool:
+    """Whether the process ends before the deadline. With poll, since select takes no descriptor above 1023."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(max(0.0, deadline - time.monotonic()) * 1e3))
 
 
 def _death(pid: int) -> str:

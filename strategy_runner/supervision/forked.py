@@ -36,7 +36,7 @@ def run_forked(
 
     What a job raises goes to stderr and ends its process with 1. On an interrupt the children are killed.
     """
-    waiting = list(reversed(jobs.items()))
+    waiting = list(jobs.items())[::-1]
     running: dict[int, _Running] = {}
     ended: dict[str, Ended] = {}
     try:

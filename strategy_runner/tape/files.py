@@ -9,6 +9,7 @@ streams/ID-K.idx  the K-th chunk of a stream's index: uint64 seqs, INDEX_ENTRIES
 
 import mmap
 import os
+import struct
 from pathlib import Path
 
 from strategy_runner.errors import DiskFullError
@@ -16,6 +17,7 @@ from strategy_runner.model.record import SIZE
 
 INDEX_ENTRIES = 32_768
 STREAMS_MAX = 65_536
+CUT = struct.Struct("<QQ")  # epoch, seq
 
 
 def head_path(folder: Path) -> Path:
@@ -24,6 +26,10 @@ def head_path(folder: Path) -> Path:
 
 def names_path(folder: Path) -> Path:
     return folder / "names.log"
+
+
+def cuts_path(folder: Path) -> Path:
+    return folder / "cuts.log"
 
 
 def counts_path(folder: Path) -> Path:

@@ -16,7 +16,7 @@ _FIXED = struct.Struct("<8sIIQ")  # magic, version, unused, segment_records
 _MAGIC = b"SRTAPE\0\0"
 _VERSION = 1
 _SIZE = 4096
-_COUNT, _DURABLE, _FIRST, _EPOCH, _BEAT_NS, _FINISHED, _EVENT_NS = range(4, 11)
+_COUNT, _DURABLE, _FIRST, _EPOCH, _BEAT_NS, _FINISHED, _EVENT_NS, _BOOT = range(4, 12)
 
 
 class Head:
@@ -100,6 +100,15 @@ class Head:
     @event_ns.setter
     def event_ns(self, value: int) -> None:
         self._words[_EVENT_NS] = value
+
+    @property
+    def boot(self) -> int:
+        """The boot in which a feed last opened the tape (boot.py): in another one the tape awaits recovery."""
+        return self._words[_BOOT]
+
+    @boot.setter
+    def boot(self, value: int) -> None:
+        self._words[_BOOT] = value
 
 
 def create_head(path: Path, segment_records: int) -> None:

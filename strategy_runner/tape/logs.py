@@ -75,6 +75,12 @@ class AppendLog:
         self.offset = end
         return first
 
+    def cut(self, offset: int) -> None:
+        """Takes back every frame from `offset` on, where one begins: what they say never happened."""
+        assert START <= offset <= self.offset
+        os.ftruncate(self._fd, offset)
+        self.offset = offset
+
     def sync(self) -> None:
         """Returns when everything appended is on the disk. An error is final: the process must end, not try again."""
         os.fdatasync(self._fd)

@@ -11,7 +11,7 @@ from strategy_runner.model.record import CODEC, DTYPE, SIZE, Record
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
-from strategy_runner.tape.logs import LogReader
+from strategy_runner.tape.logs import LogReader, read_log
 
 _UNPACK = CODEC.unpack_from
 
@@ -41,6 +41,10 @@ class TapeReader:
                 self._ids[found] = len(self.streams)
                 self.streams.append(found)
         return self._ids.get(stream)
+
+    def cuts(self) -> list[tuple[int, int]]:
+        """(epoch, seq) of every power cut: records from seq on, of epochs below, are lost, and others may have their seqs."""
+        return [(epoch, seq) for epoch, seq in map(files.CUT.unpack, read_log(files.cuts_path(self.folder)))]
 
     def entries(self, stream_id: int) -> int:
         """How many records the stream has; those at or above a `head.count` read before may be more."""

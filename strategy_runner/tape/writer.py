@@ -4,6 +4,7 @@ Order of stores: record, index entry, counts, head.count. A reader that has seen
 below it; what a killed writer had appended but not published was seen by nobody and is written anew.
 """
 
+import contextlib
 import mmap
 import os
 import struct
@@ -11,10 +12,14 @@ import threading
 from pathlib import Path
 from zlib import crc32
 
+import numpy as np
+import numpy.typing as npt
+
 from strategy_runner.errors import CorruptRecordError
-from strategy_runner.model.record import CODEC, SIZE, record_crc
+from strategy_runner.model.record import CODEC, DTYPE, SIZE, record_crc
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
+from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.head import Head, create_head
 from strategy_runner.tape.logs import AppendLog, read_log
 
@@ -55,8 +60,10 @@ class TapeWriter:
         self._sync_lock = threading.Lock()
         self._touched: dict[int, int] = {}
         self.received_ns = 0
-        self.seq = self._recover()
+        power_was_cut = self.head.boot not in (0, this_boot())
+        self.seq = self._recover_from_power_cut() if power_was_cut else self._recover()
         self.head.epoch += 1
+        self.head.boot = this_boot()
         self.epoch = self.head.epoch & 0xFFFF
         self._last_event_ns = self.head.event_ns
 
@@ -70,6 +77,7 @@ class TapeWriter:
         self._indexes.append(self._map_index(stream_id, 0))
         self._entries.append(0)
         self._names.append(stream.name.encode())
+        self._names.sync()  # a record that outlives a power cut must find the name of its stream
         self.streams.append(stream)
         self._kinds.append(int(stream.kind))
         self._ids[stream] = stream_id
@@ -187,9 +195,60 @@ class TapeWriter:
         os.close(fd)
         return memoryview(index).cast("Q")
 
+    def _recover_from_power_cut(self) -> int:
+        """After a reboot nothing that was not synced can be trusted, so only the records are: the next seq is the first that
+        is not whole, and the indexes are made from the records again. What was published above it is noted as lost.
+
+        Raises CorruptRecordError for damage below the durable mark.
+        """
+        count = self._last_whole_record(self._end_of_segments())
+        self.head.count = count
+        self._reindex(count)
+        with contextlib.closing(AppendLog(files.cuts_path(self.folder))) as cuts:
+            cuts.append(files.CUT.pack(self.head.epoch + 1, count))
+            cuts.sync()
+        return self._recover()
+
+    def _end_of_segments(self) -> int:
+        return max((first + self._segment_records for first, _ in files.segments(self.folder)), default=0)
+
+    def _reindex(self, count: int) -> None:
+        """Every stream's index from the records that are kept. Entries of segments that retention took stay as they are."""
+        first_kept = min((first for first, _ in files.segments(self.folder)), default=0)
+        entries = [self._entries_below(stream_id, first_kept) for stream_id in range(len(self.streams))]
+        for first, path in files.segments(self.folder):
+            stop = min(count - first, self._segment_records)
+            if stop <= 0:
+                break
+            of_records = np.frombuffer(files.map_existing(path), dtype=DTYPE)["stream"][:stop]
+            for stream_id in np.unique(of_records).tolist():
+                seqs = (np.flatnonzero(of_records == stream_id) + first).astype("<u8")
+                self._write_index(stream_id, entries[stream_id], seqs)
+                entries[stream_id] += len(seqs)
+        for stream_id, length in enumerate(entries):
+            self._counts[stream_id] = length
+
+    def _write_index(self, stream_id: int, entry: int, seqs: "npt.NDArray[np.uint64]") -> None:
+        while len(seqs):
+            chunk, within = divmod(entry, files.INDEX_ENTRIES)
+            part = seqs[: files.INDEX_ENTRIES - within]
+            np.frombuffer(self._map_index(stream_id, chunk), dtype="<u8")[within : within + len(part)] = part
+            entry, seqs = entry + len(part), seqs[len(part) :]
+
+    def _entries_below(self, stream_id: int, seq: int) -> int:
+        """How many entries of a stream's index lie below a seq (binary search); 0 while nothing was removed."""
+        low, high = 0, self._counts[stream_id] if seq else 0
+        while low < high:
+            middle = (low + high) // 2
+            if self._index_entry(stream_id, middle) < seq:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
     def _recover(self) -> int:
         """Cuts what was never published off the indexes, checks the records above the durable mark, returns the next seq."""
-        count = self._last_whole_record()
+        count = self._last_whole_record(self.head.count)
         for stream_id in range(len(self.streams)):
             entries = self._counts[stream_id]
             while entries and self._index_entry(stream_id, entries - 1) >= count:
@@ -216,12 +275,12 @@ class TapeWriter:
         index = self._map_index(stream_id, entry // files.INDEX_ENTRIES)
         return index[entry % files.INDEX_ENTRIES]
 
-    def _last_whole_record(self) -> int:
-        """head.count, less the records above the durable mark that a power cut tore.
+    def _last_whole_record(self, count: int) -> int:
+        """`count`, less the records above the durable mark that a power cut tore.
 
         Raises CorruptRecordError if the tape ends below its durable mark: that is damage, not a torn tail.
         """
-        count, durable = self.head.count, self.head.durable
+        durable = self.head.durable
         paths = dict(files.segments(self.folder))
         for first in range(durable - durable % self._segment_records, count, self._segment_records):
             path = paths.get(first)

@@ -58,6 +58,7 @@ class Follower:
             self._folder / "signals.log",
             generation=spec.generation,
             mode=spec.mode,
+            cuts=reader.cuts(),
             **({"n": snapshot.n, "offset": snapshot.log_offset} if snapshot else {}),
         )
         self._machine = Machine(spec, strategy, self._outbox.record)

@@ -5,6 +5,7 @@ new. A difference is a divergence: the worker stops and reports, it never guesse
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,9 +21,23 @@ _decode = msgspec.msgpack.Decoder(LoggedSignal).decode
 class Outbox:
     """Signals of one generation, dense n. `record` collects, `flush` writes."""
 
-    def __init__(self, path: Path, *, generation: str, mode: str, n: int = 0, offset: int = START) -> None:
-        """`n` and `offset` are the snapshot's: signals from `n` on may stand in the log from `offset` on."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        generation: str,
+        mode: str,
+        n: int = 0,
+        offset: int = START,
+        cuts: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """`n` and `offset` are the snapshot's: signals from `n` on may stand in the log from `offset` on.
+
+        `cuts` are the tape's power cuts (epoch, seq): signals of records that one of them took are taken back. No router has
+        let them out, since their records were never durable.
+        """
         self._log = AppendLog(path, whole_to=offset)
+        self._log.cut(_first_lost(path, offset, cuts))
         self._generation = generation
         self._mode = mode
         self._recorded = _digests_from(path, offset, generation, n)
@@ -82,6 +97,24 @@ class Outbox:
 
 def decode_logged(payload: bytes) -> LoggedSignal:
     return _decode(payload)
+
+
+def _first_lost(path: Path, offset: int, cuts: Sequence[tuple[int, int]]) -> int:
+    """Offset of the first signal whose record a power cut took, or the end of the log."""
+    reader = LogReader(path, offset)
+    end = offset
+    try:
+        while True:
+            before = reader.offset
+            for following, payload in reader.read():
+                envelope = _decode(payload).envelope
+                if any(envelope.epoch < epoch and envelope.seq >= seq for epoch, seq in cuts):
+                    return end
+                end = following
+            if reader.offset == before:
+                return end
+    finally:
+        reader.close()
 
 
 def _digests_from(path: Path, offset: int, generation: str, n: int) -> dict[int, bytes]:

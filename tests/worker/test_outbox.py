@@ -150,3 +150,19 @@ def test_a_full_disk_keeps_the_signals_for_another_try_and_leaves_no_half_of_one
         assert path.stat().st_size == size
     assert box.flush() == 2
     assert [signal.envelope.n for signal in logged(path)] == [0, 1, 2, 3]
+
+
+def test_signals_of_records_that_a_power_cut_took_are_taken_back(tmp_path: Path) -> None:
+    before = outbox(tmp_path)
+    before.epoch = 1
+    record_all(before, bodies(6))
+    before.flush()
+    before.close()
+
+    after = outbox(tmp_path, cuts=[(2, 30)])
+    after.epoch = 2
+    after.record(3, msgspec.structs.replace(bodies(4)[3], reasons=("another record has this seq now",)), seq=30)
+    after.flush()
+
+    kept = [(one.envelope.n, one.envelope.epoch, one.envelope.seq) for one in logged(tmp_path / "signals.log")]
+    assert kept == [(0, 1, 0), (1, 1, 10), (2, 1, 20), (3, 2, 30)]

@@ -1,0 +1,96 @@
+"""Checks of the home folder: permissions, version of the state, socket paths, specs, templates."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from strategy_runner.config.home import STATE_VERSION, Home, checked_socket
+from strategy_runner.config.spec import read_spec
+from strategy_runner.errors import ConfigurationError
+from strategy_runner.monitor.finding import Finding, error, ok, warning
+from strategy_runner.supervision.plan import known_clients
+from strategy_runner.supervision.programs import SOCKET_SUFFIX, render
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def check_permissions(home: Home, user: int) -> list[Finding]:
+    """Nobody but the owner may enter the state, the sockets or the daemon's folder: whoever can, can trade."""
+    findings = []
+    for path in _private(home):
+        found = path.lstat()
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid != user:
+            findings.append(
+                error(
+                    "permissions",
+                    path,
+                    f"owned by user {user}",
+                    f"user {found.st_uid}",
+                    f"chown -R {user} {path}, or run as its owner",
+                )
+            )
+        elif mode & _OTHERS:
+            findings.append(error("permissions", path, "mode 0700", f"mode {mode:04o}", f"chmod {'go-rwx'} {path}"))
+    return findings or [ok("permissions", home.var, "open to its owner alone")]
+
+
+def check_state_version(home: Home) -> list[Finding]:
+    path = home.var / "VERSION"
+    if not path.exists():
+        return [ok("version", path, "no state yet")]
+    found = path.read_text(errors="replace").strip()
+    if found != str(STATE_VERSION):
+        advice = f"go on with the release that wrote {home.var}, or move it away to begin anew"
+        return [error("version", path, str(STATE_VERSION), repr(found), advice)]
+    return [ok("version", path, found)]
+
+
+def check_sockets(home: Home) -> list[Finding]:
+    """Every socket's path must fit into what the kernel allows, also while supervisord binds it under a longer name."""
+    try:
+        longest = checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + SOCKET_SUFFIX))
+        for purpose in ("doorbell", "frames"):
+            home.market_endpoint(purpose)
+        for client in known_clients(home):
+            home.router_endpoint(client, "doorbell")
+    except ConfigurationError as fault:
+        return [error("sockets", home.sockets, "paths that fit", str(fault), "move the home to a shorter path")]
+    return [ok("sockets", home.sockets, f"paths fit, the daemon's has {len(str(longest))} bytes")]
+
+
+def check_specs(home: Home) -> list[Finding]:
+    """What processes are told, as it was written last; and the templates that supervisord's file is made of."""
+    findings, readable = [], 0
+    for path in sorted((home.daemon / "specs").glob("*/*.json")):
+        try:
+            read_spec(path)
+        except ConfigurationError as fault:
+            advice = "`strategy-runner apply` (or `up`) writes it anew"
+            findings.append(error("specs", path, "a process specification", _after(path, str(fault)), advice))
+        else:
+            readable += 1
+    try:
+        render(home, ())
+    except (ConfigurationError, OSError) as fault:
+        advice = "copy supervisor/ from `strategy-runner init` of a new folder"
+        findings.append(error("templates", home.templates, "templates for supervisord", str(fault), advice))
+    else:
+        findings.append(ok("templates", home.templates, "complete"))
+    return [ok("specs", home.daemon / "specs", f"{readable} readable"), *findings]
+
+
+def check_files(problems: list[str]) -> list[Finding]:
+    """What the client files say that no plan can be made of; running processes go on as before."""
+    advice = "`strategy-runner check` says more"
+    return [warning("files", problem.partition(":")[0], "a valid file", problem, advice) for problem in problems]
+
+
+def _private(home: Home) -> Iterator[Path]:
+    yield from (path for path in (home.var, home.sockets, home.daemon) if path.exists())
+    if home.sockets.exists():
+        yield from sorted(path for path in home.sockets.iterdir() if stat.S_ISSOCK(path.lstat().st_mode))
+
+
+def _after(path: Path, message: str) -> str:
+    return message.removeprefix(f"{path}: ")

@@ -1,0 +1,188 @@
+"""Checks of what runs: the daemon and its lock, processes that belong to nobody, locks whose holder is gone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from strategy_runner.config.home import Home
+from strategy_runner.errors import ConfigurationError, NotRunningError, StrategyRunnerError, TimeoutExpiredError
+from strategy_runner.monitor.finding import Finding, error, ok, warning
+from strategy_runner.monitor.host import Host, ProcessSeen
+from strategy_runner.supervision.control import Daemon
+from strategy_runner.tape.status import State, read_status
+
+ANSWER_TIMEOUT_S = 5.0
+BEAT_SILENCE_S = 10.0
+_OURS = ("strategy_runner.assembly", "strategy_runner.supervision.")
+_AT_WORK = (State.STARTING, State.CATCHING_UP, State.FOLLOWING)
+
+
+def daemon_pid(home: Home) -> int | None:
+    """The daemon that answers on the socket, None if nobody does. Raises TimeoutExpiredError if it does not answer."""
+    try:
+        return Daemon(home).pid(ANSWER_TIMEOUT_S)
+    except (NotRunningError, ConfigurationError):
+        return None
+
+
+def check_daemon(home: Home, host: Host) -> list[Finding]:
+    """Somebody holds the lock and answers, or nobody does either."""
+    path = home.daemon / "lock"
+    holder = _holder(path, host)
+    try:
+        pid = daemon_pid(home)
+    except (TimeoutExpiredError, StrategyRunnerError) as fault:
+        advice = f"it hangs: look at {home.daemon / 'supervisord.log'}, then kill process {holder or 'of the socket'}"
+        return [error("daemon", home.supervisor_socket, "an answer", str(fault), advice)]
+    if pid is None and holder is not None:
+        advice = "it starts or stops now; if it stays so, kill it"
+        return [
+            error(
+                "daemon",
+                path,
+                "free, since no daemon answers",
+                f"held by process {holder} {_word(holder, host)}",
+                advice,
+            )
+        ]
+    if pid is not None and host.locks is not None and holder is None:
+        advice = "stop that process: it is no daemon of this home"
+        return [error("daemon", home.supervisor_socket, "the daemon that holds the lock", f"process {pid}", advice)]
+    if pid is not None:
+        return [ok("daemon", home.supervisor_socket, f"running, process {pid}")]
+    if home.supervisor_socket.exists():
+        advice = "it was killed; `strategy-runner up` clears it away and goes on where it was"
+        return [warning("daemon", home.supervisor_socket, "no socket of a daemon that is gone", "one", advice)]
+    return [ok("daemon", home.daemon, "not running")]
+
+
+def check_strays(home: Home, host: Host, daemon: int | None) -> list[Finding]:
+    """Processes of this home that are no descendants of its daemon: they may hold locks, or write beside a second copy."""
+    family = _family(host, daemon)
+    own = _ancestors(host, host.own_pid)
+    findings = []
+    for process in host.processes:
+        if process.pid in family or process.pid in own:
+            continue
+        sure = _is_ours(process, home)
+        if sure or (_is_below(process.cwd, home.root) and not process.has_terminal):
+            why = "its command" if sure else "its working folder"
+            make = error if sure else warning
+            findings.append(
+                make(
+                    "strays",
+                    f"process {process.pid}",
+                    f"a child of the daemon ({daemon or 'none runs'})",
+                    f"child of process {process.parent}, ours by {why}: {process.command or process.cwd}",
+                    f"kill {process.pid}" if sure else f"kill {process.pid} unless you know it",
+                )
+            )
+    return findings or [ok("strays", home.root, "none")]
+
+
+def check_locks(home: Home, host: Host) -> list[Finding]:
+    """Of every state folder that is locked the holder lives, and is who its status says."""
+    if host.locks is None:
+        return [ok("locks", home.var, "the kernel does not tell")]
+    alive = {process.pid for process in host.processes}
+    findings, held = [], 0
+    for path in _lock_files(home):
+        holder = _holder(path, host)
+        if holder is None:
+            continue
+        held += 1
+        status = read_status(path.parent / "status")
+        if holder not in alive:
+            advice = f"a child of it holds the lock still: find it with `fuser {path}` and kill it"
+            findings.append(
+                error("locks", path, "held by a living process", f"held for process {holder}, which is gone", advice)
+            )
+        elif status is not None and status.pid != holder and status.state in _AT_WORK:
+            advice = (
+                "two processes share this folder: look at `strategy-runner status` and kill the one it does not name"
+            )
+            findings.append(
+                error("locks", path, f"held by process {status.pid}, as its status says", f"process {holder}", advice)
+            )
+    return findings or [ok("locks", home.var, f"{held} held, every holder alive")]
+
+
+def check_beats(home: Home, host: Host) -> list[Finding]:
+    """Processes that live and say nothing."""
+    alive = {process.pid for process in host.processes}
+    findings, beating = [], 0
+    for path in _lock_files(home):
+        status = read_status(path.parent / "status")
+        if status is None or status.pid not in alive or _holder(path, host) != status.pid:
+            continue
+        silent_s = (host.wall_ns - status.beat_ns) / 1e9
+        if status.state in _AT_WORK and silent_s > BEAT_SILENCE_S:
+            advice = "look at its log; `strategy-runner restart` begins it anew and loses nothing"
+            findings.append(
+                warning(
+                    "beats", path.parent, f"a beat within {BEAT_SILENCE_S:g} s", f"none for {silent_s:.0f} s", advice
+                )
+            )
+        else:
+            beating += 1
+    return findings or [ok("beats", home.var, f"{beating} processes beat")]
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _lock_files(home: Home) -> list[Path]:
+    return sorted(
+        [
+            *home.var.glob("market/*/lock"),
+            *home.var.glob("clients/*/*/router/lock"),
+            *home.var.glob("clients/*/*/workers/*/lock"),
+        ]
+    )
+
+
+def _holder(path: Path, host: Host) -> int | None:
+    """The process that took a file's lock; None if it is free, missing, or the kernel does not tell."""
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return None
+    return (host.locks or {}).get(inode)
+
+
+def _word(pid: int, host: Host) -> str:
+    return "(alive)" if any(process.pid == pid for process in host.processes) else "(gone; a child of it has the lock)"
+
+
+def _family(host: Host, daemon: int | None) -> set[int]:
+    """The daemon and all its descendants."""
+    family = {daemon} if daemon is not None else set()
+    while more := {one.pid for one in host.processes if one.parent in family} - family:
+        family |= more
+    return family
+
+
+def _ancestors(host: Host, pid: int) -> set[int]:
+    """A process, its parents, and their other children: whoever runs this command, and what runs beside it in a pipe."""
+    parents = {process.pid: process.parent for process in host.processes}
+    line = list(_line(parents, pid))
+    return {*line, *(one.pid for one in host.processes if one.parent == parents.get(pid) and one.parent > 1)}
+
+
+def _line(parents: dict[int, int], pid: int) -> Iterator[int]:
+    while pid > 0:
+        yield pid
+        pid = parents.get(pid, 0)
+
+
+def _is_ours(process: ProcessSeen, home: Home) -> bool:
+    names_us = any(module in process.command for module in _OURS)
+    return (names_us and _names(process.command, home.root)) or _is_below(process.log, home.var)
+
+
+def _names(command: str, root: Path) -> bool:
+    """Whether a word of the command is the home or lies in it; a home whose name only begins alike is another."""
+    return any(word == str(root) or word.startswith(f"{root}/") for word in command.split())
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    return path == str(folder) or path.startswith(f"{folder}/")

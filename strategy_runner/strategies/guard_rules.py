@@ -1,0 +1,161 @@
+"""What a strategy may not reach, by the full name that Python knows it by, and what to use instead.
+
+A refused name takes everything below it along; `os.*` is everything below `os`, but not `import os` itself. An allowed name
+takes everything below it back. A name that stands in neither list is allowed, so any other library is.
+"""
+
+import ast
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Why a name is refused, in the words of a message: expected, found, and what to use."""
+
+    expected: str
+    found: str
+    instead: str
+
+
+_PARAMS = "what a strategy must know comes as records and params"
+CLOCK = Rule("the time of the record", "the clock of this machine", "use self.now_ns")
+LOCAL_TIME = Rule("times in UTC", "the time zone of this machine", "give tz=, or count from self.now_ns")
+LUCK = Rule("randomness that a replay repeats", "randomness of its own in each process", "use self.random")
+SEED = Rule("a seed", "none", "use self.random, or give a fixed seed")
+FILES = Rule("no files", "the file system", _PARAMS)
+NETWORK = Rule("no network", "a connection to somewhere else", _PARAMS)
+THREADS = Rule("one thread", "work beside the records", "work inside the on_... callbacks")
+PROCESSES = Rule("no other process", "one", _PARAMS)
+MACHINE = Rule("nothing of this machine and its environment", "it", _PARAMS)
+INPUT = Rule("no standard input", "it", _PARAMS)
+ADDRESS = Rule("a value that is the same after a restart", "an address in memory", "use a key of your own")
+PRODUCT = Rule("strategy_runner.model or strategy_runner.strategies", "the inside of a worker", _PARAMS)
+
+_NAMES: Mapping[Rule, str] = {
+    CLOCK: """
+        time.* timeit sched
+        datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today datetime.date.today
+        pandas.Timestamp.now pandas.Timestamp.utcnow pandas.Timestamp.today
+        pandas.Period.now pandas.datetime.now
+    """,
+    LOCAL_TIME: "datetime.date.fromtimestamp time.localtime time.mktime time.ctime time.tzset time.timezone time.tzname",
+    LUCK: "random.* secrets numpy.random.* os.urandom os.getrandom uuid.uuid1 uuid.uuid4",
+    FILES: """
+        os.* builtins.open io.open io.open_code io.FileIO codecs.open pathlib.Path pathlib.PosixPath pathlib.WindowsPath
+        gzip.open gzip.GzipFile bz2.open bz2.BZ2File lzma.open lzma.LZMAFile zipfile tarfile
+        shutil tempfile glob fileinput mmap fcntl sqlite3 dbm shelve duckdb
+        numpy.load numpy.save numpy.savez numpy.savez_compressed numpy.loadtxt numpy.savetxt numpy.genfromtxt
+        numpy.fromfile numpy.memmap numpy.lib.format.open_memmap
+        pandas.read_csv pandas.read_parquet pandas.read_pickle pandas.read_json pandas.read_excel pandas.read_feather
+        pandas.read_hdf pandas.read_sql pandas.read_table pandas.HDFStore pandas.ExcelFile
+        polars.read_csv polars.read_parquet polars.read_ipc polars.read_json
+        polars.scan_csv polars.scan_parquet polars.scan_ipc joblib.load joblib.dump
+    """,
+    NETWORK: """
+        socket ssl select selectors socketserver http.client http.server urllib.request urllib.robotparser xmlrpc
+        ftplib smtplib poplib imaplib nntplib telnetlib webbrowser
+        requests httpx aiohttp urllib3 websocket websockets zmq grpc redis kafka pika paramiko
+        boto3 botocore google.cloud psycopg psycopg2 pymongo pymysql sqlalchemy ccxt yfinance
+    """,
+    THREADS: "asyncio threading _thread concurrent trio anyio curio gevent eventlet signal joblib.Parallel",
+    PROCESSES: """
+        subprocess multiprocessing pty os.system os.popen os.fork os.forkpty os.kill os.killpg os._exit os.abort
+        os.execl os.execle os.execlp os.execlpe os.execv os.execve os.execvp os.execvpe os.posix_spawn os.posix_spawnp
+        os.spawnl os.spawnle os.spawnlp os.spawnlpe os.spawnv os.spawnve os.spawnvp os.spawnvpe
+    """,
+    MACHINE: """
+        os.environ os.environb os.getenv os.getenvb os.putenv os.unsetenv os.getpid os.getppid os.uname os.getcwd
+        os.cpu_count os.getloadavg os.times os.getlogin platform getpass psutil resource uuid.getnode
+    """,
+    INPUT: "builtins.input builtins.breakpoint sys.stdin sys.__stdin__ pdb",
+    ADDRESS: "builtins.id",
+    PRODUCT: "strategy_runner.*",
+}
+_REFUSED = {name: rule for rule, names in _NAMES.items() for name in names.split()}
+_ALLOWED = frozenset(
+    """
+    strategy_runner.model strategy_runner.strategies strategy_runner.__version__
+    time.gmtime time.strftime time.asctime time.strptime time.struct_time
+    random.Random
+    numpy.random.Generator numpy.random.BitGenerator numpy.random.SeedSequence numpy.random.default_rng
+    numpy.random.RandomState numpy.random.PCG64 numpy.random.PCG64DXSM numpy.random.MT19937 numpy.random.Philox
+    numpy.random.SFC64
+    os.path.join os.path.basename os.path.dirname os.path.split os.path.splitext os.path.normpath os.path.isabs
+    os.path.commonprefix os.path.commonpath os.path.sep os.sep os.linesep os.pathsep os.name os.fspath os.fsencode
+    os.fsdecode os.PathLike
+    """.split()
+)
+_ALLOWED_ABOVE = frozenset(
+    name.rsplit(".", depth)[0] for name in _ALLOWED for depth in range(1, name.count(".") + 1)
+)
+
+
+
+
+def _is_seeded(call: ast.Call) -> bool:
+    return _is_given(call, 0) or any(not _is_none(keyword.value) for keyword in call.keywords)
+
+
+def _has_time_zone(call: ast.Call) -> bool:
+    return _is_given(call, 1) or any(keyword.arg == "tz" and not _is_none(keyword.value) for keyword in call.keywords)
+
+
+def _has_no_now(call: ast.Call) -> bool:
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return not any(isinstance(value, ast.Constant) and value.value in ("now", "today") for value in values)
+
+
+def _is_given(call: ast.Call, index: int) -> bool:
+    return len(call.args) > index and not _is_none(call.args[index])
+
+
+def _is_none(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is None
+
+
+_SEEDED = """
+    random.Random numpy.random.default_rng numpy.random.RandomState numpy.random.SeedSequence numpy.random.PCG64
+    numpy.random.PCG64DXSM numpy.random.MT19937 numpy.random.Philox numpy.random.SFC64
+"""
+# by name: what makes a call a fine one, and the rule it breaks otherwise
+_CALLS: Mapping[str, tuple[Callable[[ast.Call], bool], Rule]] = {
+    **dict.fromkeys(_SEEDED.split(), (_is_seeded, SEED)),
+    "datetime.datetime.fromtimestamp": (_has_time_zone, LOCAL_TIME),
+    "time.gmtime": (lambda call: _is_given(call, 0), CLOCK),
+    "time.asctime": (lambda call: _is_given(call, 0), CLOCK),
+    "time.strftime": (lambda call: _is_given(call, 1), CLOCK),
+    "numpy.datetime64": (_has_no_now, CLOCK),
+    "pandas.Timestamp": (_has_no_now, CLOCK),
+    "pandas.to_datetime": (_has_no_now, CLOCK),
+}
+
+
+def refused(name: str) -> Rule | None:
+    """The rule that a full name breaks, wherever it is used."""
+    prefix = name
+    while prefix:
+        if prefix in _ALLOWED:
+            return None
+        if prefix in _REFUSED:
+            return _REFUSED[prefix]
+        prefix, _, _ = prefix.rpartition(".")
+        if f"{prefix}.*" in _REFUSED and name not in _ALLOWED_ABOVE:
+            return _REFUSED[f"{prefix}.*"]
+    return None
+
+
+def refused_call(name: str, call: ast.Call) -> Rule | None:
+    """The rule that a call breaks by its arguments, though the name itself is allowed."""
+    if name not in _CALLS or any(isinstance(value, ast.Starred) for value in call.args):
+        return None  # what is unpacked cannot be read here
+    if any(keyword.arg is None for keyword in call.keywords):
+        return None
+    is_fine, rule = _CALLS[name]
+    return None if is_fine(call) else rule
+
+
+def names_below(module: str) -> list[str]:
+    """Names that `from module import *` may bring, as far as rules speak of them."""
+    below = f"{module}."
+    return sorted({name[len(below) :].split(".")[0] for name in {*_REFUSED, *_ALLOWED} if name.startswith(below)})

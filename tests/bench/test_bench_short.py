@@ -1,0 +1,101 @@
+"""The benchmark works, and its lines have the form that other programs read. No figure is asserted: machines differ."""
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+CHEAP = ("tape", "doorbell", "historical", "simulation")
+FLEETS = ("density", "boot", "restart", "idle")
+KEYS = {"name": str, "figure": str, "value": float, "unit": str, "reference": float, "ratio": float, "command": str}
+
+
+def bench(*arguments: str, temporary: str = "/tmp") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [REPOSITORY / "scripts" / "bench", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+        env={**os.environ, "TMPDIR": temporary},
+    )
+
+
+def lines(*names: str, temporary: str = "/tmp") -> list[dict[str, Any]]:
+    ended = bench(*names, "--short", "-o", "json", temporary=temporary)
+    assert ended.returncode == 0, ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def cheap() -> list[dict[str, Any]]:
+    return lines(*CHEAP)
+
+
+def test_each_line_names_its_figure_its_reference_and_their_ratio(cheap: list[dict[str, Any]]) -> None:
+    assert {line["name"] for line in cheap} == set(CHEAP)
+    for line in cheap:
+        assert {key: type(line[key]) for key in KEYS} == KEYS, line
+        assert line["value"] > 0
+        assert line["reference"] > 0
+        assert line["against"]
+        # each number has four digits, so their quotient has a little less
+        assert line["ratio"] == pytest.approx(line["value"] / line["reference"], rel=2e-3)
+        assert line["min"] <= line["value"] <= line["max"]
+
+
+def test_each_figure_says_the_command_that_measures_it_again(cheap: list[dict[str, Any]]) -> None:
+    assert all(line["command"] == f"scripts/bench {line['name']} --short" for line in cheap)
+    assert len({(line["name"], line["figure"]) for line in cheap}) == len(cheap)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    ended = bench("historicl")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "historicl" in ended.stderr
+    assert all(name in ended.stderr for name in (*CHEAP, *FLEETS))
+
+
+def test_the_table_replaces_what_stands_between_the_marks_of_a_document(tmp_path: Path) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(
+        "before\n<!-- figures: made by scripts/bench --write -->\nold\n<!-- end of figures -->\nafter\n"
+    )
+    assert bench("tape", "--short", "--write", str(document)).returncode == 0
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("<!-- end of figures -->\nafter\n")
+    assert "| tape | append |" in text
+    assert "old" not in text
+
+
+def test_a_document_without_the_marks_stays_as_it_is(tmp_path: Path) -> None:
+    document = tmp_path / "notes.md"
+    document.write_text("mine\n")
+    ended = bench("tape", "--short", "--write", str(document))
+    assert ended.returncode == 6
+    assert str(document) in ended.stderr
+    assert document.read_text() == "mine\n"
+
+
+@pytest.mark.slow
+def test_a_fleet_is_measured_under_both_supervisors_and_leaves_nothing_behind() -> None:
+    with tempfile.TemporaryDirectory(prefix="sr", dir="/tmp") as folder:
+        measured = lines(*FLEETS, temporary=folder)
+        left = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if folder in _text_of(path)]
+        assert left == []
+        assert list(Path(folder).iterdir()) == []
+    assert {line["name"] for line in measured} == set(FLEETS)
+    assert all(line["value"] >= 0 and line["reference"] is not None for line in measured)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # ended meanwhile
+        return ""
