@@ -19,7 +19,8 @@ from strategy_runner.config.spec import FeedSpec
 from strategy_runner.feed.feed import Feed
 from strategy_runner.history.replay import ReplaySource
 from strategy_runner.model.record import CODEC, SIZE
-from strategy_runner.supervision.plan import SIMULATION, make_plan
+from strategy_runner.supervision.plan import make_plan
+from strategy_runner.supervision.process import SIMULATION
 from strategy_runner.supervision.wishes import Wish, Wishes
 from strategy_runner.tape.status import StatusFile
 from strategy_runner.tape.writer import TapeWriter

@@ -17,6 +17,9 @@ from strategy_runner.errors import UsageError
 from strategy_runner.history.derivation_parity import DerivationParity
 from strategy_runner.history.parity import Difference, WorkerParity
 from strategy_runner.model.signal import SignalBody, decode_body
+from strategy_runner.monitor.doctor import examine
+from strategy_runner.monitor.finding import Finding
+from strategy_runner.monitor.host import look_at_host
 from strategy_runner.supervision.parity import Parity, check_parity
 from strategy_runner.supervision.replay import Change, Replayed, changes, run_replay, worker_of
 from strategy_runner.supervision.target import Target, parse_target
@@ -124,6 +127,28 @@ def replay(
     for problem in found.problems:
         talk(f"error: {problem}")
     return 1 if found.problems else 0
+
+
+@click.command()
+@output_option
+@click.pass_obj
+def doctor(home: Home, output: str) -> int:
+    """Check host, home, processes, tape and logs, and say what to do.
+
+    Changes nothing, also while everything runs. Ends with 1 if there is an error.
+    """
+    with bar("checks") as show:
+        findings = examine(home, look_at_host(home), os.environ, show)
+    if output == "json":
+        show_json(findings)
+    elif output == "name":
+        for check in dict.fromkeys(finding.check for finding in findings if finding.level == "error"):
+            click.echo(check)
+    else:
+        _show_findings(findings)
+    errors, warnings = (sum(finding.level == level for finding in findings) for level in ("error", "warning"))
+    talk(f"{errors} errors, {warnings} warnings")
+    return 1 if errors else 0
 
 
 def _of_client(text: str) -> Target:
@@ -252,4 +277,18 @@ def _change_row(change: Change) -> tuple[str, str, str, str, str]:
     return change.kind, moment(body.cause.event_ns), worker, body.action, what
 
 
-COMMANDS = [parity, replay]
+# -- doctor ------------------------------------------------------------------------------------------------------------
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    columns = (Column("level"), Column("check"), Column("subject", folds=True), Column("what", folds=True))
+    show_table(columns, ((f.level, f.check, f.subject, _what(f)) for f in findings))
+
+
+def _what(finding: Finding) -> str:
+    if finding.level == "ok":
+        return finding.found
+    return f"expected {finding.expected}, found {finding.found}; {finding.advice}"
+
+
+COMMANDS = [parity, replay, doctor]

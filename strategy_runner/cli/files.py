@@ -16,7 +16,8 @@ from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
 from strategy_runner.strategies.scaffold import new_client as scaffold_client
 from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
 from strategy_runner.supervision.layout import init_home
-from strategy_runner.supervision.plan import known_clients, load_wished, make_plan
+from strategy_runner.supervision.plan import known_clients, make_plan
+from strategy_runner.supervision.plan_client import load_wished
 from strategy_runner.supervision.programs import SOCKET_SUFFIX
 from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
 

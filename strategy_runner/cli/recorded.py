@@ -12,7 +12,7 @@ from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.supervision.historical import backtest as run_backtest
-from strategy_runner.supervision.plan import HISTORICAL
+from strategy_runner.supervision.process import HISTORICAL
 from strategy_runner.supervision.wishes import Wish
 from strategy_runner.tape.reader import TapeReader
 

@@ -105,7 +105,7 @@ class TapeConfig(Section, frozen=True, kw_only=True):
 class FeedConfig(Section, frozen=True, kw_only=True):
     """A lost last doorbell is noticed within one beat."""
 
-    beat_interval_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
+    beat_interval_s: Annotated[float, Meta(gt=0, le=60)] = 1.0
 
 
 class MockConfig(Section, frozen=True, kw_only=True):

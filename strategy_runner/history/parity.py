@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.errors import StateError, StrategyError
+from strategy_runner.errors import StateError, StrategyError, StrategyRunnerError
 from strategy_runner.history.difference import (
     FieldDifference,
     InputRecord,
@@ -147,7 +147,7 @@ def compare(life: Life, tape: Path, log: Path, *, from_ns: int = 0, to_ns: int =
         position = last if life.position is None else life.position
         end = min(max(position, last + 1), TapeReader(tape).head.count)
         run = TapeRun(spec, tape, life.beginning)
-    except (StateError, StrategyError, msgspec.DecodeError) as error:
+    except (StrategyRunnerError, msgspec.DecodeError) as error:
         return msgspec.structs.replace(result, problem=str(error))
     problem, compared = "", 0
     try:

@@ -9,7 +9,7 @@ from strategy_runner.config.spec import read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.supervision.plan import known_clients
-from strategy_runner.supervision.programs import SOCKET_SUFFIX, render
+from strategy_runner.supervision.programs import SOCKET_SUFFIX, Program, render
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -71,7 +71,7 @@ def check_specs(home: Home) -> list[Finding]:
         else:
             readable += 1
     try:
-        render(home, ())
+        render(home, (_example(home),))
     except (ConfigurationError, OSError) as fault:
         advice = "copy supervisor/ from `strategy-runner init` of a new folder"
         findings.append(error("templates", home.templates, "templates for supervisord", str(fault), advice))
@@ -86,6 +86,11 @@ def check_files(problems: list[str]) -> list[Finding]:
     return [warning("files", problem.partition(":")[0], "a valid file", problem, advice) for problem in problems]
 
 
+def _example(home: Home) -> Program:
+    """A program that is never run: with one, every template is read."""
+    return Program(group="example", name="example", kind="worker", spec=home.var, digest="", log=home.var)
+
+
 def _private(home: Home) -> Iterator[Path]:
     yield from (path for path in (home.var, home.sockets, home.daemon) if path.exists())
     if home.sockets.exists():
@@ -93,4 +98,4 @@ def _private(home: Home) -> Iterator[Path]:
 
 
 def _after(path: Path, message: str) -> str:
-    return message.removeprefix(f"{path}: ")
+    return message.removeprefix(f"{path}: ").removeprefix("expected a process specification, found: ")

@@ -1,6 +1,5 @@
 """Checks of what runs: the daemon and its lock, processes that belong to nobody, locks whose holder is gone."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from strategy_runner.config.home import Home
@@ -58,24 +57,27 @@ def check_daemon(home: Home, host: Host) -> list[Finding]:
 def check_strays(home: Home, host: Host, daemon: int | None) -> list[Finding]:
     """Processes of this home that are no descendants of its daemon: they may hold locks, or write beside a second copy."""
     family = _family(host, daemon)
-    own = _ancestors(host, host.own_pid)
+    own, session = _ancestors(host, host.own_pid), _session(host, host.own_pid)
     findings = []
     for process in host.processes:
         if process.pid in family or process.pid in own:
             continue
-        sure = _is_ours(process, home)
-        if sure or (_is_below(process.cwd, home.root) and not process.has_terminal):
-            why = "its command" if sure else "its working folder"
-            make = error if sure else warning
-            findings.append(
-                make(
-                    "strays",
-                    f"process {process.pid}",
-                    f"a child of the daemon ({daemon or 'none runs'})",
-                    f"child of process {process.parent}, ours by {why}: {process.command or process.cwd}",
-                    f"kill {process.pid}" if sure else f"kill {process.pid} unless you know it",
-                )
+        beside_us = process.has_terminal or process.session == session  # a shell, or what runs with us in a pipe
+        if _is_ours(process, home):
+            why, advice, make = "its command or log", f"kill {process.pid}", error
+        elif _is_below(process.cwd, home.root) and not beside_us:
+            why, advice, make = "its working folder", f"kill {process.pid} unless you know it", warning
+        else:
+            continue
+        findings.append(
+            make(
+                "strays",
+                f"process {process.pid}",
+                f"a child of the daemon ({daemon or 'none runs'})",
+                f"child of process {process.parent}, ours by {why}: {process.command or process.cwd}",
+                advice,
             )
+        )
     return findings or [ok("strays", home.root, "none")]
 
 
@@ -127,6 +129,14 @@ def check_beats(home: Home, host: Host) -> list[Finding]:
     return findings or [ok("beats", home.var, f"{beating} processes beat")]
 
 
+def is_locked(path: Path, host: Host) -> bool:
+    """Where the kernel does not tell, a lock whose noted holder lives counts as held."""
+    if host.locks is not None:
+        return _holder(path, host) is not None
+    alive = {str(process.pid) for process in host.processes}
+    return path.exists() and path.read_text(errors="replace").strip() in alive
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
@@ -162,16 +172,17 @@ def _family(host: Host, daemon: int | None) -> set[int]:
 
 
 def _ancestors(host: Host, pid: int) -> set[int]:
-    """A process, its parents, and their other children: whoever runs this command, and what runs beside it in a pipe."""
+    """A process and whoever runs it."""
     parents = {process.pid: process.parent for process in host.processes}
-    line = list(_line(parents, pid))
-    return {*line, *(one.pid for one in host.processes if one.parent == parents.get(pid) and one.parent > 1)}
-
-
-def _line(parents: dict[int, int], pid: int) -> Iterator[int]:
-    while pid > 0:
-        yield pid
+    found: set[int] = set()
+    while pid > 0 and pid not in found:
+        found.add(pid)
         pid = parents.get(pid, 0)
+    return found
+
+
+def _session(host: Host, pid: int) -> int | None:
+    return next((process.session for process in host.processes if process.pid == pid), None)
 
 
 def _is_ours(process: ProcessSeen, home: Home) -> bool:

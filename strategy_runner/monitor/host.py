@@ -28,6 +28,7 @@ class ProcessSeen(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     cwd: str = ""
     log: str = ""
+    session: int = 0
     has_terminal: bool = False
     age_s: float = 0.0
 
@@ -111,6 +112,7 @@ def _processes() -> list[ProcessSeen]:
                     command=" ".join(process.cmdline()),
                     cwd=_told(process.cwd),
                     log=_log(process),
+                    session=os.getsid(process.pid),
                     has_terminal=process.terminal() is not None,
                     age_s=now_s - _started_s(process.pid),
                 )

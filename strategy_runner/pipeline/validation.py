@@ -29,14 +29,17 @@ def validate(draft: Draft, moment: Moment) -> str | None:
         return NO_PRICE
     prices = (draft.entry_price, draft.stop_loss, draft.take_profit)
     shares = (draft.confidence, draft.strength)
-    if not all(number is None or isfinite(number) for number in (draft.size, *prices, *shares)):
-        return NOT_FINITE
+    for number in (draft.size, *prices, *shares):  # plain loops: `all` over a generator costs three times as much
+        if number is not None and not isfinite(number):
+            return NOT_FINITE
     if draft.size is None or draft.size <= 0:
         return SIZE_NOT_POSITIVE
-    if not all(price is None or price > 0 for price in prices):
-        return PRICE_NOT_POSITIVE
-    if not all(share is None or 0 <= share <= 1 for share in shares):
-        return OUT_OF_RANGE
+    for price in prices:
+        if price is not None and price <= 0:
+            return PRICE_NOT_POSITIVE
+    for share in shares:
+        if share is not None and not 0 <= share <= 1:
+            return OUT_OF_RANGE
     if draft.action == "close" and not draft.size <= abs(moment.position):  # a position that is NaN allows nothing
         return MORE_THAN_POSITION
     return None

@@ -116,6 +116,8 @@ def _import(path: Path) -> ModuleType:
     try:
         invalidate_caches()
         return import_module(f"{package}.{path.stem}")
+    except ConfigurationError:
+        raise  # names its place already
     except (Exception, SystemExit) as error:
         raise ConfigurationError(_import_problem(path, error)) from error
     finally:

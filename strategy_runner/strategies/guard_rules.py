@@ -18,21 +18,54 @@ class Rule(msgspec.Struct, frozen=True):
     instead: str
 
 
+def refused(name: str) -> Rule | None:
+    """The rule that a full name breaks, wherever it is used."""
+    prefix = name
+    while prefix:
+        if prefix in _ALLOWED:
+            return None
+        if prefix in _REFUSED:
+            return _REFUSED[prefix]
+        prefix, _, _ = prefix.rpartition(".")
+        if f"{prefix}.*" in _REFUSED and name not in _ALLOWED_ABOVE:
+            return _REFUSED[f"{prefix}.*"]
+    return None
+
+
+def refused_call(name: str, call: ast.Call) -> Rule | None:
+    """The rule that a call breaks by its arguments, though the name itself is allowed."""
+    if name not in _CALLS or any(isinstance(value, ast.Starred) for value in call.args):
+        return None  # what is unpacked cannot be read here
+    if any(keyword.arg is None for keyword in call.keywords):
+        return None
+    is_fine, rule = _CALLS[name]
+    return None if is_fine(call) else rule
+
+
+def names_below(module: str) -> list[str]:
+    """Names that `from module import *` may bring, as far as rules speak of them."""
+    below = f"{module}."
+    return sorted({name[len(below) :].split(".")[0] for name in {*_REFUSED, *_ALLOWED} if name.startswith(below)})
+
+
+# -- the rules ---------------------------------------------------------------------------------------------------------
+
 _PARAMS = "what a strategy must know comes as records and params"
 CLOCK = Rule("the time of the record", "the clock of this machine", "use self.now_ns")
 LOCAL_TIME = Rule("times in UTC", "the time zone of this machine", "give tz=, or count from self.now_ns")
 LUCK = Rule("randomness that a replay repeats", "randomness of its own in each process", "use self.random")
 SEED = Rule("a seed", "none", "use self.random, or give a fixed seed")
-FILES = Rule("no files", "the file system", _PARAMS)
-NETWORK = Rule("no network", "a connection to somewhere else", _PARAMS)
+FILES = Rule("records alone", "the file system", _PARAMS)
+NETWORK = Rule("records alone", "the network", _PARAMS)
 THREADS = Rule("one thread", "work beside the records", "work inside the on_... callbacks")
-PROCESSES = Rule("no other process", "one", _PARAMS)
-MACHINE = Rule("nothing of this machine and its environment", "it", _PARAMS)
-INPUT = Rule("no standard input", "it", _PARAMS)
+PROCESSES = Rule("no process but the worker", "another one, or its end", _PARAMS)
+MACHINE = Rule("what is the same on every machine", "this machine and its environment", _PARAMS)
+INPUT = Rule("records alone", "standard input", _PARAMS)
 ADDRESS = Rule("a value that is the same after a restart", "an address in memory", "use a key of your own")
+BESIDE = Rule("a relative import", "an absolute one", "write from .FILE import NAME")
 PRODUCT = Rule("strategy_runner.model or strategy_runner.strategies", "the inside of a worker", _PARAMS)
 
-_NAMES: Mapping[Rule, str] = {
+_NAMES_REFUSED: Mapping[Rule, str] = {
     CLOCK: """
         time.* timeit sched
         datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today datetime.date.today
@@ -71,10 +104,10 @@ _NAMES: Mapping[Rule, str] = {
     INPUT: "builtins.input builtins.breakpoint sys.stdin sys.__stdin__ pdb",
     ADDRESS: "builtins.id",
     PRODUCT: "strategy_runner.*",
+    BESIDE: "strategy_runner_clients",
 }
-_REFUSED = {name: rule for rule, names in _NAMES.items() for name in names.split()}
-_ALLOWED = frozenset(
-    """
+_REFUSED = {name: rule for rule, names in _NAMES_REFUSED.items() for name in names.split()}
+_NAMES_ALLOWED = """
     strategy_runner.model strategy_runner.strategies strategy_runner.__version__
     time.gmtime time.strftime time.asctime time.strptime time.struct_time
     random.Random
@@ -84,13 +117,9 @@ _ALLOWED = frozenset(
     os.path.join os.path.basename os.path.dirname os.path.split os.path.splitext os.path.normpath os.path.isabs
     os.path.commonprefix os.path.commonpath os.path.sep os.sep os.linesep os.pathsep os.name os.fspath os.fsencode
     os.fsdecode os.PathLike
-    """.split()
-)
-_ALLOWED_ABOVE = frozenset(
-    name.rsplit(".", depth)[0] for name in _ALLOWED for depth in range(1, name.count(".") + 1)
-)
-
-
+"""
+_ALLOWED = frozenset(_NAMES_ALLOWED.split())
+_ALLOWED_ABOVE = frozenset(name.rsplit(".", depth)[0] for name in _ALLOWED for depth in range(1, name.count(".") + 1))
 
 
 def _is_seeded(call: ast.Call) -> bool:
@@ -129,33 +158,3 @@ _CALLS: Mapping[str, tuple[Callable[[ast.Call], bool], Rule]] = {
     "pandas.Timestamp": (_has_no_now, CLOCK),
     "pandas.to_datetime": (_has_no_now, CLOCK),
 }
-
-
-def refused(name: str) -> Rule | None:
-    """The rule that a full name breaks, wherever it is used."""
-    prefix = name
-    while prefix:
-        if prefix in _ALLOWED:
-            return None
-        if prefix in _REFUSED:
-            return _REFUSED[prefix]
-        prefix, _, _ = prefix.rpartition(".")
-        if f"{prefix}.*" in _REFUSED and name not in _ALLOWED_ABOVE:
-            return _REFUSED[f"{prefix}.*"]
-    return None
-
-
-def refused_call(name: str, call: ast.Call) -> Rule | None:
-    """The rule that a call breaks by its arguments, though the name itself is allowed."""
-    if name not in _CALLS or any(isinstance(value, ast.Starred) for value in call.args):
-        return None  # what is unpacked cannot be read here
-    if any(keyword.arg is None for keyword in call.keywords):
-        return None
-    is_fine, rule = _CALLS[name]
-    return None if is_fine(call) else rule
-
-
-def names_below(module: str) -> list[str]:
-    """Names that `from module import *` may bring, as far as rules speak of them."""
-    below = f"{module}."
-    return sorted({name[len(below) :].split(".")[0] for name in {*_REFUSED, *_ALLOWED} if name.startswith(below)})

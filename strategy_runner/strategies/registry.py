@@ -9,6 +9,8 @@ from strategy_runner.config.suggest import did_you_mean
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.strategies.client_code import code_path, shown, strategies_in, strategy_files
 from strategy_runner.strategies.generation import code_digest, generation
+from strategy_runner.strategies.guard import refuse_nondeterminism
+from strategy_runner.strategies.guard_runtime import watch
 from strategy_runner.strategies.interface import Strategy
 from strategy_runner.strategies.mean_reversion import MeanReversion
 from strategy_runner.strategies.momentum_rider import MomentumRider
@@ -68,7 +70,7 @@ def load(name: str, code: str) -> type[Strategy]:
     path = Path(code)
     if not path.is_file():
         raise ConfigurationError(f"{path}: expected a file that holds strategy {name}, found none")
-    own = dict(strategies_in(path))
+    own = dict(_admitted(path))
     if name not in own:
         raise ConfigurationError(f"{shown(path)}: expected a class for strategy {name}, found {', '.join(own)}")
     return own[name]
@@ -93,7 +95,7 @@ def load_client_strategies(
     for path in strategy_files(folder):
         importing(path)
         try:
-            loaded = strategies_in(path)
+            loaded = _admitted(path)
         except ConfigurationError as error:
             problems += error.problems
             continue
@@ -105,8 +107,15 @@ def load_client_strategies(
                 )
             found[name] = strategy
     if problems:
-        raise ConfigurationError(*problems)
+        raise ConfigurationError(*dict.fromkeys(problems))  # two files may share a faulty one
     return found
+
+
+def _admitted(path: Path) -> list[tuple[str, type[Strategy]]]:
+    """The strategies of a client's file that the determinism guard has read, and will watch."""
+    refuse_nondeterminism(path)
+    watch()
+    return strategies_in(path)
 
 
 def unknown_strategy(name: str, own: Mapping[str, type[Strategy]]) -> ConfigurationError:

@@ -69,6 +69,7 @@ def _fork(job: Callable[[], bytes], fd: int) -> int:
     try:
         leave_parent(parent)
         os.dup2(2, 1)  # the parent's stdout is for its own results
+        sys.stdout = sys.stderr
         with open(fd, "wb", closefd=False) as file:
             file.write(job())
         code = 0

@@ -12,8 +12,9 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.spec import RouterSpec, WorkerSpec, write_spec
 from strategy_runner.errors import SafetyRefusal, StrategyRunnerError, UsageError
 from strategy_runner.history.quality import QualityReport
-from strategy_runner.supervision.plan import HISTORICAL, Process, known_clients, make_plan
+from strategy_runner.supervision.plan import known_clients, make_plan
 from strategy_runner.supervision.pool import run_all
+from strategy_runner.supervision.process import HISTORICAL, Process
 from strategy_runner.supervision.readiness import last_lines
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.wishes import Run, Wish, forget_latest_run, read_wishes, write_latest_run

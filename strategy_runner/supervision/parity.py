@@ -16,7 +16,8 @@ from strategy_runner.history.parity import WorkerParity, compare, lives
 from strategy_runner.model.stream import Stream, trades
 from strategy_runner.router.intake import worker_log
 from strategy_runner.supervision.forked import Ended, run_forked
-from strategy_runner.supervision.plan import HISTORICAL, SIMULATION, load_wished
+from strategy_runner.supervision.plan_client import load_wished
+from strategy_runner.supervision.process import HISTORICAL, SIMULATION
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import Wish, latest_mode, read_latest_run, read_wishes
 from strategy_runner.tape.files import head_path
@@ -60,7 +61,7 @@ def check_parity(
     folders = recorded_workers(home, target, run)
     whole = not from_ns and not to_ns and target.is_client
     jobs: dict[str, Callable[[], bytes]] = {
-        f"{client}:{folder.name}": partial(_compare_worker, folder, tape, from_ns, to_ns) for folder in folders
+        f"{client}:{folder.name}": partial(_compare_worker, home, folder, tape, from_ns, to_ns) for folder in folders
     }
     if whole:
         for symbol in _symbols_of(folders, tape):
@@ -129,7 +130,7 @@ def _seed(folders: list[Path]) -> int:
 # -- in the children ---------------------------------------------------------------------------------------------------
 
 
-def _compare_worker(folder: Path, tape: Path, from_ns: int, to_ns: int) -> bytes:
+def _compare_worker(home: Home, folder: Path, tape: Path, from_ns: int, to_ns: int) -> bytes:
     status = read_status(folder / "status")  # before the log: what stands below this place has been written
     position = status.position if status is not None else 0
     log = worker_log(folder.parent, folder.name)
@@ -139,10 +140,18 @@ def _compare_worker(folder: Path, tape: Path, from_ns: int, to_ns: int) -> bytes
         return msgspec.json.encode([WorkerParity(worker=folder.name, generation="", problem=str(error))])
     if not found:
         return msgspec.json.encode([WorkerParity(worker=folder.name, generation="", problem="; ".join(notes))])
+    found = [msgspec.structs.replace(life, genesis=_at_home(home, life.genesis)) for life in found]
     results = [compare(life, tape, log, from_ns=from_ns, to_ns=to_ns) for life in found]
     notes += _code_notes(found[-1].genesis)
     last = results[-1]
     return msgspec.json.encode([*results[:-1], msgspec.structs.replace(last, notes=(*last.notes, *notes))])
+
+
+def _at_home(home: Home, genesis: Genesis) -> Genesis:
+    """With the client's code where it lies now: a home may have moved since."""
+    spec = genesis.spec
+    code = str(home.client_strategies(spec.client) / Path(spec.code).name) if spec.code else ""
+    return msgspec.structs.replace(genesis, spec=msgspec.structs.replace(spec, code=code))
 
 
 def _code_notes(genesis: Genesis) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from strategy_runner.config.spec import FeedSpec, RouterSpec, WorkerSpec
 from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.fleet import status_path
-from strategy_runner.supervision.plan import Plan, Process
+from strategy_runner.supervision.plan import Plan
+from strategy_runner.supervision.process import Process
 from strategy_runner.supervision.reports import ProcessReport
 from strategy_runner.tape.status import State, Status, read_status
 

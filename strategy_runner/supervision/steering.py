@@ -11,7 +11,8 @@ from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusa
 from strategy_runner.model.names import FEED_NAME, router_name
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
-from strategy_runner.supervision.plan import HISTORICAL, RELOADED, SIMULATION, Plan, Process, known_clients, make_plan
+from strategy_runner.supervision.plan import Plan, known_clients, make_plan
+from strategy_runner.supervision.process import HISTORICAL, RELOADED, SIMULATION, Process
 from strategy_runner.supervision.programs import Kind, write_configuration
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.state_version import check_state_version

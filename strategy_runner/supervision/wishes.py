@@ -120,7 +120,8 @@ def _latest_path(home: Home, client: str) -> Path:
 def one_operator_at_a_time(home: Home) -> Iterator[None]:
     """Held while wishes, specs and the daemon's configuration change, so that two commands never mix their changes."""
     client_names(home)  # raises for a folder that is no home, before anything is written into it
-    home.daemon.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (home.var, home.daemon):  # one by one: parents that mkdir makes get another mode
+        folder.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(home.daemon / "operator.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

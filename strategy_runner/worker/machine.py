@@ -23,7 +23,7 @@ from strategy_runner.pipeline.pipeline import judge
 from strategy_runner.predictions.aggregation import Aggregator, Combined, Fault
 from strategy_runner.strategies.interface import Proposal, Strategy
 from strategy_runner.worker.subscription import Subscription
-from strategy_runner.worker.wish import draft_of, position_after
+from strategy_runner.worker.wish import draft_of, leave_out_not_finite, position_after
 
 NAN = float("nan")
 Record = Callable[[int, SignalBody, int], None]
@@ -228,6 +228,8 @@ class Machine:
         except (TypeError, ValueError, OverflowError) as error:
             raise StrategyError(_describe(subscription, ordinal, event, error)) from error
         refusal = judge(draft, moment)
+        if refusal is not None:
+            leave_out_not_finite(draft)
         n, self.n = self.n, self.n + 1
         body = SignalBody(
             id=signal_id(self._name, spec.generation, n),
@@ -237,12 +239,12 @@ class Machine:
             venue=spec.venue,
             timeframe=spec.timeframe,
             action=draft.action,
-            size=_stated(draft.size),
-            entry_price=_stated(draft.entry_price),
-            stop_loss=_stated(draft.stop_loss),
-            take_profit=_stated(draft.take_profit),
-            confidence=_stated(draft.confidence),
-            strength=_stated(draft.strength),
+            size=draft.size,
+            entry_price=draft.entry_price,
+            stop_loss=draft.stop_loss,
+            take_profit=draft.take_profit,
+            confidence=draft.confidence,
+            strength=draft.strength,
             strategy_type=spec.strategy_type,
             models=moment.votes,
             cause=Cause(stream=subscription.name, ordinal=ordinal, event_ns=event.event_ns, values=_values(event)),
@@ -254,12 +256,8 @@ class Machine:
         self._record(n, body, self.seq)
 
 
-def _stated(number: float | None) -> float | None:
-    """What a body says of a number: JSON has no NaN and no infinity, so a body in memory has none either."""
-    return number if number is not None and isfinite(number) else None
-
-
 def _values(event: Event) -> tuple[float | None, ...]:
+    """The numbers of the record; what is not finite is None."""
     numbers = msgspec.structs.astuple(event)[_FIRST_VALUE[type(event)] :]
     return tuple([number if isfinite(number) else None for number in numbers])
 

@@ -4,6 +4,7 @@ A strategy may hand over whatever its libraries count with. A body holds Python 
 bytes could not be written here and read again by the router.
 """
 
+from math import isfinite
 from typing import Any
 
 from strategy_runner.pipeline.draft import Draft
@@ -24,6 +25,14 @@ def draft_of(proposal: Proposal) -> Draft:
         strength=_number("strength", proposal.strength),
         reasons=_texts(proposal.reasons),
     )
+
+
+def leave_out_not_finite(draft: Draft) -> None:
+    """JSON has no NaN and no infinity, so a refused draft goes without them; in an accepted one there are none."""
+    for name in ("size", "entry_price", "stop_loss", "take_profit", "confidence", "strength"):
+        number = getattr(draft, name)
+        if number is not None and not isfinite(number):
+            setattr(draft, name, None)
 
 
 def position_after(draft: Draft, position: float) -> float:

@@ -94,7 +94,8 @@ def test_recorded_modes_want_a_folder_of_history() -> None:
     environment, loaded = samples("local-dev", {"mode": "historical"})
     assert unavailable(environment, loaded.clients["ikenna"]) == [
         "configs/local-dev.toml: history.folder: "
-        "expected a folder of recorded history here or as --history DIR, since the command line asks for mode historical, found nothing"
+        "expected a folder of recorded history here or as --history DIR, "
+        "since the command line asks for mode historical, found nothing"
     ]
     assert history_folder(HOME, environment.value) is None
 

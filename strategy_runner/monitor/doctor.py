@@ -1,0 +1,110 @@
+"""The doctor: every check of a home, in the order in which a person would look."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.load import load_environment
+from strategy_runner.errors import ConfigurationError, SafetyRefusal, StrategyRunnerError
+from strategy_runner.monitor import (
+    checks_home,
+    checks_host,
+    checks_logs,
+    checks_processes,
+    checks_sinks,
+    checks_tape,
+)
+from strategy_runner.monitor.finding import Finding, error
+from strategy_runner.monitor.host import Host
+from strategy_runner.supervision.plan import known_clients, make_plan
+from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
+
+Check = Callable[[], list[Finding]]
+
+
+def examine(
+    home: Home, host: Host, environ: Mapping[str, str], show: Callable[[int, int, str], None] = lambda *_: None
+) -> list[Finding]:
+    """Runs every check, those of large files last. Changes nothing. `show` gets (done, of, what comes next)."""
+    checks = list(_checks(home, host, environ))
+    findings: list[Finding] = []
+    for number, (name, check) in enumerate(checks):
+        show(number, len(checks), name)
+        findings += _result(name, check)
+    return findings
+
+
+def _result(name: str, check: Check) -> list[Finding]:
+    """One check that cannot be made keeps no other from being made."""
+    try:
+        return check()
+    except StrategyRunnerError as fault:
+        return [error(name, name, "a check that can be made", str(fault), "mend what it names and ask again")]
+    except OSError as fault:
+        where = fault.filename or name
+        return [
+            error(name, where, "a file that can be read", fault.strerror or str(fault), "check disk and permissions")
+        ]
+
+
+def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tuple[str, Check]]:
+    planned, problems = _planned(home, environ)
+    retention_gb = _retention_gb(home, environ)
+    yield "versions", checks_host.check_versions
+    yield "clock", lambda: checks_host.check_clock(home, host)
+    yield "disk", lambda: checks_host.check_disk(home, host, retention_gb=retention_gb)
+    yield "limits", lambda: checks_host.check_limits(host, planned)
+    yield "files", lambda: checks_home.check_files(problems)
+    if home.var.exists():
+        yield "permissions", lambda: checks_home.check_permissions(home, host.user)
+        yield "version", lambda: checks_home.check_state_version(home)
+    yield "sockets", lambda: checks_home.check_sockets(home)
+    yield "specs", lambda: checks_home.check_specs(home)
+    yield "daemon", lambda: checks_processes.check_daemon(home, host)
+    yield "strays", lambda: checks_processes.check_strays(home, host, checks_processes.daemon_pid(home))
+    yield "locks", lambda: checks_processes.check_locks(home, host)
+    yield "beats", lambda: checks_processes.check_beats(home, host)
+    for folder in sorted(path.parent for path in home.var.glob("market/*/tape")):
+        yield "checkpoints", lambda folder=folder: checks_sinks.check_checkpoints(folder)  # type: ignore[misc]
+        yield "tape", lambda folder=folder: checks_tape.check_tape(folder / "tape")  # type: ignore[misc]
+    for state in sorted(path.parent for path in home.var.glob("clients/*/*/workers")):
+        yield "snapshots", lambda state=state: _snapshots(state)  # type: ignore[misc]
+        yield "signals", lambda state=state: checks_logs.check_client(state, state.parent.name)  # type: ignore[misc]
+        yield "sinks", lambda state=state: _sinks(state, host)  # type: ignore[misc]
+
+
+def _snapshots(state: Path) -> list[Finding]:
+    return [one for folder in sorted((state / "workers").glob("*")) for one in checks_sinks.check_snapshots(folder)]
+
+
+def _sinks(state: Path, host: Host) -> list[Finding]:
+    runs = checks_processes.is_locked(state / "router" / "lock", host)
+    return checks_sinks.check_sinks(state, router_runs=runs)
+
+
+def _planned(home: Home, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+    """How many processes would run if every client did, and what is wrong with files of clients that could not."""
+    names: set[str] = {f"{path.parent.name}:{path.stem}" for path in (home.daemon / "specs").glob("*/*.json")}
+    problems: list[str] = []
+    try:
+        environment, clients = read_wishes(home).environment, known_clients(home)
+    except StrategyRunnerError as fault:
+        return len(names), [str(fault)]
+    for client in clients:
+        wishes = Wishes(environment=environment).with_client(client, Wish())
+        try:
+            names |= {process.name for process in make_plan(home, wishes, environ=environ).processes}
+        except ConfigurationError as fault:
+            problems += fault.problems
+        except SafetyRefusal:
+            continue  # live: it runs only when the command line says so
+    return len(names), problems
+
+
+def _retention_gb(home: Home, environ: Mapping[str, str]) -> float:
+    """What the environment's file says; without one that can be read, nothing is to come."""
+    try:
+        name = read_wishes(home).environment
+        return load_environment(home, name, environ=environ, overrides={}).value.tape.retention_gb
+    except StrategyRunnerError:
+        return 0.0

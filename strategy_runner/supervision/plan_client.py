@@ -1,0 +1,233 @@
+"""One client's part of the plan: its router and its workers, from its files and what the command line said."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from strategy_runner.config.availability import unavailable
+from strategy_runner.config.home import Home
+from strategy_runner.config.load import load_client, load_environment
+from strategy_runner.config.loaded import Loaded
+from strategy_runner.config.schema import ClientConfig, EnvironmentConfig, StrategyConfig
+from strategy_runner.config.spec import (
+    LimitsSpec,
+    ModelSpec,
+    ProtectionSpec,
+    QuantConnectSpec,
+    ReplaySpec,
+    RouterSpec,
+    WorkerSpec,
+)
+from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
+from strategy_runner.history.catalog import find_series, symbols_in
+from strategy_runner.model.names import WorkerKey, router_name
+from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
+from strategy_runner.strategies.describe import Resolved, Use, resolve
+from strategy_runner.strategies.generation import generation
+from strategy_runner.supervision.process import (
+    HISTORICAL,
+    SIMULATION,
+    Process,
+    market_of,
+    new_process,
+    predictor_of,
+    replay_of,
+)
+from strategy_runner.supervision.wishes import Wish
+
+
+def load_wished(
+    home: Home, environment: str, client: str, wish: Wish, environ: Mapping[str, str]
+) -> tuple[Loaded[EnvironmentConfig], Loaded[ClientConfig]]:
+    """The files with what the command line said on top."""
+    overrides: dict[str, object] = {}
+    if wish.mode:
+        overrides["mode"] = wish.mode
+    if wish.history:
+        overrides["history.folder"] = wish.history
+    loaded = load_environment(home, environment, environ=environ, overrides=overrides)
+    return loaded, load_client(home, client, loaded, environ=environ, overrides=overrides)
+
+
+def client_processes(
+    home: Home, environment_name: str, client: str, wish: Wish, environ: Mapping[str, str]
+) -> list[Process]:
+    environment, loaded = load_wished(home, environment_name, client, wish, environ)
+    _refuse_unsafe(home, environment_name, loaded, client, wish, environ)
+    problems = unavailable(environment, loaded)
+    if problems:
+        raise ConfigurationError(*problems)
+    mode = loaded.value.mode
+    resolved = _resolve(home, client, loaded)
+    replay = replay_of(home, environment.value, wish) if mode in (SIMULATION, HISTORICAL) else None
+    workers = [
+        _worker(home, environment.value, loaded.value, client, strategy, symbol, found, wish, replay)
+        for strategy, found in zip(loaded.value.strategies, resolved, strict=True)
+        for symbol in strategy.symbols
+        if not wish.symbols or symbol in wish.symbols
+    ]
+    if wish.symbols and not workers:
+        raise UsageError(f"{loaded.file}: symbols: expected some of {', '.join(wish.symbols)}, found none of them")
+    if replay is not None:
+        _check_history(loaded.file, Path(replay.folder), workers)
+    running = [worker for worker in workers if worker.key.folder not in wish.stopped]
+    router = _router(home, loaded.value, client, [worker.key.folder for worker in running])
+    processes = [new_process(home, router_name(client), "router", router)]
+    return processes + [new_process(home, worker.key.name, "worker", worker) for worker in running]
+
+
+def _refuse_unsafe(
+    home: Home, environment: str, loaded: Loaded[ClientConfig], client: str, wish: Wish, environ: Mapping[str, str]
+) -> None:
+    """Live needs both the file and the command line to say so."""
+    if loaded.value.mode != "live":
+        if wish.live:
+            raise SafetyRefusal(f'{loaded.file}: mode: expected "live" for --live, found "{loaded.value.mode}"')
+        return
+    in_file = load_wished(home, environment, client, Wish(), environ)[1].value.mode
+    if in_file != "live":
+        raise SafetyRefusal(f'{loaded.file}: mode: expected "live" in the file as well, found "{in_file}"')
+    if not wish.live:
+        raise SafetyRefusal(f'{client}: mode "live" trades real money: expected --live on the command line, found none')
+
+
+def _resolve(home: Home, client: str, loaded: Loaded[ClientConfig]) -> list[Resolved]:
+    uses = [
+        Use(strategy.strategy, strategy.params, f"{loaded.file}: strategies[{index}] ({strategy.id})")
+        for index, strategy in enumerate(loaded.value.strategies)
+    ]
+    return resolve(home.client_strategies(client), uses)
+
+
+def _worker(
+    home: Home,
+    environment: EnvironmentConfig,
+    config: ClientConfig,
+    client: str,
+    strategy: StrategyConfig,
+    symbol: str,
+    found: Resolved,
+    wish: Wish,
+    replay: ReplaySpec | None,
+) -> WorkerSpec:
+    key = WorkerKey(client, strategy.id, symbol)
+    account = config.accounts[symbol]
+    models = tuple(
+        ModelSpec(
+            id=model.id,
+            confidence_threshold=model.confidence_threshold,
+            lookback_window=model.lookback_window,
+            weight=model.weight,
+        )
+        for model in strategy.models
+    )
+    protection = ProtectionSpec(
+        stop_loss_fraction=strategy.stop_loss_fraction, take_profit_fraction=strategy.take_profit_fraction
+    )
+    limits = config.limits_of(strategy)
+    historical = config.mode == HISTORICAL
+    return WorkerSpec(
+        client=client,
+        strategy=strategy.id,
+        symbol=symbol,
+        strategy_type=strategy.strategy,
+        code=found.description.code,
+        params=found.params,
+        timeframe=strategy.timeframe,
+        models=models,
+        extra_symbols=strategy.extra_symbols,
+        venue=account.venue,
+        account=account.account,
+        size=strategy.size,
+        protection=protection,
+        streams=tuple(stream.name for stream in _streams(strategy, symbol, found, live=config.mode == "live")),
+        mode=config.mode,
+        generation=generation(
+            found.description.code_digest,
+            params=found.params,
+            timeframe=strategy.timeframe,
+            models=models,
+            size=strategy.size,
+            protection=protection,
+            extra_symbols=strategy.extra_symbols,
+            venue=account.venue,
+        ),
+        market=market_of(home, config.mode),
+        router_doorbell=home.router_endpoint(client, "doorbell"),
+        folder=str(home.worker(key, config.mode)),
+        log=str(home.log(key.name)),
+        log_level=config.log_level_of(strategy),
+        limits=LimitsSpec(memory_limit_mb=limits.memory_limit_mb, cpu_limit=limits.cpu_limit),
+        from_start=config.mode == SIMULATION,
+        history=replay if historical else None,
+        slots=str(home.sockets / "slots") if historical else "",
+        parallel=(wish.parallel or os.cpu_count() or 1) if historical else 0,
+        predictor=predictor_of(environment),
+    )
+
+
+def _streams(strategy: StrategyConfig, symbol: str, found: Resolved, *, live: bool) -> list[Stream]:
+    """Everything the strategy declared, for its symbol and the extra ones; predictions and the clock for its own only."""
+    inputs = found.description.inputs
+    streams: list[Stream] = []
+    for one in dict.fromkeys((symbol, *strategy.extra_symbols, *inputs.symbols)):
+        streams += [trades(one)] * inputs.trades + [quotes(one)] * inputs.quotes
+        timeframes = ((strategy.timeframe,) if inputs.bars else ()) + inputs.timeframes
+        streams += [bars(one, timeframe) for timeframe in dict.fromkeys(timeframes)]
+    streams += [predictions(symbol, model.id, strategy.timeframe) for model in strategy.models]
+    if inputs.timer:
+        streams.append(clock("" if live else symbol, inputs.timer))
+    if strategy.extra_symbols and not found.description.code:
+        raise ConfigurationError(
+            f"strategy {strategy.id}: extra_symbols: expected none for the built-in {strategy.strategy}, which reads one "
+            f"symbol, found {', '.join(strategy.extra_symbols)}"
+        )
+    if not streams:
+        raise ConfigurationError(
+            f"strategy {strategy.id}: inputs: expected some declared by {strategy.strategy}, found none"
+        )
+    if inputs.predictions and not strategy.models:
+        raise ConfigurationError(
+            f"strategy {strategy.id}: models: expected at least one, since {strategy.strategy} reads predictions"
+        )
+    return streams
+
+
+def _router(home: Home, config: ClientConfig, client: str, workers: list[str]) -> RouterSpec:
+    mode = config.mode
+    state = home.client_state(client, mode)
+    keys = config.quantconnect
+    return RouterSpec(
+        client=client,
+        mode=mode,
+        workers=tuple(workers),
+        ordered=mode == SIMULATION,
+        bulk=mode == HISTORICAL,
+        routes=tuple(config.routes),
+        market=market_of(home, mode),
+        doorbell=home.router_endpoint(client, "doorbell"),
+        sql=home.router_endpoint(client, "sql"),
+        folder=str(home.router(client, mode)),
+        workers_folder=str(state / "workers"),
+        duckdb=str(home.database(client, mode)),
+        quantconnect=QuantConnectSpec(
+            folder=str(state / "quantconnect"),
+            project_id=keys.project_id.as_table() if keys.project_id else None,
+            api_key=keys.api_key.as_table() if keys.api_key else None,
+        ),
+        log=str(home.log(router_name(client))),
+        log_level=config.log_level,
+    )
+
+
+def _check_history(file: str, folder: Path, workers: Sequence[WorkerSpec]) -> None:
+    """Every symbol that is read has recorded history, said before anything starts."""
+    read = {Stream.parse(name).symbol for worker in workers for name in worker.streams} - {""}
+    problems = []
+    for symbol in sorted(read.difference(symbols_in(folder))):
+        try:
+            find_series(folder, symbol)
+        except ConfigurationError as error:
+            problems += [f"{file}: symbols: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigurationError(*problems)

@@ -1,0 +1,81 @@
+"""One planned process: its name, its whole specification, and the program supervisord makes of it."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.config.availability import history_folder
+from strategy_runner.config.home import Home
+from strategy_runner.config.schema import EnvironmentConfig
+from strategy_runner.config.spec import (
+    MarketSpec,
+    ModelProviderSpec,
+    ReplaySpec,
+    Spec,
+)
+from strategy_runner.errors import ConfigurationError
+from strategy_runner.model.names import MARKET_GROUP
+from strategy_runner.supervision.programs import Kind, Program
+from strategy_runner.supervision.wishes import Wish
+
+# what a running process takes over without a restart: a new worker changes them, and no other pid may change
+RELOADED = {"feed": ("streams",), "router": ("workers",), "worker": ()}
+HISTORICAL = "historical"
+SIMULATION = "simulation"
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One planned process and the file its specification goes to."""
+
+    name: str
+    kind: Kind
+    spec: Spec
+    path: Path
+
+    @property
+    def digest(self) -> str:
+        """Over everything that needs a restart to change."""
+        tree = msgspec.to_builtins(self.spec)
+        for field in RELOADED[self.kind]:
+            tree.pop(field)
+        return hashlib.blake2b(msgspec.json.encode(tree, order="sorted"), digest_size=8).hexdigest()
+
+
+def new_process(home: Home, name: str, kind: Kind, spec: Spec) -> Process:
+    group, _, rest = name.partition(":")
+    return Process(name=name, kind=kind, spec=spec, path=home.daemon / "specs" / group / f"{rest}.json")
+
+
+def program_of(home: Home, process: Process) -> Program:
+    group, _, name = process.name.partition(":")
+    assert group == MARKET_GROUP or process.kind != "feed"
+    return Program(
+        group=group,
+        name=name,
+        kind=process.kind,
+        spec=process.path,
+        digest=process.digest,
+        log=home.log(process.name),
+    )
+
+
+def market_of(home: Home, mode: str) -> MarketSpec:
+    return MarketSpec(
+        tape=str(home.market(mode) / "tape"),
+        doorbell=home.market_endpoint("doorbell"),
+        frames=home.market_endpoint("frames"),
+    )
+
+
+def predictor_of(config: EnvironmentConfig) -> ModelProviderSpec:
+    return ModelProviderSpec(provider=config.models.provider, seed=config.models.seed)
+
+
+def replay_of(home: Home, config: EnvironmentConfig, wish: Wish) -> ReplaySpec:
+    folder = history_folder(home, config)
+    assert folder is not None, "availability was checked before"
+    if not folder.is_dir():
+        where = "--history" if wish.history else "history.folder"
+        raise ConfigurationError(f"{where}: expected a folder of recorded history, found nothing at {folder}")
+    return ReplaySpec(folder=str(folder), speed=wish.speed or 0.0, from_ns=wish.from_ns, to_ns=wish.to_ns)
