@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks import boot, density, doorbell, historical, idle, restart, simulation, tape
 from benchmarks.common import Figure, Settings, talk
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, load_average
 from benchmarks.table import as_text, write_into
 from strategy_runner.errors import StrategyRunnerError
 
@@ -33,7 +33,7 @@ SHORT: dict[str, Any] = {
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     settings = _settings(given)
-    machine = describe_machine()
+    machine = f"{describe_machine()}, load average {load_average()} before"
     talk(machine)
     figures = []
     try:
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
         if given.output == "table":
             print(as_text(figures))
         if given.write is not None:
-            write_into(given.write, figures, machine, datetime.date.today().isoformat())
+            circumstances = f"{machine} and {load_average()} after"
+            write_into(given.write, figures, circumstances, datetime.date.today().isoformat())
     except StrategyRunnerError as error:
         talk(f"error: {error}")
         return error.exit_code

@@ -1,4 +1,4 @@
-"""The machine a run was made on, in one line: a figure means nothing without it."""
+"""The machine a run was made on and how busy it was: a figure means nothing without them."""
 
 import os
 import platform
@@ -6,13 +6,17 @@ from pathlib import Path
 
 
 def describe_machine() -> str:
-    """Processor, cores, memory, kernel, Python, and how busy the machine is now."""
+    """Processor, cores, memory, kernel and Python."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
         f"{os.cpu_count()} x {_processor()}, {memory_gb:.0f} GB, Linux {platform.release()}, "
-        f"{platform.python_implementation()} {platform.python_version()}, load average {load}"
+        f"{platform.python_implementation()} {platform.python_version()}"
     )
+
+
+def load_average() -> str:
+    """How busy the machine was over the last 1, 5 and 15 minutes."""
+    return " ".join(f"{value:.1f}" for value in os.getloadavg())
 
 
 def _processor() -> str:

@@ -23,7 +23,7 @@ from strategy_runner.errors import (
 )
 from strategy_runner.supervision.reports import ChangeReport, ProcessReport
 
-ANSWER_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 30.0
 # a change waits for programs to stop, each as long as its stopwaitsecs
 CHANGE_TIMEOUT_S = 120.0
 SHUTDOWN_TIMEOUT_S = 120.0

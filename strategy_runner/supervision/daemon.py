@@ -50,6 +50,8 @@ def supervise(
         home.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
         notifier = ServiceNotifier.from_environment(os.environ)
         zygote = Zygote(entry, modules)
+        if warm:
+            zygote.start()
         mood = SupervisorStates.RESTARTING
         while mood >= SupervisorStates.RESTARTING:
             options = WarmOptions(zygote, entry) if warm else ServerOptions()

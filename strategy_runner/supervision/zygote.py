@@ -56,12 +56,17 @@ class Birth(msgspec.Struct, frozen=True):
 
 
 class Zygote:
-    """The daemon's side. Started at the first birth, and again if it has died."""
+    """The daemon's side. Started by `start`, or at the first birth, and again if it has died."""
 
     def __init__(self, entry: str, modules: Sequence[str]) -> None:
         self._entry = entry
         self._modules = modules
         self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Begins to load, which takes most of a second, and does not wait for it."""
+        if self._socket is None:
+            self._socket = _start(self._entry, self._modules)
 
     def bear(self, birth: Birth) -> int:
         """Forks a worker and returns its process id, a child of this process. Blocks a few milliseconds; raises OSError."""
@@ -78,8 +83,8 @@ class Zygote:
             self._socket = None
 
     def _ask(self, birth: Birth) -> int:
-        if self._socket is None:
-            self._socket = _start(self._entry, self._modules)
+        self.start()
+        assert self._socket is not None
         payload = msgspec.msgpack.encode(birth)
         self._socket.sendall(_LENGTH.pack(len(payload)) + payload)
         pid: int = _ANSWER.unpack(_receive(self._socket, _ANSWER.size))[0]
