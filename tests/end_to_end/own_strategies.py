@@ -53,11 +53,9 @@ class Listener(Strategy):
         return "seen " + ", ".join(f"{kind} {count}" for kind, count in self._seen.items())
 '''
 
-# Raises before its first record, as long as a file is there: a worker that cannot start, until it can.
+# Raises before its first record while CAUSE is True: a worker that cannot start, until its file is mended.
 RAISING = '''
 """Raises at its start."""
-
-from pathlib import Path
 
 from strategy_runner.model.event import Bar
 from strategy_runner.strategies.interface import Inputs, Strategy
@@ -67,7 +65,7 @@ class Raising(Strategy):
     inputs = Inputs(bars=True)
 
     def on_start(self) -> None:
-        if Path("CAUSE").exists():
+        if CAUSE:
             raise RuntimeError("no luck today")
 
     def on_bar(self, bar: Bar) -> None:

@@ -48,8 +48,7 @@ def test_a_killed_worker_is_back_by_itself_and_its_signals_go_on_without_gap_or_
 
 def test_a_worker_that_raises_at_its_start_is_given_up_with_its_last_words_and_disturbs_nobody(firm: Firm) -> None:
     firm.write("clients/acme/client.toml", ACME)
-    cause = firm.write("cause", "")
-    firm.write("clients/acme/strategies/raising.py", RAISING.replace("CAUSE", str(cause)))
+    firm.write("clients/acme/strategies/raising.py", RAISING.replace("CAUSE", "True"))
     firm.run("start", "acme")
     before = firm.pids()
     firm.write("clients/acme/client.toml", ACME + RAISES)
@@ -65,8 +64,8 @@ def test_a_worker_that_raises_at_its_start_is_given_up_with_its_last_words_and_d
     assert firm.pids() == before
     assert states(firm, *WORKERS) == {"trading"}
 
-    # its cause gone, it needs nothing but another `start`
-    cause.unlink()
+    # its file mended, it needs nothing but another `start`
+    firm.write("clients/acme/strategies/raising.py", RAISING.replace("CAUSE", "False"))
     assert firm.run("start", "acme").err.splitlines()[0] == f"restarted 1: {bad}"
     assert states(firm, *WORKERS, bad) == {"trading"}
     assert others(firm.pids(), bad) == before

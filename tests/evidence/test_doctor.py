@@ -1,6 +1,7 @@
 """doctor: a healthy home is healthy, and each kind of damage is told with file, place and what to do."""
 
 import os
+import random
 import select
 import subprocess
 import sys
@@ -397,3 +398,30 @@ def test_a_clock_that_was_set_is_told_by_how_much(damaged: Firm) -> None:
     assert back.level == "warning" and "went back" in back.found
     undisciplined = checks_host.check_clock(damaged.home, msgspec.structs.replace(host, ntp=True, clock_error_ms=None))
     assert undisciplined[0].level == "warning"
+
+
+# -- bit rot -----------------------------------------------------------------------------------------------------------
+
+
+def test_no_flipped_bit_is_accepted_in_silence(damaged: Firm) -> None:
+    seed = int(os.environ.get("STRATEGY_RUNNER_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"STRATEGY_RUNNER_SEED={seed} repeats the choices of this run")
+    luck, tape = random.Random(seed), tape_of(damaged)
+    count = int.from_bytes((tape / "head").read_bytes()[32:40], "little")
+    counts = (tape / "counts").read_bytes()
+    used = {path: min(count - int(path.stem[4:]), SEGMENT_RECORDS) * 80 for path in tape.glob("seg-*")}
+    for path in (tape / "streams").glob("*-0.idx"):
+        stream = int(path.stem.partition("-")[0])
+        used[path] = int.from_bytes(counts[stream * 8 : stream * 8 + 8], "little") * 8
+    logs = [tape / "names.log", damaged.home.router("acme", "mock") / "decisions.log"]
+    logs += damaged.home.client_state("acme", "mock").glob("workers/*/signals.log")
+    used |= {path: path.stat().st_size for path in logs}
+
+    for path in luck.choices(sorted(used), k=120):
+        offset, bit = luck.randrange(used[path]), luck.randrange(8)
+        flip(path, offset, bit)
+        found = check_tape(tape) if path.is_relative_to(tape) else client_findings(damaged)
+        told_of = [finding.subject for finding in found if finding.level != "ok"]
+        assert str(path) in told_of, f"{path} offset {offset} bit {bit}: {told_of}"
+        flip(path, offset, bit)
+    assert errors(check_tape(tape)) == [] == errors(client_findings(damaged))
