@@ -20,6 +20,7 @@ import msgspec.inspect as inspect
 from strategy_runner import errors
 from strategy_runner.cli.main import cli
 from strategy_runner.cli.signals import flat
+from strategy_runner.config.expectation import plain
 from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
 from strategy_runner.config.secret import SecretReference
 from strategy_runner.history import quality
@@ -298,7 +299,8 @@ def _described(kind: inspect.Type) -> str:
 
 
 def _bounds(kind: inspect.IntType | inspect.FloatType) -> list[tuple[str, float | int | None]]:
-    return [(">", kind.gt), (">=", kind.ge), ("<", kind.lt), ("<=", kind.le)]
+    limits = {">": kind.gt, ">=": kind.ge, "<": kind.lt, "<=": kind.le}
+    return [(sign, plain(limit)) for sign, limit in limits.items()]
 
 
 def _description(kind: inspect.Type) -> str:

@@ -86,9 +86,14 @@ def _inside(kind: inspect.IntType | inspect.FloatType, value: int | float) -> bo
 
 
 def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
-    low, high = (kind.ge if kind.gt is None else kind.gt), (kind.le if kind.lt is None else kind.lt)
+    low, high = plain(kind.ge if kind.gt is None else kind.gt), plain(kind.le if kind.lt is None else kind.lt)
     if low is None:
         return "" if high is None else f" {'<=' if kind.lt is None else '<'} {high}"
     if high is None:
         return f" {'>=' if kind.gt is None else '>'} {low}"
     return f" in {'[' if kind.gt is None else '('}{low}, {high}{']' if kind.lt is None else ')'}"
+
+
+def plain(limit: float | None) -> float | None:
+    """0 for 0.0: typing keeps one of two equal annotations, so which of them a limit was written as is chance."""
+    return int(limit) if limit is not None and limit == int(limit) else limit

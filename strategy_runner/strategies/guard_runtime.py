@@ -17,6 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -62,21 +64,38 @@ def watch() -> None:
 # -- who is calling ----------------------------------------------------------------------------------------------------
 
 
+class _Role(Enum):
+    STRATEGY = "a strategy's own file: it is its call"
+    FREE = "may do what it likes: the worker, an import under way, a log line"
+    BETWEEN = "does it for whoever called"
+
+
 def _refuse(what: str, rule: Rule) -> None:
     """Raises DeterminismError if it is a strategy that wants `what`."""
     frame: FrameType | None = sys._getframe(2)
     library = ""
     while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
-        if module.startswith(_CLIENTS) and not frame.f_code.co_filename.startswith("<"):  # made of text, by `exec`
+        module = frame.f_globals.get("__name__", "")
+        role = _role(module, frame.f_code.co_filename)
+        if role is _Role.FREE:
+            return
+        if role is _Role.STRATEGY:
             where = f"{shown(Path(frame.f_code.co_filename))}:{frame.f_lineno}"
             raise DeterminismError(f"{where}: {what}{library}: {broken(rule)}")
-        if module.startswith(_PRODUCT) and not module.startswith(_FOR_STRATEGIES):
-            return
-        if module.partition(".")[0] in _ON_ERRANDS or frame.f_code.co_filename.startswith(_IMPORT_MACHINERY):
-            return
-        library = f" in {module}"
+        if not module.startswith(_CLIENTS):
+            library = f" in {module}"
         frame = frame.f_back
+
+
+@lru_cache(maxsize=4096)
+def _role(module: str, file: str) -> _Role:
+    if module.startswith(_CLIENTS):
+        return _Role.BETWEEN if file.startswith("<") else _Role.STRATEGY  # code made of text: its file is further out
+    if module.startswith(_PRODUCT) and not module.startswith(_FOR_STRATEGIES):
+        return _Role.FREE
+    if module.partition(".")[0] in _ON_ERRANDS or file.startswith(_IMPORT_MACHINERY):
+        return _Role.FREE
+    return _Role.BETWEEN
 
 
 # -- audit events ------------------------------------------------------------------------------------------------------

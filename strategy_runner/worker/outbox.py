@@ -4,9 +4,9 @@ What the worker derives again after a restart is compared with what the log alre
 new. A difference is a divergence: the worker stops and reports, it never guesses.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
 
 import msgspec
 
@@ -75,7 +75,7 @@ class Outbox:
                 )
             return
         envelope = Envelope(
-            n=n, seq=seq, epoch=self.epoch, mode=self._mode, recorded_ns=time.time_ns(), generation=self._generation
+            n=n, seq=seq, epoch=self.epoch, mode=self._mode, recorded_ns=time_ns(), generation=self._generation
         )
         self._pending.append(_encode(LoggedSignal(envelope, hashed, raw)))
 

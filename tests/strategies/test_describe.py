@@ -81,6 +81,27 @@ def test_a_hang_ends_at_the_timeout(tmp_path: Path) -> None:
     )
 
 
+def test_what_a_library_started_ends_with_the_timeout_or_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "described_busy.py").write_text(
+        "import atexit, signal, subprocess, threading, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"open({str(started)!r}, 'a').write(f\"{{subprocess.Popen(['sleep', '600']).pid}}\\n\")\n"
+        "atexit.register(time.sleep, 600)\nthreading.Thread(target=time.sleep, args=(600,)).start()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = write(tmp_path, mine="import described_busy\n" + MINE)
+    assert "mine" in describe(folder, timeout_s=10.0)
+    (folder / "mine.py").write_text(HEADER + "import described_busy\nwhile True:\n    pass\n")
+    assert problems(folder, timeout_s=1.5)[0].endswith("within 1.5 s, found it still running")
+    pids = started.read_text().split()
+    assert len(pids) == 2
+    for pid in pids:
+        state = Path(f"/proc/{pid}/stat")
+        assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_no_child_is_left_behind(tmp_path: Path) -> None:
     describe(write(tmp_path, mine=MINE))
     with pytest.raises(ChildProcessError):
