@@ -34,7 +34,6 @@ _PRODUCT = "strategy_runner."
 # the strategy's own part of the product: what this does, it does for a strategy
 _FOR_STRATEGIES = ("strategy_runner.strategies.", "strategy_runner.model.")
 _ON_ERRANDS = frozenset({"importlib", "zipimport", "linecache", "logging", "traceback", "warnings", "zoneinfo"})
-_IMPORT_MACHINERY = "<frozen importlib"
 _NUMPY_RANDOM = "numpy.random"
 
 
@@ -93,9 +92,7 @@ def _role(module: str, file: str) -> _Role:
         return _Role.BETWEEN if file.startswith("<") else _Role.STRATEGY  # code made of text: its file is further out
     if module.startswith(_PRODUCT) and not module.startswith(_FOR_STRATEGIES):
         return _Role.FREE
-    if module.partition(".")[0] in _ON_ERRANDS or file.startswith(_IMPORT_MACHINERY):
-        return _Role.FREE
-    return _Role.BETWEEN
+    return _Role.FREE if module.partition(".")[0] in _ON_ERRANDS else _Role.BETWEEN
 
 
 # -- audit events ------------------------------------------------------------------------------------------------------

@@ -104,6 +104,7 @@ FORBIDDEN: list[tuple[str, str]] = [
     ("import os\nx = os.urandom(8)", f"2: os.urandom(): {LUCK}"),
     # files
     ("x = open('levels.csv').read()", f"1: open(): {FILES}"),
+    ("class A:\n    open: float = 0.0\n    def f(self): return open('x')", f"3: open(): {FILES}"),
     ("import builtins\nwith builtins.open('x') as f: ...", f"2: open(): {FILES}"),
     ("from pathlib import Path\nx = Path('x').read_text()", f"2: pathlib.Path(): {FILES}"),
     ("import pathlib\nx = pathlib.Path.home()", f"2: pathlib.Path.home(): {FILES}"),
@@ -178,7 +179,8 @@ ALLOWED = [
     "from urllib.parse import quote\nfrom http import HTTPStatus\nfrom pathlib import PurePath\nx = PurePath('a').name",
     "class A:\n    def time(self): return 1\n    def f(self): return self.time() + self.clock.time()",
     "class A:\n    def f(self): return self.random.random() + self.random.choice([1])",
-    "def f(time, random, os): return time.time() + random.random() + os.environ",
+    "import time\ndef f(time, *, open, **id): return time.time(), open('x'), id(3)",
+    "import random\nx = lambda random: random.random()",
     "def f(bars):\n    return [open for open, high, low, close in bars if open(close)]",
     "def f(bar):\n    open, close = bar.open, bar.close\n    return open, close",
     "for id, input in [(1, 2)]:\n    print(id, input)",
@@ -235,6 +237,14 @@ def test_files_beside_a_strategy_are_read_as_far_as_they_are_imported(tmp_path: 
         f"clients/ada/strategies/package/__init__.py:1: import threading: {THREADS}",
         f"clients/ada/strategies/package/other.py:3: time.time(): {CLOCK}",
     }
+
+
+def test_what_lies_outside_the_clients_folder_is_not_read_and_cannot_be_imported(tmp_path: Path) -> None:
+    folder = write(tmp_path, mine="from ..other import x\n" + CLASS)
+    (folder.parent / "other.py").write_text("x = open('x')\n")
+    refuse_nondeterminism(folder / "mine.py")
+    with pytest.raises(ConfigurationError, match=r"mine\.py: line 1: ImportError|ModuleNotFoundError"):
+        load("mine", str(folder / "mine.py"))
 
 
 def test_all_places_of_all_files_are_told_at_once_and_a_shared_one_once(tmp_path: Path) -> None:

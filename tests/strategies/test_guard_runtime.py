@@ -112,6 +112,17 @@ def test_the_process_around_a_strategy_has_its_clock_its_luck_and_its_files(tmp_
     assert random.Random(7).random() == first
 
 
+def test_the_worker_may_ask_the_time_even_in_the_middle_of_a_callback(tmp_path: Path) -> None:
+    """As in a signal handler."""
+    space = {"__name__": "strategy_runner.worker.follower", "time": time}
+    mine = strategy(tmp_path, "self.interrupt()")
+    mine.interrupt = staticmethod(eval("lambda: time.time()", space))  # type: ignore[attr-defined]
+    assert run(mine, bars(100.0)) == []
+    space["__name__"] = "some_library"
+    with pytest.raises(DeterminismError, match=r"time\.time\(\) in some_library: "):
+        run(mine, bars(100.0))
+
+
 def test_a_function_that_asks_first_stays_a_function_when_a_class_keeps_it(tmp_path: Path) -> None:
     strategy(tmp_path, "pass")
 
