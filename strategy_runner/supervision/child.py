@@ -78,3 +78,26 @@ def _code_of(stop: SystemExit) -> int:
         return stop.code & 0xFF
     print(stop.code, file=sys.stderr)
     return 1
+
+
+def fork_and_run(run: Callable[[], int]) -> int:
+    """Forks a child that ends with the code `run` returns, or with 1 and a traceback, and dies with this process.
+
+    Returns its process id. Must be called from a process with one thread.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        leave_parent(parent)
+        code = run()
+    except BaseException:
+        traceback.print_exc()  # past here lies the frame of the parent
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(code)

@@ -7,12 +7,11 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from strategy_runner.supervision.child import leave_parent
+from strategy_runner.supervision.child import fork_and_run
 
 LOOK_INTERVAL_S = 0.02
 
@@ -59,26 +58,14 @@ def run_forked(
 
 
 def _fork(job: Callable[[], bytes], fd: int) -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        leave_parent(parent)
+    def run() -> int:
         os.dup2(2, 1)  # the parent's stdout is for its own results
         sys.stdout = sys.stderr
         with open(fd, "wb", closefd=False) as file:
             file.write(job())
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
-        os._exit(code)
+        return 0
+
+    return fork_and_run(run)
 
 
 def _reap(running: dict[int, _Running], ended: dict[str, Ended]) -> None:

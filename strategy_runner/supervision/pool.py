@@ -2,14 +2,12 @@
 
 import os
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from strategy_runner import assembly
-from strategy_runner.supervision.child import leave_parent
+from strategy_runner.supervision.child import fork_and_run
 
 LOOK_INTERVAL_S = 0.05
 # an interrupted run begins again from nothing: there is no state to save, and a strategy may take long over a block
@@ -54,24 +52,14 @@ def _end(running: dict[int, Path], codes: dict[Path, int]) -> None:
 
 def _fork(spec: Path, log: Path) -> int:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        leave_parent(parent)
+
+    def run() -> int:
         fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
-        code = assembly.run([str(spec)])
-    except BaseException:
-        traceback.print_exc()  # into the log; past here lies the frame of the parent
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+        return assembly.run([str(spec)])
+
+    return fork_and_run(run)
 
 
 def _reap(running: dict[int, Path], codes: dict[Path, int]) -> None:
