@@ -10,13 +10,13 @@ from strategy_runner.cli.output import output_option, show_json, show_table, tal
 from strategy_runner.cli.table import Column
 from strategy_runner.config.availability import unreadable_secrets
 from strategy_runner.config.home import Home, checked_socket
-from strategy_runner.config.load import load_client, load_environment
+from strategy_runner.config.load import client_names, load_client, load_environment
 from strategy_runner.config.loaded import Loaded, Row, rows
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
 from strategy_runner.strategies.scaffold import new_client as scaffold_client
 from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
 from strategy_runner.supervision.layout import init_home
-from strategy_runner.supervision.plan import known_clients, make_plan
+from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.plan_client import load_wished
 from strategy_runner.supervision.programs import SOCKET_SUFFIX
 from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
@@ -50,7 +50,7 @@ def check(home: Home, client: str | None, environment: str | None, output: str) 
     errors = sum(finding.level == "error" for finding in findings)
     if errors:
         raise ConfigurationError(f"{errors} {'error' if errors == 1 else 'errors'} in {home.root}")
-    talk(f"ok: {client or ', '.join(known_clients(home))}")
+    talk(f"ok: {client or ', '.join(client_names(home))}")
 
 
 @click.command(name="show-config")
@@ -120,7 +120,7 @@ def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
     except ConfigurationError as error:
         return [Finding("error", problem) for problem in error.problems]
     findings: list[Finding] = []
-    for name in [client] if client else known_clients(home):
+    for name in [client] if client else client_names(home):
         findings += _check_client(home, name, environment)
     return list(dict.fromkeys(findings))
 
@@ -129,7 +129,7 @@ def _check_sockets(home: Home) -> None:
     """Raises ConfigurationError if the home's path leaves no room for the name of a socket."""
     checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + SOCKET_SUFFIX))
     home.market_endpoint("doorbell")
-    for client in known_clients(home):
+    for client in client_names(home):
         home.router_endpoint(client, "doorbell")
 
 
@@ -152,9 +152,9 @@ def _check_client(home: Home, client: str, environment: str) -> list[Finding]:
 
 
 def _must_know(home: Home, client: str) -> None:
-    if client not in known_clients(home):
+    if client not in client_names(home):
         raise UsageError(
-            f"{client}: expected a client of {home.clients}, one of {', '.join(known_clients(home)) or 'none'}"
+            f"{client}: expected a client of {home.clients}, one of {', '.join(client_names(home)) or 'none'}"
         )
 
 

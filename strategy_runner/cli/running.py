@@ -13,11 +13,12 @@ from strategy_runner.cli.progress import ready_bar
 from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
+from strategy_runner.config.load import client_names
 from strategy_runner.errors import ConfigurationError, NotRunningError, UsageError
 from strategy_runner.supervision import steering
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.fleet import FleetRow, fleet
-from strategy_runner.supervision.plan import known_clients, make_plan
+from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.target import Target, parse_target
@@ -219,7 +220,7 @@ def plan(home: Home, target: str, output: str) -> None:
     parsed = known_target(home, target)
     wishes = read_wishes(home)
     if not wishes.clients:
-        for client in known_clients(home):
+        for client in client_names(home):
             wishes = wishes.with_client(client, Wish())
     made = make_plan(home, wishes, environ=os.environ)
     changes = [change for change in steering.differences(home, made) if parsed.matches(change.name)]
@@ -285,7 +286,7 @@ def _rows(home: Home, target: str) -> list[FleetRow]:
         talk(f"warning: {problem}")
     if rows or problems:
         return rows
-    known = known_clients(home)
+    known = client_names(home)
     if parsed.client in known:
         workers = [row.name for row in fleet(home, Target(client=parsed.client), os.environ)[0]]
         raise UsageError(f"{target}: expected a strategy or worker of {parsed.client}, one of {', '.join(workers)}")

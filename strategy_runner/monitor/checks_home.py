@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from strategy_runner.config.home import STATE_VERSION, Home, checked_socket
+from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.monitor.finding import Finding, error, ok, warning
-from strategy_runner.supervision.plan import known_clients
 from strategy_runner.supervision.programs import SOCKET_SUFFIX, Program, render
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -52,7 +52,7 @@ def check_sockets(home: Home) -> list[Finding]:
         longest = checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + SOCKET_SUFFIX))
         for purpose in ("doorbell", "frames"):
             home.market_endpoint(purpose)
-        for client in known_clients(home):
+        for client in client_names(home):
             home.router_endpoint(client, "doorbell")
     except ConfigurationError as fault:
         return [error("sockets", home.sockets, "paths that fit", str(fault), "move the home to a shorter path")]

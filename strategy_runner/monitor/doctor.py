@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import load_environment
+from strategy_runner.config.load import client_names, load_environment
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.monitor import (
     checks_home,
@@ -16,7 +16,7 @@ from strategy_runner.monitor import (
 )
 from strategy_runner.monitor.finding import Finding, error
 from strategy_runner.monitor.host import Host
-from strategy_runner.supervision.plan import known_clients, make_plan
+from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
 
 Check = Callable[[], list[Finding]]
@@ -87,7 +87,7 @@ def _planned(home: Home, environ: Mapping[str, str]) -> tuple[int, list[str]]:
     names: set[str] = {f"{path.parent.name}:{path.stem}" for path in (home.daemon / "specs").glob("*/*.json")}
     problems: list[str] = []
     try:
-        environment, clients = read_wishes(home).environment, known_clients(home)
+        environment, clients = read_wishes(home).environment, client_names(home)
     except StrategyRunnerError as fault:
         return len(names), [str(fault)]
     for client in clients:

@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import RouterSpec, WorkerSpec, write_spec
 from strategy_runner.errors import SafetyRefusal, StrategyRunnerError, UsageError
 from strategy_runner.history.quality import QualityReport
-from strategy_runner.supervision.plan import known_clients, make_plan
+from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process
 from strategy_runner.supervision.readiness import last_lines
@@ -41,9 +42,9 @@ def backtest(
 
     Raises UsageError, ConfigurationError, SafetyRefusal, and StrategyRunnerError with the log of a worker that failed.
     """
-    if client not in known_clients(home):
+    if client not in client_names(home):
         raise UsageError(
-            f"{client}: expected a client of {home.clients}, one of {', '.join(known_clients(home)) or 'none'}"
+            f"{client}: expected a client of {home.clients}, one of {', '.join(client_names(home)) or 'none'}"
         )
     home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_state_version(home)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names, load_environment
+from strategy_runner.config.load import load_environment
 from strategy_runner.config.spec import (
     WorkerSpec,
 )
@@ -60,7 +60,3 @@ def make_plan(
     others = [process for process in kept if process.kind != "feed"]
     by_client = sorted([*planned, *others], key=lambda process: process.name.partition(":")[0])
     return Plan(processes=((feed,) if feed else ()) + tuple(by_client))
-
-
-def known_clients(home: Home) -> list[str]:
-    return client_names(home)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec, write_spec
 from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, UsageError
 from strategy_runner.model.names import FEED_NAME, router_name
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
-from strategy_runner.supervision.plan import Plan, known_clients, make_plan
+from strategy_runner.supervision.plan import Plan, make_plan
 from strategy_runner.supervision.process import HISTORICAL, RELOADED, SIMULATION, Process
 from strategy_runner.supervision.programs import Kind, write_configuration
 from strategy_runner.supervision.reports import ChangeReport
@@ -243,7 +244,7 @@ def _short(value: object) -> str:
 
 def _clients_of(home: Home, targets: list[Target]) -> list[str]:
     """The clients that targets name; raises UsageError for one that is not there."""
-    known = known_clients(home)
+    known = client_names(home)
     named = [target.client for target in targets if target.client is not None]
     for client in named:
         if client not in known:
