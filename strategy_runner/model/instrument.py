@@ -1,0 +1,51 @@
+"""An instrument: what is traded, in which steps of price and quantity, and in which currency.
+
+Prices and sizes on the tape are float64; where they become orders they are rounded to tick and lot, and count exactly
+(Decimal) from there on.
+"""
+
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from typing import Literal
+
+import msgspec
+
+AssetClass = Literal["crypto", "fx", "equity", "etf", "commodity", "index", "future", "option"]
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """`tick_size` and `lot_size` are the steps of price and quantity, `multiplier` what one unit of quantity is worth per
+    unit of price, `currency` what prices are quoted and profits paid in, `margin_fraction` the share of the notional that
+    a position binds (1: fully paid)."""
+
+    symbol: str
+    asset_class: AssetClass
+    currency: str
+    tick_size: Decimal
+    lot_size: Decimal
+    multiplier: Decimal = Decimal(1)
+    margin_fraction: Decimal = Decimal(1)
+
+    def rounded_price(self, price: float | Decimal) -> Decimal:
+        """The nearest price on the tick grid, half to even."""
+        return _on_grid(price, self.tick_size, ROUND_HALF_EVEN)
+
+    def rounded_quantity(self, quantity: float | Decimal) -> Decimal:
+        """The largest quantity on the lot grid that is not above it: an order never asks for more than was decided."""
+        return _on_grid(quantity, self.lot_size, ROUND_DOWN)
+
+    def notional(self, price: Decimal, quantity: Decimal) -> Decimal:
+        """In `currency`; never negative for a positive price."""
+        return abs(quantity) * price * self.multiplier
+
+
+def decimal_of(number: float | Decimal) -> Decimal:
+    """The number as it is written, not as its bits are: 0.1 is 0.1. Raises ValueError for NaN and infinity."""
+    exact = number if isinstance(number, Decimal) else Decimal(repr(float(number)))
+    if not exact.is_finite():
+        raise ValueError(f"expected a finite number, found {number}")
+    return exact
+
+
+def _on_grid(number: float | Decimal, step: Decimal, rounding: str) -> Decimal:
+    steps = (decimal_of(number) / step).quantize(Decimal(1), rounding=rounding)
+    return (steps * step).normalize() + Decimal(0)
