@@ -9,14 +9,28 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import boot, density, doorbell, historical, idle, restart, simulation, tape
+from benchmarks import (
+    boot,
+    density,
+    doorbell,
+    fan_out,
+    historical,
+    idle,
+    latency,
+    peers,
+    restart,
+    risk,
+    simulation,
+    tape,
+)
 from benchmarks.common import Figure, Settings, talk
 from benchmarks.machine import describe_machine, load_average
 from benchmarks.table import as_text, write_into
 from strategy_runner.errors import StrategyRunnerError
 
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
-    module.NAME: module.run for module in (tape, doorbell, density, boot, restart, idle, historical, simulation)
+    module.NAME: module.run
+    for module in (tape, risk, doorbell, latency, fan_out, density, boot, restart, idle, historical, peers, simulation)
 }
 SHORT: dict[str, Any] = {
     "workers": 20,
@@ -24,6 +38,7 @@ SHORT: dict[str, Any] = {
     "rows": 20_000,
     "appends": 20_000,
     "events": 200,
+    "fan_out_events": 2_000,
     "kills": 3,
     "idle_s": 2.0,
     "settle_s": 0.5,

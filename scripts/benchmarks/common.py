@@ -17,6 +17,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 1_000_000
     appends: int = 500_000
     events: int = 3_000
+    fan_out_events: int = 400_000
     kills: int = 20
     idle_s: float = 20.0
     settle_s: float = 5.0

@@ -4,7 +4,6 @@ Both sides are the product's own: a tape with its doorbell here, a follower ther
 of a machine share.
 """
 
-import multiprocessing
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -15,25 +14,14 @@ from tempfile import TemporaryDirectory
 import zmq
 
 from benchmarks.common import Figure, Sample, Settings, figure
+from benchmarks.followers import PROCESSES, Witness, follow, market_in
 from strategy_runner.bus.context import new_context
-from strategy_runner.bus.doorbell import SignalDoorbell, StreamDoorbell, StreamListener, topic_of
-from strategy_runner.config.spec import (
-    LimitsSpec,
-    MarketSpec,
-    ModelProviderSpec,
-    ProtectionSpec,
-    WorkerSpec,
-)
-from strategy_runner.model.event import Trade
+from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.model.stream import trades
-from strategy_runner.strategies.interface import Inputs, Strategy
-from strategy_runner.tape.reader import TapeReader
-from strategy_runner.tape.status import StatusFile
 from strategy_runner.tape.writer import TapeWriter
-from strategy_runner.worker.follower import Follower
 
 NAME = "doorbell"
-_STREAM = trades("X")
+_SYMBOL = "X"
 _PERIOD_NS = 1_000_000
 _WARM_UP_EVENTS = 200
 _PATIENCE_S = 60.0
@@ -62,11 +50,10 @@ def run(settings: Settings) -> Iterator[Figure]:
 
 def _latencies(events: int, receiver: Receiver, publisher: Callable[[Path], Publish]) -> Sample:
     """Microseconds of each event but the first few, measured where it arrives."""
-    spawning = multiprocessing.get_context("spawn")
     with TemporaryDirectory(prefix="sr") as name:
         publish = publisher(Path(name))
-        ours, theirs = spawning.Pipe()
-        child = spawning.Process(target=receiver, args=(name, _WARM_UP_EVENTS + events, theirs), daemon=True)
+        ours, theirs = PROCESSES.Pipe()
+        child = PROCESSES.Process(target=receiver, args=(name, _WARM_UP_EVENTS + events, theirs), daemon=True)
         child.start()
         theirs.close()
         assert ours.recv() == "ready"
@@ -91,8 +78,8 @@ def _publish_at_a_pace(publish: Publish, events: int) -> None:
 
 def _tape_publisher(folder: Path) -> Publish:
     writer = TapeWriter(folder / "tape", segment_records=262_144)
-    doorbell = StreamDoorbell(new_context(), _market(folder).doorbell)
-    stream, topic, nan = writer.stream_id(_STREAM), topic_of(_STREAM.name), float("nan")
+    doorbell = StreamDoorbell(new_context(), market_in(folder).doorbell)
+    stream, topic, nan = writer.stream_id(trades(_SYMBOL)), topic_of(trades(_SYMBOL).name), float("nan")
 
     def publish(now_ns: int) -> None:
         writer.append(stream, now_ns, 100.0, 1.0, 1.0, nan, nan)
@@ -102,72 +89,14 @@ def _tape_publisher(folder: Path) -> Publish:
     return publish
 
 
-class Witness(Strategy):
-    """Notes how old each trade is, as no strategy in earnest could: it looks at a clock."""
-
-    inputs = Inputs(trades=True)
-
-    def on_start(self) -> None:
-        self.ages_ns: list[int] = []
-
-    def on_trade(self, trade: Trade) -> None:
-        self.ages_ns.append(time.monotonic_ns() - trade.event_ns)
-
-
 def _follow(name: str, events: int, results: Connection) -> None:
-    folder, context = Path(name), new_context()
-    spec = _spec(folder)
-    witness = Witness(None, symbol="X", timeframe="1m")
-    follower = Follower(
-        spec,
-        witness,
-        reader=TapeReader(Path(spec.market.tape)),
-        listener=StreamListener(context, spec.market.doorbell, spec.streams),
-        router=SignalDoorbell(context, spec.router_doorbell, spec.key.folder),
-        status=StatusFile(Path(spec.folder) / "status"),
-        from_start=True,
-    )
+    witness = Witness(None, symbol=_SYMBOL, timeframe="1m")
+    follower = follow(Path(name), 0, _SYMBOL, witness)
     results.send("ready")
     while len(witness.ages_ns) < events:
         if not follower.turn():
             follower.wait()
     results.send(witness.ages_ns)
-
-
-def _market(folder: Path) -> MarketSpec:
-    return MarketSpec(tape=str(folder / "tape"), doorbell=f"ipc://{folder}/bell", frames="")
-
-
-def _spec(folder: Path) -> WorkerSpec:
-    return WorkerSpec(
-        client="bench",
-        strategy="witness",
-        symbol="X",
-        strategy_type="witness",
-        code="",
-        params={},
-        timeframe="1m",
-        models=(),
-        extra_symbols=(),
-        venue="bench",
-        account="bench",
-        size=1.0,
-        protection=ProtectionSpec(),
-        streams=(_STREAM.name,),
-        mode="mock",
-        generation="00000000",
-        market=_market(folder),
-        router_doorbell=f"ipc://{folder}/router",
-        folder=str(folder / "worker"),
-        log="",
-        log_level="info",
-        limits=LimitsSpec(memory_limit_mb=256, cpu_limit=1.0),
-        from_start=True,
-        history=None,
-        slots="",
-        parallel=0,
-        predictor=ModelProviderSpec(provider="mock", seed=1),
-    )
 
 
 # -- the bare hop ------------------------------------------------------------------------------------------------------

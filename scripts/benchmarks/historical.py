@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -43,13 +44,33 @@ def run(settings: Settings) -> Iterator[Figure]:
         yield figure(settings, NAME, "SMA 20/50 through the worker", "bars/s", worker, bare, _AGAINST)
         command, alone = Sample.of(one.command_s for one in ran), Sample.of(one.worker_s for one in ran)
         yield figure(settings, NAME, "whole backtest command", "s", command, alone, "its worker alone")
-    with bench_home([SYMBOL], [_EMA]) as home:
-        home.client_strategies(CLIENT).mkdir()
-        shutil.copy(Path(__file__).with_name("ema_trades.py"), home.client_strategies(CLIENT))
+    with _ema_home() as home:
         prices = write_trades(home.root / "history", rows)
         bare, ran = _alternate(settings, home, lambda: _bare_trades(prices))
         worker = Sample.of(rows / one.worker_s for one in ran)
         yield figure(settings, NAME, "EMA 100 through the worker", "trades/s", worker, bare, _AGAINST)
+
+
+def worker_bars(settings: Settings) -> Sample:
+    """Bars a second of SMA 20/50 through the worker."""
+    with bench_home([SYMBOL], [_SMA]) as home:
+        write_bars(home.root / "history", settings.rows)
+        return Sample.of(settings.rows / _backtest(home).worker_s for _ in range(settings.runs))
+
+
+def worker_trades(settings: Settings) -> Sample:
+    """Trades a second of EMA 100 through the worker."""
+    with _ema_home() as home:
+        write_trades(home.root / "history", settings.rows)
+        return Sample.of(settings.rows / _backtest(home).worker_s for _ in range(settings.runs))
+
+
+@contextmanager
+def _ema_home() -> Iterator[Home]:
+    with bench_home([SYMBOL], [_EMA]) as home:
+        home.client_strategies(CLIENT).mkdir()
+        shutil.copy(Path(__file__).with_name("ema_trades.py"), home.client_strategies(CLIENT))
+        yield home
 
 
 def _alternate(settings: Settings, home: Home, bare: Callable[[], tuple[float, int]]) -> tuple[Sample, list[_Ran]]:

@@ -1,0 +1,205 @@
+"""fan-out: events a second from one publisher to many processes, none missed, beside raw ZeroMQ and Redis pub/sub.
+
+Ours: a tape with its doorbell, and whole workers (record read and checked, event made, strategy called). The references
+hand 80 bytes to a receiver that counts them, with blocking high-water marks or no limit, so that they drop nothing either.
+"""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import zmq
+
+from benchmarks.common import Figure, Sample, Settings, figure, talk
+from benchmarks.followers import PROCESSES, count_until, market_in
+from strategy_runner.bus.context import new_context
+from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
+from strategy_runner.model.record import SIZE
+from strategy_runner.model.stream import trades
+from strategy_runner.tape.writer import TapeWriter
+
+NAME = "fan-out"
+# (workers, symbols): each symbol's workers get each of its events
+_SHAPES = ((1, 1), (8, 1), (20, 1), (200, 50))
+_BATCH = 64
+_PATIENCE_S = 300.0
+
+Publish = Callable[[int], None]
+Receiver = Callable[..., None]
+
+
+def run(settings: Settings) -> Iterator[Figure]:
+    """`settings.fan_out_events` events to one worker, fewer to more of them."""
+    for workers, symbols in _SHAPES:
+        if workers > settings.workers:
+            continue
+        events = max(_BATCH * symbols, settings.fan_out_events * 4 // (workers // symbols + 3))
+        ours, raw, redis = [], [], []
+        for _ in range(settings.runs):
+            ours.append(_through_tape(workers, symbols, events))
+            raw.append(_through_zeromq(workers, symbols, events))
+            if shutil.which("redis-server"):
+                redis.append(_through_redis(workers, symbols, events // 5))
+        what = f"to {workers} on {symbols} symbol{'s' * (symbols > 1)}"
+        yield figure(settings, NAME, what, "events/s", Sample.of(ours), Sample.of(raw), "raw ZeroMQ XPUB/SUB, ipc")
+        if redis:
+            yield figure(settings, NAME, what, "events/s", Sample.of(ours), Sample.of(redis), "Redis pub/sub, redis-py")
+        else:
+            talk(f"  {NAME}: no redis-server on this machine, so nothing is compared with it")
+
+
+def _rate(workers: int, symbols: int, events: int, receiver: Receiver, where: str, publish: Publish) -> float:
+    """Events a second, from the first until the last receiver has its last."""
+    each = events // symbols
+    pipes: list[Connection] = []
+    children = []
+    for number in range(workers):
+        ours, theirs = PROCESSES.Pipe()
+        child = PROCESSES.Process(target=receiver, args=(where, number, _symbol(number % symbols), each, theirs))
+        child.start()
+        theirs.close()
+        pipes.append(ours)
+        children.append(child)
+    try:
+        for pipe in pipes:
+            assert pipe.recv() == "ready"
+        time.sleep(0.5)  # subscriptions travel after a receiver says that it is ready
+        begun = time.monotonic_ns()
+        publish(each)
+        ends = [pipe.recv() for pipe in pipes if pipe.poll(_PATIENCE_S)]
+    finally:
+        for child in children:
+            child.kill()
+            child.join()
+    if len(ends) < workers:
+        raise TimeoutError(f"{NAME}: expected {workers} receivers to have all events, found {len(ends)}")
+    last: int = max(ends)
+    return each * symbols / ((last - begun) / 1e9)
+
+
+def _symbol(number: int) -> str:
+    return f"S{number:02d}"
+
+
+# -- ours --------------------------------------------------------------------------------------------------------------
+
+
+def _through_tape(workers: int, symbols: int, events: int) -> float:
+    with TemporaryDirectory(prefix="sr") as name:
+        writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
+        doorbell = StreamDoorbell(new_context(), market_in(Path(name)).doorbell)
+        streams = [writer.stream_id(trades(_symbol(number))) for number in range(symbols)]
+        topics = [topic_of(trades(_symbol(number)).name) for number in range(symbols)]
+        nan = float("nan")
+
+        def publish(each: int) -> None:
+            append = writer.append
+            for start in range(0, each, _BATCH):
+                for event_ns in range(start, min(each, start + _BATCH)):
+                    for stream in streams:
+                        append(stream, event_ns, 100.0, 1.0, 1.0, nan, nan)
+                for stream, first in writer.publish().items():
+                    doorbell.ring(topics[stream], first)
+            for _ in range(20):  # beats, as the feed gives them
+                doorbell.beat(writer.head.count, writer.head.epoch, writer.head.durable)
+                time.sleep(0.05)
+
+        return _rate(workers, symbols, events, count_until, name, publish)
+
+
+# -- raw ZeroMQ --------------------------------------------------------------------------------------------------------
+
+
+def _through_zeromq(workers: int, symbols: int, events: int) -> float:
+    with TemporaryDirectory(prefix="sr") as name:
+        publisher = new_context().socket(zmq.XPUB)
+        publisher.setsockopt(zmq.XPUB_NODROP, 1)
+        publisher.setsockopt(zmq.SNDTIMEO, int(_PATIENCE_S * 1e3))
+        publisher.bind(f"ipc://{name}/raw")
+        topics = [_symbol(number).encode() for number in range(symbols)]
+
+        def publish(each: int) -> None:
+            payload = bytes(SIZE)
+            for _ in range(each):
+                for topic in topics:
+                    publisher.send(topic + payload)
+
+        try:
+            return _rate(workers, symbols, events, _count_zeromq, f"ipc://{name}/raw", publish)
+        finally:
+            publisher.close(linger=0)
+
+
+def _count_zeromq(where: str, number: int, symbol: str, events: int, results: Connection) -> None:
+    subscriber = new_context().socket(zmq.SUB)
+    subscriber.setsockopt(zmq.SUBSCRIBE, symbol.encode())
+    subscriber.connect(where)
+    results.send("ready")
+    receive = subscriber.recv
+    for _ in range(events):
+        receive()
+    results.send(time.monotonic_ns())
+
+
+# -- Redis -------------------------------------------------------------------------------------------------------------
+
+
+def _through_redis(workers: int, symbols: int, events: int) -> float:
+    from redis import Redis
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+    words += ["--client-output-buffer-limit", "pubsub 0 0 0"]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = Redis(host="127.0.0.1", port=port)
+    try:
+        deadline = time.monotonic() + 10.0
+        while not _answers(client):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{NAME}: expected redis-server on port {port} within 10 s, found none")
+            time.sleep(0.02)
+
+        def publish(each: int) -> None:
+            payload = bytes(SIZE)
+            for start in range(0, each, _BATCH):
+                pipeline = client.pipeline(transaction=False)
+                for _ in range(start, min(each, start + _BATCH)):
+                    for number in range(symbols):
+                        pipeline.publish(_symbol(number), payload)
+                pipeline.execute()
+
+        return _rate(workers, symbols, events, _count_redis, str(port), publish)
+    finally:
+        client.close()
+        server.kill()
+        server.wait()
+
+
+def _answers(client: Any) -> bool:
+    from redis.exceptions import ConnectionError as NotThere
+
+    try:
+        return bool(client.ping())
+    except NotThere:
+        return False
+
+
+def _count_redis(where: str, number: int, symbol: str, events: int, results: Connection) -> None:
+    from redis import Redis
+
+    client: Any = Redis(host="127.0.0.1", port=int(where))
+    subscriber = client.pubsub(ignore_subscribe_messages=True)
+    subscriber.subscribe(symbol)
+    results.send("ready")
+    seen = 0
+    while seen < events:
+        seen += subscriber.get_message(timeout=10.0) is not None
+    results.send(time.monotonic_ns())

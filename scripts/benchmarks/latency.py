@@ -1,0 +1,206 @@
+"""latency: from the append of an event until the router can read the signal it caused, beside two bare ZeroMQ hops.
+
+Three processes: one appends at a pace, workers follow and signal at each event, this one listens and reads their logs as a
+router does. Every worker has a symbol of its own, so an event wakes one of them and all the others must not be in the way.
+"""
+
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import zmq
+
+from benchmarks.common import Figure, Sample, Settings, figure
+from benchmarks.followers import PROCESSES, Crier, follow, market_in
+from strategy_runner.bus.context import new_context
+from strategy_runner.bus.doorbell import SignalListener, StreamDoorbell, topic_of
+from strategy_runner.model.signal import decode_body
+from strategy_runner.model.stream import trades
+from strategy_runner.tape.logs import LogReader
+from strategy_runner.tape.writer import TapeWriter
+from strategy_runner.worker.outbox import decode_logged
+
+NAME = "latency"
+_SHAPES = ((1, 1_000), (1, 10_000), (100, 1_000), (100, 10_000), (1_000, 1_000), (1_000, 10_000))
+_PERCENTS = (50.0, 99.0, 99.9)
+_WARM_UP_S = 0.3
+_PATIENCE_S = 60.0
+_STAMP = struct.Struct("<q")
+_AGAINST = "two bare ZeroMQ hops (PUB, SUB, PUSH, PULL)"
+
+
+def run(settings: Settings) -> Iterator[Figure]:
+    for workers, rate in _SHAPES:
+        if workers > settings.workers:
+            continue
+        hops, signals = [], []
+        for _ in range(settings.runs):
+            hops.append(_hops(workers, settings.events, rate))
+            signals.append(_signals(workers, settings.events, rate))
+        for percent in _PERCENTS:
+            yield figure(
+                settings,
+                NAME,
+                f"p{percent:g}, {workers} worker{'s' * (workers > 1)}, {rate:,} events/s",
+                "us",
+                Sample.of(one.percentile(percent) for one in signals),
+                Sample.of(one.percentile(percent) for one in hops),
+                _AGAINST,
+            )
+
+
+# -- ours --------------------------------------------------------------------------------------------------------------
+
+
+def _signals(workers: int, events: int, rate: int) -> Sample:
+    """Microseconds from the append of each event until its signal was read."""
+    warm_up = int(rate * _WARM_UP_S)
+    with TemporaryDirectory(prefix="sr") as name:
+        TapeWriter(Path(name) / "tape", segment_records=262_144).close()
+        listener = SignalListener(new_context(), f"ipc://{name}/router")
+        with (
+            _children(_publish, (name, workers, warm_up + events, rate), 1) as publisher,
+            _children(_cry, (name,), workers),
+        ):
+            time.sleep(0.5)  # subscriptions travel after a worker says that it is ready
+            publisher[0].send("go")
+            latencies = _read_signals(Path(name), listener, warm_up + events)
+        listener.close()
+    return Sample.of(latencies[warm_up:])
+
+
+def _read_signals(folder: Path, listener: SignalListener, expected: int) -> list[float]:
+    readers: dict[str, LogReader] = {}
+    latencies: list[float] = []
+    deadline = time.monotonic() + _PATIENCE_S
+    while len(latencies) < expected:
+        listener.wait(100)
+        for worker in listener.ringing():
+            if worker not in readers:
+                readers[worker] = LogReader(
+                    folder / f"worker-{worker.partition('.')[0].removeprefix('w')}" / "signals.log"
+                )
+            for _, payload in readers[worker].read():
+                caused_ns = decode_body(decode_logged(payload).body).cause.event_ns
+                latencies.append((time.monotonic_ns() - caused_ns) / 1e3)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{NAME}: expected {expected} signals within {_PATIENCE_S:g} s, found {len(latencies)}")
+    return latencies
+
+
+def _publish(number: int, pipe: Connection, name: str, symbols: int, events: int, rate: int) -> None:
+    writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
+    doorbell = StreamDoorbell(new_context(), market_in(Path(name)).doorbell)
+    streams = [writer.stream_id(trades(f"S{symbol}")) for symbol in range(symbols)]
+    topics = [topic_of(trades(f"S{symbol}").name) for symbol in range(symbols)]
+    pipe.send("ready")
+    pipe.recv()
+    nan = float("nan")
+    for event in _paced(events, rate):
+        writer.append(streams[event % symbols], time.monotonic_ns(), 100.0, 1.0, 1.0, nan, nan)
+        for first in writer.publish().values():
+            doorbell.ring(topics[event % symbols], first)
+    while True:  # beats, as the feed gives them
+        doorbell.beat(writer.head.count, writer.head.epoch, writer.head.durable)
+        time.sleep(0.1)
+
+
+def _cry(number: int, pipe: Connection, name: str) -> None:
+    follower = follow(Path(name), number, f"S{number}", Crier(None, symbol=f"S{number}", timeframe="1m"))
+    pipe.send("ready")
+    while True:
+        if not follower.turn():
+            follower.wait()
+
+
+# -- two bare hops -----------------------------------------------------------------------------------------------------
+
+
+def _hops(workers: int, events: int, rate: int) -> Sample:
+    """The same way for 8 bytes: one publisher, as many processes that pass on what is theirs, one that receives."""
+    warm_up = int(rate * _WARM_UP_S)
+    with TemporaryDirectory(prefix="sr") as name:
+        arrivals = new_context().socket(zmq.PULL)
+        arrivals.setsockopt(zmq.RCVTIMEO, int(_PATIENCE_S * 1e3))
+        arrivals.bind(f"ipc://{name}/second")
+        with (
+            _children(_first_hop, (name, workers, warm_up + events, rate), 1) as first,
+            _children(_second_hop, (name,), workers),
+        ):
+            time.sleep(0.5)
+            first[0].send("go")
+            latencies = [_age_us(arrivals.recv()) for _ in range(warm_up + events)]
+        arrivals.close(linger=0)
+    return Sample.of(latencies[warm_up:])
+
+
+def _first_hop(number: int, pipe: Connection, name: str, workers: int, events: int, rate: int) -> None:
+    socket = new_context().socket(zmq.XPUB)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.bind(f"ipc://{name}/first")
+    pipe.send("ready")
+    pipe.recv()
+    topics = [topic_of(f"S{worker}") for worker in range(workers)]
+    for event in _paced(events, rate):
+        socket.send(topics[event % workers] + _STAMP.pack(time.monotonic_ns()))
+    time.sleep(_PATIENCE_S)
+
+
+def _second_hop(number: int, pipe: Connection, name: str) -> None:
+    context = new_context()
+    source, target = context.socket(zmq.SUB), context.socket(zmq.PUSH)
+    source.setsockopt(zmq.RCVHWM, 0)
+    source.setsockopt(zmq.SUBSCRIBE, topic_of(f"S{number}"))
+    source.connect(f"ipc://{name}/first")
+    target.connect(f"ipc://{name}/second")
+    pipe.send("ready")
+    while True:
+        target.send(source.recv()[-_STAMP.size :])
+
+
+def _age_us(stamp: bytes) -> float:
+    sent_ns: int = _STAMP.unpack(stamp)[0]
+    return (time.monotonic_ns() - sent_ns) / 1e3
+
+
+# -- both --------------------------------------------------------------------------------------------------------------
+
+
+def _paced(events: int, rate: int) -> Iterator[int]:
+    """0, 1, 2 ... at a rate a second; what the machine held up comes at once."""
+    due_ns = time.monotonic_ns()
+    for event in range(events):
+        due_ns += 1_000_000_000 // rate
+        wait_ns = due_ns - time.monotonic_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns / 1e9)
+        yield event
+
+
+@contextmanager
+def _children(target: Any, arguments: tuple[Any, ...], count: int) -> Iterator[list[Connection]]:
+    """So many processes, each called with its number, a pipe and the arguments; all have said that they are ready."""
+    pipes: list[Connection] = []
+    children = []
+    try:
+        for number in range(count):
+            ours, theirs = PROCESSES.Pipe()
+            child = PROCESSES.Process(target=target, args=(number, theirs, *arguments))
+            child.start()
+            theirs.close()
+            pipes.append(ours)
+            children.append(child)
+        for pipe in pipes:
+            if not pipe.poll(_PATIENCE_S) or pipe.recv() != "ready":
+                raise TimeoutError(f"{NAME}: a process was not ready within {_PATIENCE_S:g} s")
+        yield pipes
+    finally:
+        for child in children:
+            child.kill()
+        for child in children:
+            child.join()
