@@ -29,6 +29,9 @@ from strategy_runner.model.record import DTYPE, Kind
 from strategy_runner.model.signal import Cause, Envelope, ModelVote, SignalBody
 from strategy_runner.pipeline.pipeline import REASONS
 from strategy_runner.predictions import aggregation
+from strategy_runner.risk import reasons as risk_reasons
+from strategy_runner.risk.breakers import BREAKERS, RESETS
+from strategy_runner.router import ruling
 from strategy_runner.sinks.duckdb_schema import CREATE
 from strategy_runner.supervision.fleet import FleetRow
 
@@ -48,13 +51,23 @@ KEYS = {
     "messaging.url": "Redis server, for `redis`; without user and password.",
     "messaging.password": "Password, for `redis`.",
     "messaging.project": "Google Cloud project, for `pubsub`.",
-    "limits.memory_limit_mb": "Memory of one process. Validated and carried; not enforced yet.",
+    "limits.memory_limit_mb": "Private memory that a worker's strategy may use; beyond it it gets a MemoryError at a record.",
     "limits.cpu_limit": "Cores of one process. Validated and carried; not enforced yet.",
+    "limits.crash_limit": "A worker that ends uncleanly more often within `crash_window_s` is parked; see `resume`.",
+    "limits.crash_window_s": "Seconds in which unclean ends of one worker count together.",
     "tape.segment_records": "Records in one file of the tape, 80 bytes each; taken when a tape is made.",
     "tape.durable_interval_ms": "Time between two syncs of the tape: a signal waits at most so long at the gate, and the sync.",
+    "tape.reserve_mb": "Space that the tape holds back, beside one segment, so that a full disk halts the feed before it publishes "
+    "what it could not keep; the feed goes on by itself when so much is free again.",
     "tape.retention_hours": "Segments older than this are deleted, unless a worker still needs them.",
     "tape.retention_gb": "Segments beyond this size are deleted, the oldest first, unless a worker still needs them.",
     "feed.beat_interval_s": "Time between two beats of the feed; a lost doorbell is noticed within one.",
+    "feed.stale_after_s": "Silence of the feed after which routers let no entry through; more than two beats.",
+    "feed.symbol_stale_after_s": "The same for a symbol while its market is open; of bars alone it takes two to be missed.",
+    "watchdog.look_interval_s": "Time between two looks of the watchdog at all status pages.",
+    "watchdog.hang_s": "A process that makes no progress for so long is killed, and begins anew; a worker counts its tries.",
+    "watchdog.start_s": "The same for a process that has not said yet that it is ready.",
+    "watchdog.log_limit_mb": "A log of a process over this size is copied to one older file, LOG.1, and emptied.",
     "mock.seed": "The same seed makes the same market.",
     "mock.speed": "Times real time; 0 is as fast as it goes.",
     "mock.start": "Event time of the first record.",
@@ -66,16 +79,41 @@ KEYS = {
     "models.seed": "Seed of the mock model.",
     "live.source": "Where live records come from. No source exists yet, so live mode is refused.",
     "instruments.SYMBOL.price": "Where the mock market starts.",
-    "instruments.SYMBOL.tick_size": "Smallest step of a price. Not used yet.",
-    "instruments.SYMBOL.lot_size": "Smallest step of a size. Not used yet.",
+    "instruments.SYMBOL.tick_size": "Smallest step of an order's price.",
+    "instruments.SYMBOL.lot_size": "Smallest step of an order's quantity.",
     "instruments.SYMBOL.asset_class": "Kind of instrument. Not used yet.",
     "instruments.SYMBOL.venue": "Where it is usually traded. Not used yet; `accounts` says where a client trades it.",
+    "instruments.SYMBOL.currency": "What its prices are quoted in; the second half of a pair (BTC-USD, EURUSD), else USD.",
+    "instruments.SYMBOL.multiplier": "Worth of one unit of quantity per unit of price.",
+    "instruments.SYMBOL.margin_fraction": "Share of its value that a position binds; 1 is fully paid.",
+    "instruments.SYMBOL.calendar": "Asset class whose trading hours hold instead of its own.",
     "accounts.SYMBOL.venue": "Where the client trades the symbol; stands in every signal.",
     "accounts.SYMBOL.account": "The client's account there. Every traded symbol needs one.",
-    "risk.max_position_notional": "Validated, not enforced yet: no orders are sent so far.",
-    "risk.max_daily_loss": "As above.",
-    "risk.max_drawdown": "As above; a fraction, 0.10 is 10 %.",
-    "risk.max_orders_per_second": "As above.",
+    "risk.currency": "What all money of this table is in.",
+    "risk.starting_cash": "What the client begins with: equity is cash and what open positions have gained. Required in live mode.",
+    "risk.max_position_notional": "Worth of all positions, each strategy's own, long and short added up.",
+    "risk.max_position_size": "By symbol, in its units: `{ BTC-USD = 0.5 }`. In live mode every traded symbol needs one.",
+    "risk.max_order_value": "Worth of one order.",
+    "risk.max_daily_loss": "From the day's first equity; then exits only until the next day.",
+    "risk.max_drawdown": "From the highest equity, a fraction: 0.10 is 10 %; then exits only until an operator resumes.",
+    "risk.max_losing_trades": "In a row, of one strategy; then its exits only until the next day.",
+    "risk.max_orders_per_second": "Entries; exits have a limit of their own, ten times as high. 0.5 is one in two seconds.",
+    "risk.max_orders_per_minute": "As above.",
+    "risk.max_open_orders": "Working at a time; exits are not counted.",
+    "risk.price_collar": "Between the price of an order and the last price, a fraction of the last price.",
+    "risk.duplicate_window_s": "A worker's entry with side, quantity and price of another is refused for so long.",
+    "risk.runaway_signals": "Signals of one worker within `runaway_window_s`; one more halts it until an operator resumes.",
+    "risk.runaway_window_s": "See above.",
+    "risk.max_rejects": "Rejected orders of one symbol within `rejects_window_s`; then exits only for `cooldown_s`.",
+    "risk.rejects_window_s": "See above.",
+    "risk.cooldown_s": "See above.",
+    "risk.allow_symbols": "If given, entries in these symbols only.",
+    "risk.deny_symbols": "No entries in these symbols.",
+    "risk.shares": "By strategy id: its part of `max_position_notional` and `max_daily_loss`; 1 where not named.",
+    "risk.aggregation": "What happens when strategies disagree on a symbol: see [why a signal is refused](#why-a-signal-is-refused).",
+    "risk.priorities": "Ids of strategies; the first counts most, those not named least.",
+    "risk.day_starts": "When a trading day begins, in `timezone`.",
+    "risk.timezone": "See above.",
     "quantconnect.project_id": "Needed only for an upload, which does not exist yet.",
     "quantconnect.api_key": "As above.",
     "strategies[].id": "Name of the strategy within the client; part of its workers' names. Unique.",
@@ -88,12 +126,21 @@ KEYS = {
     "strategies[].models[].weight": "Relative to the other models of the strategy.",
     "strategies[].params": "The strategy's own parameters, checked against its `Params`.",
     "strategies[].size": "Of an entry that names none, in units of the instrument.",
+    "strategies[].sizing.kind": "How large such an entry is. `fixed` is `size`; see the formulas in `strategy_runner/risk/sizing.py`.",
+    "strategies[].sizing.fraction": "Of equity: to buy (`equity_fraction`), to lose at the stop (`fixed_risk`); part of the full bet (`kelly`).",
+    "strategies[].sizing.max_fraction": "The most to buy, as a multiple of equity.",
+    "strategies[].sizing.target_volatility": "Yearly, a fraction: 0.2 is 20 % of equity.",
+    "strategies[].sizing.win_rate": "Part of the trades that win, for `kelly`.",
+    "strategies[].sizing.payoff": "Average win divided by average loss, for `kelly`.",
     "strategies[].stop_loss_fraction": "Of the entry price, where the strategy gives no stop loss.",
     "strategies[].take_profit_fraction": "Of the entry price, where the strategy gives no take profit.",
     "strategies[].extra_symbols": "More symbols that its workers read, for strategies of the client's own.",
+    "strategies[].time_to_live_s": "From the feed's receipt of a record: a signal decided later is recorded as expired and not traded. Live mode wants it given.",
     "strategies[].log_level": "Instead of the client's.",
     "strategies[].limits.memory_limit_mb": "Instead of the client's.",
     "strategies[].limits.cpu_limit": "Instead of the client's.",
+    "strategies[].limits.crash_limit": "Instead of the client's.",
+    "strategies[].limits.crash_window_s": "Instead of the client's.",
 }
 
 FIELDS = {
@@ -130,6 +177,7 @@ FIELDS = {
     "envelope.seq": "Seq of the record that caused it; -1 in historical mode.",
     "envelope.epoch": "How many times the feed had started.",
     "envelope.mode": "Mode of the run.",
+    "envelope.received_ns": "When the feed received that record, by the feed's clock; 0 in historical mode.",
     "envelope.recorded_ns": "Wall clock of the worker when it recorded the signal.",
     "envelope.generation": "Hash of everything that decides what the worker signals.",
     "signals.event_ns": "Event time of the cause.",
@@ -329,6 +377,22 @@ def refusals() -> str:
     return _reasons(REASONS)
 
 
+def router_refusals() -> str:
+    return _reasons(ruling.REASONS)
+
+
+def risk_refusals() -> str:
+    return _reasons(risk_reasons.REASONS)
+
+
+def breakers() -> str:
+    rows = [
+        [f"`{one.name}`", one.scope, one.posture or "as it says", f"`{one.formula}`", RESETS[one.reset]]
+        for one in BREAKERS.values()
+    ]
+    return _table(["breaker", "scope", "state", "opens when", "closes"], rows)
+
+
 def prediction_faults() -> str:
     return _reasons(aggregation.REASONS)
 
@@ -369,7 +433,13 @@ def signals_json() -> str:
     empty: dict[str, Any] = {field.name: None for field in msgspec.structs.fields(SignalBody)}
     body = SignalBody(**{**empty, "cause": cause})
     decision = Decision(
-        0, "", "accepted", "", 0, Envelope(n=0, seq=0, epoch=0, mode="", recorded_ns=0, generation=""), b""
+        number=0,
+        signal_id="",
+        verdict="accepted",
+        reason="",
+        decided_ns=0,
+        envelope=Envelope(n=0, seq=0, epoch=0, mode="", received_ns=0, recorded_ns=0, generation=""),
+        body=b"",
     )
     return _table(["key", "meaning"], [[f"`{key}`", _meaning("signals.", key)] for key in flat(decision, body)])
 
@@ -443,6 +513,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "environment_keys": environment_keys,
     "client_keys": client_keys,
     "refusals": refusals,
+    "router_refusals": router_refusals,
+    "risk_refusals": risk_refusals,
+    "breakers": breakers,
     "prediction_faults": prediction_faults,
     "quality_rules": quality_rules,
     "signal_body": signal_body,

@@ -8,11 +8,13 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Protocol
+from types import FrameType, MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -20,25 +22,38 @@ from strategy_runner.bus.context import Context, new_context
 from strategy_runner.bus.doorbell import SignalDoorbell, SignalListener, StreamDoorbell, StreamListener
 from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.bus.request import RequestServer
-from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec
-from strategy_runner.errors import LockedError, NotRunningError, SafetyRefusal, StrategyRunnerError
-from strategy_runner.feed.feed import Feed
+from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
+from strategy_runner.errors import (
+    DiskFullError,
+    LockedError,
+    NotRunningError,
+    SafetyRefusal,
+    StrategyError,
+    StrategyRunnerError,
+    UsageError,
+)
+from strategy_runner.feed.clock import FeedClock
+from strategy_runner.feed.feed import SPACE_LOOK_S, Feed
+from strategy_runner.feed.rederivation import group_end
 from strategy_runner.feed.sources.interface import Source
 from strategy_runner.feed.sources.mock import MockSource
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
+from strategy_runner.router.market import Market
 from strategy_runner.router.router import Router
 from strategy_runner.router.sql import SqlService
-from strategy_runner.sinks.interface import DeadLetter
+from strategy_runner.sinks.interface import DeadLetter, SinkUnavailable
 from strategy_runner.tape.boot import this_boot
-from strategy_runner.tape.files import head_path
+from strategy_runner.tape.files import head_path, is_full
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.logs import AppendLog
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
+from strategy_runner.worker.confinement import OWN_MB, Confinement
 from strategy_runner.worker.follower import Follower
+from strategy_runner.worker.parking import begin_life, park
 from strategy_runner.worker.strategy import make_strategy
 
 if TYPE_CHECKING:
@@ -47,6 +62,7 @@ if TYPE_CHECKING:
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
 TAPE_WAIT_S = 30.0
 SPEC_LOOK_S = 0.2
+START_STAY_S = 1.5  # longer than startsecs in supervision/programs.py
 DUCKDB_PAUSE_S = 0.25
 _NO_GATE = 1 << 62
 
@@ -97,18 +113,36 @@ class _WaitEnded(BaseException):
     """A stop signal came during a wait."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Runs the process of a spec file until it ends or is told to; returns its exit code. `arguments` end with the path."""
+Runs = Mapping[type[Spec], Callable[[Any, StopFlag], int]]
+NONE: Runs = MappingProxyType({})
+
+
+def run(arguments: Sequence[str], others: Runs = NONE) -> int:
+    """Runs the process of a spec file until it ends or is told to; returns its exit code. `arguments` end with the path.
+
+    `others` run the kinds of spec whose processes are put together above this module.
+    """
     path = Path(arguments[-1])
+    stopping = StopFlag()
     try:
         spec = read_spec(path)
         configure_logging(spec.log_level)
-        stopping = StopFlag()
+        if type(spec) in others:
+            return others[type(spec)](spec, stopping)
+        if isinstance(spec, WatchdogSpec):
+            raise UsageError(f"{path}: expected a feed, router or worker, found a watchdog, which has an entry of its own")
         if isinstance(spec, FeedSpec):
             return _run_feed(spec, path, stopping)
         if isinstance(spec, RouterSpec):
             return _run_router(spec, path, stopping)
+        if isinstance(spec, PaperOmsSpec):
+            return _run_paper_oms(spec, path, stopping)
         return _run_backtest(spec, stopping) if spec.history else _run_worker(spec, stopping)
+    except LockedError as error:
+        log.error("%s", error)
+        # supervisord gives up soon on what does not start; here it is to try until the other copy has ended
+        _outlast_start(stopping)
+        return error.exit_code
     except StrategyRunnerError as error:
         log.error("%s", error)
         return error.exit_code
@@ -126,7 +160,7 @@ def configure_logging(level: str) -> None:
     root.setLevel(level.upper())
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], others: Runs = NONE) -> int:
     """As a program of its own (stock supervisord, or by hand): output goes to the log that the environment names."""
     own_log = os.environ.get("STRATEGY_RUNNER_LOG")
     if own_log:
@@ -134,7 +168,7 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         os.close(fd)
-    return run(arguments)
+    return run(arguments, others)
 
 
 # -- the processes -----------------------------------------------------------------------------------------------------
@@ -143,23 +177,68 @@ def main(arguments: Sequence[str]) -> int:
 def _run_feed(spec: FeedSpec, path: Path, stopping: StopFlag) -> int:
     folder = Path(spec.folder)
     lock = FolderLock(folder)
-    source, speed = _source(spec)
-    writer = TapeWriter(Path(spec.market.tape), segment_records=spec.tape.segment_records)
+    status = StatusFile(folder / "status")
     context = new_context()
-    feed = Feed(
-        spec,
-        source,
-        writer=writer,
-        doorbell=StreamDoorbell(context, spec.market.doorbell),
-        frames=FramePublisher(context, spec.market.frames),
-        status=StatusFile(folder / "status"),
-        speed=speed,
-        slowest_reader=lambda since_ns: _slowest_snapshot(spec.readers, writer.head.count, since_ns),
-    )
-    log.info("feed: epoch %d, seq %d, %d streams", writer.epoch, writer.seq, len(spec.streams))
-    _loop(feed, stopping, _Reload(path, FeedSpec, feed.reload))
+    bells = StreamDoorbell(context, spec.market.doorbell), FramePublisher(context, spec.market.frames)
+    feed = _wait_for_space(lambda: make_feed(spec, *_source(spec), *bells, status), status, stopping)
+    if feed is not None:
+        loop(feed, stopping, _Reload(path, FeedSpec, feed.reload))
     lock.release()
     return 0
+
+
+def make_feed(
+    spec: FeedSpec,
+    source: Source,
+    speed: float,
+    doorbell: StreamDoorbell,
+    frames: FramePublisher,
+    status: StatusFile,
+    clock: FeedClock | None = None,
+) -> Feed:
+    """A feed ready for its first turn, its tape recovered. Raises DiskFullError, StateError, OSError."""
+    writer = TapeWriter(
+        Path(spec.market.tape),
+        segment_records=spec.tape.segment_records,
+        reserve_bytes=int(spec.tape.reserve_mb * 1e6),
+        **({} if source.rewinds else {"ends_group": group_end(source)}),
+    )
+    try:
+        feed = Feed(
+            spec,
+            source,
+            writer=writer,
+            doorbell=doorbell,
+            frames=frames,
+            status=status,
+            speed=speed,
+            slowest_reader=lambda since_ns: _slowest_snapshot(spec.readers, writer.head.count, since_ns),
+            clock=clock,
+        )
+    except (StrategyRunnerError, OSError):
+        writer.close()
+        raise
+    log.info("feed: epoch %d, seq %d, %d streams", writer.epoch, writer.seq, len(spec.streams))
+    return feed
+
+
+def _wait_for_space(make: Callable[[], Feed], status: StatusFile, stopping: StopFlag) -> Feed | None:
+    """What is made, as soon as the disk has the space to begin with. None when told to stop."""
+    while True:
+        try:
+            return make()
+        except (DiskFullError, OSError) as error:
+            if isinstance(error, OSError) and not is_full(error):
+                raise
+            if status.status.state is not State.HALTED:
+                log.error("%s; trying again until there is", error)
+                status.status.last_error = str(error)
+                status.enter(State.HALTED, "disk full: waits for space to begin")
+        status.write()
+        stopping.wait(lambda: time.sleep(SPACE_LOOK_S))
+        if stopping():
+            status.enter(State.STOPPED)
+            return None
 
 
 def _source(spec: FeedSpec) -> tuple[Source, float]:
@@ -177,21 +256,26 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     context = new_context()
-    durable = _durable_mark(spec, stopping)
+    market = _market(spec, stopping)
     dead_letters = DeadLetterLog(folder / "dead_letters.log")
     database = open_database(Path(spec.duckdb), spec.client, dead_letters)
     server = SqlService(RequestServer(context, spec.sql), database)
     router = Router(
         spec,
         listener=SignalListener(context, spec.doorbell),
-        durable=durable,
+        durable=market.durable if market else lambda: _NO_GATE,
+        market=market,
         deliveries=_deliveries(spec, database, dead_letters),
         status=StatusFile(folder / "status"),
     )
-    if spec.bulk:
-        _decide_in_bulk(spec, router, stopping)
-    else:
-        _loop(router, stopping, _Reload(path, RouterSpec, router.reload))
+    try:
+        if spec.bulk:
+            _decide_in_bulk(spec, router, stopping)
+        else:
+            loop(router, stopping, _Reload(path, RouterSpec, router.reload))
+    except (StrategyRunnerError, OSError) as error:
+        router.fail(error)
+        raise
     server.stop()
     lock.release()
     return 0
@@ -223,11 +307,13 @@ def _decide_in_bulk(spec: RouterSpec, router: Router, stopping: StopFlag) -> Non
     while not stopping() and not all(_has_ended(folder / worker / "status") for worker in spec.workers):
         stopping.wait(lambda: time.sleep(0.1))
     if not stopping():
-        log.info("decided %d signals", router.drain())
+        log.info("decided %d signals", router.drain(stopping))
     router.stop(deliver_s=3600.0)
 
 
-def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
+def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
+    from strategy_runner.oms.paper_process import PaperProcess
+
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     status = StatusFile(folder / "status")
@@ -236,17 +322,62 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
         if not _wait_for_tape(Path(spec.market.tape), stopping):
             status.enter(State.STOPPED)
             return 0
+        process = PaperProcess(spec, new_context(), status)
+    except (StrategyRunnerError, OSError) as error:
+        _enter_failed(status, error)
+        raise
+    try:
+        loop(process, stopping, _Reload(path, PaperOmsSpec, process.reload))
+    except (StrategyRunnerError, OSError) as error:
+        process.fail(error)
+        raise
+    lock.release()
+    return 0
+
+
+def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
+    folder = Path(spec.folder)
+    lock = FolderLock(folder)
+    trouble, status = begin_life(spec)
+    try:
+        needs_tape = not trouble.is_parked or trouble.is_nameless
+        if needs_tape and not _wait_for_tape(Path(spec.market.tape), stopping):
+            status.enter(State.STOPPED)
+            return 0
+        if trouble.is_parked:
+            park(spec, trouble, status)
+            _stay_parked(stopping)
+            return 0
+        confinement = Confinement(spec.limits.memory_limit_mb)
         follower = make_follower(spec, new_context(), status)
     except (StrategyRunnerError, OSError) as error:
         _enter_failed(status, error)
         raise
     try:
-        _loop(follower, stopping, None)
+        loop(follower, stopping, None)
+    except MemoryError as error:
+        confinement.make_room()
+        full = _out_of_memory(spec)
+        follower.fail(full)
+        raise full from error
     except (StrategyRunnerError, OSError) as error:
+        confinement.make_room()
         follower.fail(error)
         raise
     lock.release()
     return 0
+
+
+def _stay_parked(stopping: StopFlag) -> None:
+    """Until supervisord takes the process for one that started well: only then is its end one that it leaves alone."""
+    log.warning("parked: `explain` says why, `resume` lets it try again")
+    _outlast_start(stopping)
+
+
+def _outlast_start(stopping: StopFlag) -> None:
+    until = time.monotonic() + START_STAY_S
+    while not stopping() and (left_s := until - time.monotonic()) > 0:
+        stopping.wait(partial(time.sleep, left_s))
 
 
 def make_follower(spec: WorkerSpec, context: Context, status: StatusFile) -> Follower:
@@ -264,22 +395,36 @@ def make_follower(spec: WorkerSpec, context: Context, status: StatusFile) -> Fol
 
 def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
     from strategy_runner.history.backtest import Backtest
+    from strategy_runner.history.engine import MEMORY_LIMIT_MB as READING_MB
 
     lock = FolderLock(Path(spec.folder))
     status = StatusFile(Path(spec.folder) / "status")
+    confinement = Confinement(spec.limits.memory_limit_mb, own_mb=OWN_MB + READING_MB)
     try:
         backtest = Backtest(spec, make_strategy(spec), status=status)
     except (StrategyRunnerError, OSError) as error:
         _enter_failed(status, error)  # or the router would wait for this worker for ever
         raise
     slot = _wait_for_slot(Path(spec.slots), spec.parallel, stopping)
-    backtest.run(stopping)
+    try:
+        backtest.run(stopping)
+    except MemoryError as error:
+        confinement.make_room()
+        full = _out_of_memory(spec)
+        _enter_failed(status, full)
+        raise full from error
     slot.release()
     for series, report in backtest.reports().items():
         log.info("quality of %s: %s", series, report.summary())
     (Path(spec.folder) / "quality.json").write_bytes(msgspec.json.encode(backtest.reports()))
     lock.release()
     return 1 if stopping() else 0
+
+
+def _out_of_memory(spec: WorkerSpec) -> StrategyError:
+    return StrategyError(
+        f"memory: expected at most {spec.limits.memory_limit_mb} MB (limits.memory_limit_mb), found more needed"
+    )
 
 
 def _enter_failed(status: StatusFile, error: Exception) -> None:
@@ -290,7 +435,7 @@ def _enter_failed(status: StatusFile, error: Exception) -> None:
 # -- what they share ---------------------------------------------------------------------------------------------------
 
 
-def _loop(agent: Agent, stopping: StopFlag, reload: Callable[[], None] | None) -> None:
+def loop(agent: Agent, stopping: StopFlag, reload: Callable[[], None] | None) -> None:
     """The one loop: turns while there is work, waits while there is none, a clean stop at the end."""
     while not stopping():
         if not agent.turn():
@@ -327,15 +472,27 @@ class _Reload:
 
 
 class DeadLetterLog:
-    """Keeps what a sink refused for good, durably, before the sink goes on."""
+    """Keeps what a sink refused for good, durably, before the sink goes on. Several sinks share it, each in its thread."""
 
     def __init__(self, path: Path) -> None:
-        self._log = AppendLog(path)
+        self._path = path
+        self._log: AppendLog | None = None
+        self._writing = threading.Lock()
 
     def __call__(self, letter: DeadLetter) -> None:
+        """Raises SinkUnavailable while the disk does not take it: the sink waits, and nothing is passed over."""
         log.warning("sink %s refused signal %s for good: %s", letter.sink, letter.signal_id, letter.problem)
-        self._log.append(msgspec.msgpack.encode(letter))
-        self._log.sync()
+        with self._writing:
+            try:
+                if self._log is None:
+                    self._log = AppendLog(self._path)
+                self._log.append(msgspec.msgpack.encode(letter))
+                self._log.sync()
+            except OSError as error:
+                if self._log is not None:
+                    self._log.close()  # what a failed sync dropped is written again, not synced again
+                    self._log = None
+                raise SinkUnavailable(f"{self._path}: cannot keep a dead letter: {error}") from error
 
 
 def _wait_for_tape(folder: Path, stopping: StopFlag) -> bool:
@@ -355,13 +512,10 @@ def _wait_for_tape(folder: Path, stopping: StopFlag) -> bool:
     return True
 
 
-def _durable_mark(spec: RouterSpec, stopping: StopFlag) -> Callable[[], int]:
-    """The gate. Without a tape (historical mode) every record lies in files that nobody writes any more."""
+def _market(spec: RouterSpec, stopping: StopFlag) -> Market | None:
+    """The tape with its gate. In historical mode there is none: every record lies in files that nobody writes any more."""
     tape = Path(spec.market.tape)
-    if spec.bulk or not _wait_for_tape(tape, stopping):
-        return lambda: _NO_GATE
-    head = Head(head_path(tape))
-    return lambda: head.durable
+    return None if spec.bulk or not _wait_for_tape(tape, stopping) else Market(tape)
 
 
 def _has_ended(path: Path) -> bool:

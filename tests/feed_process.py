@@ -57,10 +57,9 @@ class FeedProcess:
         mock: MockSpec | None = None,
         replay: ReplaySpec | None = None,
         segment_records: int = 16_384,
+        below: Path = Path("/tmp"),
     ) -> None:
-        self.root = Path(
-            tempfile.mkdtemp(prefix="sr", dir="/tmp")
-        )  # socket paths are short: not below pytest's folders
+        self.root = Path(tempfile.mkdtemp(prefix="sr", dir=below))  # socket paths are short: not below pytest's folders
         home = Home(self.root)
         home.sockets.mkdir(parents=True)
         folder = home.market("mock")
@@ -75,7 +74,11 @@ class FeedProcess:
             replay=replay,
             models=ModelProviderSpec(provider="mock", seed=1),
             tape=TapeSpec(
-                segment_records=segment_records, durable_interval_ms=5.0, retention_hours=24.0, retention_gb=5.0
+                segment_records=segment_records,
+                durable_interval_ms=5.0,
+                reserve_mb=1.0,
+                retention_hours=24.0,
+                retention_gb=5.0,
             ),
             market=MarketSpec(
                 tape=str(self.tape),
@@ -147,6 +150,15 @@ class FeedProcess:
         found = read_status(self.status_path)
         assert self._process is not None
         return found if found is not None and found.pid == self._process.pid else Status()
+
+    def wait_halted(self) -> None:
+        self._wait(lambda: self.status().state is State.HALTED)
+
+    def wait_beats(self, count: int) -> None:
+        """Until the process has said so often that it is alive."""
+        for _ in range(count):
+            before_ns = self.status().beat_ns
+            self._wait(lambda before_ns=before_ns: self.status().beat_ns > before_ns)  # type: ignore[misc]
 
     def wait_finished(self) -> None:
         self._wait(lambda: self.status().state is State.FINISHED)

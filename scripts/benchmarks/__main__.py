@@ -17,6 +17,7 @@ from benchmarks import (
     historical,
     idle,
     latency,
+    oms,
     peers,
     restart,
     risk,
@@ -30,7 +31,21 @@ from strategy_runner.errors import StrategyRunnerError
 
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     module.NAME: module.run
-    for module in (tape, risk, doorbell, latency, fan_out, density, boot, restart, idle, historical, peers, simulation)
+    for module in (
+        tape,
+        risk,
+        doorbell,
+        latency,
+        fan_out,
+        density,
+        boot,
+        restart,
+        idle,
+        historical,
+        peers,
+        simulation,
+        oms,
+    )
 }
 SHORT: dict[str, Any] = {
     "workers": 20,

@@ -12,6 +12,7 @@ from strategy_runner.config.availability import unreadable_secrets
 from strategy_runner.config.home import Home, checked_socket
 from strategy_runner.config.load import client_names, load_client, load_environment
 from strategy_runner.config.loaded import Loaded, Row, rows
+from strategy_runner.config.schema import RiskConfig
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
 from strategy_runner.strategies.scaffold import new_client as scaffold_client
 from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
@@ -144,7 +145,7 @@ def _check_client(home: Home, client: str, environment: str) -> list[Finding]:
     except SafetyRefusal as error:
         return [Finding("error", str(error))]
     warnings = [Finding("warning", line) for line in unreadable_secrets(loaded, os.environ)]
-    if any(getattr(loaded.value.risk, field) is not None for field in loaded.value.risk.__struct_fields__):
+    if loaded.value.risk != RiskConfig():
         warnings.append(
             Finding("warning", f"{loaded.file}: risk: valid, but not enforced yet: no orders are sent so far")
         )

@@ -13,14 +13,16 @@ from strategy_runner.cli.running import known_target
 from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
-from strategy_runner.errors import NotRunningError
+from strategy_runner.errors import NotRunningError, UsageError
 from strategy_runner.model.decision import Decision
+from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.signal import SignalBody, decode_body
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.supervision.sql import run_sql
 from strategy_runner.supervision.story import Story, tell
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import latest_mode
+from strategy_runner.supervision.worker_story import tell_worker
 
 FOLLOW_INTERVAL_S = 0.1
 
@@ -63,7 +65,7 @@ def signals(
 
 
 @click.command()
-@click.argument("signal_id")
+@click.argument("signal_id", metavar="ID|WORKER")
 @mode_option
 @click.option(
     "-o",
@@ -75,8 +77,8 @@ def signals(
 )
 @click.pass_obj
 def explain(home: Home, signal_id: str, mode: str | None, output: str) -> None:
-    """Show a signal's way from its records to the sinks."""
-    story = tell(home, signal_id, mode)
+    """Show a signal's way from its records to the sinks, or why a worker (CLIENT:STRATEGY:SYMBOL) is parked."""
+    story = tell(home, signal_id, mode) if "@" in signal_id else _story_of_worker(home, signal_id, mode)
     if output == "json":
         show_json(story)
     else:
@@ -158,6 +160,14 @@ def _printer(body: bool, output: str, longest: int) -> Any:
                 click.echo(lines.line(decision, decode_body(decision.body)))
 
     return show
+
+
+def _story_of_worker(home: Home, target: str, mode: str | None) -> Story:
+    parsed = parse_target(target)
+    if parsed.client is None or parsed.strategy is None or parsed.symbol is None:
+        raise UsageError(f"{target}: expected the id of a signal or one worker such as CLIENT:STRATEGY:SYMBOL")
+    key = WorkerKey(parsed.client, parsed.strategy, parsed.symbol)
+    return tell_worker(home, key, mode or latest_mode(home, key.client))
 
 
 def _show_story(story: Story) -> None:

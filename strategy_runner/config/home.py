@@ -8,7 +8,7 @@ import msgspec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.names import WorkerKey
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 # sun_path of a UNIX socket holds 108 bytes including its final NUL (man 7 unix)
 SOCKET_PATH_BYTES_MAX = 107
 
@@ -50,6 +50,11 @@ class Home(msgspec.Struct, frozen=True):
     @property
     def supervisor_socket(self) -> Path:
         return self.sockets / "supervisor.sock"
+
+    @property
+    def monitor(self) -> Path:
+        """The watchdog's folder: its status, what it sees, what it did."""
+        return self.var / "monitor"
 
     def client_config(self, client: str) -> Path:
         return self.clients / client / "client.toml"

@@ -6,12 +6,11 @@ They look at the examined tree, faults and all, so that a wrong type in one key 
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec.structs as structs
-
 from strategy_runner.config.decode import Reading
 from strategy_runner.config.layers import BUILT_IN
 from strategy_runner.config.notation import found, join
-from strategy_runner.config.schema import EnvironmentConfig, RiskConfig
+from strategy_runner.config.risk_rules import check_live_risk, check_risk, check_sizing
+from strategy_runner.config.schema import EnvironmentConfig, FeedConfig
 from strategy_runner.config.secret import quoted
 from strategy_runner.config.suggest import nearest
 from strategy_runner.config.times import time_ns
@@ -22,6 +21,7 @@ ENVIRONMENT_KINDS = ("local-dev", "integration", "cloud")
 def check_environment(reading: Reading, tree: dict[str, Any], name: str) -> None:
     _own_name(reading, tree, name)
     _mock(reading, tree)
+    _beats(reading, tree)
     _routes(reading, tree)
     _connections(reading, tree)
 
@@ -33,6 +33,7 @@ def check_client(reading: Reading, tree: dict[str, Any], environment: Environmen
     for index, strategy in _strategies(tree):
         _strategy(reading, strategy, f"strategies[{index}]")
     _accounts(reading, tree)
+    check_risk(reading, _table(tree, "risk"), (strategy for _, strategy in _strategies(tree)))
     if tree.get("mode") == "mock":
         _mock_instruments(reading, tree, environment, environment_file)
     if tree.get("mode") == "live":
@@ -60,6 +61,18 @@ def _mock(reading: Reading, tree: dict[str, Any]) -> None:
             reading.fault("mock.start", f"expected {expected}, found {found(start)}")
     if mock.get("trades_per_s") == 0 and mock.get("quotes_per_s") == 0:
         reading.fault("mock.trades_per_s", "expected a number > 0 here or in mock.quotes_per_s, found 0 in both")
+
+
+def _beats(reading: Reading, tree: dict[str, Any]) -> None:
+    """One late beat is no silence."""
+    feed, built_in = _table(tree, "feed"), FeedConfig()
+    interval_s = feed.get("beat_interval_s", built_in.beat_interval_s)
+    stale_after_s = feed.get("stale_after_s", built_in.stale_after_s)
+    if not all(isinstance(value, int | float) for value in (interval_s, stale_after_s)):
+        return
+    if stale_after_s <= 2 * interval_s:
+        expected = f"more than two beats of feed.beat_interval_s, {found(interval_s)} each"
+        reading.fault("feed.stale_after_s", f"expected {expected}, found {found(stale_after_s)}")
 
 
 # -- both --------------------------------------------------------------------------------------------------------------
@@ -107,6 +120,7 @@ def _strategy(reading: Reading, strategy: dict[str, Any], path: str) -> None:
         for index, symbol in _repeated(strategy.get(key)):
             text = f"expected each symbol once, found {found(symbol)} again"
             reading.fault(f"{path}.{key}[{index}]", text, label=label)
+    check_sizing(reading, _table(strategy, "sizing"), f"{path}.sizing", label)
     models = strategy.get("models")
     if isinstance(models, list):
         ids = [model.get("id") if isinstance(model, dict) else None for model in models]
@@ -152,15 +166,17 @@ def _mock_instruments(
 
 def _live_limits(reading: Reading, tree: dict[str, Any]) -> None:
     """Real money has no silent default: each limit must have been written by somebody."""
-    risk = _table(tree, "risk")
-    for field in structs.fields(RiskConfig):
-        if field.name not in risk:
-            reading.fault(f"risk.{field.name}", "expected a limit, since mode is live, found nothing")
+    traded = (symbol for _, strategy in _strategies(tree) for _, symbol in _strings(strategy.get("symbols")))
+    check_live_risk(reading, _table(tree, "risk"), traded)
     for key in ("memory_limit_mb", "cpu_limit"):
         path = f"limits.{key}"
         if reading.origins.get(path) == BUILT_IN:
             value = _table(tree, "limits").get(key)
             reading.fault(path, f"expected a limit, since mode is live, found only the built-in {found(value)}")
+    for index, strategy in _strategies(tree):
+        if "time_to_live_s" not in strategy:
+            text = "expected a limit, since mode is live, found nothing"
+            reading.fault(f"strategies[{index}].time_to_live_s", text, label=_id(strategy))
 
 
 # -- looking at a tree that may have faults ----------------------------------------------------------------------------

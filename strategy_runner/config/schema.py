@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from strategy_runner.config.secret import SecretReference
 from strategy_runner.config.times import time_ns
+from strategy_runner.model.instrument import AssetClass
 from strategy_runner.model.names import MODEL_PATTERN, STRATEGY_PATTERN, SYMBOL_PATTERN
 from strategy_runner.model.timeframe import PATTERN as TIMEFRAME_PATTERN
 
@@ -42,6 +43,13 @@ RedisUrl = Annotated[
         extra={"hidden": True},
     ),
 ]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9]{2,7}$", description="a currency such as USD or USDT")]
+TimeOfDay = Annotated[
+    str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description='a time of day in quotes such as "17:00"')
+]
+TimeZone = Annotated[
+    str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$", description='a time zone such as "UTC" or "America/New_York"')
+]
 Moment = Annotated[
     str, Meta(min_length=1, max_length=64, description='"now" or a time in quotes such as "2026-01-05T00:00:00Z"')
 ]
@@ -51,9 +59,15 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+OrderRate = Annotated[float, Meta(gt=0, le=100_000)]
+Seconds = Annotated[float, Meta(gt=0, le=604_800)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 MemoryMb = Annotated[int, Meta(ge=16, le=1_048_576)]
 Cores = Annotated[float, Meta(gt=0, le=1024)]
+# no more ends than a worker keeps in mind (worker/parking.py)
+CrashLimit = Annotated[int, Meta(ge=1, le=999)]
+CrashWindow = Annotated[float, Meta(gt=0, le=86_400)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,10 +80,13 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class LimitsConfig(Section, frozen=True, kw_only=True):
-    """What one process may use; `cpu_limit` in cores."""
+    """What one process may use; `cpu_limit` in cores. A worker that ends uncleanly more than `crash_limit` times within
+    `crash_window_s` is parked."""
 
     memory_limit_mb: MemoryMb = 512
     cpu_limit: Cores = 1.0
+    crash_limit: CrashLimit = 5
+    crash_window_s: CrashWindow = 600.0
 
 
 class StorageConfig(Section, frozen=True, kw_only=True):
@@ -94,18 +111,32 @@ class MessagingConfig(Section, frozen=True, kw_only=True):
 
 
 class TapeConfig(Section, frozen=True, kw_only=True):
-    """`retention_hours` and `retention_gb`: whichever is reached first lets the oldest segments go."""
+    """`retention_hours` and `retention_gb`: whichever is reached first lets the oldest segments go. `reserve_mb`, and one
+    segment, are space held back: without it the feed takes no records."""
 
     segment_records: Annotated[int, Meta(ge=1_024, le=50_000_000)] = 1_048_576
     durable_interval_ms: Annotated[float, Meta(gt=0, le=10_000)] = 5.0
+    reserve_mb: Annotated[float, Meta(ge=1, le=100_000)] = 64.0
     retention_hours: Positive = 168.0
     retention_gb: Positive = 20.0
 
 
 class FeedConfig(Section, frozen=True, kw_only=True):
-    """A lost last doorbell is noticed within one beat."""
+    """A lost last doorbell is noticed within one beat. While the feed or a symbol is silent for longer than these, routers let
+    no entry through; for a symbol of which only bars are read it takes at least two of them."""
 
     beat_interval_s: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    stale_after_s: Seconds = 5.0
+    symbol_stale_after_s: Seconds = 60.0
+
+
+class WatchdogConfig(Section, frozen=True, kw_only=True):
+    """When the watchdog acts: `hang_s` without progress ends a process, `start_s` one that begins."""
+
+    look_interval_s: Annotated[float, Meta(gt=0, le=10)] = 0.5
+    hang_s: Annotated[float, Meta(ge=0.5, le=3600)] = 5.0
+    start_s: Annotated[float, Meta(ge=1, le=86_400)] = 120.0
+    log_limit_mb: Annotated[float, Meta(ge=0.1, le=100_000)] = 64.0
 
 
 class MockConfig(Section, frozen=True, kw_only=True):
@@ -144,13 +175,18 @@ class LiveConfig(Section, frozen=True, kw_only=True):
 
 
 class InstrumentConfig(Section, frozen=True, kw_only=True):
-    """One symbol. `price` is where the mock market starts."""
+    """One symbol. `price` is where the mock market starts; `currency`, where not given, is the second half of a pair (BTC-USD,
+    EURUSD) and else USD; `calendar` names the asset class whose trading hours hold instead of its own."""
 
     price: Positive
     tick_size: Positive
     lot_size: Positive
-    asset_class: Literal["crypto", "fx", "equity", "etf", "commodity", "index", "future", "option"]
+    asset_class: AssetClass
     venue: Word | None = None
+    currency: Currency | None = None
+    multiplier: Positive = 1.0
+    margin_fraction: Fraction = 1.0
+    calendar: AssetClass | None = None
 
 
 class EnvironmentConfig(Section, frozen=True, kw_only=True):
@@ -165,6 +201,7 @@ class EnvironmentConfig(Section, frozen=True, kw_only=True):
     limits: LimitsConfig = LimitsConfig()
     tape: TapeConfig = TapeConfig()
     feed: FeedConfig = FeedConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     mock: MockConfig = MockConfig()
     history: HistoryConfig = HistoryConfig()
     models: ModelProviderConfig = ModelProviderConfig()
@@ -183,12 +220,37 @@ class AccountConfig(Section, frozen=True, kw_only=True):
 
 
 class RiskConfig(Section, frozen=True, kw_only=True):
-    """A client's limits, checked by its router. Notional and loss in the account's currency. Live mode wants all of them."""
+    """A client's limits, checked by its router. Money is in `currency`. What is None is no limit; live mode wants all of them.
 
+    `max_position_size` is by symbol, in its units. `shares` are the part of `max_position_notional` and `max_daily_loss` that
+    a strategy may use, the whole where it is not named. `priorities` are strategy ids, the first counts most.
+    """
+
+    currency: Currency = "USD"
+    starting_cash: Positive = 100_000.0
     max_position_notional: Positive | None = None
+    max_position_size: dict[Symbol, Positive] = {}
+    max_order_value: Positive | None = None
     max_daily_loss: Positive | None = None
     max_drawdown: Fraction | None = None
-    max_orders_per_second: Positive | None = None
+    max_losing_trades: Count | None = None
+    max_orders_per_second: OrderRate | None = None
+    max_orders_per_minute: OrderRate | None = None
+    max_open_orders: Count | None = None
+    price_collar: Fraction | None = None
+    duplicate_window_s: Seconds | None = None
+    runaway_signals: Count | None = None
+    runaway_window_s: Seconds | None = None
+    max_rejects: Count | None = None
+    rejects_window_s: Seconds | None = None
+    cooldown_s: Seconds | None = None
+    allow_symbols: tuple[Symbol, ...] = ()
+    deny_symbols: tuple[Symbol, ...] = ()
+    shares: dict[StrategyName, Fraction] = {}
+    aggregation: Literal["all", "priority", "net", "vote", "confidence"] = "all"
+    priorities: tuple[StrategyName, ...] = ()
+    day_starts: TimeOfDay = "00:00"
+    timezone: TimeZone = "UTC"
 
 
 class QuantConnectConfig(Section, frozen=True, kw_only=True):
@@ -214,10 +276,30 @@ class StrategyLimitsConfig(Section, frozen=True, kw_only=True):
 
     memory_limit_mb: MemoryMb | None = None
     cpu_limit: Cores | None = None
+    crash_limit: CrashLimit | None = None
+    crash_window_s: CrashWindow | None = None
+
+
+class SizingConfig(Section, frozen=True, kw_only=True):
+    """How large an entry is that names no size; the formulas stand in risk/sizing.py. `fixed` takes the strategy's `size`.
+
+    `fraction` is of equity: what is bought (equity_fraction), what is lost at the stop (fixed_risk), or the part of the full
+    Kelly bet that is taken (kelly). `max_fraction` caps what is bought, as a multiple of equity.
+    """
+
+    kind: Literal["fixed", "equity_fraction", "volatility_target", "fixed_risk", "kelly"] = "fixed"
+    fraction: Fraction | None = None
+    max_fraction: Annotated[float, Meta(gt=0, le=100)] | None = None
+    target_volatility: Annotated[float, Meta(gt=0, le=10)] | None = None
+    win_rate: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    payoff: Positive | None = None
 
 
 class StrategyConfig(Section, frozen=True, kw_only=True):
-    """A strategy and its symbols, each of which becomes one worker. `strategy` names a class of the registry."""
+    """A strategy and its symbols, each of which becomes one worker. `strategy` names a class of the registry.
+
+    A signal whose record the feed received more than `time_to_live_s` ago is recorded and not traded; live mode wants it given.
+    """
 
     id: StrategyName
     strategy: StrategyName
@@ -226,9 +308,11 @@ class StrategyConfig(Section, frozen=True, kw_only=True):
     models: tuple[ModelConfig, ...] = ()
     params: dict[str, Any] = {}
     size: Positive = 1.0
+    sizing: SizingConfig = SizingConfig()
     stop_loss_fraction: Annotated[float, Meta(gt=0, lt=1)] | None = None
     take_profit_fraction: Positive | None = None
     extra_symbols: tuple[Symbol, ...] = ()
+    time_to_live_s: Seconds = 60.0
     log_level: LogLevel | None = None
     limits: StrategyLimitsConfig = StrategyLimitsConfig()
 
@@ -253,6 +337,8 @@ class ClientConfig(Section, frozen=True, kw_only=True):
         return LimitsConfig(
             memory_limit_mb=self.limits.memory_limit_mb if own.memory_limit_mb is None else own.memory_limit_mb,
             cpu_limit=self.limits.cpu_limit if own.cpu_limit is None else own.cpu_limit,
+            crash_limit=self.limits.crash_limit if own.crash_limit is None else own.crash_limit,
+            crash_window_s=self.limits.crash_window_s if own.crash_window_s is None else own.crash_window_s,
         )
 
     def log_level_of(self, strategy: StrategyConfig) -> LogLevel:

@@ -3,12 +3,15 @@
 The plan writes these files; a process reads its own and nothing else. Paths are absolute, secrets stay references.
 """
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from strategy_runner.errors import ConfigurationError
+from strategy_runner.model.fill_settings import FillSettings
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
 
 
@@ -29,8 +32,12 @@ class ProtectionSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process may use, and how often a worker may end uncleanly within so many seconds before it is parked."""
+
     memory_limit_mb: int
     cpu_limit: float
+    crash_limit: int = 5
+    crash_window_s: float = 600.0
 
 
 class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,16 +112,30 @@ class QuantConnectSpec(msgspec.Struct, frozen=True, kw_only=True):
     api_key: dict[str, str] | None = None
 
 
+class FreshnessSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How old a worker's signals may be, and for how long the feed and its symbol may be silent when it enters a position.
+
+    None is no limit; silence of the symbol counts while the asset class trades (model/session.py).
+    """
+
+    time_to_live_s: float
+    feed_stale_after_s: float | None
+    symbol_stale_after_s: float | None
+    asset_class: str
+
+
 class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, tag="router"):
     """One client's router: the workers (by folder name) whose signal logs it tails, and the sinks it feeds.
 
     `ordered` releases signals in the order of the tape, waiting for the slowest worker: recorded history gives one order of
     decisions. At the market's pace nobody waits for anybody. `bulk` waits until all workers have ended, and then ends too.
+    `freshness` is by worker; where records come as fast as they go nothing can be late, and it is empty.
     """
 
     client: str
     mode: str
     workers: tuple[str, ...]
+    freshness: dict[str, FreshnessSpec]
     ordered: bool
     bulk: bool
     routes: tuple[str, ...]
@@ -142,8 +163,11 @@ class MockSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TapeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How the tape is kept. `reserve_mb` are held back beside one segment."""
+
     segment_records: int
     durable_interval_ms: float
+    reserve_mb: float
     retention_hours: float
     retention_gb: float
 
@@ -168,7 +192,51 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feed"):
     log_level: str
 
 
-Spec = WorkerSpec | RouterSpec | FeedSpec
+class WatchdogSpec(msgspec.Struct, frozen=True, kw_only=True, tag="watchdog"):
+    """The watchdog. What it watches stands in the folder `specs`, so that one more worker does not change its own spec.
+
+    `trading_hours` is the asset class by symbol; `home` is the root of all.
+    """
+
+    home: str
+    specs: str
+    look_interval_s: float
+    hang_s: float
+    start_s: float
+    log_limit_mb: float
+    feed_stale_s: float
+    symbol_stale_s: float
+    trading_hours: dict[str, str]
+    folder: str
+    log: str
+    log_level: str
+
+    @property
+    def mode(self) -> str:
+        """It has none: it watches the processes of all modes."""
+        return ""
+
+
+class PaperOmsSpec(msgspec.Struct, frozen=True, kw_only=True, tag="paper_oms"):
+    """The paper OMS: where each client asks it (`endpoints`, one socket by client), what it trades, how it fills, and the cash
+    with which accounts begin (`opening`, by client, account and currency).
+
+    `fills_by_symbol` (by client and symbol) holds where `fills` does not.
+    """
+
+    mode: str
+    endpoints: dict[str, str]
+    instruments: dict[str, Instrument]
+    fills: FillSettings
+    fills_by_symbol: dict[str, dict[str, FillSettings]]
+    opening: dict[str, dict[str, dict[str, Decimal]]]
+    market: MarketSpec
+    folder: str
+    log: str
+    log_level: str
+
+
+Spec = WorkerSpec | RouterSpec | FeedSpec | WatchdogSpec | PaperOmsSpec
 
 
 def write_spec(path: Path, spec: Spec) -> None:

@@ -17,20 +17,28 @@ _KEPT = 2
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """`clock_ns` is that of the wall clock's last tick, `last_ns` the last row of a live source by symbol and kind."""
+
     seq: int
     streams: tuple[str, ...]
     source: Any
     derivations: dict[str, DerivationState]
     clock_ns: int
+    last_ns: list[tuple[str, int, int]] = []
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Raises OSError; the older checkpoints then still stand."""
     payload = msgspec.msgpack.encode(checkpoint)
     temporary = folder / "checkpoint.new"
-    with temporary.open("wb") as file:
-        file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # its space is wanted
+        raise
     temporary.replace(folder / f"{checkpoint.seq:015d}.checkpoint")
     for old in sorted(folder.glob("*.checkpoint"))[:-_KEPT]:
         old.unlink()
@@ -45,3 +53,9 @@ def newest_checkpoint(folder: Path, count: int) -> Checkpoint | None:
             if checkpoint.seq <= count:
                 return checkpoint
     return None
+
+
+def oldest_checkpoint_seq(folder: Path) -> int:
+    """The lowest seq that a restart may go on from; 0 without a checkpoint."""
+    paths = sorted(folder.glob("*.checkpoint"))
+    return int(paths[0].stem) if paths else 0

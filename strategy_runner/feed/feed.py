@@ -2,25 +2,34 @@
 
 The one writer of the tape. A turn is bounded; what it appended becomes visible with one store, always at the end of a raw
 record's whole group, so a killed feed leaves no group in half.
+
+It takes records only while the tape's reserve is held. A full disk uses it up, and completes the turn with it; the feed then
+halts, and goes on by itself from where it stood once the reserve can be made again.
 """
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.bus.frames import REPAIR_RECORDS_MAX, FramePublisher, seq_bytes
 from strategy_runner.config.spec import FeedSpec
-from strategy_runner.errors import DivergenceError
-from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
-from strategy_runner.feed.derive import Derivation, handles_by_symbol
+from strategy_runner.errors import DiskFullError
+from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, oldest_checkpoint_seq, write_checkpoint
+from strategy_runner.feed.clock import FeedClock
+from strategy_runner.feed.derive import Derivation, Emit, handles_by_symbol
+from strategy_runner.feed.interruption import Interruption
+from strategy_runner.feed.pace import Pace
+from strategy_runner.feed.rederivation import Rederivation
+from strategy_runner.feed.screen import Screen
 from strategy_runner.feed.sources.interface import Raw, Source
-from strategy_runner.model.record import SIZE, Kind
-from strategy_runner.model.stream import Stream
+from strategy_runner.model.record import SIZE, GapCause, Kind
+from strategy_runner.model.stream import Stream, clock_steps, gaps
 from strategy_runner.model.timeframe import timeframe_ns
+from strategy_runner.tape import files
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
@@ -28,13 +37,14 @@ from strategy_runner.tape.writer import TapeWriter
 TURN_RAW_MAX = 1024
 CHECKPOINT_RECORDS = 100_000
 RETENTION_INTERVAL_S = 30.0
-_FOREVER = 1 << 62
+SPACE_LOOK_S = 1.0
+_NAN = float("nan")
 
 log = logging.getLogger(__name__)
 
 
 class Feed:
-    """`pace` gives the event time up to which records may be published now; None is as fast as it goes."""
+    """`speed` is x real time, 0 as fast as it goes; `clock` gives the time of receipt."""
 
     def __init__(
         self,
@@ -47,7 +57,9 @@ class Feed:
         status: StatusFile,
         speed: float,
         slowest_reader: Callable[[int], int],
+        clock: FeedClock | None = None,
     ) -> None:
+        """Raises DiskFullError if what it needs to begin could not be kept, StateError, OSError."""
         self._spec = spec
         self._folder = Path(spec.folder)
         self._source = source
@@ -55,69 +67,99 @@ class Feed:
         self._doorbell = doorbell
         self._frames = frames
         self._file = status
-        self._speed = speed
+        self._pace = Pace(speed)
         self._slowest_reader = slowest_reader
         self._reader = TapeReader(writer.folder)
+        self._clock = clock or FeedClock(writer.head.clock_offset_ns, self._last_received_ns())
+        self._screen: Screen | None = None if source.rewinds else Screen({})
+        self._interruption = Interruption()
         self._handles: dict[Stream, int] = {}
         self._derivations: dict[str, Derivation] = {}
         self._topics: list[bytes] = []
         self._clocks: list[tuple[int, int]] = []
         self._clock_ns = 0
-        self._rederived = self._rederive_end = 0
         self._checkpoint_seq = 0
-        self._next_beat = 0.0
+        self._is_checkpoint_late = False
+        self._next_beat = self._next_look = 0.0
         self._next_retention = 0.0
-        self._anchor: tuple[int, int] | None = None
+        self._is_halted = False
+        self._waiting_spec: FeedSpec | None = None
+        self._emit: Emit = writer.append
         self._stopping = threading.Event()
-        self._restore()
+        try:
+            self._restore()
+        except BaseException:
+            self._reader.close()
+            raise
         self._syncer = threading.Thread(target=self._keep_durable, name="durable", daemon=True)
         self._syncer.start()
+        status.status.last_error = ""
         status.enter(State.FOLLOWING)
 
     # -- the loop --------------------------------------------------------------------------------------------------------
 
     def turn(self) -> int:
-        """Publishes what is due, at most about TURN_RAW_MAX raw records and what they cause. Returns the work done."""
+        """Publishes what is due, at most about TURN_RAW_MAX raw records and what they cause. Returns the work done.
+
+        Raises DiskFullError if even the reserve was not enough: what was not published is made again by the next process.
+        """
+        self._writer.received_ns = self._clock.look()
+        work = self._advance() if self._has_space() else 0
+        work += self._frames.turn(self._pairs)
+        now = self._clock.monotonic_ns / 1e9
+        if now >= self._next_beat:
+            self._beat(now)
+        return work
+
+    def _advance(self) -> int:
         writer = self._writer
-        writer.received_ns = time.time_ns()
-        rows = self._source.take(TURN_RAW_MAX, self._until_ns(writer.received_ns))
-        self._derive(rows)
-        ticks = self._tick(writer.received_ns) if self._clocks else 0
-        if rows or ticks:
-            self._ring(writer.publish())
+        self._note_step()
+        rows = self._source.take(TURN_RAW_MAX, self._pace.until_ns(self._source.next_ns(), self._clock.monotonic_ns))
+        self._derive(rows if self._screen is None else self._sound(self._screen, rows))
+        if self._clocks:
+            self._tick(self._clock.now_ns)
+        touched = writer.publish()
+        if touched:
+            self._ring(touched)
             if writer.seq - self._checkpoint_seq >= CHECKPOINT_RECORDS:
                 self._write_checkpoint()
-        elif not writer.head.finished and not self._clocks and self._source.next_ns() is None:
+        elif (
+            self._screen is None
+            and not (rows or writer.head.finished or self._clocks)
+            and self._source.next_ns() is None
+        ):
             writer.head.finished = True
             self._write_checkpoint()
             self._file.enter(State.FINISHED, "the source has ended")
             for finding in self._source.findings():
                 log.info("%s", finding)
             self._next_beat = 0.0
-        work = self._frames.turn(self._pairs)
-        now = time.monotonic()
-        if now >= self._next_beat:
-            self._beat(now)
-        return len(rows) + ticks + work
+        return max(len(rows), len(touched))
 
     def wait(self) -> None:
-        time.sleep(self._idle_s())
+        self._source.wait(self._idle_s())
 
     def _idle_s(self) -> float:
         """How long nothing can be due: until the next record, tick or beat, at most a beat."""
-        now_ns = time.time_ns()
-        wait = max(0.0, self._next_beat - time.monotonic())
-        next_ns = self._source.next_ns()
-        if next_ns is not None and self._speed and self._anchor is not None:
-            anchor_event_ns, anchor_wall_ns = self._anchor
-            due_wall_ns = anchor_wall_ns + (next_ns - anchor_event_ns) / self._speed
-            wait = min(wait, max(0.0, (due_wall_ns - now_ns) / 1e9))
+        now = time.monotonic()
+        wait = max(0.0, self._next_beat - now)
+        if self._is_halted:
+            return min(wait, max(0.0, self._next_look - now))
+        due = self._pace.wait_s(self._source.next_ns(), time.monotonic_ns())
+        if due is not None:
+            wait = min(wait, due)
         for _, interval_ns in self._clocks:
-            wait = min(wait, (interval_ns - now_ns % interval_ns) / 1e9)
+            wait = min(wait, (interval_ns - self._clock.now_ns % interval_ns) / 1e9)
         return min(wait, 0.05) if self._frames.wanted else wait
 
     def reload(self, spec: FeedSpec) -> None:
-        """Carries the streams that a new plan wants, from now on. Nothing else of a running feed changes."""
+        """Carries the streams that a new plan wants, from now on. Nothing else of a running feed changes.
+
+        A halted feed has no space for more; it does so when it goes on.
+        """
+        if self._is_halted:
+            self._waiting_spec = spec
+            return
         wanted = [Stream.parse(name) for name in spec.streams]
         added = [stream for stream in wanted if stream not in self._handles]
         if added:
@@ -126,7 +168,7 @@ class Feed:
             self._writer.head.finished = False
             if self._file.status.state is State.FINISHED:
                 self._file.enter(State.FOLLOWING)
-            self._write_checkpoint()
+            self._write_checkpoint(needed=True)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -136,21 +178,68 @@ class Feed:
         self._write_checkpoint()
         self._file.enter(State.STOPPED)
 
+    # -- a full disk -----------------------------------------------------------------------------------------------------
+
+    def _has_space(self) -> bool:
+        """Whether records may be taken; halts the feed when the reserve has been used up, and lets it go on when it is back."""
+        if not self._is_halted and self._writer.reserve.is_held:
+            return True
+        now = self._clock.monotonic_ns / 1e9
+        if not self._is_halted:
+            self._halt(now)
+        if now < self._next_look:
+            return False
+        self._next_look = now + SPACE_LOOK_S
+        if not self._writer.reserve.make():
+            return False
+        self._go_on()
+        return True
+
+    def _halt(self, now: float) -> None:
+        needed_mb = self._writer.reserve.size / 1e6
+        self._is_halted = True
+        self._next_look = now + SPACE_LOOK_S
+        self._file.status.last_error = f"{self._writer.folder}: disk full: expected {needed_mb:.0f} MB of free space"
+        self._file.enter(State.HALTED, f"disk full: goes on with {needed_mb:.0f} MB free")
+        log.error("%s; nothing is taken from the source until there is", self._file.status.last_error)
+
+    def _go_on(self) -> None:
+        self._is_halted = False
+        self._pace.begin()
+        if self._screen is not None:
+            self._interruption.begin(self._screen.last_ns, GapCause.DISK_FULL)
+        self._file.status.last_error = ""
+        self._file.enter(State.FINISHED if self._writer.head.finished else State.FOLLOWING)
+        log.info("there is space again: going on at seq %d", self._writer.seq)
+        spec, self._waiting_spec = self._waiting_spec, None
+        if spec is not None:
+            self.reload(spec)
+
     # -- deriving --------------------------------------------------------------------------------------------------------
 
-    def _derive(self, rows: list[Raw]) -> None:
-        derivations, trade, quote = self._derivations, int(Kind.TRADE), int(Kind.QUOTE)
+    def _sound(self, screen: Screen, rows: list[Raw]) -> Iterable[Raw]:
+        """What may be kept of a live source's rows, and the gaps between them and what came before."""
+        return self._interruption.mark(screen.judge(rows, self._derivations, self._clock.now_ns))
+
+    def _derive(self, rows: Iterable[Raw]) -> None:
+        derivations, trade, quote, gap = self._derivations, int(Kind.TRADE), int(Kind.QUOTE), int(Kind.GAP)
         for symbol, kind, event_ns, v0, v1, v2, v3, v4 in rows:
             derivation = derivations[symbol]
             if kind == trade:
                 derivation.trade(event_ns, v0, v1, v2)
             elif kind == quote:
                 derivation.quote(event_ns, v0, v1, v2, v3)
+            elif kind == gap:
+                log.warning("%s: records may be missing in %.3f s up to %d (cause %d)", symbol, v0, event_ns, v1)
+                self._emit(self._note_handle(gaps(symbol)), event_ns, v0, v1, _NAN, _NAN, _NAN)
             else:
                 derivation.bar(event_ns, v0, v1, v2, v3, v4)
 
     def _want(self, streams: list[Stream]) -> None:
-        handles = {stream: self._writer.stream_id(stream) for stream in sorted(streams)}
+        if not self._source.rewinds:
+            # the tape is the only place where the records of a live source are: derivations are restored from them
+            streams = [*streams, *(self._source.base(symbol) for symbol in {s.symbol for s in streams if s.symbol})]
+        handles = {stream: self._writer.stream_id(stream) for stream in sorted(set(streams) - self._handles.keys())}
         self._handles.update(handles)
         for symbol, wanted in handles_by_symbol(handles).items():
             if symbol in self._derivations:
@@ -161,32 +250,31 @@ class Feed:
                 )
         self._source.add(self._derivations)
         self._clocks = sorted(
-            (handle, timeframe_ns(stream.timeframe)) for stream, handle in self._handles.items() if not stream.symbol
+            (handle, timeframe_ns(stream.timeframe))
+            for stream, handle in self._handles.items()
+            if stream.kind is Kind.CLOCK and not stream.symbol
         )
         self._topics = [topic_of(stream.name) for stream in self._writer.streams]
 
-    def _tick(self, now_ns: int) -> int:
+    def _note_handle(self, stream: Stream) -> int:
+        """The id of a stream that the feed carries whether anybody wants it or not, made when there is something to say."""
+        handle = self._writer.stream_id(stream)
+        self._topics += [topic_of(added.name) for added in self._writer.streams[len(self._topics) :]]
+        return handle
+
+    def _note_step(self) -> None:
+        step_ns = self._clock.take_step_ns()
+        if step_ns:
+            log.warning("the host's wall clock was set by %+.3f s", step_ns / 1e9)
+            self._emit(self._note_handle(clock_steps()), self._clock.now_ns, step_ns / 1e9, *(_NAN,) * 4)
+
+    def _tick(self, now_ns: int) -> None:
         """Wall clock records: one for each interval that has begun since the last look; a pause is one tick."""
-        ticks = 0
         for handle, interval_ns in self._clocks:
             tick_ns = now_ns // interval_ns * interval_ns
             if tick_ns > self._clock_ns - self._clock_ns % interval_ns and self._clock_ns:
-                self._writer.append(handle, tick_ns, *(float("nan"),) * 5)
-                ticks += 1
+                self._writer.append(handle, tick_ns, *(_NAN,) * 5)
         self._clock_ns = max(self._clock_ns, now_ns)
-        return ticks
-
-    def _until_ns(self, now_ns: int) -> int:
-        """Event time up to which records are due: the pace, counted from the first record of this process."""
-        if not self._speed:
-            return _FOREVER
-        if self._anchor is None:
-            next_ns = self._source.next_ns()
-            if next_ns is None:
-                return 0
-            self._anchor = (next_ns, now_ns)
-        event_ns, wall_ns = self._anchor
-        return event_ns + int((now_ns - wall_ns) * self._speed)
 
     # -- publishing ------------------------------------------------------------------------------------------------------
 
@@ -217,11 +305,13 @@ class Feed:
 
     def _beat(self, now: float) -> None:
         head, status = self._writer.head, self._file.status
-        head.beat_ns = time.time_ns()
+        head.beat_ns, head.clock_offset_ns = self._clock.now_ns, self._clock.offset_ns
         self._doorbell.beat(head.count, head.epoch, head.durable)
         if self._frames.wanted:
             self._frames.beat(head.count, head.epoch)
         status.position, status.records, status.event_ns = head.count, head.count, head.event_ns
+        if self._screen is not None:
+            status.refusals = self._screen.dropped
         self._file.write()
         self._next_beat = now + self._spec.beat_interval_s
         if now >= self._next_retention:
@@ -229,13 +319,20 @@ class Feed:
             self._next_retention = now + RETENTION_INTERVAL_S
 
     def _retain(self) -> None:
-        """Deletes segments that are too old or too many, never one that a worker may still need."""
+        """Deletes segments that are too old or too many, never one that a worker or the feed itself may still need."""
         tape, head = self._spec.tape, self._writer.head
         keep_records = int(tape.retention_gb * 1e9) // SIZE
         oldest = max(0, head.count - keep_records)
-        horizon_ns = time.time_ns() - int(tape.retention_hours * 3.6e12)
+        horizon_ns = self._clock.now_ns - int(tape.retention_hours * 3.6e12)
         expired = self._reader.first_received_at(horizon_ns)
-        removed = self._writer.remove_before(min(max(oldest, expired), self._slowest_reader(horizon_ns)))
+        needed = min(self._slowest_reader(horizon_ns), oldest_checkpoint_seq(self._folder))
+        try:
+            removed = self._writer.remove_before(min(max(oldest, expired), needed))
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            log.warning("retention: removed nothing: %s", error)
+            return
         if removed:
             log.info("retention: removed %d segments, the tape begins at seq %d", removed, head.first)
 
@@ -254,62 +351,74 @@ class Feed:
                 self._derivations[symbol].restore(state)
             self._clock_ns = checkpoint.clock_ns
             self._checkpoint_seq = checkpoint.seq
-        self._rederive(self._checkpoint_seq, count)
+            if self._screen is not None:
+                self._screen = Screen({(symbol, kind): event_ns for symbol, kind, event_ns in checkpoint.last_ns})
+        self._rederive(self._checkpoint_seq)
         self._want([stream for stream in spec_streams if stream not in self._handles])
-        self._clock_ns = self._clock_ns or time.time_ns()
+        self._clock_ns = self._clock_ns or self._clock.now_ns
         self._writer.head.finished = False  # whether the source has ended is for this process to find out
-        self._write_checkpoint()
+        self._writer.head.clock_offset_ns = self._clock.offset_ns
+        if self._screen is not None:
+            self._interruption.begin(self._screen.last_ns, GapCause.FEED_DOWN)
+        self._write_checkpoint(needed=True)
 
-    def _rederive(self, first: int, count: int) -> None:
-        """Makes the records from the checkpoint to the tape's end again and compares them with what the tape holds.
+    def _rederive(self, first: int) -> None:
+        self._writer.received_ns = self._clock.look()
+        rederivation = Rederivation(self._writer, self._reader, self._source, first=first, on_noted=self._remember)
+        self._emit = rederivation.emit
+        rederivation.run(self._derive_again, self._derivations.values())
+        self._emit = self._writer.append
 
-        A kill leaves whole groups. A power cut may have torn the last one: what it lacks is written again.
+    def _derive_again(self, rows: list[Raw]) -> None:
+        if self._screen is not None:
+            for row in rows:
+                self._screen.note(row)
+        self._derive(rows)
+
+    def _remember(self, stream: Stream, event_ns: int) -> None:
+        """A record that the process before noted by itself."""
+        if stream.kind is Kind.CLOCK:
+            self._clock_ns = max(self._clock_ns, event_ns)
+
+    def _last_received_ns(self) -> int:
+        head = self._writer.head
+        return self._reader.record(head.count - 1).received_ns if head.count > head.first else 0
+
+    def _write_checkpoint(self, *, needed: bool = False) -> None:
+        """Without one a restart takes longer and nothing is lost, so a full disk does not end the feed.
+
+        One is `needed` where the streams change: only with it can the records that follow be made again. Raises DiskFullError
+        if then even the reserve was not enough.
         """
-        if first == count:
-            return
-        self._rederived, self._rederive_end = first, count
-        self._writer.received_ns = time.time_ns()
-        for derivation in self._derivations.values():
-            derivation.emit = self._compare
-        while self._rederived < count:
-            rows = self._source.take(1, _FOREVER)
-            if not rows:
-                raise DivergenceError(
-                    f"{self._writer.folder}: seq {self._rederived}: the tape holds more than its source gives"
-                )
-            self._derive(rows)
-        self._writer.publish()
-        for derivation in self._derivations.values():
-            derivation.emit = self._writer.append
-        log.info("made %d records again after seq %d, all equal", count - first, first)
-        if self._rederived > count:
-            log.info("wrote the %d records again that the last group lacked", self._rederived - count)
-
-    def _compare(self, handle: int, event_ns: int, v0: float, v1: float, v2: float, v3: float, v4: float) -> None:
-        values = (v0, v1, v2, v3, v4)
-        if self._rederived >= self._rederive_end:
-            self._writer.append(handle, event_ns, *values)
-            self._rederived += 1
-            return
-        fields = self._reader.fields(self._rederived)
-        found = (handle, event_ns, *(repr(value) for value in values))
-        expected = (fields[1], fields[2], *(repr(value) for value in fields[8:13]))
-        if found != expected:
-            raise DivergenceError(f"{self._writer.folder}: seq {self._rederived}: expected {expected}, found {found}")
-        self._rederived += 1
-
-    def _write_checkpoint(self) -> None:
         self._checkpoint_seq = self._writer.seq
-        write_checkpoint(
-            self._folder,
-            Checkpoint(
-                seq=self._writer.seq,
-                streams=tuple(stream.name for stream in self._handles),
-                source=self._source.state(),
-                derivations={symbol: derivation.state() for symbol, derivation in self._derivations.items()},
-                clock_ns=self._clock_ns,
-            ),
+        checkpoint = Checkpoint(
+            seq=self._writer.seq,
+            streams=tuple(stream.name for stream in self._handles),
+            source=self._source.state(),
+            derivations={symbol: derivation.state() for symbol, derivation in self._derivations.items()},
+            clock_ns=self._clock_ns,
+            last_ns=[(*series, ns) for series, ns in self._screen.last_ns.items()] if self._screen else [],
         )
+        try:
+            write_checkpoint(self._folder, checkpoint)
+            self._is_checkpoint_late = False
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            if needed:
+                self._write_needed(checkpoint, error)
+            elif not self._is_checkpoint_late:
+                log.warning("%s: no checkpoint at seq %d: %s", self._folder, checkpoint.seq, error)
+                self._is_checkpoint_late = True
+
+    def _write_needed(self, checkpoint: Checkpoint, first: OSError) -> None:
+        full = DiskFullError(f"{self._folder}: expected space for a checkpoint: {first.strerror}")
+        if not self._writer.reserve.release():
+            raise full from first
+        try:
+            write_checkpoint(self._folder, checkpoint)
+        except OSError as error:
+            raise full from error
 
     def _keep_durable(self) -> None:
         """Thread: group commit. A failed sync ends the process: what the kernel dropped cannot be synced again."""

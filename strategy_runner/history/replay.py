@@ -5,6 +5,7 @@ reads its own symbols alone meets their records in the same order as on a tape t
 """
 
 import heapq
+import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import repeat
@@ -59,6 +60,8 @@ class _Cursor:
 class ReplaySource:
     """A source (feed/sources/interface.py) over a history folder."""
 
+    rewinds = True
+
     def __init__(self, spec: ReplaySpec) -> None:
         self._spec = spec
         self._folder = Path(spec.folder)
@@ -79,6 +82,9 @@ class ReplaySource:
 
     def next_ns(self) -> int | None:
         return self._heads[0][0] if self._heads else None
+
+    def wait(self, timeout_s: float) -> None:
+        time.sleep(timeout_s)
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
         heads = self._heads

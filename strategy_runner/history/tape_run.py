@@ -16,6 +16,7 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.worker.genesis import Genesis
 from strategy_runner.worker.machine import Machine
+from strategy_runner.worker.skips import Skips, read_skips
 from strategy_runner.worker.snapshot import Snapshot
 from strategy_runner.worker.strategy import make_strategy
 from strategy_runner.worker.subscription import Subscription
@@ -39,11 +40,12 @@ class TapeRun:
         """`spec` decides what runs; of a genesis only the place counts, so that another spec may be tried on it.
 
         Raises NotRunningError without a tape, CorruptRecordError if it no longer holds the beginning, StrategyRunnerError
-        as a worker would at its start.
+        as a worker would at its start. Records that an operator had this generation skip are skipped here too.
         """
         self._reader = TapeReader(tape)
         self._signals: list[Derived] = []
         self._machine = Machine(spec, make_strategy(spec), self._record)
+        self._skips = Skips(read_skips(Path(spec.folder), spec.generation))
         self._live_from = beginning.live_from
         self._ids: dict[Subscription, int] = {}
         self._positions: dict[Subscription, int] = {}
@@ -69,8 +71,8 @@ class TapeRun:
         """
         machine, fields_of, signals = self._machine, self._reader.fields, self._signals
         while batch := self._gather(end):
-            for seq, subscription, ordinal in batch:
-                fields = fields_of(seq)
+            for seq, subscription, ordinal in self._skips.left_of(batch):
+                fields = fields_of(seq, self._ids[subscription])
                 self.seq = machine.seq = seq
                 machine.live = seq >= self._live_from
                 machine.apply(subscription, ordinal, subscription.make(fields[2], *fields[8:13]))

@@ -55,6 +55,14 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     confidence: float
 
 
+class Funding(msgspec.Struct, frozen=True, gc=False):
+    """A perpetual's payment is due: `rate` is a fraction of the notional; when positive, longs pay shorts."""
+
+    symbol: str
+    event_ns: int
+    rate: float
+
+
 class Timer(msgspec.Struct, frozen=True, gc=False):
     """Tape time passed a whole `interval_ns`."""
 

@@ -15,7 +15,7 @@ AssetClass = Literal["crypto", "fx", "equity", "etf", "commodity", "index", "fut
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """`tick_size` and `lot_size` are the steps of price and quantity, `multiplier` what one unit of quantity is worth per
     unit of price, `currency` what prices are quoted and profits paid in, `margin_fraction` the share of the notional that
-    a position binds (1: fully paid)."""
+    a position binds (1: fully paid), `calendar` the asset class whose trading hours hold where they are not its own."""
 
     symbol: str
     asset_class: AssetClass
@@ -24,6 +24,12 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     lot_size: Decimal
     multiplier: Decimal = Decimal(1)
     margin_fraction: Decimal = Decimal(1)
+    calendar: AssetClass | None = None
+
+    @property
+    def hours(self) -> AssetClass:
+        """The asset class whose trading hours hold, for model/session.py."""
+        return self.calendar or self.asset_class
 
     def rounded_price(self, price: float | Decimal) -> Decimal:
         """The nearest price on the tick grid, half to even."""

@@ -12,6 +12,8 @@ MODEL_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,47}$"
 
 MARKET_GROUP = "market"
 FEED_NAME = "market:feed"
+MONITOR_GROUP = "monitor"
+WATCHDOG_NAME = "monitor:watchdog"
 RESERVED_CLIENTS = frozenset({"all", "market", "oms", "monitor", "supervisor"})
 
 

@@ -97,7 +97,7 @@ class OmsEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened to an order, or to an account. `number` is dense per client from 0, so a missed one shows.
 
     `seq` is the tape's seq the OMS had read up to (-1: an OMS that reads no tape). `amount` is a funding payment, in the
-    instrument's currency.
+    instrument's currency, to a strategy's position in a symbol: received when positive.
     """
 
     number: int
@@ -109,6 +109,7 @@ class OmsEvent(msgspec.Struct, frozen=True, kw_only=True):
     fill: Fill | None = None
     amount: Decimal | None = None
     account: str = ""
+    strategy: str = ""
     symbol: str = ""
 
 

@@ -8,7 +8,8 @@ ZERO = Decimal(0)
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """`quantity` is signed: long is positive. `average_price` is of the open quantity, 0 when flat. `realised` is before fees."""
+    """`quantity` is signed: long is positive. `average_price` is of the open quantity, 0 when flat, and `cost` what the open
+    quantity cost in all, signed and exact. `realised` is before fees; `funding` is positive when received."""
 
     client: str
     account: str
@@ -16,6 +17,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     symbol: str
     quantity: Decimal = ZERO
     average_price: Decimal = ZERO
+    cost: Decimal = ZERO
     realised: Decimal = ZERO
     fees: Decimal = ZERO
     funding: Decimal = ZERO

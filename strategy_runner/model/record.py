@@ -24,6 +24,17 @@ class Kind(IntEnum):
     NEWS = 6  # v0 sentiment in [-1, 1], v1 relevance in [0, 1]
     CLOCK = 7  # event_ns is a whole interval
     PRIVATE = 8  # a slot; the payload lies in one client's own log, v0 its ordinal there
+    GAP = 9  # v0 seconds in which records may be missing, v1 cause (1 to 4, see GapCause); event_ns is the end of the gap
+    CLOCK_STEP = 10  # v0 seconds by which the host's wall clock was set forward (below 0: back)
+
+
+class GapCause(IntEnum):
+    """Why records of a symbol may be missing. The numbers are on disk: never reuse one."""
+
+    FEED_DOWN = 1  # no feed ran, and its source cannot be rewound
+    DISK_FULL = 2  # the feed took nothing, since it could not have kept it
+    SOURCE_LOST = 3  # the source lost its connection, or dropped what the feed did not take
+    NOT_RECORDED = 4  # the source has no record of that time itself
 
 
 CODEC = struct.Struct("<IIqqIHBB6d")

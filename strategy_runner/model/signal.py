@@ -61,12 +61,17 @@ class SignalBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and when a signal was recorded: `n` is dense per worker and generation."""
+    """Where and when a signal was recorded: `n` is dense per worker and generation.
+
+    `received_ns` is when the feed received the record that caused it, by the feed's clock; 0 without a feed, where no signal
+    can be late.
+    """
 
     n: int
     seq: int
     epoch: int
     mode: str
+    received_ns: int
     recorded_ns: int
     generation: str
 

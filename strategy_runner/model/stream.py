@@ -13,12 +13,17 @@ _BY_WORD = {
     "funding": Kind.FUNDING,
     "news": Kind.NEWS,
     "clock": Kind.CLOCK,
+    "gap": Kind.GAP,
 }
 _WORDS = {kind: word for word, kind in _BY_WORD.items()}
+_STEP = "step"
 
 
 class Stream(msgspec.Struct, frozen=True, order=True):
-    """`timeframe` is set for bars, predictions and clocks, `model` for predictions, `symbol` is "" for the wall clock."""
+    """`timeframe` is set for bars, predictions and clocks, `model` for predictions.
+
+    `symbol` is "" for the wall clock and for the steps of it.
+    """
 
     symbol: str
     kind: Kind
@@ -28,7 +33,7 @@ class Stream(msgspec.Struct, frozen=True, order=True):
     @property
     def name(self) -> str:
         if not self.symbol:
-            return f"clock/{self.timeframe}"
+            return f"clock/{_STEP if self.kind is Kind.CLOCK_STEP else self.timeframe}"
         parts = [_WORDS[self.kind], self.model, self.timeframe]
         return f"{self.symbol}/{'.'.join(part for part in parts if part)}"
 
@@ -37,6 +42,8 @@ class Stream(msgspec.Struct, frozen=True, order=True):
         """The stream of a name. Raises ValueError if the name is none."""
         symbol, slash, rest = name.partition("/")
         if symbol == "clock" and slash:
+            if rest == _STEP:
+                return clock_steps()
             timeframe_ns(rest)
             return cls("", Kind.CLOCK, rest)
         word, _, qualifier = rest.partition(".")
@@ -72,3 +79,13 @@ def predictions(symbol: str, model: str, timeframe: str) -> Stream:
 def clock(symbol: str, timeframe: str) -> Stream:
     """The clock a symbol's own event time drives; with symbol "" the wall clock that live mode records."""
     return Stream(symbol, Kind.CLOCK, timeframe)
+
+
+def gaps(symbol: str) -> Stream:
+    """Where records of a symbol may be missing. Always on the tape, whoever reads it."""
+    return Stream(symbol, Kind.GAP)
+
+
+def clock_steps() -> Stream:
+    """Steps of the host's wall clock. Always on the tape, whoever reads it."""
+    return Stream("", Kind.CLOCK_STEP)

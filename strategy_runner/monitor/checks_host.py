@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from strategy_runner.config.home import Home
-from strategy_runner.errors import NotRunningError, VersionMismatchError
+from strategy_runner.errors import CorruptRecordError, NotRunningError, VersionMismatchError
 from strategy_runner.model.record import SIZE
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.host import UNLIMITED, Host, ProcessSeen
@@ -204,7 +204,7 @@ def _head(folder: Path) -> Head | None:
     """What is wrong with a head, the check of the tape says."""
     try:
         return Head(head_path(folder / "tape"))
-    except (NotRunningError, VersionMismatchError):
+    except (NotRunningError, VersionMismatchError, CorruptRecordError):
         return None
 
 

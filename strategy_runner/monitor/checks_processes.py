@@ -1,16 +1,20 @@
 """Checks of what runs: the daemon and its lock, processes that belong to nobody, locks whose holder is gone."""
 
+from collections import Counter
 from pathlib import Path
 
 from strategy_runner.config.home import Home
 from strategy_runner.errors import ConfigurationError, NotRunningError, StrategyRunnerError, TimeoutExpiredError
+from strategy_runner.model.names import MONITOR_GROUP, WATCHDOG_NAME
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.host import Host, ProcessSeen
+from strategy_runner.supervision.conditions import read_actions, read_conditions
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.tape.status import State, read_status
 
 ANSWER_TIMEOUT_S = 5.0
 BEAT_SILENCE_S = 10.0
+LATELY_S = 24 * 3600.0
 _OURS = ("strategy_runner.assembly", "strategy_runner.supervision.")
 _AT_WORK = (State.STARTING, State.CATCHING_UP, State.FOLLOWING)
 
@@ -129,6 +133,29 @@ def check_beats(home: Home, host: Host) -> list[Finding]:
     return findings or [ok("beats", home.var, f"{beating} processes beat")]
 
 
+def check_watchdog(home: Home, host: Host, daemon: int | None) -> list[Finding]:
+    """The one that watches all others is there, what it sees now, and what it had to do lately."""
+    subject, lock = WATCHDOG_NAME, home.monitor / "lock"
+    planned = (home.daemon / "specs" / MONITOR_GROUP / "watchdog.json").exists()
+    findings = []
+    if daemon is not None and planned and not is_locked(lock, host):
+        advice = f"look at {home.log(WATCHDOG_NAME)}; `strategy-runner restart {WATCHDOG_NAME}` starts it"
+        findings.append(error("watchdog", subject, "running, since a daemon is", "no process", advice))
+    for name, conditions in read_conditions(home.monitor).items() if daemon is not None else ():
+        for one in conditions:
+            advice = f"`strategy-runner logs {name}` and `strategy-runner status` say more"
+            findings.append(warning("watchdog", name, "nothing to say", one.told(host.wall_ns), advice))
+    return findings or [ok("watchdog", subject, _lately(home, host))]
+
+
+def _lately(home: Home, host: Host) -> str:
+    """How often it did what within LATELY_S."""
+    since_ns = host.wall_ns - int(LATELY_S * 1e9)
+    counts = Counter(action.action for action in read_actions(home) if action.at_ns >= since_ns)
+    told = ", ".join(f"{action} {count}" for action, count in sorted(counts.items()))
+    return f"{told or 'did nothing'} within the last {LATELY_S / 3600:g} h"
+
+
 def is_locked(path: Path, host: Host) -> bool:
     """Where the kernel does not tell, a lock whose noted holder lives counts as held."""
     if host.locks is not None:
@@ -144,6 +171,7 @@ def _lock_files(home: Home) -> list[Path]:
     return sorted(
         [
             *home.var.glob("market/*/lock"),
+            *home.var.glob("monitor/lock"),
             *home.var.glob("clients/*/*/router/lock"),
             *home.var.glob("clients/*/*/workers/*/lock"),
         ]

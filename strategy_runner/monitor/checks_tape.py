@@ -10,13 +10,14 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from strategy_runner.errors import NotRunningError, VersionMismatchError
-from strategy_runner.model.record import DTYPE, SIZE
+from strategy_runner.errors import CorruptRecordError, NotRunningError, VersionMismatchError
+from strategy_runner.model.record import DTYPE, SIZE, Kind
 from strategy_runner.model.stream import Stream
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.frames import Frames
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
+from strategy_runner.tape.kept import Kept, read_kept
 from strategy_runner.tape.status import State, read_status
 
 BLOCK_RECORDS = 65_536
@@ -24,6 +25,11 @@ CHECK = "tape"
 _RESTORE = "restore the file from a copy; without one, move the tape away and begin anew: nothing below it is trusted"
 _NO_WRITER = (
     "stop the feed: it rebuilds indexes and counts from the records after a reboot; else as for a damaged record"
+)
+
+_NOTED = (
+    (Kind.GAP, "no gaps in what the feed received", "each names symbol, time and cause: read the streams SYMBOL/gap"),
+    (Kind.CLOCK_STEP, "a wall clock that nobody set", "let NTP slew it; the feed's own clock went on evenly"),
 )
 
 Records = npt.NDArray[np.void]
@@ -34,9 +40,10 @@ def check_tape(folder: Path) -> list[Finding]:
     """`folder` holds head and segments. Raises OSError when a file cannot be read at all."""
     try:
         head = Head(files.head_path(folder))
+        head.first  # noqa: B018  it has a check of its own
     except NotRunningError:
         return []
-    except (VersionMismatchError, ValueError) as fault:
+    except (VersionMismatchError, CorruptRecordError, ValueError) as fault:
         return [error(CHECK, files.head_path(folder), "the head of a tape", str(fault), _RESTORE)]
     if not head.segment_records:
         return [error(CHECK, files.head_path(folder), "records in a segment", "0", _RESTORE)]
@@ -54,16 +61,21 @@ class _Tape:
         self.epoch = head.epoch
         status = read_status(folder.parent / "status")
         self.is_closed = status is not None and status.state is State.STOPPED
+        self._dropped = status.refusals if status is not None else 0
+        self._noted: dict[Kind, tuple[int, float]] = {}
+        self.boundary = Kept()
         self.findings: list[Finding] = []
         self.streams: list[Stream] = []
         self.damaged: set[int] = set()
 
     def check(self) -> list[Finding]:
         self._read_names()
+        self._read_kept()
         if self._check_head() and self._check_segments():
             for first, path in self.kept():
                 self._check_records(first, path)
             _Indexes(self).check()
+        self._tell_noted()
         if not any(finding.level == "error" for finding in self.findings):
             kept = self.count - self.first
             word = f"{kept} records whole, seq {self.first} to {self.count - 1}, {len(self.streams)} streams"
@@ -71,15 +83,43 @@ class _Tape:
         return self.findings
 
     def _read_names(self) -> None:
+        counted = self._counted()  # before the names, which are written first
         frames = Frames(files.names_path(self.folder))
         for offset, payload in frames:
             try:
                 self.streams.append(Stream.parse(payload.decode()))
             except ValueError as fault:
                 self.report(frames.path, "a stream's name", f"offset {offset}: {fault}")
+        if counted > len(self.streams):
+            found = frames.torn or frames.damage or f"{len(self.streams)} names"
+            self.report(frames.path, f"names of {counted} streams, as {files.counts_path(self.folder)} has counts", found)
         for path, damage in ((frames.path, frames.damage), *self._other_logs()):
             if damage:
                 self.report(path, "a whole log", damage)
+
+    def _counted(self) -> int:
+        """Behind the last stream that has records."""
+        path = files.counts_path(self.folder)
+        counts = np.frombuffer(path.read_bytes(), dtype="<u8") if path.exists() else np.zeros(0, dtype="<u8")
+        return int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
+
+    def _read_kept(self) -> None:
+        try:
+            self.boundary = read_kept(files.kept_path(self.folder))
+        except CorruptRecordError as fault:
+            self.report(files.kept_path(self.folder), "where the indexes begin", str(fault))
+
+    def _tell_noted(self) -> None:
+        """What the feed itself could not help: it is on the tape, or counted, for somebody to read."""
+        for kind, expected, advice in _NOTED:
+            count, worst = self._noted.get(kind, (0, 0.0))
+            if count:
+                self.findings.append(warning(CHECK, self.folder, expected, f"{count}, up to {worst:.3f} s", advice))
+        if self._dropped:
+            advice = "its log names symbol, reason and row"
+            self.findings.append(
+                warning(CHECK, self.folder, "only sound rows from the feed's source", f"{self._dropped} dropped", advice)
+            )
 
     def _other_logs(self) -> Iterator[tuple[Path, str]]:
         frames = Frames(files.cuts_path(self.folder))
@@ -91,6 +131,11 @@ class _Tape:
         path = files.head_path(self.folder)
         if not self.first <= self.count:
             self.report(path, f"a first seq of at most the count {self.count}", f"first {self.first}")
+            return False
+        size = int(self.head.segment_records)
+        end = max((first + size for first, _ in files.segments(self.folder)), default=self.first)
+        if self.count > end + size:
+            self.report(path, f"a count of at most {end}, where the last segment ends", str(self.count))
             return False
         if self.durable > self.count or (self.is_closed and self.durable < self.count):
             limit = "equal to" if self.is_closed else "of at most"
@@ -157,6 +202,11 @@ class _Tape:
             at = int(foreign.argmax())
             found = f"stream {int(ids[at])}, kind {int(records['kind'][at])}"
             self.report(path, f"seq {start + at}: a stream of names.log and its kind", found)
+        for kind, _, _ in _NOTED:
+            seconds = np.abs(records["v"][records["kind"] == kind, 0])
+            if len(seconds):
+                count, worst = self._noted.get(kind, (0, 0.0))
+                self._noted[kind] = count + len(seconds), max(worst, float(seconds.max()))
         steps = np.flatnonzero(np.diff(records["received_ns"]) < 0)
         if len(steps):
             at = int(steps[0]) + 1
@@ -258,7 +308,7 @@ class _Indexes:
             self._tape.report(files.head_path(self._tape.folder), expected, str(self._tape.count))
 
     def _first_entry_at(self, stream_id: int, seq: int) -> int:
-        low, high = 0, self._counts[stream_id]
+        low, high = self._tape.boundary.of(stream_id), self._counts[stream_id]
         while low < high:
             middle = (low + high) // 2
             entry = self._entries(stream_id, middle, 1)

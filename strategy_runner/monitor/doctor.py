@@ -64,6 +64,7 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
     yield "strays", lambda: checks_processes.check_strays(home, host, checks_processes.daemon_pid(home))
     yield "locks", lambda: checks_processes.check_locks(home, host)
     yield "beats", lambda: checks_processes.check_beats(home, host)
+    yield "watchdog", lambda: checks_processes.check_watchdog(home, host, checks_processes.daemon_pid(home))
     for folder in sorted(path.parent for path in home.var.glob("market/*/tape")):
         yield "checkpoints", lambda folder=folder: checks_sinks.check_checkpoints(folder)  # type: ignore[misc]
         yield "tape", lambda folder=folder: checks_tape.check_tape(folder / "tape")  # type: ignore[misc]

@@ -1,10 +1,12 @@
 """Intake: the signal logs of a client's workers, read in order and checked.
 
 Each log must give dense n per generation, bodies that match their digests, and ids that are this worker's; a worker whose
-log does not is cut off with the reason, and the others go on.
+log does not is cut off with the reason, and the others go on. A generation that begins behind the fault is trusted again,
+and so is a log in place of one that was removed, if what it says of signals already decided is what was decided.
 """
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -33,8 +35,9 @@ class WorkerCursor(msgspec.Struct, frozen=True):
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
-    """A signal that is read and checked; `end` is the offset in its log behind it."""
+    """A signal that is read and checked, of `worker`; `end` is the offset in its log behind it."""
 
+    worker: str
     logged: LoggedSignal
     body: SignalBody
     end: int
@@ -44,18 +47,30 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
         return self.logged.envelope.seq
 
 
-class WorkerIntake:
-    """One worker's log. `queue` holds signals that are read and checked but not yet decided."""
+Digests = Mapping[tuple[str, int], bytes]
 
-    def __init__(self, client: str, worker: str, path: Path, cursor: WorkerCursor) -> None:
+
+class WorkerIntake:
+    """One worker's log. `queue` holds signals that are read and checked but not yet decided; `fault` is why none is, if so."""
+
+    def __init__(
+        self, client: str, worker: str, path: Path, cursor: WorkerCursor, *, decided: Callable[[str], Digests]
+    ) -> None:
+        """`decided` gives the digests of a worker's decided signals by (generation, n); asked only for another log."""
         self.worker = worker
         self.path = path
         self.queue: deque[Arrival] = deque()
         self.fault = ""
         self.cursor = cursor
         self._client = client
+        self._decided = decided
         self._reader = LogReader(path, cursor.offset)
         self._read_n = dict(cursor.next_n)
+        self._distrusted = ""
+        self._is_blind = False
+        self._compared: Digests | None = None
+        self._is_again = False
+        self.look()
 
     @property
     def offset(self) -> int:
@@ -65,16 +80,26 @@ class WorkerIntake:
     def fill(self) -> int:
         """Reads more signals when none are waiting; returns how many wait, 0 only at the end of the log or of trust."""
         before = -1
-        try:
-            while not self.queue and not self.fault and self._reader.offset != before:
-                before = self._reader.offset  # a whole read may hold nothing but what was decided before the last stop
+        while not self.queue and not self._is_blind and self._reader.offset != before:
+            before = self._reader.offset  # a whole read may hold nothing but what was decided before the last stop
+            try:
                 for offset, payload in self._reader.read(READ_BYTES):
                     self._take(_decode(payload), offset)
-        except (CorruptRecordError, VersionMismatchError) as error:
-            self.fault = str(error)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self.fault = f"{self.path}: offset {self._reader.offset}: expected a signal, found: {error}"
+            except (CorruptRecordError, VersionMismatchError) as error:
+                if self._reader.offset == before == self.cursor.offset != START and not self._is_again:
+                    self._begin_again()  # the place that was noted may be one of another log
+                    before = -1
+                else:
+                    self._lose_trust(str(error), blind=True)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                text = f"{self.path}: offset {self._reader.offset}: expected a signal, found: {error}"
+                self._lose_trust(text, blind=True)
         return len(self.queue)
+
+    def look(self) -> None:
+        """Whether the log is still the one that is read; another one is read from its start."""
+        if self._reader.is_replaced():
+            self._begin_again()
 
     def pop(self) -> Arrival:
         """The next signal, now decided."""
@@ -85,21 +110,58 @@ class WorkerIntake:
 
     def _take(self, logged: LoggedSignal, end: int) -> None:
         generation, n = logged.envelope.generation, logged.envelope.n
+        if self.fault:
+            if generation == self._distrusted or n:
+                return
+            self.fault = self._distrusted = ""  # new code begins here
         expected_n = self._read_n.get(generation, 0)
-        if n < expected_n:
-            return  # decided before the last stop; the offset lags behind the decisions
-        if n != expected_n:
-            raise CorruptRecordError(f"{self.path}: expected signal {generation}/{expected_n}, found {generation}/{n}")
+        if n < expected_n:  # decided before the last stop; the offset lags behind the decisions
+            problem = self._difference(logged) if self._is_again else ""
+        elif n > expected_n:
+            problem = f"expected signal {generation}/{expected_n}, found {generation}/{n}"
+        else:
+            body = decode_body(logged.body)
+            problem = self._fault_of(logged, body)
+            if not problem:
+                self._read_n[generation] = n + 1
+                self.queue.append(Arrival(self.worker, logged, body, end))
+        if problem:
+            self._lose_trust(f"{self.path}: {problem}", generation)
+
+    def _fault_of(self, logged: LoggedSignal, body: SignalBody) -> str:
+        generation, n = logged.envelope.generation, logged.envelope.n
         if digest(logged.body) != logged.digest:
-            raise CorruptRecordError(f"{self.path}: signal {generation}/{n}: body and digest differ")
-        body = decode_body(logged.body)
+            return f"signal {generation}/{n}: body and digest differ"
         key = WorkerKey(self._client, body.strategy, body.symbol)
         if key.folder != self.worker or body.id != signal_id(key.name, generation, n):
-            raise CorruptRecordError(
-                f"{self.path}: signal {generation}/{n}: expected an id of {self._client}'s worker {self.worker}, found {body.id}"
-            )
-        self._read_n[generation] = n + 1
-        self.queue.append(Arrival(logged, body, end))
+            return f"signal {generation}/{n}: expected an id of {self._client}'s worker {self.worker}, found {body.id}"
+        return ""
+
+    def _difference(self, logged: LoggedSignal) -> str:
+        """Another signal under the id of one that was decided: to pass it over would lose it, to decide it would lie."""
+        if self._compared is None:
+            self._compared = self._decided(self.worker)
+        generation, n = logged.envelope.generation, logged.envelope.n
+        known = self._compared.get((generation, n))
+        if known is None or known == digest(logged.body):
+            return ""
+        return (
+            f"signal {generation}/{n} was decided before with digest {known.hex()}, found {digest(logged.body).hex()}; "
+            "restore the log from a copy, or let a new generation begin"
+        )
+
+    def _lose_trust(self, fault: str, generation: str = "", *, blind: bool = False) -> None:
+        self.fault, self._distrusted, self._is_blind = fault, generation, blind
+
+    def _begin_again(self) -> None:
+        """From the start of the log as it is now. What was read and not decided is no longer there, or comes again."""
+        self._reader.close()
+        self._reader = LogReader(self.path)
+        self.queue.clear()
+        self.cursor = WorkerCursor(self.cursor.next_n)
+        self._read_n = dict(self.cursor.next_n)
+        self._compared, self._is_again = None, True
+        self._lose_trust("")
 
 
 def worker_log(workers_folder: Path, worker: str) -> Path:

@@ -1,18 +1,26 @@
 """The journal: a client's decision log, and a note of where each worker's log stood, so that a restart reads little."""
 
+import errno
+import logging
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from strategy_runner.errors import DiskFullError
 from strategy_runner.model.decision import Decision
-from strategy_runner.model.signal import decode_body
+from strategy_runner.model.signal import decode_body, digest
 from strategy_runner.router.intake import WorkerCursor
+from strategy_runner.router.position import Position
 from strategy_runner.tape.boot import this_boot
-from strategy_runner.tape.logs import START, AppendLog, LogReader
+from strategy_runner.tape.logs import START, AppendLog, LogReader, frame_behind
 
 NOTE_DECISIONS = 5_000
+SEARCH_BYTES = 65_536
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
+log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Decision).decode
 
@@ -28,6 +36,7 @@ class Note(msgspec.Struct, kw_only=True):
     number: int = 0
     refusals: int = 0
     workers: dict[str, WorkerCursor] = {}
+    positions: dict[str, Position] = {}
 
 
 class Journal:
@@ -43,16 +52,27 @@ class Journal:
         self.number = note.number
         self.refusals = note.refusals
         self.cursors = dict(note.workers)
+        self.positions = dict(note.positions)
         self._scan(note.offset)
         self.synced = self._log.offset
         if self.number > self._noted:
             self._log.sync()
 
-    def append(self, decisions: list[Decision]) -> None:
-        """Writes and syncs: when it returns, a power cut cannot take the decisions. An OSError of the sync is final."""
+    def append(self, decisions: list[Decision], positions: Mapping[str, Position]) -> None:
+        """Writes and syncs: when it returns, a power cut cannot take the decisions. `positions` are those that they changed.
+
+        Raises DiskFullError, and then nothing is written: try again when there is space. Any other OSError is final: what a
+        failed sync dropped cannot be synced again.
+        """
         assert decisions and decisions[0].number == self.number
-        self._log.append_many([_encode(decision) for decision in decisions])
+        try:
+            self._log.append_many([_encode(decision) for decision in decisions])
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                raise DiskFullError(f"{self.path}: cannot write decisions: {error.strerror}") from error
+            raise
         self._log.sync()
+        self.positions.update(positions)
         self.number += len(decisions)
         self.refusals += sum(decision.verdict != "accepted" for decision in decisions)
         self.synced = self._log.offset
@@ -63,13 +83,31 @@ class Journal:
             return
         self.cursors = cursors
         note = Note(
-            boot=this_boot(), offset=self._log.offset, number=self.number, refusals=self.refusals, workers=cursors
+            boot=this_boot(),
+            offset=self._log.offset,
+            number=self.number,
+            refusals=self.refusals,
+            workers=cursors,
+            positions=self.positions,
         )
         payload = msgspec.msgpack.encode(note)
         temporary = self._note_path.with_suffix(".new")
-        temporary.write_bytes(zlib.crc32(payload).to_bytes(4, "little") + payload)
-        temporary.replace(self._note_path)
+        try:
+            temporary.write_bytes(zlib.crc32(payload).to_bytes(4, "little") + payload)
+            temporary.replace(self._note_path)
+        except OSError as error:
+            log.warning("%s: no note at decision %d: %s", self._note_path, self.number, error)
         self._noted = self.number
+
+    def digests_of(self, worker: str) -> dict[tuple[str, int], bytes]:
+        """Digest of the body of each decided signal of a worker, by (generation, n). Reads the whole log."""
+        reader, found = DecisionReader(self.path), {}
+        while decisions := reader.read():
+            for decision in decisions:
+                if decision.signal_id.partition("@")[0].endswith(f":{worker}"):
+                    found[decision.envelope.generation, decision.envelope.n] = digest(decision.body)
+        reader.close()
+        return found
 
     def close(self) -> None:
         self._log.close()
@@ -87,17 +125,20 @@ class Journal:
                 worker = f"{body.strategy}.{body.symbol}"
                 known = self.cursors.get(worker, WorkerCursor({}))
                 self.cursors[worker] = known.after(envelope.generation, envelope.n, known.offset)
+                if body.refusal is None:
+                    position = self.positions.get(worker, Position()).of(envelope.generation)
+                    self.positions[worker] = position.after(body, accepted=decision.verdict == "accepted")
             if reader.offset == before:
                 break
         reader.close()
 
 
 class DecisionReader:
-    """Reads decisions in order, from a number on."""
+    """Reads decisions in order, from a number on; it begins near that number, wherever it stands in the log."""
 
     def __init__(self, path: Path, number: int = 0) -> None:
-        self._reader = LogReader(path)
-        self._next = 0
+        self._next, offset = _place_before(path, number) if number else (0, START)
+        self._reader = LogReader(path, offset)
         self._from = number
 
     @property
@@ -128,6 +169,33 @@ class DecisionReader:
 
 def decision_log(folder: Path) -> Path:
     return folder / "decisions.log"
+
+
+class _Numbered(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of a decision."""
+
+    number: int
+
+
+_decode_number = msgspec.msgpack.Decoder(_Numbered).decode
+
+
+def _place_before(path: Path, number: int) -> tuple[int, int]:
+    """(number, offset) of a decision at or shortly before `number`: each one says its number, so the log is its own index."""
+    try:
+        end = path.stat().st_size
+    except FileNotFoundError:
+        return 0, START
+    place = (0, START)
+    while end - place[1] > SEARCH_BYTES:
+        middle = (place[1] + end) // 2
+        found = frame_behind(path, middle)
+        found_number = _decode_number(found[1]).number if found else number + 1
+        if found and found[0] < end and found_number <= number:
+            place = (found_number, found[0])
+        else:
+            end = middle
+    return place
 
 
 def _read_note(path: Path) -> Note:

@@ -8,22 +8,31 @@ from pathlib import Path
 
 from strategy_runner.bus.doorbell import SignalListener
 from strategy_runner.config.spec import RouterSpec
+from strategy_runner.errors import DiskFullError
 from strategy_runner.model.decision import Decision
+from strategy_runner.router.cut_off import write_cut_off
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.intake import Arrival, WorkerCursor, WorkerIntake, worker_log
 from strategy_runner.router.journal import Journal
+from strategy_runner.router.market import Market
+from strategy_runner.router.ruling import Judge, Ruling
 from strategy_runner.tape.status import State, StatusFile, read_status
 
 TURN_SIGNALS_MAX = 2_000
 LOOK_INTERVAL_S = 0.5
 GATE_WAIT_MS = 5
+FULL_DISK_PAUSE_S = 0.5
 _NO_LIMIT = 1 << 62
 
 log = logging.getLogger(__name__)
 
 
 class Router:
-    """`durable` gives the tape's durable mark: a signal leaves only when the mark has passed the record that caused it."""
+    """`durable` gives the tape's durable mark: a signal leaves only when the mark has passed the record that caused it.
+
+    `market` is what ages are told by; None where there is no tape. While the disk takes no decisions, the router keeps the
+    signals that it was about to decide, reads no others, and tries again.
+    """
 
     def __init__(
         self,
@@ -33,6 +42,7 @@ class Router:
         durable: Callable[[], int],
         deliveries: Sequence[Delivery],
         status: StatusFile,
+        market: Market | None = None,
     ) -> None:
         self._spec = spec
         self._workers_folder = Path(spec.workers_folder)
@@ -43,7 +53,12 @@ class Router:
         self._journal = Journal(Path(spec.folder))
         self._intakes: dict[str, WorkerIntake] = {}
         self._awaited = set(spec.workers)
-        self._cut_off: set[str] = set()
+        self._cut_off: dict[str, str] = {}
+        self._is_cut_off_told = False
+        self._judge = Judge(market, spec.freshness)
+        self._undecided: list[Arrival] = []
+        self._unwritable = ""
+        self._next_try = 0.0
         self._ordered = spec.ordered
         self._due: set[str] = set()
         self._held = False
@@ -61,13 +76,13 @@ class Router:
         self._due |= self._listener.ringing()
         now = time.monotonic()
         if now >= self._next_look:
-            self._due |= self._intakes.keys()
+            self._look()
             self._next_look = now + LOOK_INTERVAL_S
-        ready = self._ready()
-        if ready:
-            self._decide(ready)
+        if self._undecided and now < self._next_try:
+            return 0
+        decided = self._decide(self._undecided or self._ready())
         self._report()
-        return len(ready)
+        return decided
 
     def wait(self) -> None:
         timeout_ms = GATE_WAIT_MS if self._held else int(1e3 * max(0.0, self._next_look - time.monotonic())) + 1
@@ -76,27 +91,41 @@ class Router:
     def reload(self, spec: RouterSpec) -> None:
         """Takes the workers of a new plan; those that left stay known until the next start, their logs may hold more, but
         nobody waits for them."""
+        self._judge.reload(spec.freshness)
         self._want(spec.workers)
         self._awaited = set(spec.workers)
 
     def stop(self, deliver_s: float = 5.0) -> None:
         """Decides what the stopped workers left, and lets the sinks follow for the time given."""
-        self._next_look = 0.0
+        self._next_look = self._next_try = 0.0
         while not self._spec.bulk and self.turn():
             self._next_look = 0.0
-        self._journal.note(self._cursors(), force=True)
+        if not self._undecided:
+            self._journal.note(self._cursors(), force=True)
         for delivery in self._deliveries:
             delivery.stop(deliver_s)
         self._report()
         self._file.enter(State.STOPPED)
 
-    def drain(self) -> int:
-        """Decides everything there is in one order: event time, worker, n. For runs whose workers have all ended."""
+    def fail(self, error: Exception) -> None:
+        """The end by a fault that trying again cannot mend."""
+        self._file.status.last_error = str(error)
+        self._file.enter(State.FAILED, type(error).__name__)
+
+    def drain(self, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Decides everything there is in one order: event time, worker, n. For runs whose workers have all ended.
+
+        Waits for space on a full disk, unless `stopping` says otherwise.
+        """
         decided = 0
-        while ready := self._merged(_event_ns, _NO_LIMIT):
-            self._decide(ready)
-            decided += len(ready)
+        while ready := self._undecided or self._merged(_event_ns, _NO_LIMIT):
+            decided += self._decide(ready)
             self._report()
+            if self._undecided:
+                if stopping():
+                    break
+                time.sleep(FULL_DISK_PAUSE_S)
+        self._tell_cut_off()
         return decided
 
     # -- deciding --------------------------------------------------------------------------------------------------------
@@ -135,33 +164,74 @@ class Router:
 
     def _fill(self, intake: WorkerIntake) -> int:
         waiting = intake.fill()
-        if intake.fault and intake.worker not in self._cut_off:
-            self._cut_off.add(intake.worker)
+        if intake.fault != self._cut_off.get(intake.worker, ""):
+            self._note_trust(intake)
+        return waiting
+
+    def _note_trust(self, intake: WorkerIntake) -> None:
+        """A worker was cut off, or is trusted again."""
+        self._is_cut_off_told = False
+        if intake.fault:
+            self._cut_off[intake.worker] = intake.fault
             log.error("worker %s is cut off: %s", intake.worker, intake.fault)
             self._file.status.last_error = f"worker {intake.worker} is cut off: {intake.fault}"
-        return waiting
+        else:
+            del self._cut_off[intake.worker]
+            log.warning("worker %s is trusted again", intake.worker)
+            self._file.status.last_error = next(
+                (f"worker {worker} is cut off: {fault}" for worker, fault in self._cut_off.items()), ""
+            )
 
     def _slowest(self) -> int:
         """The seq up to which every worker of the plan has read: no signal below it can still come.
 
-        Not waited for is a worker that failed: what it signalled before is in its log, and it may stand still for good.
+        Not waited for is a worker that failed or is parked: what it signalled before is in its log, and it may stand still
+        for good.
         """
         positions = []
-        for worker in self._awaited - self._cut_off:
+        for worker in self._awaited - self._cut_off.keys():
             status = read_status(self._workers_folder / worker / "status")
-            if status is None or status.state is not State.FAILED:
+            if status is None or status.state not in (State.FAILED, State.PARKED):
                 positions.append(status.position if status else 0)
         return min(positions, default=_NO_LIMIT)
 
-    def _decide(self, ready: list[Arrival]) -> None:
-        """One decision for each signal, durable before any sink may see it."""
-        decisions = [_decision(number, arrival) for number, arrival in enumerate(ready, self._journal.number)]
-        self._journal.append(decisions)
+    def _decide(self, ready: list[Arrival]) -> int:
+        """One decision for each signal, durable before any sink may see it; returns how many.
+
+        What a full disk does not take is ruled on again at the next try: by then it may be late.
+        """
+        if not ready:
+            return 0
+        rulings, positions = self._judge.rule(ready, self._journal.positions)
+        decisions = [
+            _decision(number, arrival, ruling)
+            for number, (arrival, ruling) in enumerate(zip(ready, rulings, strict=True), self._journal.number)
+        ]
+        try:
+            self._journal.append(decisions, positions)
+        except DiskFullError as error:
+            self._hold(ready, str(error))
+            return 0
+        self._release()
         self._journal.note(self._cursors())
         for delivery in self._deliveries:
             delivery.advance(self._journal.synced)
         self._file.status.last_signal = decisions[-1].signal_id
         self._file.status.last_signal_ns = decisions[-1].decided_ns
+        return len(decisions)
+
+    def _hold(self, ready: list[Arrival], problem: str) -> None:
+        if not self._unwritable:
+            log.error("%s; holding %d signals and trying again", problem, len(ready))
+        self._undecided = ready
+        self._file.status.last_error = self._unwritable = problem
+        self._next_try = time.monotonic() + FULL_DISK_PAUSE_S
+
+    def _release(self) -> None:
+        if self._unwritable:
+            log.info("decisions can be written again")
+            self._file.status.last_error = self._unwritable = ""
+        self._undecided = []
 
     # -- state -----------------------------------------------------------------------------------------------------------
 
@@ -170,7 +240,24 @@ class Router:
             if worker not in self._intakes:
                 cursor = self._journal.cursors.get(worker, WorkerCursor({}))
                 path = worker_log(self._workers_folder, worker)
-                self._intakes[worker] = WorkerIntake(self._spec.client, worker, path, cursor)
+                self._intakes[worker] = WorkerIntake(
+                    self._spec.client, worker, path, cursor, decided=self._journal.digests_of
+                )
+
+    def _look(self) -> None:
+        """What no doorbell tells: rings that were lost, logs that were replaced."""
+        for intake in self._intakes.values():
+            intake.look()
+        self._due |= self._intakes.keys()
+        self._tell_cut_off()
+
+    def _tell_cut_off(self) -> None:
+        if not self._is_cut_off_told:
+            try:
+                write_cut_off(Path(self._spec.folder), self._cut_off)
+                self._is_cut_off_told = True
+            except OSError as error:
+                log.warning("%s: cannot tell which workers are cut off: %s", self._spec.folder, error)
 
     def _cursors(self) -> dict[str, WorkerCursor]:
         return {**self._journal.cursors, **{worker: intake.cursor for worker, intake in self._intakes.items()}}
@@ -182,20 +269,24 @@ class Router:
         status.progress = min((delivery.cursor for delivery in self._deliveries), default=self._journal.number)
         status.records = sum(intake.offset for intake in self._intakes.values() if not intake.queue)
         faults = [f"sink {delivery.name}: {delivery.fault}" for delivery in self._deliveries if delivery.fault]
+        silence_ns = self._judge.feed_silence_ns()
+        if silence_ns:
+            faults.insert(0, f"feed stale for {silence_ns / 1e9:.0f} s")
         status.reason = faults[0] if faults else ""
         self._file.write()
 
 
-def _decision(number: int, arrival: Arrival) -> Decision:
-    refusal = arrival.body.refusal
+def _decision(number: int, arrival: Arrival, ruling: Ruling) -> Decision:
     return Decision(
         number=number,
         signal_id=arrival.body.id,
-        verdict="accepted" if refusal is None else "refused",
-        reason=refusal or "",
+        verdict=ruling.verdict,
+        reason=ruling.reason,
         decided_ns=time.time_ns(),
         envelope=arrival.logged.envelope,
         body=arrival.logged.body,
+        age_ns=ruling.age_ns,
+        limit_ns=ruling.limit_ns,
     )
 
 

@@ -23,7 +23,8 @@ _INT64 = 2**63
 def check_storable(decision: Decision, body: SignalBody) -> None:
     """DuckDB's BIGINT holds 64 bits and a Python int any number of them. Raises BodyRefused."""
     envelope, cause = decision.envelope, body.cause
-    numbers = [decision.decided_ns, envelope.n, envelope.seq, envelope.epoch, envelope.recorded_ns]
+    numbers = [decision.decided_ns, decision.age_ns, decision.limit_ns, envelope.n, envelope.seq, envelope.epoch]
+    numbers += [envelope.received_ns, envelope.recorded_ns]
     numbers += [cause.ordinal, cause.event_ns]
     for vote in body.models:
         numbers += [vote.ordinal, vote.event_ns]
@@ -57,8 +58,11 @@ def signal_columns(entries: Sequence[Entry]) -> Columns:
         "reason": _text([decision.reason for decision in decisions]),
         "refused_by": _text([_refused_by(decision, body) for decision, body in entries]),
         "event_ns": _whole([cause.event_ns for cause in causes]),
+        "received_ns": _whole([envelope.received_ns for envelope in envelopes]),
         "recorded_ns": _whole([envelope.recorded_ns for envelope in envelopes]),
         "decided_ns": _whole([decision.decided_ns for decision in decisions]),
+        "age_ns": _whole([decision.age_ns for decision in decisions]),
+        "limit_ns": _whole([decision.limit_ns for decision in decisions]),
         "cause_stream": _text([cause.stream for cause in causes]),
         "cause_ordinal": _whole([cause.ordinal for cause in causes]),
         "seq": _whole([envelope.seq for envelope in envelopes]),

@@ -5,7 +5,7 @@ changes, updates and deletes. The file is a projection of the decision log, neve
 """
 
 # Raise it when a table changes its shape: a file of another format is set aside and rebuilt from the decision log.
-FORMAT = 1
+FORMAT = 2
 
 CREATE = (
     "CREATE TABLE about (format INTEGER NOT NULL, client VARCHAR NOT NULL)",
@@ -33,10 +33,13 @@ CREATE = (
         refused_by VARCHAR NOT NULL,
         event_time TIMESTAMPTZ NOT NULL,
         event_ns BIGINT NOT NULL,
+        received_ns BIGINT,
         recorded_time TIMESTAMPTZ NOT NULL,
         recorded_ns BIGINT NOT NULL,
         decided_time TIMESTAMPTZ NOT NULL,
         decided_ns BIGINT NOT NULL,
+        age_s DOUBLE,
+        limit_s DOUBLE,
         cause_stream VARCHAR NOT NULL,
         cause_ordinal BIGINT NOT NULL,
         seq BIGINT NOT NULL,
@@ -90,9 +93,10 @@ INSERT_SIGNALS = """
     INSERT INTO signals SELECT
         number, signal_id, client, strategy, symbol, venue, timeframe, action, size, entry_price, stop_loss, take_profit,
         confidence, strength, strategy_type, verdict, reason, refused_by,
-        make_timestamptz(event_ns // 1000), event_ns,
+        make_timestamptz(event_ns // 1000), event_ns, nullif(received_ns, 0),
         make_timestamptz(recorded_ns // 1000), recorded_ns,
         make_timestamptz(decided_ns // 1000), decided_ns,
+        if(limit_ns = 0, NULL, age_ns / 1e9), if(limit_ns = 0, NULL, limit_ns / 1e9),
         cause_stream, cause_ordinal, seq, epoch, mode, generation, n, CAST(CAST(reasons AS JSON) AS VARCHAR[]), body
     FROM signal_batch
 """

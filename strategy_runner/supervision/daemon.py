@@ -17,12 +17,14 @@ from supervisor.supervisord import Supervisor
 
 from strategy_runner.config.home import Home
 from strategy_runner.errors import LockedError, StrategyRunnerError
+from strategy_runner.supervision.cgroup import enter_own_group
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.lock import daemon_lock
 from strategy_runner.supervision.loop import FleetSupervisor
 from strategy_runner.supervision.notify import ServiceNotifier
 from strategy_runner.supervision.programs import (
     ENTRY_MODULE,
+    WATCHDOG_MODULE,
     configuration_path,
     write_configuration,
 )
@@ -32,7 +34,11 @@ from strategy_runner.supervision.zygote import Zygote
 
 
 def supervise(
-    home: Home, *, warm: bool = True, entry: str = ENTRY_MODULE, modules: Sequence[str] = (ENTRY_MODULE,)
+    home: Home,
+    *,
+    warm: bool = True,
+    entry: str = ENTRY_MODULE,
+    modules: Sequence[str] = (ENTRY_MODULE, WATCHDOG_MODULE),
 ) -> int:
     """Run the programs of HOME/var/daemon/supervisord.conf until SIGTERM or SIGINT; then stop them and return 0.
 
@@ -44,6 +50,7 @@ def supervise(
     with daemon_lock(home):
         check_state_version(home)
         _clear_socket(home)
+        enter_own_group()
         configuration = configuration_path(home)
         if not configuration.exists():
             write_configuration(home, ())
@@ -72,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
             Home(Path(given.home).resolve()),
             warm=not given.stock,
             entry=given.entry,
-            modules=given.preload or (given.entry,),
+            modules=given.preload or (given.entry, WATCHDOG_MODULE),
         )
     except StrategyRunnerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,20 +1,23 @@
 """The fleet as it is: what supervisord says of each process and what each process says of itself, side by side."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec
+from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.names import WorkerKey
+from strategy_runner.router.cut_off import read_cut_off
+from strategy_runner.supervision.conditions import Condition, read_conditions
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.reports import ProcessReport
 from strategy_runner.supervision.target import Target
+from strategy_runner.supervision.watchdog.process import read_stat
 from strategy_runner.supervision.wishes import Wish, read_latest_run, read_wishes
 from strategy_runner.tape.status import State, Status, read_status
 
@@ -27,7 +30,9 @@ _WORKER_WORDS = {
     State.STOPPED: "stopped",
     State.FAILED: "failed",
     State.HALTED: "halted",
+    State.PARKED: "parked",
 }
+_GOING_ON = ("catching_up", "trading")
 
 
 class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,10 +83,12 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     now_ns = time.time_ns()
     names = sorted(
         specs,
-        key=lambda name: (not isinstance(specs[name], FeedSpec), name.partition(":")[0], _rank(specs[name]), name),
+        key=lambda name: (not isinstance(specs[name], FeedSpec | WatchdogSpec), name.partition(":")[0], _rank(specs[name]), name),
     )
     absent = "stopped by an operator" if is_running else "no daemon is running"
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
+    seen = read_conditions(home.monitor) if is_running else {}
+    rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
     return rows, problems
 
 
@@ -97,6 +104,10 @@ def _row(name: str, spec: Spec, report: ProcessReport | None, absent: str, now_n
     status = read_status(status_path(spec)) or Status()
     alive = report is not None and report.pid > 0
     trading_state, reason = _trading(spec, status, report, absent, now_ns)
+    if alive and isinstance(spec, WorkerSpec) and trading_state in _GOING_ON:
+        cut_off = read_cut_off(router_folder(spec)).get(spec.key.folder)
+        if cut_off:
+            trading_state, reason = "cut_off", f"its router does not trust its log: {cut_off}"
     key = WorkerKey.parse(name) if isinstance(spec, WorkerSpec) else None
     return FleetRow(
         client=spec.client if isinstance(spec, WorkerSpec | RouterSpec) else None,
@@ -121,6 +132,16 @@ def _row(name: str, spec: Spec, report: ProcessReport | None, absent: str, now_n
     )
 
 
+def router_folder(spec: WorkerSpec) -> Path:
+    return Path(spec.folder).parents[1] / "router"
+
+
+def _with_conditions(row: FleetRow, conditions: Sequence[Condition], now_ns: int) -> FleetRow:
+    """What the process says of itself, and behind it what the watchdog says of it."""
+    told = [one.told(now_ns) for one in conditions]
+    return msgspec.structs.replace(row, reason="; ".join([row.reason, *told] if row.reason else told)) if told else row
+
+
 def _trading(spec: Spec, status: Status, report: ProcessReport | None, absent: str, now_ns: int) -> tuple[str, str]:
     """The trading state and why: what the process says of itself, unless it is not there to say it.
 
@@ -133,16 +154,49 @@ def _trading(spec: Spec, status: Status, report: ProcessReport | None, absent: s
     if report.pid != status.pid or not report.pid:
         if status.state is State.FINISHED:
             return "finished", status.reason
+        if is_parked(status, report):
+            return "parked", _parked_reason(spec, status)
         if report.state in ("FATAL", "BACKOFF", "EXITED"):
             return "failed", status.last_error or report.spawn_error or f"exit status {report.exit_status}"
-        return "starting", ""
+        return "starting", _other_copy(spec, report)
+    if status.state is State.PARKED:
+        return "parked", _parked_reason(spec, status)
     silent_s = (now_ns - status.beat_ns) / 1e9
     if status.state in (State.FOLLOWING, State.CATCHING_UP) and silent_s > BEAT_SILENCE_S:
         return "silent", f"no beat for {silent_s:.0f} s"
     word = _WORKER_WORDS[status.state]
     if status.state is State.FOLLOWING:
-        word = {FeedSpec: "publishing", RouterSpec: "routing"}.get(type(spec), word)
+        word = {FeedSpec: "publishing", RouterSpec: "routing", WatchdogSpec: "watching"}.get(type(spec), word)
     return word, status.last_error if status.state is State.FAILED else status.reason
+
+
+def is_parked(status: Status, report: ProcessReport | None) -> bool:
+    """Whether a worker is parked and nobody is about to start it again: its process has gone, or says so and is going."""
+    if status.state is not State.PARKED or report is None:
+        return False
+    return report.pid == status.pid or report.state in ("EXITED", "FATAL", "STOPPED")
+
+
+def way_out(name: str) -> str:
+    """What to type about a parked worker."""
+    return f"`strategy-runner explain {name}` shows why, `strategy-runner resume {name}` lets it try again"
+
+
+def _parked_reason(spec: Spec, status: Status) -> str:
+    assert isinstance(spec, WorkerSpec), "only workers are parked"
+    return f"{status.last_error}; {way_out(spec.key.name)}"
+
+
+def _other_copy(spec: Spec, report: ProcessReport) -> str:
+    """Who holds the folder of a process that waits for it: a copy that no daemon started."""
+    try:
+        holder = int((Path(spec.folder) / "lock").read_text())
+    except (FileNotFoundError, ValueError):
+        return ""
+    other, own = read_stat(holder), read_stat(report.pid)
+    if other is None or own is None or other.parent == own.parent:
+        return ""  # the daemon's own: one comes while the other goes
+    return f"its folder is held by process {holder}, which the daemon did not start"
 
 
 def _since_ns(status: Status, report: ProcessReport | None) -> int:

@@ -12,13 +12,14 @@ from strategy_runner.config.spec import (
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.supervision.plan_client import client_processes
 from strategy_runner.supervision.plan_feed import feed_process
+from strategy_runner.supervision.plan_watchdog import watchdog_process
 from strategy_runner.supervision.process import Process, program_of
 from strategy_runner.supervision.programs import Program
 from strategy_runner.supervision.wishes import Wishes
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Every process that should run, the feed first, then by client the router and its workers."""
+    """Every process that should run: the watchdog, the feed, then by client the router and its workers."""
 
     processes: tuple[Process, ...]
 
@@ -57,6 +58,7 @@ def make_plan(
     if problems:
         raise ConfigurationError(*problems)
     feed = feed_process(home, environment, planned, kept, wishes, environ)
-    others = [process for process in kept if process.kind != "feed"]
+    others = [process for process in kept if process.kind in ("router", "worker")]
     by_client = sorted([*planned, *others], key=lambda process: process.name.partition(":")[0])
-    return Plan(processes=((feed,) if feed else ()) + tuple(by_client))
+    watchdog = watchdog_process(home, environment.value, by_client)
+    return Plan(processes=tuple(process for process in (watchdog, feed, *by_client) if process is not None))

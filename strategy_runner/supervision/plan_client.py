@@ -10,6 +10,7 @@ from strategy_runner.config.load import load_client, load_environment
 from strategy_runner.config.loaded import Loaded
 from strategy_runner.config.schema import ClientConfig, EnvironmentConfig, StrategyConfig
 from strategy_runner.config.spec import (
+    FreshnessSpec,
     LimitsSpec,
     ModelSpec,
     ProtectionSpec,
@@ -21,7 +22,9 @@ from strategy_runner.config.spec import (
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
 from strategy_runner.history.catalog import find_series, symbols_in
 from strategy_runner.model.names import WorkerKey, router_name
+from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
+from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.strategies.describe import Resolved, Use, resolve
 from strategy_runner.strategies.generation import generation
 from strategy_runner.supervision.process import (
@@ -71,7 +74,9 @@ def client_processes(
     if replay is not None:
         _check_history(loaded.file, Path(replay.folder), workers)
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
-    router = _router(home, loaded.value, client, [worker.key.folder for worker in running])
+    at_a_pace = _is_at_a_pace(environment.value, mode, wish)
+    freshness = _freshness(environment.value, loaded.value, running) if at_a_pace else {}
+    router = _router(home, loaded.value, client, [worker.key.folder for worker in running], freshness)
     processes = [new_process(home, router_name(client), "router", router)]
     return processes + [new_process(home, worker.key.name, "worker", worker) for worker in running]
 
@@ -157,7 +162,12 @@ def _worker(
         folder=str(home.worker(key, config.mode)),
         log=str(home.log(key.name)),
         log_level=config.log_level_of(strategy),
-        limits=LimitsSpec(memory_limit_mb=limits.memory_limit_mb, cpu_limit=limits.cpu_limit),
+        limits=LimitsSpec(
+            memory_limit_mb=limits.memory_limit_mb,
+            cpu_limit=limits.cpu_limit,
+            crash_limit=limits.crash_limit,
+            crash_window_s=limits.crash_window_s,
+        ),
         from_start=config.mode == SIMULATION,
         history=replay if historical else None,
         slots=str(home.sockets / "slots") if historical else "",
@@ -193,7 +203,51 @@ def _streams(strategy: StrategyConfig, symbol: str, found: Resolved, *, live: bo
     return streams
 
 
-def _router(home: Home, config: ClientConfig, client: str, workers: list[str]) -> RouterSpec:
+def _is_at_a_pace(environment: EnvironmentConfig, mode: str, wish: Wish) -> bool:
+    """Whether records come at a pace of time: flat out, nobody can say what is late."""
+    if mode == HISTORICAL:
+        return False
+    if mode == SIMULATION:
+        return bool(wish.speed)
+    return mode != "mock" or bool(environment.mock.speed if wish.speed is None else wish.speed)
+
+
+def _freshness(
+    environment: EnvironmentConfig, config: ClientConfig, workers: Sequence[WorkerSpec]
+) -> dict[str, FreshnessSpec]:
+    """By worker. Recorded history has gaps of its own, so that silence says nothing in simulation."""
+    time_to_live_s = {strategy.id: strategy.time_to_live_s for strategy in config.strategies}
+    can_be_silent = config.mode != SIMULATION
+    return {
+        worker.key.folder: FreshnessSpec(
+            time_to_live_s=time_to_live_s[worker.strategy],
+            feed_stale_after_s=environment.feed.stale_after_s if can_be_silent else None,
+            symbol_stale_after_s=_symbol_stale_after_s(environment, worker) if can_be_silent else None,
+            asset_class=_trading_hours(environment, worker.symbol),
+        )
+        for worker in workers
+    }
+
+
+def _symbol_stale_after_s(environment: EnvironmentConfig, worker: WorkerSpec) -> float:
+    """Of a symbol whose trades or quotes the worker reads, the limit itself; of bars alone it takes two to be missed."""
+    streams = [stream for stream in map(Stream.parse, worker.streams) if stream.symbol == worker.symbol]
+    limit_s = environment.feed.symbol_stale_after_s
+    if any(stream.kind in (Kind.TRADE, Kind.QUOTE) for stream in streams):
+        return limit_s
+    timed = [stream.timeframe for stream in streams if stream.kind in (Kind.BAR, Kind.PREDICTION)]
+    return max(limit_s, 2 * min(map(timeframe_ns, timed or [worker.timeframe])) / 1e9)
+
+
+def _trading_hours(environment: EnvironmentConfig, symbol: str) -> str:
+    """A symbol that the environment does not know is held to trade always: its silence is never excused."""
+    instrument = environment.instruments.get(symbol)
+    return (instrument.calendar or instrument.asset_class) if instrument else "crypto"
+
+
+def _router(
+    home: Home, config: ClientConfig, client: str, workers: list[str], freshness: dict[str, FreshnessSpec]
+) -> RouterSpec:
     mode = config.mode
     state = home.client_state(client, mode)
     keys = config.quantconnect
@@ -201,6 +255,7 @@ def _router(home: Home, config: ClientConfig, client: str, workers: list[str]) -
         client=client,
         mode=mode,
         workers=tuple(workers),
+        freshness=freshness,
         ordered=mode == SIMULATION,
         bulk=mode == HISTORICAL,
         routes=tuple(config.routes),

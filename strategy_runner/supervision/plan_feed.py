@@ -66,6 +66,7 @@ def feed_process(
         tape=TapeSpec(
             segment_records=config.tape.segment_records,
             durable_interval_ms=config.tape.durable_interval_ms,
+            reserve_mb=config.tape.reserve_mb,
             retention_hours=config.tape.retention_hours,
             retention_gb=config.tape.retention_gb,
         ),

@@ -15,12 +15,12 @@ from strategy_runner.config.spec import (
     Spec,
 )
 from strategy_runner.errors import ConfigurationError
-from strategy_runner.model.names import MARKET_GROUP
+from strategy_runner.model.names import MARKET_GROUP, MONITOR_GROUP
 from strategy_runner.supervision.programs import Kind, Program
 from strategy_runner.supervision.wishes import Wish
 
 # what a running process takes over without a restart: a new worker changes them, and no other pid may change
-RELOADED = {"feed": ("streams",), "router": ("workers",), "worker": ()}
+RELOADED = {"watchdog": (), "feed": ("streams",), "router": ("workers", "freshness"), "worker": ()}
 HISTORICAL = "historical"
 SIMULATION = "simulation"
 
@@ -50,6 +50,7 @@ def new_process(home: Home, name: str, kind: Kind, spec: Spec) -> Process:
 def program_of(home: Home, process: Process) -> Program:
     group, _, name = process.name.partition(":")
     assert group == MARKET_GROUP or process.kind != "feed"
+    assert group == MONITOR_GROUP or process.kind != "watchdog"
     return Program(
         group=group,
         name=name,

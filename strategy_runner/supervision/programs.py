@@ -18,6 +18,8 @@ from strategy_runner.config.home import Home, checked_socket
 from strategy_runner.errors import ConfigurationError
 
 ENTRY_MODULE = "strategy_runner.assembly"
+# knows supervisord, so it lies above what the other processes are put together from
+WATCHDOG_MODULE = "strategy_runner.supervision.watchdog.agent"
 SPEC_VARIABLE = "STRATEGY_RUNNER_SPEC"
 LOG_VARIABLE = "STRATEGY_RUNNER_LOG"
 
@@ -30,9 +32,9 @@ PINNED_ENVIRONMENT: Mapping[str, str] = {
     "MKL_NUM_THREADS": "1",
 }
 
-Kind = Literal["feed", "router", "worker"]
+Kind = Literal["watchdog", "feed", "router", "worker"]
 # Lower numbers start first and stop last.
-PRIORITIES: Mapping[Kind, int] = {"feed": 10, "router": 100, "worker": 500}
+PRIORITIES: Mapping[Kind, int] = {"watchdog": 5, "feed": 10, "router": 100, "worker": 500}
 
 # Stock supervisord keeps up to four descriptors for each child; our own daemon keeps none.
 DESCRIPTORS_PER_PROGRAM = 4
@@ -126,7 +128,7 @@ def _program_values(home: Home, program: Program, python: str, entry: str) -> di
     return {
         "section": _section(program),
         "name": program.name,
-        "command": _command(python, "-m", entry, program.spec),
+        "command": _command(python, "-m", WATCHDOG_MODULE if program.kind == "watchdog" else entry, program.spec),
         "folder": _value(home.root),
         # supervisord expands the names of logs twice
         "log": _value(program.log).replace("%", "%%"),

@@ -10,7 +10,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, RouterSpec, WorkerSpec
 from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError
 from strategy_runner.supervision.control import Daemon
-from strategy_runner.supervision.fleet import status_path
+from strategy_runner.supervision.fleet import is_parked, status_path, way_out
 from strategy_runner.supervision.plan import Plan
 from strategy_runner.supervision.process import Process
 from strategy_runner.supervision.reports import ProcessReport
@@ -34,12 +34,14 @@ def wait_ready(
 ) -> None:
     """Returns when every named process is ready; a run over history as fast as it goes is ready when it has ended.
 
-    Raises StrategyRunnerError with the last log lines of a process that supervisord gave up, TimeoutExpiredError.
+    A parked worker is not waited for; when all others are ready it is told of. Raises StrategyRunnerError for it, and at
+    once with the last log lines of a process that supervisord gave up; TimeoutExpiredError.
     """
     daemon = Daemon(home)
     wanted = set(names)
     waiting = {process.name: process for process in plan.processes if process.name in wanted}
     processes = len(waiting)
+    parked: dict[str, str] = {}
     deadline = time.monotonic() + timeout_s
     while True:
         reports = {report.full_name: report for report in daemon.processes()}
@@ -48,12 +50,16 @@ def wait_ready(
             status = read_status(status_path(process.spec)) or Status()
             done, total = done + status.progress, total + status.total
             report = reports.get(name)
-            if is_ready(plan, process, status, report):
+            if is_parked(status, report):
+                parked[name] = status.last_error
+            if name in parked or is_ready(plan, process, status, report):
                 del waiting[name]
         given_up = [name for name in waiting if name in reports and reports[name].state == "FATAL"]
         if given_up:
             raise StrategyRunnerError(_gave_up(home, waiting, reports, given_up))
         show(Progress(ready=processes - len(waiting), processes=processes, done=done, total=total))
+        if not waiting and parked:
+            raise StrategyRunnerError("\n".join(f"{n}: parked: {why}; {way_out(n)}" for n, why in parked.items()))
         if not waiting:
             return
         if time.monotonic() > deadline:
@@ -81,12 +87,12 @@ def _runs_flat_out(plan: Plan) -> bool:
 
 
 def _has_drained(spec: RouterSpec, status: Status) -> bool:
-    """Every worker has ended, every byte of their signal logs is decided, and every sink has what was decided."""
+    """Every worker has ended or is parked, every byte of their signal logs is decided, and every sink has what was decided."""
     logged = 0
     for worker in spec.workers:
         folder = Path(spec.workers_folder) / worker
         worker_status = read_status(folder / "status")
-        if worker_status is None or worker_status.state is not State.FINISHED:
+        if worker_status is None or worker_status.state not in (State.FINISHED, State.PARKED):
             return False
         logged += (folder / "signals.log").stat().st_size
     if spec.bulk:

@@ -1,7 +1,12 @@
-"""The version of everything below HOME/var, written once and checked at every start."""
+"""The version of everything below HOME/var, written once and checked at every start.
+
+1   the first
+2   a signal's envelope says when its record was received, a decision by what age it was ruled
+"""
 
 from strategy_runner.config.home import STATE_VERSION, Home
 from strategy_runner.errors import VersionMismatchError
+from strategy_runner.sinks.durable_file import replace_file
 
 
 def check_state_version(home: Home) -> None:
@@ -10,9 +15,8 @@ def check_state_version(home: Home) -> None:
     try:
         found = path.read_text().strip()
     except FileNotFoundError:
-        temporary = path.with_suffix(".new")
-        temporary.write_text(f"{STATE_VERSION}\n")
-        temporary.replace(path)
+        # durably: an empty file after a power cut would be another version, and nothing would start
+        replace_file(path, f"{STATE_VERSION}\n".encode())
         return
     if found != str(STATE_VERSION):
         raise VersionMismatchError(

@@ -7,9 +7,9 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, read_spec, write_spec
+from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec, write_spec
 from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, UsageError
-from strategy_runner.model.names import FEED_NAME, router_name
+from strategy_runner.model.names import FEED_NAME, WATCHDOG_NAME, router_name
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import Plan, make_plan
@@ -30,6 +30,9 @@ from strategy_runner.supervision.wishes import (
 )
 
 DIFFERENCES_MAX = 8
+# in the order of a plan; the first two serve all clients
+_KINDS: dict[type[Spec], Kind] = {WatchdogSpec: "watchdog", FeedSpec: "feed", RouterSpec: "router", WorkerSpec: "worker"}
+_SHARED = 2
 NOTHING = ChangeReport(started=(), stopped=(), restarted=())
 
 
@@ -188,7 +191,8 @@ def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -
     again = [
         name
         for name in given_up
-        if name == FEED_NAME or any(t.matches(name) or name == router_name(t.client or "") for t in targets)
+        if name in (FEED_NAME, WATCHDOG_NAME)
+        or any(t.matches(name) or name == router_name(t.client or "") for t in targets)
     ]
     if not again:
         return change
@@ -221,8 +225,10 @@ def _change(process: Process, written: Spec | None) -> Change:
     if not differing:
         return Change(name=process.name, action="keep", reason="")
     # the generation follows from the rest; alone it says that the strategy's code is another
-    told = [key for key in differing if key != "generation"]
-    reason = "; ".join(_difference(key, old.get(key), new[key]) for key in told) or "the strategy's code"
+    told = [_difference(key, old.get(key), new[key]) for key in differing if key not in ("generation", "freshness")]
+    if "freshness" in differing:
+        told += _changed_limits(old["freshness"], new["freshness"])
+    reason = "; ".join(told) or "the strategy's code"
     reloads = set(differing) <= set(RELOADED[process.kind])
     return Change(name=process.name, action="reload" if reloads else "restart", reason=reason)
 
@@ -235,6 +241,18 @@ def _difference(key: str, old: object, new: object) -> str:
         if 0 < len(changed) <= DIFFERENCES_MAX:
             return f"{key}: {' '.join(changed)}"
     return f"{key}: {_short(old)} -> {_short(new)}"
+
+
+def _changed_limits(old: dict[str, dict[str, object]], new: dict[str, dict[str, object]]) -> list[str]:
+    """Limits by worker: of those who stay, each change once. Who comes and who goes is told by another key."""
+    stay = [(old[worker], limits) for worker, limits in new.items() if worker in old]
+    changes = (
+        f"{key}: {_short(before[key])} -> {_short(value)}"
+        for before, limits in stay
+        for key, value in limits.items()
+        if before[key] != value
+    )
+    return list(dict.fromkeys(changes))
 
 
 def _short(value: object) -> str:
@@ -345,8 +363,8 @@ def _without_stopped(home: Home, after: Wishes) -> Plan:
     processes: list[Process] = []
     for name, spec in sorted(_written(home).items()):
         group, _, rest = name.partition(":")
-        kind: Kind = "feed" if isinstance(spec, FeedSpec) else "router" if isinstance(spec, RouterSpec) else "worker"
-        if kind != "feed":
+        kind = _KINDS[type(spec)]
+        if kind in ("router", "worker"):
             wish = after.clients.get(group)
             if wish is None or (kind == "worker" and rest in wish.stopped):
                 continue
@@ -358,9 +376,12 @@ def _without_stopped(home: Home, after: Wishes) -> Plan:
     followers = [p for p in processes if isinstance(p.spec, WorkerSpec) and not p.spec.history]
     if not followers:
         processes = [process for process in processes if process.kind != "feed"]
-    order = {"feed": 0, "router": 1, "worker": 2}
-    return Plan(
-        processes=tuple(
-            sorted(processes, key=lambda p: (p.kind != "feed", p.name.partition(":")[0], order[p.kind], p.name))
-        )
-    )
+    if all(process.kind == "watchdog" for process in processes):
+        processes = []
+    return Plan(processes=tuple(sorted(processes, key=_place)))
+
+
+def _place(process: Process) -> tuple[int, str, int, str]:
+    """The watchdog first, then the feed, then by client the router and its workers."""
+    rank = list(_KINDS.values()).index(process.kind)
+    return min(rank, _SHARED), process.name.partition(":")[0], rank, process.name

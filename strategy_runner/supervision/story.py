@@ -13,12 +13,14 @@ from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import SignalBody, decode_body, digest
 from strategy_runner.model.stream import Stream
 from strategy_runner.pipeline.pipeline import REASONS
+from strategy_runner.router import ruling
+from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import read_status
 
-_VALUES = {
+VALUES = {
     Kind.TRADE: ("price", "size", "side"),
     Kind.QUOTE: ("bid", "ask", "bid_size", "ask_size"),
     Kind.BAR: ("open", "high", "low", "close", "volume"),
@@ -42,9 +44,9 @@ def tell(home: Home, signal_id: str, mode: str | None) -> Story:
             f"signal: expected an id such as client:strategy.symbol@generation/n, found {signal_id!r}"
         ) from None
     run = mode or latest_mode(home, key.client)
-    decision = _find(home, key.client, run, signal_id)
+    decision = _find(home, key, run, signal_id)
     body = decode_body(decision.body)
-    tape = _tape(home, run)
+    tape = tape_of(home, run)
     return Story(
         signal_id,
         [
@@ -59,23 +61,26 @@ def tell(home: Home, signal_id: str, mode: str | None) -> Story:
     )
 
 
-def _find(home: Home, client: str, run: str, signal_id: str) -> Decision:
-    reader = DecisionReader(decision_log(home.router(client, run)))
+def _find(home: Home, key: WorkerKey, run: str, signal_id: str) -> Decision:
+    folder = home.router(key.client, run)
+    reader = DecisionReader(decision_log(folder))
     while decisions := reader.read():
         for decision in decisions:
             if decision.signal_id == signal_id:
                 return decision
-    raise UsageError(f"{signal_id}: expected a decided signal of the {run} run of {client}, found none")
+    cut_off = read_cut_off(folder).get(key.folder)
+    because = f"; its worker is cut off by the router: {cut_off}" if cut_off else ""
+    raise UsageError(f"{signal_id}: expected a decided signal of the {run} run of {key.client}, found none{because}")
 
 
 def _cause(body: SignalBody, tape: TapeReader | None) -> list[str]:
     cause = body.cause
     stream = Stream.parse(cause.stream)
-    names = _VALUES.get(stream.kind, ())
+    names = VALUES.get(stream.kind, ())
     values = ", ".join(f"{name} {value}" for name, value in zip(names, cause.values, strict=False))
     return [
-        f"{cause.stream} ordinal {cause.ordinal}, {_moment(cause.event_ns)}: {values}",
-        _on_tape(tape, stream, cause.ordinal),
+        f"{cause.stream} ordinal {cause.ordinal}, {moment(cause.event_ns)}: {values}",
+        on_tape(tape, stream, cause.ordinal),
     ]
 
 
@@ -84,13 +89,13 @@ def _predictions(body: SignalBody, tape: TapeReader | None) -> list[str]:
     for vote in body.models:
         lines.append(
             f"{vote.model}: score {vote.score:.4f}, confidence {vote.confidence:.4f}, weight {vote.weight:g}; "
-            f"{vote.stream} ordinal {vote.ordinal}, {_moment(vote.event_ns)}"
+            f"{vote.stream} ordinal {vote.ordinal}, {moment(vote.event_ns)}"
         )
-        lines.append(_on_tape(tape, Stream.parse(vote.stream), vote.ordinal))
+        lines.append(on_tape(tape, Stream.parse(vote.stream), vote.ordinal))
     return lines
 
 
-def _on_tape(tape: TapeReader | None, stream: Stream, ordinal: int) -> str:
+def on_tape(tape: TapeReader | None, stream: Stream, ordinal: int) -> str:
     if tape is None:
         return "no tape: made from recorded history"
     stream_id = tape.find(stream)
@@ -101,7 +106,7 @@ def _on_tape(tape: TapeReader | None, stream: Stream, ordinal: int) -> str:
         record = tape.record(seq)
     except StateError:
         return f"seq {seq}: no longer kept (the tape begins at seq {tape.head.first})"
-    return f"seq {seq}, epoch {record.epoch}, received {_moment(record.received_ns)}, crc {record.crc:#010x} holds"
+    return f"seq {seq}, epoch {record.epoch}, received {moment(record.received_ns)}, crc {record.crc:#010x} holds"
 
 
 def _strategy(body: SignalBody) -> list[str]:
@@ -125,18 +130,21 @@ def _pipeline(body: SignalBody) -> list[str]:
 def _recorded(decision: Decision) -> list[str]:
     envelope = decision.envelope
     return [
-        f"{_moment(envelope.recorded_ns)} by the worker as signal {envelope.n} of generation {envelope.generation}, "
+        f"{moment(envelope.recorded_ns)} by the worker as signal {envelope.n} of generation {envelope.generation}, "
         f"mode {envelope.mode}, at seq {envelope.seq}, epoch {envelope.epoch}; digest {digest(decision.body).hex()}"
     ]
 
 
 def _decided(decision: Decision) -> list[str]:
-    reason = f": {decision.reason}: {REASONS.get(decision.reason, '')}" if decision.reason else ""
+    meaning = REASONS.get(decision.reason) or ruling.REASONS.get(decision.reason, "")
+    reason = f": {decision.reason}: {meaning}" if decision.reason else ""
+    aged = f"{decision.age_ns / 1e9:.3f} s old, {decision.limit_ns / 1e9:g} s allowed"
     waited_ms = (decision.decided_ns - decision.envelope.recorded_ns) / 1e6
-    moment = _moment(decision.decided_ns)
+    decided = moment(decision.decided_ns)
     return [
         f"{decision.verdict}{reason}",
-        f"number {decision.number}, {moment}, {waited_ms:.1f} ms after it was recorded",
+        *([aged] if decision.limit_ns else []),
+        f"number {decision.number}, {decided}, {waited_ms:.1f} ms after it was recorded",
     ]
 
 
@@ -156,12 +164,12 @@ def _line_with(path: Path, text: str) -> int | None:
         return next((number for number, line in enumerate(file, 1) if text in line), None)
 
 
-def _tape(home: Home, run: str) -> TapeReader | None:
+def tape_of(home: Home, run: str) -> TapeReader | None:
     try:
         return TapeReader(home.market(run) / "tape")
     except NotRunningError:
         return None
 
 
-def _moment(ns: int) -> str:
+def moment(ns: int) -> str:
     return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{ns % 1_000_000_000:09d}Z"

@@ -14,7 +14,7 @@ from supervisor.states import ProcessStates
 
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.supervision.loop import TurnPoller
-from strategy_runner.supervision.programs import ENTRY_MODULE, LOG_VARIABLE
+from strategy_runner.supervision.programs import ENTRY_MODULE, LOG_VARIABLE, WATCHDOG_MODULE
 from strategy_runner.supervision.zygote import Birth, Zygote
 
 # zmq without a context: a context owns threads, and threads do not survive a fork
@@ -108,9 +108,10 @@ class WarmProcess(Subprocess):  # type: ignore[misc]  # supervisor ships no type
         filename, argv = super().get_execv_args()
         options = self.config.options
         log = self.config.log
-        if log is not None and tuple(argv[1:3]) == ("-m", options.entry):
+        if log is not None and argv[1] == "-m" and argv[2] in (options.entry, WATCHDOG_MODULE):
             options.next_birth = Birth(
                 name=self.config.name,
+                entry=argv[2],
                 arguments=list(argv[3:]),
                 environment={
                     "SUPERVISOR_ENABLED": "1",

@@ -46,9 +46,11 @@ _ANSWER = struct.Struct("<i")
 
 
 class Birth(msgspec.Struct, frozen=True):
-    """A worker to be forked: the entry's arguments, what it adds to the daemon's environment, and where it runs and logs."""
+    """A process to be forked: the module whose `main` it calls, that one's arguments, what it adds to the daemon's
+    environment, and where it runs and logs."""
 
     name: str
+    entry: str
     arguments: list[str]
     environment: dict[str, str]
     log: str
@@ -128,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
             birth = msgspec.msgpack.decode(_receive(channel, length), type=Birth)
         except (EOFError, ConnectionResetError):
             return 0
-        channel.sendall(_ANSWER.pack(_fork(birth, int(parent), entry)))
+        channel.sendall(_ANSWER.pack(_fork(birth, int(parent))))
 
 
 def _preload(entry: str, modules: Sequence[str]) -> None:
@@ -151,19 +153,19 @@ def _preload(entry: str, modules: Sequence[str]) -> None:
     settle_heap()
 
 
-def _fork(birth: Birth, daemon: int, entry: str) -> int:
+def _fork(birth: Birth, daemon: int) -> int:
     """The worker's process id, or minus errno. In the worker it does not return."""
     # what os.fork does around the system call, which here has one flag more
     ctypes.pythonapi.PyOS_BeforeFork()
     pid = _SYSCALL(_SYS_CLONE[platform.machine()], _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
-        _be_worker(birth, daemon, entry)
+        _be_worker(birth, daemon)
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     return pid if pid > 0 else -ctypes.get_errno()
 
 
-def _be_worker(birth: Birth, daemon: int, entry: str) -> NoReturn:
+def _be_worker(birth: Birth, daemon: int) -> NoReturn:
     try:
         leave_parent(daemon)
         os.setpgrp()
@@ -172,8 +174,8 @@ def _be_worker(birth: Birth, daemon: int, entry: str) -> NoReturn:
             os.chdir(birth.directory)
         take_own_output(birth.log)
         os.environ.update(birth.environment)
-        sys.argv = [entry, *birth.arguments]
-        run = importlib.import_module(entry).main
+        sys.argv = [birth.entry, *birth.arguments]
+        run = importlib.import_module(birth.entry).main
     except BaseException:
         traceback.print_exc()
         os._exit(127)

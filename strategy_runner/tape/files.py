@@ -3,10 +3,14 @@
 head              the page of head.py
 names.log         one frame per stream, in the order of stream ids: its name
 counts            uint64 per stream id: entries in its index
+cuts.log          one frame per cut: records above the durable mark that were lost, see CUT
 seg-SEQ.tape      `segment_records` records from seq SEQ on
 streams/ID-K.idx  the K-th chunk of a stream's index: uint64 seqs, INDEX_ENTRIES of them
+streams/kept      where retention has come to: entries of each index below the first seq kept (kept.py)
+reserve           space held back for a full disk (reserve.py)
 """
 
+import errno
 import mmap
 import os
 import struct
@@ -30,6 +34,14 @@ def names_path(folder: Path) -> Path:
 
 def cuts_path(folder: Path) -> Path:
     return folder / "cuts.log"
+
+
+def reserve_path(folder: Path) -> Path:
+    return folder / "reserve"
+
+
+def kept_path(folder: Path) -> Path:
+    return folder / "streams" / "kept"
 
 
 def counts_path(folder: Path) -> Path:
@@ -58,12 +70,22 @@ def map_existing(path: Path, *, writable: bool = False) -> mmap.mmap:
         os.close(fd)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether an error says that there is no space, or no more of it for this user: it may come back."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def map_preallocated(path: Path, size: int) -> tuple[int, mmap.mmap]:
     """(descriptor, map) of a file whose blocks are all allocated, so that a full disk is an error here and never a SIGBUS.
 
     Raises DiskFullError and leaves no file behind, except one that held something before.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise DiskFullError(f"{path}: expected space for a file: {error.strerror}") from error
     is_new = os.fstat(fd).st_size == 0
     try:
         os.posix_fallocate(fd, 0, size)

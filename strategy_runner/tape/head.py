@@ -2,28 +2,33 @@
 
 `count` is the number of published records (seqs 0 to count - 1), `durable` how many of them a power cut cannot take,
 `first` the lowest seq still kept. Each is one aligned 8-byte store, so a reader never sees half of one.
+
+What nothing else on the tape would contradict carries a check of its own: the size of a segment, and `first`. A wrong count
+or mark is met by records that fail their crc, and by the writer, which compares the two when it opens the tape.
 """
 
 import mmap
 import os
 import struct
 import time
+from binascii import crc32, crc_hqx
 from pathlib import Path
 
-from strategy_runner.errors import NotRunningError, VersionMismatchError
+from strategy_runner.errors import CorruptRecordError, NotRunningError, VersionMismatchError
 
-_FIXED = struct.Struct("<8sIIQ")  # magic, version, unused, segment_records
+_FIXED = struct.Struct("<8sIIQ")  # magic, version, crc of segment_records, segment_records
 _MAGIC = b"SRTAPE\0\0"
 _VERSION = 1
 _SIZE = 4096
-_COUNT, _DURABLE, _FIRST, _EPOCH, _BEAT_NS, _FINISHED, _EVENT_NS, _BOOT = range(4, 12)
+_COUNT, _DURABLE, _FIRST, _EPOCH, _BEAT_NS, _FINISHED, _EVENT_NS, _BOOT, _CLOCK_OFFSET = range(4, 13)
+_SEQ_BITS = 48  # of the word that holds `first`; above them stands their crc, so that both are one store
 
 
 class Head:
     """Typed view of the page."""
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
-        """Raises NotRunningError if there is no tape yet, VersionMismatchError if it is of another format."""
+        """Raises NotRunningError if there is no tape yet, VersionMismatchError if it is of another format, CorruptRecordError."""
         try:
             fd = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         except FileNotFoundError:
@@ -35,11 +40,16 @@ class Head:
             page = mmap.mmap(fd, _SIZE, prot=access)
         finally:
             os.close(fd)
-        magic, version, _, self.segment_records = _FIXED.unpack_from(page)
+        magic, version, crc, self.segment_records = _FIXED.unpack_from(page)
         if magic != _MAGIC or version != _VERSION:
             raise VersionMismatchError(
                 f"{path}: expected a tape of version {_VERSION}, found {magic!r} version {version}"
             )
+        if crc != _crc_of_size(self.segment_records):
+            raise CorruptRecordError(
+                f"{path}: records in a segment: expected a number of crc {crc:#010x}, found another"
+            )
+        self._path = path
         self._words = memoryview(page).cast("Q")
 
     @property
@@ -60,11 +70,16 @@ class Head:
 
     @property
     def first(self) -> int:
-        return self._words[_FIRST]
+        """Raises CorruptRecordError if a bit of it is damaged."""
+        word: int = self._words[_FIRST]
+        seq = word & ((1 << _SEQ_BITS) - 1)
+        if word != _checked(seq):
+            raise CorruptRecordError(f"{self._path}: first seq kept: expected a number with its crc, found {word:#x}")
+        return seq
 
     @first.setter
     def first(self, value: int) -> None:
-        self._words[_FIRST] = value
+        self._words[_FIRST] = _checked(value)
 
     @property
     def epoch(self) -> int:
@@ -110,12 +125,39 @@ class Head:
     def boot(self, value: int) -> None:
         self._words[_BOOT] = value
 
+    @property
+    def clock_offset_ns(self) -> int:
+        """What the feed adds to the monotonic clock: its clock goes on evenly while the wall clock is set. 0: none told yet."""
+        return self._words[_CLOCK_OFFSET]
+
+    @clock_offset_ns.setter
+    def clock_offset_ns(self, value: int) -> None:
+        self._words[_CLOCK_OFFSET] = value
+
+    def clock_ns(self) -> int:
+        """The feed's clock, by which records are received; the wall clock until the feed has told its own."""
+        offset_ns = self.clock_offset_ns
+        return time.monotonic_ns() + offset_ns if offset_ns else time.time_ns()
+
 
 def create_head(path: Path, segment_records: int) -> None:
     """Writes the page of an empty tape; it appears whole or not at all."""
     temporary = path.with_suffix(".new")
     page = bytearray(_SIZE)
-    _FIXED.pack_into(page, 0, _MAGIC, _VERSION, 0, segment_records)
+    _FIXED.pack_into(page, 0, _MAGIC, _VERSION, _crc_of_size(segment_records), segment_records)
     struct.pack_into("<Q", page, _BEAT_NS * 8, time.time_ns())
-    temporary.write_bytes(page)
+    with temporary.open("wb") as file:
+        file.write(page)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _crc_of_size(segment_records: int) -> int:
+    return crc32(segment_records.to_bytes(8, "little"))
+
+
+def _checked(seq: int) -> int:
+    """A seq with its crc in the bits above it; 0 stays 0."""
+    assert seq >> _SEQ_BITS == 0
+    return seq | crc_hqx(seq.to_bytes(6, "little"), 0) << _SEQ_BITS

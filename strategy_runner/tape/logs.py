@@ -19,6 +19,7 @@ _FRAME = struct.Struct("<II")
 _MAGIC = b"SRLOG\0\0\0"
 _VERSION = 1
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
+SEARCH_BYTES = 256 * 1024
 START = _HEADER.size
 
 
@@ -120,6 +121,15 @@ class LogReader:
         if at == 0 and block:
             _refuse_damage(self._fd, self.path, self.offset)
 
+    def is_replaced(self) -> bool:
+        """Whether the log is another one than that which was read, or shorter than what was read of it."""
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            return False
+        opened = os.fstat(self._fd) if self._fd >= 0 else there
+        return there.st_ino != opened.st_ino or there.st_size < self.offset
+
     def _open(self) -> bool:
         """False while there is no log, or its writer has not written the header yet."""
         try:
@@ -156,6 +166,24 @@ def read_log(path: Path) -> Iterator[bytes]:
         reader.close()
 
 
+def frame_behind(path: Path, offset: int) -> tuple[int, bytes] | None:
+    """(offset, payload) of the first whole frame that begins at or shortly behind any place in a log, None if there is none.
+
+    It finds a frame of ordinary size within SEARCH_BYTES, so that a log can be searched by halves without an index.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        block = os.pread(fd, SEARCH_BYTES, max(offset, START))
+    finally:
+        os.close(fd)
+    found = _first_whole(block, max(offset, START))
+    if found is None:
+        return None
+    at = found - max(offset, START)
+    length, _ = _FRAME.unpack_from(block, at)
+    return found, block[at + _FRAME.size : at + _FRAME.size + length]
+
+
 def _check_header(fd: int, path: Path) -> None:
     magic, version, _ = _HEADER.unpack(os.pread(fd, START, 0))
     if magic != _MAGIC or version != _VERSION:
@@ -184,15 +212,22 @@ def _refuse_damage(fd: int, path: Path, offset: int) -> None:
     block = os.pread(fd, 2 * (_FRAME.size + PAYLOAD_BYTES_MAX), offset)
     if _is_whole(block, 0, offset):  # the writer has completed it since the caller looked
         return
+    found = _first_whole(block, offset)
+    if found is not None:
+        raise CorruptRecordError(
+            f"{path}: offset {offset}: expected a whole frame, found damage with whole frames from offset {found} on"
+        )
+
+
+def _first_whole(block: bytes, offset: int) -> int | None:
+    """Offset of the first whole frame in a block that stands at `offset` in the file."""
     # lengths are below 2**24 (but for the greatest), so the fourth byte of a frame is 0: look at those places only
-    zero = block.find(0, 4)
+    zero = block.find(0, 3)
     while zero >= 0:
         if _is_whole(block, zero - 3, offset):
-            raise CorruptRecordError(
-                f"{path}: offset {offset}: expected a whole frame, found damage with whole frames from offset "
-                f"{offset + zero - 3} on"
-            )
+            return offset + zero - 3
         zero = block.find(0, zero + 1)
+    return None
 
 
 def _is_whole(block: bytes, at: int, offset: int) -> bool:

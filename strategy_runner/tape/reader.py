@@ -1,5 +1,7 @@
 """Reading a tape: single records by seq, a stream's entries by ordinal, whole segments as numpy arrays."""
 
+from itertools import islice
+from operator import lt
 from pathlib import Path
 from zlib import crc32
 
@@ -11,20 +13,28 @@ from strategy_runner.model.record import CODEC, DTYPE, SIZE, Record
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
+from strategy_runner.tape.kept import read_kept
 from strategy_runner.tape.logs import LogReader, read_log
 
 _UNPACK = CODEC.unpack_from
+_FEW = 64  # entries, which are compared faster without numpy
 
 
 class TapeReader:
     """Read-only view of a tape. Maps only the segments and index chunks it is asked for, and keeps the last of each."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises NotRunningError if there is no tape, VersionMismatchError."""
+        """Raises NotRunningError if there is no tape, VersionMismatchError, CorruptRecordError."""
         self.folder = folder
         self.head = Head(files.head_path(folder))
         self._segment_records = self.head.segment_records
+        published = self.head.count  # before the counts, which are written first
         self._counts = memoryview(files.map_existing(files.counts_path(folder))).cast("Q")
+        indexed = int(np.asarray(self._counts).sum())
+        if indexed < published:
+            raise CorruptRecordError(
+                f"{files.counts_path(folder)}: expected at least {published} entries in all indexes, found {indexed}"
+            )
         self._names = LogReader(files.names_path(folder))
         self.streams: list[Stream] = []
         self._ids: dict[Stream, int] = {}
@@ -36,11 +46,24 @@ class TapeReader:
     def find(self, stream: Stream) -> int | None:
         """The id of a stream, or None if the feed does not carry it (yet)."""
         if stream not in self._ids:
-            for _, payload in self._names.read():
-                found = Stream.parse(payload.decode())
-                self._ids[found] = len(self.streams)
-                self.streams.append(found)
+            self.all_streams()
+            if stream not in self._ids and self._counts[len(self.streams)]:
+                self._refuse_lost_names()
         return self._ids.get(stream)
+
+    def close(self) -> None:
+        """Lets the files go; nothing can be read any more."""
+        self._names.close()
+        self._view, self._base, self._end = memoryview(b""), -1, -1
+        self._chunks.clear()
+
+    def all_streams(self) -> list[Stream]:
+        """Every stream the feed carries by now; the place of each is its id."""
+        for _, payload in self._names.read():
+            found = Stream.parse(payload.decode())
+            self._ids[found] = len(self.streams)
+            self.streams.append(found)
+        return self.streams
 
     def cuts(self) -> list[tuple[int, int]]:
         """(epoch, seq) of every power cut: records from seq on, of epochs below, are lost, and others may have their seqs."""
@@ -51,29 +74,61 @@ class TapeReader:
         return self._counts[stream_id]
 
     def seqs(self, stream_id: int, start: int, stop: int) -> list[int]:
-        """The seqs of a stream's records with ordinals start to stop - 1; fewer if they cross an index chunk."""
+        """The seqs of a stream's records with ordinals start to stop - 1; fewer if they cross an index chunk.
+
+        Raises CorruptRecordError if retention has taken them, and where they do not ascend, the entries before and behind
+        included. An entry that was damaged and still ascends names another stream's record: whoever reads it says which stream
+        it must be of (`fields`). Both together let no record be left out or taken for another.
+        """
         chunk, within = divmod(start, files.INDEX_ENTRIES)
-        cached = self._chunks.get(stream_id)
-        if cached is None or cached[0] != chunk:
-            mapped = memoryview(files.map_existing(files.index_path(self.folder, stream_id, chunk))).cast("Q")
-            cached = self._chunks[stream_id] = (chunk, mapped)
-        return cached[1][within : within + min(stop - start, files.INDEX_ENTRIES - within)].tolist()
+        end = within + min(stop - start, files.INDEX_ENTRIES - within)
+        mapped = self._chunk(stream_id, chunk)
+        entries = mapped[within:end]
+        seqs: list[int] = entries.tolist()
+        behind = mapped[end] if end < files.INDEX_ENTRIES else self._entry(stream_id, (chunk + 1) * files.INDEX_ENTRIES)
+        before = mapped[within - 1] if within else self._entry(stream_id, start - 1)
+        ends = start + len(seqs) >= self._counts[stream_id]
+        if not _ascend(before, entries, seqs, None if ends else behind):
+            raise CorruptRecordError(
+                f"{files.index_path(self.folder, stream_id, chunk)}: entries {start} to {start + len(seqs)}: expected seqs that "
+                f"ascend, found others"
+            )
+        return seqs
+
+    def refuse_below(self, seq: int, stream_id: int, seqs: list[int]) -> None:
+        """For who has read a stream up to `seq` and is given more of it: raises CorruptRecordError if it should have had that."""
+        if seqs[0] < seq:
+            raise CorruptRecordError(
+                f"{files.counts_path(self.folder)}: seq {seqs[0]}: expected it in the index of stream {stream_id} when seq "
+                f"{seq} was published, found it later"
+            )
 
     def first_ordinal_at(self, stream_id: int, seq: int) -> int:
-        """The ordinal of the stream's first record with a seq of at least `seq` (binary search)."""
-        low, high = 0, self.entries(stream_id)
+        """The ordinal of the stream's first record that is kept and has a seq of at least `seq` (binary search).
+
+        Raises CorruptRecordError where the index is damaged.
+        """
+        entries = self.entries(stream_id)
+        low, high = 0, entries
         while low < high:
             middle = (low + high) // 2
-            if self.seqs(stream_id, middle, middle + 1)[0] < seq:
+            entry = self._entry(stream_id, middle)
+            if entry is None:
+                low = self._behind_removed(stream_id, middle)
+            elif entry < seq:
                 low = middle + 1
             else:
                 high = middle
+        self._check_around(stream_id, low, entries)
         return low
 
     def fields(
-        self, seq: int
+        self, seq: int, stream_id: int | None = None
     ) -> tuple[int, int, int, int, int, int, int, int, float, float, float, float, float, float]:
-        """The fields of one published record, in the order of Record. Raises CorruptRecordError naming segment and seq."""
+        """The fields of one published record, in the order of Record.
+
+        Raises CorruptRecordError naming segment and seq, also if it is not of the stream whose index named it.
+        """
         if not self._base <= seq < self._end:
             self._map_segment(seq)
         view = self._view
@@ -82,6 +137,11 @@ class TapeReader:
         if crc32(view[at + 4 : at + SIZE], seq & 0xFFFFFFFF) != fields[0]:
             path = files.segment_path(self.folder, self._base)
             raise CorruptRecordError(f"{path}: seq {seq}: expected crc {fields[0]:#010x}, found other bytes")
+        if stream_id is not None and fields[1] != stream_id:
+            path = self.folder / "streams" / f"{stream_id}-*.idx"
+            raise CorruptRecordError(
+                f"{path}: seq {seq}: expected a record of stream {stream_id}, found one of {fields[1]}"
+            )
         return fields
 
     def raw(self, seq: int) -> bytes:
@@ -110,6 +170,59 @@ class TapeReader:
                 found.append((low, array[low - first : high - first]))
         return found
 
+    def _chunk(self, stream_id: int, chunk: int) -> memoryview:
+        cached = self._chunks.get(stream_id)
+        if cached is None or cached[0] != chunk:
+            path = files.index_path(self.folder, stream_id, chunk)
+            try:
+                mapped = memoryview(files.map_existing(path)).cast("Q")
+            except FileNotFoundError:
+                raise CorruptRecordError(
+                    f"{path}: expected entries of kept records, found no file (the tape begins at {self.head.first})"
+                ) from None
+            cached = self._chunks[stream_id] = (chunk, mapped)
+        return cached[1]
+
+    def _entry(self, stream_id: int, ordinal: int) -> int | None:
+        """One entry of an index; None where there is none (any more)."""
+        if not 0 <= ordinal < self._counts[stream_id]:
+            return None
+        chunk, within = divmod(ordinal, files.INDEX_ENTRIES)
+        cached = self._chunks.get(stream_id)
+        if cached is not None and cached[0] == chunk:
+            return int(cached[1][within])
+        try:
+            mapped = files.map_existing(files.index_path(self.folder, stream_id, chunk))
+        except FileNotFoundError:
+            return None
+        return int(memoryview(mapped).cast("Q")[within])
+
+    def _behind_removed(self, stream_id: int, ordinal: int) -> int:
+        """The first ordinal behind those that retention has taken, for one whose chunk is missing."""
+        kept = read_kept(files.kept_path(self.folder)).of(stream_id)
+        if ordinal >= kept:
+            path = files.index_path(self.folder, stream_id, ordinal // files.INDEX_ENTRIES)
+            raise CorruptRecordError(f"{path}: expected the entry of ordinal {ordinal}, found no file")
+        return kept
+
+    def _check_around(self, stream_id: int, ordinal: int, entries: int) -> None:
+        """A damaged entry can lead a search astray, and then stands where it ends."""
+        for at in (ordinal - 1, ordinal):
+            if 0 <= at < entries and self._entry(stream_id, at) is not None:
+                seq = self.seqs(stream_id, at, at + 1)[0]
+                try:
+                    if self.head.first <= seq < self.head.count:
+                        self.fields(seq, stream_id)
+                except CorruptRecordError:
+                    if seq >= self.head.first:  # else retention has taken it meanwhile
+                        raise
+
+    def _refuse_lost_names(self) -> None:
+        if self._counts[len(self.all_streams())]:  # read again: the next one may have been named since
+            raise CorruptRecordError(
+                f"{files.names_path(self.folder)}: expected the name of stream {len(self.streams)}, which has records, found none"
+            )
+
     def _map_segment(self, seq: int) -> None:
         first = seq - seq % self._segment_records
         try:
@@ -119,3 +232,14 @@ class TapeReader:
                 f"{self.folder}: seq {seq}: expected its segment, found none (the tape begins at {self.head.first})"
             ) from None
         self._view, self._base, self._end = memoryview(mapped), first, first + self._segment_records
+
+
+def _ascend(before: int | None, entries: memoryview, seqs: list[int], behind: int | None) -> bool:
+    if not seqs:
+        return True
+    if (before is not None and before >= seqs[0]) or (behind is not None and behind <= seqs[-1]):
+        return False
+    if len(seqs) <= _FEW:
+        return all(map(lt, seqs, islice(seqs, 1, None)))
+    array = np.asarray(entries)
+    return bool((array[1:] > array[:-1]).all())

@@ -2,6 +2,9 @@
 
 Order of stores: record, index entry, counts, head.count. A reader that has seen head.count therefore finds everything
 below it; what a killed writer had appended but not published was seen by nobody and is written anew.
+
+A new segment or index chunk that finds no space is made from the reserve, so that what is under way can be completed; whoever
+writes then waits until `reserve` can be made again.
 """
 
 import contextlib
@@ -9,19 +12,22 @@ import mmap
 import os
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from strategy_runner.errors import CorruptRecordError
+from strategy_runner.errors import CorruptRecordError, DiskFullError
 from strategy_runner.model.record import CODEC, DTYPE, SIZE, record_crc
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.head import Head, create_head
+from strategy_runner.tape.kept import Kept, read_kept, write_kept
 from strategy_runner.tape.logs import AppendLog, read_log
+from strategy_runner.tape.reserve import Reserve
 
 # A record in two steps, since its crc is over the rest: the rest as bytes, then both into the segment at once.
 _REST = struct.Struct("<IqqIHBB6d")
@@ -34,50 +40,94 @@ _PACK_REST, _PACK_WHOLE_INTO = _REST.pack, _WHOLE.pack_into
 class TapeWriter:
     """Opens a tape for writing, recovering it if its last writer was killed. One process at a time (the feed holds a lock)."""
 
-    def __init__(self, folder: Path, *, segment_records: int) -> None:
-        """Raises CorruptRecordError, DiskFullError, VersionMismatchError."""
-        (folder / "streams").mkdir(parents=True, exist_ok=True)
-        _, counts = files.map_preallocated(files.counts_path(folder), files.STREAMS_MAX * 8)
-        self._counts = memoryview(counts).cast("Q")
-        self._names = AppendLog(files.names_path(folder))
-        if not files.head_path(folder).exists():
-            create_head(files.head_path(folder), segment_records)  # the last of the files: a reader waits for it
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_records: int,
+        reserve_bytes: int = 0,
+        ends_group: Callable[[Stream], bool] = lambda stream: True,
+    ) -> None:
+        """`reserve_bytes` are held back beside one segment; 0 holds nothing back. Where records were lost, the tape is cut
+        further until its last record is of a stream that `ends_group`: what a lost record had caused goes with it.
+
+        Raises CorruptRecordError, DiskFullError, VersionMismatchError, OSError.
+        """
         self.folder = folder
+        self._segment_fd = -1
+        self._unsynced: list[int] = []
+        self._sync_lock = threading.Lock()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._close_segments)
+            self._open(folder, segment_records, reserve_bytes, ends_group, undo)
+            undo.pop_all()
+
+    def _open(
+        self,
+        folder: Path,
+        segment_records: int,
+        reserve_bytes: int,
+        ends_group: Callable[[Stream], bool],
+        undo: contextlib.ExitStack,
+    ) -> None:
+        (folder / "streams").mkdir(parents=True, exist_ok=True)
+        fd, counts = files.map_preallocated(files.counts_path(folder), files.STREAMS_MAX * 8)
+        os.close(fd)
+        self._counts = memoryview(counts).cast("Q")
+        has_head = files.head_path(folder).exists()
+        power_was_cut = has_head and Head(files.head_path(folder)).boot not in (0, this_boot())
+        if not power_was_cut:
+            self._refuse_lost_names()
+        self._names = AppendLog(files.names_path(folder))
+        undo.callback(self._names.close)
+        if not has_head:
+            create_head(files.head_path(folder), segment_records)  # the last of the files: a reader waits for it
         self.head = Head(files.head_path(folder), writable=True)
         self._segment_records = self.head.segment_records
+        self._kept = read_kept(files.kept_path(folder))
+        self.head.first = max(self.head.first, self._kept.first)
+        self._ends_group = ends_group
         self.streams = [Stream.parse(payload.decode()) for payload in read_log(files.names_path(folder))]
         self._kinds = [int(stream.kind) for stream in self.streams]
         self._ids = {stream: i for i, stream in enumerate(self.streams)}
         self._indexes: list[memoryview] = []
         self._entries: list[int] = []
-        self._segment_fd = -1
         self._segment: mmap.mmap | None = None
         self._view = memoryview(b"")
         self._base = -1
         self._segment_bytes = files.segment_bytes(self._segment_records)
         self._at = self._segment_bytes  # where in the segment the next record goes; its end while none is open
-        self._unsynced: list[int] = []
-        self._sync_lock = threading.Lock()
+        self.reserve = Reserve(folder, reserve_bytes and reserve_bytes + self._segment_bytes)
+        self.reserve.make()
         self._touched: dict[int, int] = {}
         self.received_ns = 0
-        power_was_cut = self.head.boot not in (0, this_boot())
         self.seq = self._recover_from_power_cut() if power_was_cut else self._recover()
+        self._check_epoch()
         self.head.epoch += 1
+        if self.head.boot != this_boot():
+            self.head.clock_offset_ns = 0  # of another boot's monotonic clock
         self.head.boot = this_boot()
+        self._sync_head()
         self.epoch = self.head.epoch & 0xFFFF
         self._last_event_ns = self.head.event_ns
 
     def stream_id(self, stream: Stream) -> int:
-        """The id of a stream, a new one if it is new."""
+        """The id of a stream, a new one if it is new. Raises DiskFullError."""
         known = self._ids.get(stream)
         if known is not None:
             return known
         stream_id = len(self.streams)
         assert stream_id < files.STREAMS_MAX, f"at most {files.STREAMS_MAX} streams"
-        self._indexes.append(self._map_index(stream_id, 0))
-        self._entries.append(0)
-        self._names.append(stream.name.encode())
+        index = self._map_index(stream_id, 0)
+        try:
+            self._names.append(stream.name.encode())
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            raise DiskFullError(f"{self._names.path}: expected space for a stream's name: {error.strerror}") from error
         self._names.sync()  # a record that outlives a power cut must find the name of its stream
+        self._indexes.append(index)
+        self._entries.append(0)
         self.streams.append(stream)
         self._kinds.append(int(stream.kind))
         self._ids[stream] = stream_id
@@ -93,10 +143,17 @@ class TapeWriter:
         v3: float,
         v4: float,
     ) -> None:
-        """Writes one record with the seq `self.seq`; nobody sees it before `publish`. Raises DiskFullError."""
+        """Writes one record with the seq `self.seq`; nobody sees it before `publish`.
+
+        Raises DiskFullError if the reserve was not enough; then nothing has changed.
+        """
         seq = self.seq
         if self._at == self._segment_bytes:
             self._open_segment(seq)
+        entry = self._entries[stream_id]
+        within = entry % files.INDEX_ENTRIES
+        if within == 0 and entry:
+            self._indexes[stream_id] = self._map_index(stream_id, entry // files.INDEX_ENTRIES)
         at = self._at
         rest = _PACK_REST(
             stream_id,
@@ -115,10 +172,6 @@ class TapeWriter:
         )
         _PACK_WHOLE_INTO(self._view, at, crc32(rest, seq & 0xFFFFFFFF), rest)
         self._at = at + SIZE
-        entry = self._entries[stream_id]
-        within = entry % files.INDEX_ENTRIES
-        if within == 0 and entry:
-            self._indexes[stream_id] = self._map_index(stream_id, entry // files.INDEX_ENTRIES)
         self._indexes[stream_id][within] = seq
         self._entries[stream_id] = entry + 1
         if stream_id not in self._touched:
@@ -158,30 +211,41 @@ class TapeWriter:
         return target
 
     def remove_before(self, seq: int) -> int:
-        """Deletes whole segments below `seq` and returns how many. The current segment always stays."""
-        removed = 0
-        for first, path in files.segments(self.folder):
-            end = first + self._segment_records
-            if end > seq or end > self.head.durable or first == self._base:
-                break
-            self.head.first = end
+        """Deletes whole segments below `seq`, and what only they need of the indexes; returns how many segments.
+
+        The current segment always stays. Raises OSError, with nothing deleted, if it cannot note where the tape begins then.
+        """
+        limit = min(seq, self.head.durable, self._base if self._base >= 0 else self.seq)
+        gone = [(first, path) for first, path in files.segments(self.folder) if first + self._segment_records <= limit]
+        if not gone:
+            return 0
+        kept = self._kept_from(gone[-1][0] + self._segment_records)
+        write_kept(files.kept_path(self.folder), kept)
+        before, self._kept = self._kept, kept
+        for first, path in gone:
+            self.head.first = max(self.head.first, first + self._segment_records)
             path.unlink()
-            removed += 1
-        return removed
+        for stream_id in range(len(self.streams)):
+            for chunk in range(before.of(stream_id) // files.INDEX_ENTRIES, kept.of(stream_id) // files.INDEX_ENTRIES):
+                files.index_path(self.folder, stream_id, chunk).unlink(missing_ok=True)
+        return len(gone)
 
     def close(self) -> None:
         self._names.close()
+        self._close_segments()
+
+    # -- opening ---------------------------------------------------------------------------------------------------------
+
+    def _close_segments(self) -> None:
         with self._sync_lock:
             for fd in [*self._unsynced, self._segment_fd]:
                 if fd >= 0:
                     os.close(fd)
             self._unsynced, self._segment_fd = [], -1
 
-    # -- opening ---------------------------------------------------------------------------------------------------------
-
     def _open_segment(self, seq: int) -> None:
         first = seq - seq % self._segment_records
-        fd, segment = files.map_preallocated(files.segment_path(self.folder, first), self._segment_bytes)
+        fd, segment = self._allocate(files.segment_path(self.folder, first), self._segment_bytes)
         with self._sync_lock:
             if self._segment_fd >= 0:
                 self._unsynced.append(self._segment_fd)
@@ -191,9 +255,55 @@ class TapeWriter:
 
     def _map_index(self, stream_id: int, chunk: int) -> memoryview:
         path = files.index_path(self.folder, stream_id, chunk)
-        fd, index = files.map_preallocated(path, files.INDEX_ENTRIES * 8)
+        fd, index = self._allocate(path, files.INDEX_ENTRIES * 8)
         os.close(fd)
         return memoryview(index).cast("Q")
+
+    def _allocate(self, path: Path, size: int) -> tuple[int, mmap.mmap]:
+        try:
+            return files.map_preallocated(path, size)
+        except DiskFullError:
+            if not self.reserve.release():
+                raise
+            return files.map_preallocated(path, size)
+
+    def _refuse_lost_names(self) -> None:
+        """Before the log is opened for writing, which takes a damaged end of it for a torn one and cuts it off."""
+        path = files.names_path(self.folder)
+        named = sum(1 for _ in read_log(path))
+        if named < files.STREAMS_MAX and self._counts[named]:
+            raise CorruptRecordError(
+                f"{path}: expected the name of stream {named}, of which there are {self._counts[named]} records, "
+                f"found {named} whole names"
+            )
+
+    def _sync_head(self) -> None:
+        """So that after a power cut no head is found that is older than a record: one with an epoch that was given before, or
+        of no boot, which would pass for a tape that needs no recovery."""
+        for path in (files.head_path(self.folder), self.folder):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def _check_epoch(self) -> None:
+        """A damaged epoch would be given twice."""
+        if self.seq == self.head.first:
+            return
+        first = (self.seq - 1) - (self.seq - 1) % self._segment_records
+        segment = files.segment_path(self.folder, first)
+        raw = files.map_existing(segment)[(self.seq - 1 - first) * SIZE :][:SIZE]
+        last, told = CODEC.unpack(raw)[5], self.head.epoch
+        if int.from_bytes(raw[:4], "little") != record_crc(self.seq - 1, raw):
+            raise CorruptRecordError(
+                f"{segment}: seq {self.seq - 1}: expected bytes that match their crc, found others"
+            )
+        if told <= 0xFFFF and last > told:
+            path = files.head_path(self.folder)
+            raise CorruptRecordError(
+                f"{path}: expected an epoch of at least {last}, that of the last record, found {told}"
+            )
 
     def _recover_from_power_cut(self) -> int:
         """After a reboot nothing that was not synced can be trusted, so only the records are: the next seq is the first that
@@ -202,31 +312,45 @@ class TapeWriter:
         Raises CorruptRecordError for damage below the durable mark.
         """
         count = self._last_whole_record(self._end_of_segments())
+        self._note_cut(count)
         self.head.count = count
         self._reindex(count)
+        self.head.durable = count  # it was read from the disk; the mark on the page may be older than what was let out
+        return self._recover()
+
+    def _note_cut(self, count: int) -> None:
         with contextlib.closing(AppendLog(files.cuts_path(self.folder))) as cuts:
             cuts.append(files.CUT.pack(self.head.epoch + 1, count))
             cuts.sync()
-        return self._recover()
 
     def _end_of_segments(self) -> int:
         return max((first + self._segment_records for first, _ in files.segments(self.folder)), default=0)
 
     def _reindex(self, count: int) -> None:
-        """Every stream's index from the records that are kept. Entries of segments that retention took stay as they are."""
-        first_kept = min((first for first, _ in files.segments(self.folder)), default=0)
-        entries = [self._entries_below(stream_id, first_kept) for stream_id in range(len(self.streams))]
+        """Every stream's index from the records that are kept; ordinals go on from those that retention took."""
+        entries = [self._kept.of(stream_id) for stream_id in range(len(self.streams))]
+        for stream_id, entry in enumerate(entries):
+            # entries of removed records are never read but in a search: any numbers that ascend will do
+            begin = entry - entry % files.INDEX_ENTRIES
+            self._write_index(stream_id, begin, np.arange(begin, entry, dtype=np.uint64))
         for first, path in files.segments(self.folder):
             stop = min(count - first, self._segment_records)
-            if stop <= 0:
-                break
+            if stop <= 0 or first < self._kept.first:
+                continue
             of_records = np.frombuffer(files.map_existing(path), dtype=DTYPE)["stream"][:stop]
             for stream_id in np.unique(of_records).tolist():
+                if stream_id >= len(self.streams):
+                    seq = first + int(np.argmax(of_records == stream_id))
+                    raise CorruptRecordError(
+                        f"{files.names_path(self.folder)}: expected the name of stream {stream_id}, which seq {seq} of {path} "
+                        f"has, found {len(self.streams)} names"
+                    )
                 seqs = (np.flatnonzero(of_records == stream_id) + first).astype("<u8")
                 self._write_index(stream_id, entries[stream_id], seqs)
                 entries[stream_id] += len(seqs)
         for stream_id, length in enumerate(entries):
             self._counts[stream_id] = length
+        self._counts[len(entries) :] = memoryview(bytes(8 * (files.STREAMS_MAX - len(entries)))).cast("Q")
 
     def _write_index(self, stream_id: int, entry: int, seqs: "npt.NDArray[np.uint64]") -> None:
         while len(seqs):
@@ -235,32 +359,51 @@ class TapeWriter:
             np.frombuffer(self._map_index(stream_id, chunk), dtype="<u8")[within : within + len(part)] = part
             entry, seqs = entry + len(part), seqs[len(part) :]
 
-    def _entries_below(self, stream_id: int, seq: int) -> int:
-        """How many entries of a stream's index lie below a seq (binary search); 0 while nothing was removed."""
-        low, high = 0, self._counts[stream_id] if seq else 0
-        while low < high:
-            middle = (low + high) // 2
-            if self._index_entry(stream_id, middle) < seq:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+    def _kept_from(self, seq: int) -> Kept:
+        """What is to be noted before the records below a seq are removed."""
+        below = []
+        for stream_id, entries in enumerate(self._entries):
+            low, high = self._kept.of(stream_id), entries
+            while low < high:
+                middle = (low + high) // 2
+                if self._index_entry(stream_id, middle) < seq:
+                    low = middle + 1
+                else:
+                    high = middle
+            below.append(low)
+        return Kept(seq, tuple(below))
 
     def _recover(self) -> int:
         """Cuts what was never published off the indexes, checks the records above the durable mark, returns the next seq."""
-        count = self._last_whole_record(self.head.count)
-        for stream_id in range(len(self.streams)):
-            entries = self._counts[stream_id]
-            while entries and self._index_entry(stream_id, entries - 1) >= count:
-                entries -= 1
-            self._counts[stream_id] = entries
-            self._entries.append(entries)
+        published = self.head.count
+        count = self._last_whole_record(published)
+        if count < published:
+            self._note_cut(count)
+            self.head.count = count
+        self._cut_indexes(count)
+        if sum(self._entries) != count:  # every seq is in one index: a count or an entry is damaged
+            self._reindex(count)
+            self._cut_indexes(count)
+        if sum(self._entries) != count:
+            path = files.counts_path(self.folder)
+            raise CorruptRecordError(f"{path}: expected {count} entries in all indexes, found {sum(self._entries)}")
+        for stream_id, entries in enumerate(self._entries):
             self._indexes.append(self._map_index(stream_id, max(entries - 1, 0) // files.INDEX_ENTRIES))
-        self.head.count = count
         if count % self._segment_records:
             self._open_segment(count)
         self._unsynced += self._sealed_above_the_mark()
         return count
+
+    def _cut_indexes(self, count: int) -> None:
+        """Takes the entries of what was not published off the ends. A count that cannot be right is cut too, and found out."""
+        self._entries = []
+        for stream_id in range(len(self.streams)):
+            kept = self._kept.of(stream_id)
+            entries = min(max(self._counts[stream_id], kept), kept + max(0, count - self._kept.first) + 1)
+            while entries > kept and self._index_entry(stream_id, entries - 1) >= count:
+                entries -= 1
+            self._counts[stream_id] = entries
+            self._entries.append(entries)
 
     def _sealed_above_the_mark(self) -> list[int]:
         """Descriptors of the sealed segments that a killed writer had published but not synced: the mark must wait for them."""
@@ -272,15 +415,36 @@ class TapeWriter:
         return unsynced
 
     def _index_entry(self, stream_id: int, entry: int) -> int:
-        index = self._map_index(stream_id, entry // files.INDEX_ENTRIES)
-        return index[entry % files.INDEX_ENTRIES]
+        """The seq of an entry; 0, which is no seq of a later entry, where the chunk is missing."""
+        try:
+            index = files.map_existing(files.index_path(self.folder, stream_id, entry // files.INDEX_ENTRIES))
+        except FileNotFoundError:
+            return 0
+        return int.from_bytes(index[entry % files.INDEX_ENTRIES * 8 :][:8], "little")
 
     def _last_whole_record(self, count: int) -> int:
-        """`count`, less the records above the durable mark that a power cut tore.
+        """`count`, less the records above the durable mark that a power cut tore, and what they had caused.
 
         Raises CorruptRecordError if the tape ends below its durable mark: that is damage, not a torn tail.
         """
-        durable = self.head.durable
+        whole = self._first_torn_record(count)
+        if whole < count:
+            first = max(self.head.durable, self.head.first)
+            while whole > first and not self._ends_group(self._stream_of(whole - 1)):
+                whole -= 1
+        return whole
+
+    def _stream_of(self, seq: int) -> Stream:
+        first = seq - seq % self._segment_records
+        segment = files.map_existing(files.segment_path(self.folder, first))
+        return self.streams[int(np.frombuffer(segment, dtype=DTYPE)["stream"][seq - first])]
+
+    def _first_torn_record(self, count: int) -> int:
+        durable = max(self.head.durable, self.head.first)
+        if count < durable:
+            raise CorruptRecordError(
+                f"{files.head_path(self.folder)}: expected records up to the durable mark {durable}, found {count}"
+            )
         paths = dict(files.segments(self.folder))
         for first in range(durable - durable % self._segment_records, count, self._segment_records):
             path = paths.get(first)

@@ -7,15 +7,16 @@ from time import time_ns  # bound here: once the determinism guard watches, `tim
 
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import WorkerSpec
-from strategy_runner.errors import StrategyRunnerError
+from strategy_runner.errors import StrategyError, StrategyRunnerError
 from strategy_runner.model.record import Kind
 from strategy_runner.strategies.interface import Strategy
 from strategy_runner.tape.reader import TapeReader
-from strategy_runner.tape.status import State, StatusFile
+from strategy_runner.tape.status import APPLYING, State, StatusFile
 from strategy_runner.worker.fault_log import FaultLog
 from strategy_runner.worker.genesis import Genesis, note_genesis, sync_genesis
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
+from strategy_runner.worker.skips import Skips, read_skips
 from strategy_runner.worker.snapshot import Snapshot, newest_snapshot, oldest_seq, remove_snapshots, write_snapshot
 from strategy_runner.worker.subscription import Subscription
 
@@ -63,6 +64,7 @@ class Follower:
             **({"n": snapshot.n, "offset": snapshot.log_offset} if snapshot else {}),
         )
         self._machine = Machine(spec, strategy, self._outbox.record)
+        self._skips = Skips(read_skips(self._folder, spec.generation))
         self._ids: dict[Subscription, int] = {}
         self._positions: dict[Subscription, int] = dict.fromkeys(self._machine.subscriptions, 0)
         self._seq = 0
@@ -72,6 +74,7 @@ class Follower:
         self._snapshot_records = 0
         self._snapshot_seq = 0
         self._pending: Snapshot | None = None
+        self._beginning: Snapshot | None = None
         self._target = reader.head.count
         if snapshot is None:
             self._begin(strategy.inputs.warmup_bars)
@@ -90,12 +93,15 @@ class Follower:
             return 0
         batch = self._gather()
         machine, reader, fields = self._machine, self._reader, None
+        words = self._file.words
         self._outbox.epoch = reader.head.epoch
-        for seq, subscription, ordinal in batch:
-            fields = reader.fields(seq)
-            machine.seq = seq
+        for seq, subscription, ordinal in self._skips.left_of(batch):
+            fields = reader.fields(seq, self._ids[subscription])
+            machine.seq, self._outbox.received_ns = seq, fields[3]
             machine.live = seq >= self._live_from
+            words[APPLYING] = seq + 1  # whoever finds this process gone knows where it was
             machine.apply(subscription, ordinal, subscription.make(fields[2], *fields[8:13]))
+        words[APPLYING] = 0
         self._positions.update({subscription: ordinal + 1 for _, subscription, ordinal in batch})
         self._file.status.records += len(batch)
         self._faults.note(machine.take_faults())
@@ -120,7 +126,10 @@ class Follower:
         self._outbox.close()
 
     def fail(self, error: StrategyRunnerError | OSError) -> None:
-        """What was signalled before the fault is kept; the record that did it is named."""
+        """What was signalled before the fault is kept; the record that did it is named, and stays named on the page if it is
+        the strategy that failed at it."""
+        if not isinstance(error, StrategyError):
+            self._file.applying = 0
         if self._send():
             self._file.status.signals, self._file.status.refusals = self._outbox.signals, self._outbox.refusals
         self._file.status.last_error = str(error)
@@ -130,6 +139,8 @@ class Follower:
         """Writes what was signalled; False while the disk does not take it."""
         status = self._file.status
         try:
+            if self._beginning is not None and self._outbox.is_waiting:
+                self._keep_beginning(self._beginning)
             if self._outbox.flush():
                 self._router.ring()
         except OSError as error:
@@ -160,6 +171,7 @@ class Follower:
             if entries <= position:
                 continue
             seqs = reader.seqs(stream_id, position, min(entries, position + TURN_RECORDS_MAX))
+            reader.refuse_below(self._seq, stream_id, seqs)
             if position + len(seqs) < entries:
                 limit = min(limit, seqs[-1] + 1)
             batch.extend((seq, subscription, ordinal) for ordinal, seq in enumerate(seqs, position))
@@ -205,7 +217,8 @@ class Follower:
         genesis = Genesis(spec=self._spec, seq=self._seq, live_from=self._live_from, n=self._machine.n)
         note_genesis(self._folder, genesis)
         self._machine.start()
-        write_snapshot(self._folder, self._snapshot(), durable=False)
+        self._beginning = self._snapshot()
+        write_snapshot(self._folder, self._beginning, durable=False)
         self._note_snapshot(self._seq)
 
     def _restore(self, snapshot: Snapshot) -> None:
@@ -217,7 +230,14 @@ class Follower:
             self._positions[subscription] = snapshot.positions.get(subscription.name, 0)
         self._outbox.signals, self._outbox.refusals = snapshot.signals, snapshot.refusals
         self._file.status.records = snapshot.records
+        self._beginning = None if snapshot.signals else snapshot
         self._note_snapshot(snapshot.seq)
+
+    def _keep_beginning(self, beginning: Snapshot) -> None:
+        """Before the first signal: once that is out, a power cut must not make the worker begin elsewhere. Raises OSError."""
+        sync_genesis(self._folder)
+        write_snapshot(self._folder, beginning)
+        self._beginning = None
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
@@ -256,6 +276,7 @@ class Follower:
         try:
             sync_genesis(self._folder)
             write_snapshot(self._folder, snapshot)
+            self._beginning = None
         except OSError as error:
             log.warning("%s: no snapshot at seq %d: %s", self._folder, snapshot.seq, error)
         self._note_snapshot(snapshot.seq)

@@ -19,7 +19,10 @@ _decode = msgspec.msgpack.Decoder(LoggedSignal).decode
 
 
 class Outbox:
-    """Signals of one generation, dense n. `record` collects, `flush` writes."""
+    """Signals of one generation, dense n. `record` collects, `flush` writes.
+
+    `epoch` and `received_ns` are the feed's and the record's at hand, set by who drives; 0 where there is no feed.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class Outbox:
         self._recorded = _digests_from(path, offset, generation, n)
         self._from_n = n
         self._pending: list[bytes] = []
-        self.epoch = 0
+        self.epoch = self.received_ns = 0
         self.last_id = ""
         self.signals = 0
         self.refusals = 0
@@ -53,6 +56,11 @@ class Outbox:
         """End of the log: with nothing pending, the place where the next signal will stand."""
         assert not self._pending, "flush before the offset is used"
         return self._log.offset
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there are signals to be written."""
+        return bool(self._pending)
 
     def begin_after_recorded(self) -> int:
         """For a generation that comes back after another one and begins anew: its signals of old stay, its n goes on."""
@@ -75,7 +83,13 @@ class Outbox:
                 )
             return
         envelope = Envelope(
-            n=n, seq=seq, epoch=self.epoch, mode=self._mode, recorded_ns=time_ns(), generation=self._generation
+            n=n,
+            seq=seq,
+            epoch=self.epoch,
+            mode=self._mode,
+            received_ns=self.received_ns,
+            recorded_ns=time_ns(),
+            generation=self._generation,
         )
         self._pending.append(_encode(LoggedSignal(envelope, hashed, raw)))
 

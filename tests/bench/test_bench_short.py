@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-CHEAP = ("tape", "doorbell", "historical", "simulation")
+CHEAP = ("tape", "risk", "doorbell", "historical", "simulation")
 FLEETS = ("density", "boot", "restart", "idle")
 KEYS = {"name": str, "figure": str, "value": float, "unit": str, "reference": float, "ratio": float, "command": str}
 

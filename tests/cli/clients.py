@@ -12,6 +12,7 @@ id = "cross"
 strategy = "moving_average_crossover"
 symbols = ["BTC-USD"]
 timeframe = "10s"
+time_to_live_s = 60.0
 params = { fast = 2, slow = 4 }
 size = 0.5
 stop_loss_fraction = 0.01

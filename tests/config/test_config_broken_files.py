@@ -73,6 +73,26 @@ symbols = ["BTC-USD"]
 timeframe = "5m"
 """
 
+LIMITS_NOT_GIVEN = (
+    "starting_cash",
+    "max_position_notional",
+    "max_order_value",
+    "max_daily_loss",
+    "max_losing_trades",
+    "max_orders_per_second",
+    "max_orders_per_minute",
+    "max_open_orders",
+    "price_collar",
+    "duplicate_window_s",
+    "runaway_signals",
+    "runaway_window_s",
+    "max_rejects",
+    "rejects_window_s",
+    "cooldown_s",
+    "max_position_size.BTC-USD",
+    "max_position_size.ETH-USD",
+)
+
 # (what is replaced, by what, the problems without the file's name, in order)
 BROKEN_ENVIRONMENTS: list[tuple[str, str, list[str]]] = [
     (
@@ -224,6 +244,11 @@ BROKEN_ENVIRONMENTS: list[tuple[str, str, list[str]]] = [
             'mocking: expected a known key, found "mocking"; did you mean mock?',
         ],
     ),
+    (
+        "[mock]",
+        "[feed]\nbeat_interval_s = 2.5\n[mock]",
+        ["feed.stale_after_s: expected more than two beats of feed.beat_interval_s, 2.5 each, found 5.0"],
+    ),
     ("price = 3_150.0", "price = 0", ["instruments.ETH-USD.price: expected a number > 0, found 0"]),
     ("price = 3_150.0\n", "", ["instruments.ETH-USD.price: expected a number > 0, found nothing"]),
     (
@@ -276,9 +301,9 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
         'mode = "mock"',
         'mode = "live"',
         [
-            "risk.max_position_notional: expected a limit, since mode is live, found nothing",
-            "risk.max_daily_loss: expected a limit, since mode is live, found nothing",
-            "risk.max_orders_per_second: expected a limit, since mode is live, found nothing",
+            *(f"risk.{limit}: expected a limit, since mode is live, found nothing" for limit in LIMITS_NOT_GIVEN),
+            "strategies[0].time_to_live_s (high): expected a limit, since mode is live, found nothing",
+            "strategies[1].time_to_live_s (ride): expected a limit, since mode is live, found nothing",
         ],
     ),
     (
@@ -319,6 +344,81 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
             "accounts.risk.venue: expected a word of letters, digits, . _ -, found nothing",
             "accounts.risk.account: expected a word of letters, digits, . _ -, found nothing",
             'risks: expected a known key, found "risks"; did you mean risk?',
+        ],
+    ),
+    (
+        "max_drawdown = 0.1",
+        "runaway_signals = 5\nrejects_window_s = 1",
+        [
+            "risk.runaway_window_s: expected a value, since risk.runaway_signals is given, found nothing",
+            "risk.max_rejects: expected a value, since risk.rejects_window_s is given, found nothing",
+        ],
+    ),
+    (
+        "max_drawdown = 0.1",
+        "max_rejects = 5",
+        [
+            "risk.rejects_window_s: expected a value, since risk.max_rejects is given, found nothing",
+            "risk.cooldown_s: expected a value, since risk.max_rejects is given, found nothing",
+        ],
+    ),
+    (
+        "max_drawdown = 0.1",
+        "shares = { hgih = 0.5, ride = 1.5 }\nmax_position_size = { BTCUSD = 1 }",
+        [
+            "risk.shares.ride: expected a number in (0, 1], found 1.5",
+            'risk.shares.hgih: expected the id of a strategy, found "hgih"; did you mean "high"?',
+            'risk.max_position_size.BTCUSD: expected a symbol that a strategy trades, found "BTCUSD"; '
+            'did you mean "BTC-USD"?',
+        ],
+    ),
+    (
+        "max_drawdown = 0.1",
+        'aggregation = "priority"',
+        [
+            "risk.priorities: expected ids of strategies, the first of which counts most, since risk.aggregation is "
+            '"priority", found nothing'
+        ],
+    ),
+    (
+        "max_drawdown = 0.1",
+        'aggregation = "loudest"\npriorities = ["ride", "ride", "hi"]',
+        [
+            'risk.aggregation: expected one of "all", "confidence", "net", "priority", "vote", found "loudest"',
+            'risk.priorities[2]: expected the id of a strategy, found "hi"',
+            'risk.priorities[1]: expected each strategy once, found "ride" again',
+        ],
+    ),
+    (
+        "max_drawdown = 0.1",
+        'allow_symbols = ["BTC-USD"]\ndeny_symbols = ["BTC-USD"]',
+        ['risk.deny_symbols[0]: expected a symbol that risk.allow_symbols does not allow, found "BTC-USD"'],
+    ),
+    (
+        "max_drawdown = 0.1",
+        'timezone = "Mars/Olympus"\nday_starts = "24:00"\ncurrency = "dollar"',
+        [
+            'risk.day_starts: expected a time of day in quotes such as "17:00", found "24:00"',
+            'risk.currency: expected a currency such as USD or USDT, found "dollar"',
+            'risk.timezone: expected a time zone such as "America/New_York", found "Mars/Olympus"',
+        ],
+    ),
+    (
+        'timeframe = "5m"',
+        'timeframe = "5m"\nsizing = { kind = "kelly", fraction = 0.5, win_rate = 0.6 }',
+        [
+            "strategies[1].sizing.max_fraction (ride): expected a number, since strategies[1].sizing.kind is "
+            '"kelly", found nothing',
+            "strategies[1].sizing.payoff (ride): expected a number, since strategies[1].sizing.kind is "
+            '"kelly", found nothing',
+        ],
+    ),
+    (
+        'timeframe = "5m"',
+        'timeframe = "5m"\nsizing = { fraction = 0.5 }',
+        [
+            "strategies[1].sizing.fraction (ride): expected nothing, since strategies[1].sizing.kind is "
+            '"fixed", found 0.5'
         ],
     ),
     (

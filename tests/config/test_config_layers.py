@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import load_client, load_clients, load_environment
 from strategy_runner.config.loaded import Loaded, rows
-from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
+from strategy_runner.config.schema import ClientConfig, EnvironmentConfig, RiskConfig
 from strategy_runner.errors import ConfigurationError
 
 ENVIRONMENT = """\
@@ -293,8 +294,10 @@ def test_a_strategys_own_limits_and_log_level_go_before_its_clients(home: Home) 
 
 def test_live_mode_has_no_silent_limits(home: Home) -> None:
     write(home.environment_config("local-dev"), ENVIRONMENT.replace("memory_limit_mb = 256\n", ""))
-    risk = "[risk]\nmax_position_notional = 1\nmax_daily_loss = 1\nmax_orders_per_second = 1\n"
-    write(home.client_config("odum"), CLIENT + risk)
+    limits = [field.name for field in msgspec.structs.fields(RiskConfig) if field.default is None]
+    given = {name: 1 for name in ["starting_cash", *limits] if name != "max_drawdown"}
+    risk = [f"{name} = {value}" for name, value in given.items()] + ['max_position_size = { "BRK.B" = 1 }']
+    write(home.client_config("odum"), "\n".join([CLIENT, "[risk]", *risk, ""]))
 
     with pytest.raises(ConfigurationError) as raised:
         both(home, overrides={"mode": "live"})
@@ -304,6 +307,7 @@ def test_live_mode_has_no_silent_limits(home: Home) -> None:
         "clients/odum/client.toml: limits.memory_limit_mb: "
         "expected a limit, since mode is live, found only the built-in 512",
         "clients/odum/client.toml: limits.cpu_limit: expected a limit, since mode is live, found only the built-in 1.0",
+        "clients/odum/client.toml: strategies[0].time_to_live_s (ride): expected a limit, since mode is live, found nothing",
     )
 
 

@@ -42,6 +42,8 @@ def test_the_numbers_of_the_kinds_never_change() -> None:
         "NEWS": 6,
         "CLOCK": 7,
         "PRIVATE": 8,
+        "GAP": 9,
+        "CLOCK_STEP": 10,
     }
 
 

@@ -15,6 +15,7 @@ from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.signal import Cause, SignalBody, decode_body, signal_id
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.router.market import Market
 from strategy_runner.router.router import Router
 from strategy_runner.sinks.interface import Sink, SinkUnavailable, assert_follows
 from strategy_runner.tape.status import State, Status, StatusFile, read_status
@@ -30,6 +31,7 @@ def router_spec(root: Path, workers: Sequence[str], **changes: Any) -> RouterSpe
         client=CLIENT,
         mode="mock",
         workers=tuple(workers),
+        freshness={},
         ordered=False,
         bulk=False,
         routes=("quantconnect",),
@@ -84,8 +86,9 @@ class Talker:
         self._status.write()
         self.n = self._outbox.begin_after_recorded()
 
-    def say(self, seq: int = 0, **changes: Any) -> str:
+    def say(self, seq: int = 0, *, received_ns: int = 0, **changes: Any) -> str:
         """Writes the next signal, caused by the record `seq`; returns its id."""
+        self._outbox.received_ns = received_ns
         body = body_of(self.worker, self.n, generation=self._generation, **changes)
         self._outbox.record(self.n, body, seq)
         self._outbox.flush()
@@ -101,6 +104,7 @@ class Desk:
     """One router at a time over one folder, in this process. `restart` is what a killed one is followed by."""
 
     def __init__(self, root: Path, *workers: str, **changes: Any) -> None:
+        """With a tape below `root` the desk has a market to look at."""
         self.root = root
         self.spec = router_spec(root, workers or ("talk.X",), **changes)
         self.durable = EVERYTHING
@@ -142,6 +146,7 @@ class Desk:
             durable=lambda: self.durable,
             deliveries=deliveries,
             status=StatusFile(self.root / "router" / "status"),
+            market=Market(self.root / "tape") if (self.root / "tape").exists() else None,
         )
 
 

@@ -112,7 +112,7 @@ def test_a_worker_that_a_reloaded_plan_leaves_out_is_still_heard(root: Path, des
 
 
 def frame(n: int, body: bytes, hashed: bytes | None = None, generation: str = GENERATION) -> bytes:
-    envelope = Envelope(n=n, seq=0, epoch=1, mode="mock", recorded_ns=1, generation=generation)
+    envelope = Envelope(n=n, seq=0, epoch=1, mode="mock", received_ns=0, recorded_ns=1, generation=generation)
     return msgspec.msgpack.encode(LoggedSignal(envelope, hashed or digest(body), body))
 
 

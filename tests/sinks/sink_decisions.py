@@ -66,7 +66,13 @@ def decided(signal: SignalBody, number: int = 0, verdict: Verdict = "accepted") 
         reason="" if verdict == "accepted" else "risk.max_position_notional",
         decided_ns=EPOCH_NS + number * 1_000,
         envelope=Envelope(
-            n=number, seq=number * 3, epoch=1, mode="mock", recorded_ns=EPOCH_NS + number, generation="9f3c"
+            n=number,
+            seq=number * 3,
+            epoch=1,
+            mode="mock",
+            received_ns=EPOCH_NS + number - 500,
+            recorded_ns=EPOCH_NS + number,
+            generation="9f3c",
         ),
         body=canonical(signal),
     )

@@ -130,7 +130,7 @@ def test_a_supervisord_that_is_not_ours_on_the_same_socket_is_refused(fleet: Fle
 def test_a_state_folder_of_another_version_is_refused_with_file_expected_and_found(fleet: FleetHome) -> None:
     fleet.home.var.mkdir()
     (fleet.home.var / "VERSION").write_text("7\n")
-    expected = rf"exit code {VersionMismatchError.exit_code}(?s:.)*VERSION: expected state version 1, found '7'"
+    expected = rf"exit code {VersionMismatchError.exit_code}(?s:.)*VERSION: expected state version 2, found '7'"
     with pytest.raises(StrategyRunnerError, match=expected):
         fleet.start_daemon()
 
@@ -138,7 +138,7 @@ def test_a_state_folder_of_another_version_is_refused_with_file_expected_and_fou
 def test_a_daemon_without_a_configuration_runs_no_program(fleet: FleetHome) -> None:
     fleet.start_daemon()
     assert fleet.daemon.processes() == ()
-    assert (fleet.home.var / "VERSION").read_text() == "1\n"
+    assert (fleet.home.var / "VERSION").read_text() == "2\n"
 
 
 def test_a_configuration_supervisord_cannot_read_ends_the_daemon_with_6_and_the_reason(fleet: FleetHome) -> None:

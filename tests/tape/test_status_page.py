@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from strategy_runner.tape.status import State, Status, StatusFile, read_status
+from strategy_runner.tape.status import APPLYING, State, Status, StatusFile, read_status
 
 
 def test_every_field_is_read_as_it_was_written(tmp_path: Path) -> None:
     file = StatusFile(tmp_path / "worker" / "status")
     numbers = [name for name in Status.__struct_fields__ if isinstance(getattr(file.status, name), int)]
+    numbers = [name for name in numbers if name not in ("applying", "descent")]
     for value, name in enumerate(numbers, start=1_000_000_000_000):
         setattr(file.status, name, value)
     file.status.state, file.status.pid = State.CATCHING_UP, os.getpid()
@@ -23,6 +24,23 @@ def test_every_field_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert found is not None
     assert msgspec.structs.replace(found, beat_ns=0) == msgspec.structs.replace(file.status, beat_ns=0)
     assert before <= found.beat_ns <= time.time_ns()
+
+
+def test_record_at_hand_and_descent_stand_apart_and_outlive_whatever_else_is_written(tmp_path: Path) -> None:
+    first = StatusFile(tmp_path / "status")
+    first.words[APPLYING], first.descent = 2**40, 2**64 - 1
+    first.status.applying = first.status.descent = 5
+    second = StatusFile(tmp_path / "status")
+    second.status.last_error = "x" * 400
+    second.enter(State.FOLLOWING, "y" * 80)
+    found = read_status(tmp_path / "status")
+    assert found is not None
+    assert (found.applying, found.descent, found.reason) == (2**40, 2**64 - 1, "y" * 64)
+    assert (second.applying, second.descent) == (2**40, 2**64 - 1)
+    second.applying = 0
+    found = read_status(tmp_path / "status")
+    assert found is not None
+    assert (found.applying, found.descent) == (0, 2**64 - 1)
 
 
 @pytest.mark.parametrize("state", list(State))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from worker.build import (
     MODELS,
@@ -61,7 +62,9 @@ def feed_spec(folder: Path, *, records: int, speed: float) -> FeedSpec:
         ),
         replay=None,
         models=ModelProviderSpec(provider="mock", seed=1),
-        tape=TapeSpec(segment_records=4_096, durable_interval_ms=2.0, retention_hours=24.0, retention_gb=1.0),
+        tape=TapeSpec(
+            segment_records=4_096, durable_interval_ms=2.0, reserve_mb=1.0, retention_hours=24.0, retention_gb=1.0
+        ),
         market=spec_in(folder).market,
         beat_interval_s=0.1,
         readers=str(folder / "*" / "status"),
@@ -86,6 +89,8 @@ def test_killed_at_any_moment_a_worker_loses_no_signal_and_writes_none_twice(
     """The feed goes on while the worker is down; each worker that is started again is killed at a random moment."""
     processes.start("feed", feed_spec(folder, records=15_000, speed=600.0))
     worker, luck = spec_in(folder), random.Random(1)
+    # it dies more often than a worker may before it is parked
+    worker = msgspec.structs.replace(worker, limits=msgspec.structs.replace(worker.limits, crash_limit=KILLS))
     for number in range(KILLS):
         kill_one(processes, worker, luck.uniform(0.0, 0.2), while_it_speaks=number % 2 == 0)
     processes.start("worker", worker)

@@ -5,12 +5,22 @@ from typing import Any, Protocol
 
 from strategy_runner.model.stream import Stream
 
-# symbol, kind, event_ns, v0, v1, v2, v3, v4
+# symbol, kind, event_ns, v0, v1, v2, v3, v4; kind is that of a trade, a quote, a bar of the base series, or a gap
 Raw = tuple[str, int, int, float, float, float, float, float]
 
 
 class Source(Protocol):
-    """Raw records in one total order that depends on nothing but the source's own settings and state."""
+    """Raw records in an order of its own.
+
+    One that `rewinds` gives them in one total order that depends on nothing but its settings and state, and gives them again
+    after `restore`; they are sound, made so or checked when they were read. One that does not is live: what the feed misses
+    is lost, and becomes a gap on the tape. Its rows may be anything (feed/screen.py judges them), it never ends, and it keeps
+    only so many rows for a feed that does not take them: what it drops it reports as a row of kind GAP, whose event_ns is the
+    end of the gap, v0 its seconds and v1 its GapCause.
+    """
+
+    @property
+    def rewinds(self) -> bool: ...
 
     def base(self, symbol: str) -> Stream:
         """The series that drives a symbol's clock, bars and predictions. Raises UsageError for an unknown symbol."""
@@ -21,7 +31,14 @@ class Source(Protocol):
         ...
 
     def next_ns(self) -> int | None:
-        """Event time of the next record, or None when there will be no more. May read a file, never waits."""
+        """Event time of the next record, or None when there is none: for a source that rewinds there will be no more.
+
+        May read a file, never waits.
+        """
+        ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when a live record may have come, at the latest after so long."""
         ...
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
@@ -37,5 +54,5 @@ class Source(Protocol):
         ...
 
     def restore(self, state: Any) -> None:
-        """Goes on from `state`, with the same settings, exactly as if there had been no interruption."""
+        """Goes on from `state`, with the same settings; if it rewinds, exactly as if there had been no interruption."""
         ...

@@ -7,6 +7,7 @@ the state to remember is a price and two counters.
 import heapq
 import math
 import random
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -110,6 +111,8 @@ class _Walk:
 class MockSource:
     """All symbols' walks, merged by event time and then by symbol."""
 
+    rewinds = True
+
     def __init__(self, spec: MockSpec, *, now_ns: int) -> None:
         """`now_ns` is where event time begins if the settings leave it open; it is part of the state."""
         self._spec = spec
@@ -130,6 +133,9 @@ class MockSource:
         if not self._queue or (self._spec.records and self._taken >= self._spec.records):
             return None
         return self._queue[0][0]
+
+    def wait(self, timeout_s: float) -> None:
+        time.sleep(timeout_s)
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
         if self._spec.records:

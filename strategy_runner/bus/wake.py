@@ -1,0 +1,32 @@
+"""Wakes a thread that waits for sockets: the one thing that another thread may do to it."""
+
+import contextlib
+import os
+import threading
+
+
+class Wake:
+    """An eventfd. `ring` may be called from any thread at any time, the rest by the one that waits."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = threading.Lock()
+
+    @property
+    def waitable(self) -> int:
+        return self._fd
+
+    def ring(self) -> None:
+        with self._closing:  # or it would ring at a file that has got the number since
+            if self._fd >= 0:
+                os.eventfd_write(self._fd, 1)
+
+    def hush(self) -> None:
+        """Forgets all rings so far."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+
+    def close(self) -> None:
+        with self._closing:
+            os.close(self._fd)
+            self._fd = -1

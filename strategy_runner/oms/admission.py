@@ -1,0 +1,82 @@
+"""Admission: what is checked of a question before an OMS looks at it. Pure.
+
+Types were checked when it was decoded. Here: whose it is, how much it is, and that every number is one.
+"""
+
+from decimal import Decimal
+
+from strategy_runner.model.order import OrderChange, OrderRequest
+from strategy_runner.oms.protocol import EVENTS_MAX, IDS_MAX, ORDERS_MAX, Ask, Events, Modify, Query, Submit
+from strategy_runner.oms.refusal import OmsRefused
+
+ID_CHARS_MAX = 64
+_DIGITS_BEFORE, _DIGITS_BEHIND = 18, 18  # of the point: enough for any market, and no arithmetic bomb
+
+
+def admit(ask: Ask, client: str) -> None:
+    """Raises OmsRefused: foreign_client, malformed, too_large."""
+    match ask:
+        case Submit(orders):
+            _count("orders", len(orders), 1, ORDERS_MAX)
+            for index, order in enumerate(orders):
+                _admit_order(order, client, f"orders[{index}]")
+        case Modify(change):
+            _admit_change(change)
+        case Query(client_order_ids):
+            _count("client_order_ids", len(client_order_ids), 1, IDS_MAX)
+        case Events(from_number, limit):
+            if from_number < 0:
+                raise OmsRefused("malformed", f"from_number: expected at least 0, found {from_number}")
+            _count("limit", limit, 1, EVENTS_MAX)
+
+
+def _admit_order(order: OrderRequest, client: str, where: str) -> None:
+    if order.client != client:
+        raise OmsRefused("foreign_client", f"{where}: expected orders of {client}, found one of {order.client}")
+    if not 0 < len(order.client_order_id) <= ID_CHARS_MAX:
+        raise OmsRefused(
+            "malformed",
+            f"{where}.client_order_id: expected 1 to {ID_CHARS_MAX} characters, found {order.client_order_id!r}",
+        )
+    _positive(order.quantity, f"{where}.quantity")
+    _number(order.limit_price, f"{where}.limit_price")
+    _number(order.stop_price, f"{where}.stop_price")
+    if order.trail is not None:
+        _positive(order.trail, f"{where}.trail")
+    if order.type in ("limit", "stop_limit") and order.limit_price is None:
+        raise OmsRefused("malformed", f"{where}.limit_price: expected a price for type {order.type}, found none")
+    if order.type in ("stop", "stop_limit") and order.stop_price is None:
+        raise OmsRefused("malformed", f"{where}.stop_price: expected a price for type {order.type}, found none")
+
+
+def _admit_change(change: OrderChange) -> None:
+    if change.quantity is not None:
+        _positive(change.quantity, "change.quantity")
+    _number(change.limit_price, "change.limit_price")
+    _number(change.stop_price, "change.stop_price")
+
+
+def _count(what: str, found: int, least: int, most: int) -> None:
+    if found > most:
+        raise OmsRefused("too_large", f"{what}: expected at most {most}, found {found}")
+    if found < least:
+        raise OmsRefused("malformed", f"{what}: expected at least {least}, found {found}")
+
+
+def _positive(number: Decimal, where: str) -> None:
+    _number(number, where)
+    if number <= 0:
+        raise OmsRefused("malformed", f"{where}: expected a positive number, found {number}")
+
+
+def _number(number: Decimal | None, where: str) -> None:
+    """A price may be negative, as some have been; it may not be infinite, NaN or of a size that no market has."""
+    if number is None:
+        return
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -_DIGITS_BEHIND or number.adjusted() >= _DIGITS_BEFORE:
+        raise OmsRefused(
+            "malformed",
+            f"{where}: expected a number of at most {_DIGITS_BEFORE} digits before and {_DIGITS_BEHIND} behind the point, "
+            f"found {number}",
+        )

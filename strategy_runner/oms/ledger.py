@@ -1,0 +1,178 @@
+"""The ledger: what a client's accounts hold, exactly. Pure: each function gives the account after a fill or a payment.
+
+Cash moves by the full price of what is bought and sold, and a position's value is its quantity at the market price, so
+
+    equity = cash + value,   and changes only by price moves, fees and funding
+
+for spot, shares and futures alike. What a position binds is its margin, a matter of valuation and not of cash.
+"""
+
+from collections.abc import Mapping
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+
+import msgspec
+
+from strategy_runner.errors import StateError
+from strategy_runner.model.fill import Fill
+from strategy_runner.model.instrument import Instrument
+from strategy_runner.model.order import signed
+from strategy_runner.model.position import ZERO, Position
+
+EXACT = Context(prec=60)  # in which products of prices and quantities are never rounded
+_COST_STEP = Decimal("1e-12")  # to which the cost of a part of a position is, so that all sums stay exact
+
+
+class MissingPriceError(StateError):
+    """A position or a currency has no price yet: its value is not known, and is not 0."""
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """`cash` by currency; `positions` by `place`, one of each strategy and symbol that ever traded here."""
+
+    client: str
+    account: str
+    cash: dict[str, Decimal] = {}
+    positions: dict[str, Position] = {}
+
+
+class Valuation(msgspec.Struct, frozen=True, kw_only=True):
+    """An account at given prices, in one currency. `realised` and `unrealised` are before fees and funding; `margin` is what
+    the positions bind, `free` the equity beyond it."""
+
+    currency: str
+    cash: Decimal
+    value: Decimal
+    equity: Decimal
+    realised: Decimal
+    unrealised: Decimal
+    fees: Decimal
+    funding: Decimal
+    margin: Decimal
+    free: Decimal
+
+
+def place(strategy: str, symbol: str) -> str:
+    """The key of a position within its account; neither name may hold a slash."""
+    return f"{strategy}/{symbol}"
+
+
+def after_fill(account: Account, fill: Fill, instrument: Instrument) -> Account:
+    """Pays or receives the price, pays the fee, changes the position at average cost."""
+    key = place(fill.strategy, fill.symbol)
+    with localcontext(EXACT):
+        before = account.positions.get(key) or Position(
+            client=account.client, account=account.account, strategy=fill.strategy, symbol=fill.symbol
+        )
+        change = signed(fill.side, fill.quantity)
+        price = fill.price * instrument.multiplier
+        cash = account.cash.get(fill.currency, ZERO) - change * price - fill.fee
+        return msgspec.structs.replace(
+            account,
+            cash={**account.cash, fill.currency: cash},
+            positions={**account.positions, key: _changed(before, change, price, fill.fee, instrument.multiplier)},
+        )
+
+
+def after_funding(account: Account, strategy: str, symbol: str, currency: str, amount: Decimal) -> Account:
+    """`amount` is received when positive, paid when negative. The position must exist."""
+    key = place(strategy, symbol)
+    before = account.positions[key]
+    with localcontext(EXACT):
+        return msgspec.structs.replace(
+            account,
+            cash={**account.cash, currency: account.cash.get(currency, ZERO) + amount},
+            positions={**account.positions, key: msgspec.structs.replace(before, funding=before.funding + amount)},
+        )
+
+
+def funding_of(position: Position, rate: Decimal, price: Decimal, instrument: Instrument) -> Decimal:
+    """What the position receives: with a positive rate longs pay shorts rate times notional."""
+    with localcontext(EXACT):
+        return (-rate * position.quantity * price * instrument.multiplier).quantize(_COST_STEP, ROUND_HALF_EVEN)
+
+
+def totals(account: Account) -> dict[str, Decimal]:
+    """Quantity per symbol over all strategies."""
+    found: dict[str, Decimal] = {}
+    for position in account.positions.values():
+        found[position.symbol] = found.get(position.symbol, ZERO) + position.quantity
+    return found
+
+
+def unrealised(position: Position, price: Decimal, instrument: Instrument) -> Decimal:
+    """Before fees, in the instrument's currency."""
+    with localcontext(EXACT):
+        return position.quantity * price * instrument.multiplier - position.cost
+
+
+def valuation(
+    account: Account,
+    currency: str,
+    *,
+    prices: Mapping[str, Decimal],
+    rates: Mapping[str, Decimal],
+    instruments: Mapping[str, Instrument],
+) -> Valuation:
+    """The account in one currency. `rates` says what a unit of each other currency is worth in it.
+
+    Raises MissingPriceError for an open position without a price, or a currency without a rate.
+    """
+    cash = value = realised = gain = fees = funding = margin = ZERO
+    with localcontext(EXACT):
+        for held, amount in account.cash.items():
+            cash += amount * _rate(account, held, currency, rates) if amount else ZERO
+        for position in account.positions.values():
+            instrument = instruments[position.symbol]
+            rate = _rate(account, instrument.currency, currency, rates)
+            realised += position.realised * rate
+            fees += position.fees * rate
+            funding += position.funding * rate
+            if position.quantity:
+                price = prices.get(position.symbol)
+                if price is None:
+                    raise MissingPriceError(
+                        f"account {account.account}: expected a price of {position.symbol}, found none yet"
+                    )
+                worth = position.quantity * price * instrument.multiplier
+                value += worth * rate
+                gain += (worth - position.cost) * rate
+                margin += abs(worth) * instrument.margin_fraction * rate
+        return Valuation(
+            currency=currency,
+            cash=cash,
+            value=value,
+            equity=cash + value,
+            realised=realised,
+            unrealised=gain,
+            fees=fees,
+            funding=funding,
+            margin=margin,
+            free=cash + value - margin,
+        )
+
+
+def _rate(account: Account, held: str, currency: str, rates: Mapping[str, Decimal]) -> Decimal:
+    if held == currency:
+        return Decimal(1)
+    rate = rates.get(held)
+    if rate is None:
+        raise MissingPriceError(f"account {account.account}: expected a rate from {held} to {currency}, found none")
+    return rate
+
+
+def _changed(before: Position, change: Decimal, price: Decimal, fee: Decimal, multiplier: Decimal) -> Position:
+    """`price` is of one unit of quantity. What closes leaves at the average cost; the rest opens at its own price."""
+    held = before.quantity
+    closing = min(abs(held), abs(change)) if held * change < 0 else ZERO
+    closed = closing.copy_sign(held)  # signed like the position
+    cost_closed = before.cost if closed == held else (before.cost * closed / held).quantize(_COST_STEP, ROUND_HALF_EVEN)
+    quantity = held + change
+    cost = before.cost - cost_closed + (change + closed) * price
+    return msgspec.structs.replace(
+        before,
+        quantity=quantity,
+        cost=cost,
+        average_price=(cost / (quantity * multiplier)).quantize(_COST_STEP, ROUND_HALF_EVEN) if quantity else ZERO,
+        realised=before.realised + closed * price - cost_closed,
+        fees=before.fees + fee,
+    )

@@ -1,0 +1,196 @@
+"""The feed of fills and positions over NATS: a client's events from JetStream, dense and each once, and its positions from KV.
+
+A durable pull consumer hands them out; an event is acknowledged when the reader's cursor has passed it, so the reader's own
+file decides what was read. What comes twice is passed over, what comes too early is held until what is missing has come.
+"""
+
+from strategy_runner.oms.nats_connection import NatsConnection  # before nats: it says which extra is missing
+
+# isort: split
+
+import asyncio
+import contextlib
+import threading
+import time
+from typing import Any
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from strategy_runner.errors import StateError
+from strategy_runner.model.order import OmsEvent
+from strategy_runner.model.position import Position
+from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.oms.nats_names import STREAM, bucket_of, consumer_of, subject_of
+from strategy_runner.oms.nats_publisher import KeptPosition, event_of, told_events
+
+HELD_EVENTS_MAX = 1_000
+REDELIVERY_S = 2.0  # until an event that a dead reader had taken is handed out again
+REWIND_S = 2 * REDELIVERY_S
+SILENCE_S = 2.0
+_FETCH_S = 0.5
+_AGAIN_S = 0.1
+_FAULTS = (nats.errors.Error, TimeoutError, OSError)
+
+
+class NatsFeed:
+    """The events and positions of oms/interface.py's Oms, in its words. Used from one thread. Raises OmsUnavailable."""
+
+    def __init__(self, connection: NatsConnection, client: str) -> None:
+        """Reads from the start of `events` on; the connection stays the caller's."""
+        self._connection = connection
+        self._client = client
+        self._changed = threading.Condition()  # guards what the connection's thread fills
+        self._held: dict[int, OmsEvent] = {}
+        self._unacknowledged: dict[int, Msg] = {}
+        self._cursor: int | None = None  # not said yet
+        self._heard_at = time.monotonic()
+        self._missing_since: float | None = None
+        self._rewinds = False
+        self._closing = False
+        self._fault: StateError | None = None
+        self._pulling = connection.spawn(self._pull())
+
+    def events(self, from_number: int, limit: int) -> list[OmsEvent]:
+        """As Oms.events; also empty while an event that exists is still on its way. Raises StateError for what is no event."""
+        if self._fault is not None:
+            raise self._fault
+        with self._changed:
+            passed = self._pass_to(from_number)
+            events = self._dense(from_number, limit)
+        for message in passed:
+            self._connection.spawn(_acknowledge(message))
+        if events:
+            self._missing_since = None
+            return events
+        told = self._connection.run(self._count)
+        if from_number > told:
+            raise OmsUnavailable(f"{STREAM} {self._client}: expected {from_number} events or more, found {told}")
+        self._note_missing(from_number < told)
+        return []
+
+    def wait(self, timeout_ms: int) -> bool:
+        """True also when the server has been silent: the next `events` then finds out whether it is there."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._cursor in (None, *self._held), timeout=timeout_ms / 1e3)
+            is_silent = time.monotonic() - self._heard_at > SILENCE_S
+            return self._cursor in (None, *self._held) or self._missing_since is not None or is_silent
+
+    def positions(self) -> list[Position]:
+        """As the OMS's publisher keeps them: each up to the last event that changed it."""
+        return self._connection.run(self._kept_positions)
+
+    def close(self) -> None:
+        """What was handed out and not passed is handed out again to the next reader, after REDELIVERY_S."""
+        self._closing = True
+        self._pulling.cancel()
+
+    def _pass_to(self, from_number: int) -> list[Msg]:
+        """Moves the cursor; what lies behind it is to be acknowledged. A step back means that all must be handed out anew."""
+        if self._cursor is not None and from_number < self._cursor:
+            self._rewinds = True
+        self._cursor = from_number
+        for number in [number for number in self._held if number < from_number]:
+            del self._held[number]
+        passed = [number for number in self._unacknowledged if number < from_number]
+        return [self._unacknowledged.pop(number) for number in passed]
+
+    def _dense(self, from_number: int, limit: int) -> list[OmsEvent]:
+        events: list[OmsEvent] = []
+        while len(events) < limit and from_number + len(events) in self._held:
+            events.append(self._held[from_number + len(events)])
+        return events
+
+    def _note_missing(self, is_missing: bool) -> None:
+        """An event that is not handed out although it exists was acknowledged once, by a cursor that was set back since."""
+        now = time.monotonic()
+        if not is_missing:
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = now
+        elif now - self._missing_since > REWIND_S:
+            self._missing_since = None
+            self._rewinds = True
+
+    # -- on the connection's thread ------------------------------------------------------------------------------------
+
+    async def _pull(self) -> None:
+        consumer: Any = None
+        while not self._closing:
+            try:
+                if consumer is None or self._rewinds:
+                    consumer = await self._subscribe()
+                await self._take(consumer)
+            except StateError as error:
+                self._fault = error
+                return
+            except _FAULTS:
+                consumer = None
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _subscribe(self) -> Any:
+        stream = await self._connection.stream()
+        if self._rewinds:
+            with self._changed:
+                self._held.clear()
+                self._unacknowledged.clear()
+            with contextlib.suppress(nats.js.errors.NotFoundError):
+                await stream.delete_consumer(STREAM, consumer_of(self._client))
+            self._rewinds = False
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=REDELIVERY_S,
+            deliver_policy=DeliverPolicy.ALL,
+            max_ack_pending=HELD_EVENTS_MAX,
+        )
+        return await stream.pull_subscribe(
+            subject_of(self._client), durable=consumer_of(self._client), stream=STREAM, config=config
+        )
+
+    async def _take(self, consumer: Any) -> None:
+        try:
+            messages = await consumer.fetch(HELD_EVENTS_MAX, timeout=_FETCH_S)
+        except nats.errors.TimeoutError:  # none came
+            messages = []
+            await self._count()  # raises if that is because the server is gone
+        passed = []
+        with self._changed:
+            self._heard_at = time.monotonic()
+            for message in messages:
+                event = event_of(message.data)
+                if event.number < (self._cursor or 0):
+                    passed.append(message)
+                    continue
+                self._held.setdefault(event.number, event)
+                self._unacknowledged[event.number] = message
+            self._changed.notify_all()
+        for message in passed:
+            await _acknowledge(message)
+
+    async def _count(self) -> int:
+        return await told_events(await self._connection.stream(), self._client)
+
+    async def _kept_positions(self) -> list[Position]:
+        stream = await self._connection.stream()
+        try:
+            bucket = await stream.key_value(bucket_of(self._client))
+            keys = await bucket.keys()
+        except (nats.js.errors.NotFoundError, nats.js.errors.NoKeysError):
+            return []
+        positions = []
+        for key in sorted(keys):
+            entry = await bucket.get(key)
+            assert entry.value is not None
+            positions.append(msgspec.msgpack.decode(entry.value, type=KeptPosition).position)
+        return positions
+
+
+async def _acknowledge(message: Msg) -> None:
+    """Lost, it is handed out again, found to be behind the cursor, and acknowledged then."""
+    try:
+        await message.ack()
+    except _FAULTS:
+        return

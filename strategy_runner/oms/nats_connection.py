@@ -1,0 +1,92 @@
+"""A connection to NATS from code that does not know asyncio: nats-py runs in one thread of its own. Needs the extra [nats].
+
+It survives the server: it reconnects for ever, and meanwhile every call fails after its time limit.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from strategy_runner.errors import ConfigurationError
+from strategy_runner.oms.interface import OmsUnavailable
+
+try:
+    import nats
+    import nats.errors
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+except ImportError as missing:
+    raise ConfigurationError(
+        f"OMS events over NATS: expected the package of the extra [nats], found no {missing.name}; "
+        "install strategy-runner[nats]"
+    ) from missing
+
+TIMEOUT_S = 2.0
+_RECONNECT_WAIT_S = 0.1
+_CONNECT_TIMEOUT_S = 1
+_T = TypeVar("_T")
+
+
+class NatsConnection:
+    """`run` and `spawn` take coroutines from any other thread."""
+
+    def __init__(self, server: str, *, credentials: str = "", timeout_s: float = TIMEOUT_S) -> None:
+        """`credentials` is the path of a NATS credentials file. Connects with the first call that needs it."""
+        self.server = server
+        self.timeout_s = timeout_s
+        self._credentials = credentials
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
+        self._thread.start()
+
+    async def stream(self) -> JetStreamContext:
+        """JetStream of the connected client. For coroutines that `run` and `spawn` take."""
+        async with self._connecting:
+            if self._client is None:
+                self._client = await nats.connect(
+                    self.server,
+                    user_credentials=self._credentials or None,
+                    connect_timeout=_CONNECT_TIMEOUT_S,
+                    reconnect_time_wait=_RECONNECT_WAIT_S,
+                    max_reconnect_attempts=-1,
+                    error_cb=_pass_over,
+                )
+        return self._client.jetstream(timeout=self.timeout_s)
+
+    def run(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Waits for what the coroutine gives, at most the time limit. Raises OmsUnavailable."""
+        future = self.spawn(_within(call(), self.timeout_s))
+        try:
+            return future.result()
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise OmsUnavailable(f"{self.server}: {error or type(error).__name__}") from None
+
+    def spawn(self, coroutine: Coroutine[Any, Any, _T]) -> "concurrent.futures.Future[_T]":
+        """Lets it run, without waiting for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def close(self) -> None:
+        self.spawn(self._end()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        others = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+
+
+async def _within(coroutine: Awaitable[_T], timeout_s: float) -> _T:
+    return await asyncio.wait_for(coroutine, timeout_s)
+
+
+async def _pass_over(error: Exception) -> None:
+    """What fails in the background is tried again, or shows as a call without an answer."""

@@ -1,0 +1,331 @@
+"""The paper OMS: fills the orders of all clients from the tape, durably. One agent for the one loop, and the backend that the
+protocol's server asks.
+
+Each client has a book and a journal of its own; nothing of one can touch another's. A submission is answered when it is
+durable. A fill is durable before it is told, and rests on durable records only (market_tail.py). So after kill -9 the books
+are what their journals say, and the tape is read on from there: nothing is filled twice, nothing is missed.
+
+The requests come on the threads of the server, the turns on the loop's. One lock guards the books; the disk is waited for
+outside it, so that one sync serves all who wait.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.bus.doorbell import StreamListener
+from strategy_runner.model.fill_settings import FillSettings
+from strategy_runner.model.instrument import Instrument, decimal_of
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest, OrderState
+from strategy_runner.model.position import ZERO, Position
+from strategy_runner.oms.ledger import Valuation, valuation
+from strategy_runner.oms.market_tail import MarketTail, Tick
+from strategy_runner.oms.paper_book import PaperBook
+from strategy_runner.oms.paper_journal import PaperJournal
+from strategy_runner.oms.paper_state import Entry, instrument_of
+from strategy_runner.oms.protocol import ORDERS_MAX
+from strategy_runner.oms.refusal import OmsRefused
+from strategy_runner.tape.reader import TapeReader
+from strategy_runner.tape.status import State, StatusFile
+
+WAIT_MS_MAX = 50  # so long at most a first order in a symbol waits until the symbol is read
+BEHIND_WAIT_MS = 2  # while records are published and not yet durable
+LOOK_INTERVAL_S = 0.5  # for streams that are new to the tape
+SNAPSHOT_SEQS = 2_000_000  # 160 MB: so much tape at most is kept for a restart
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """What the OMS keeps of one client."""
+
+    def __init__(self, book: PaperBook, journal: PaperJournal) -> None:
+        self.book = book
+        self.journal = journal
+
+    def keep(self, entry: Entry | None) -> bool:
+        """Writes an entry and folds it; False if there is none."""
+        if entry is None:
+            return False
+        self.journal.append(entry)
+        self.book.fold(entry)
+        return True
+
+
+class PaperOms:
+    """`on_news(client, number)` is called, on any thread, when events of a client below `number` can be read."""
+
+    def __init__(
+        self,
+        folder: Path,
+        clients: Sequence[str],
+        *,
+        instruments: Mapping[str, Instrument],
+        default: FillSettings,
+        reader: TapeReader,
+        listener: StreamListener,
+        status: StatusFile,
+        settings: Mapping[str, Mapping[str, FillSettings]] | None = None,
+        opening: Mapping[str, Mapping[str, Mapping[str, Decimal]]] | None = None,
+        on_news: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """`settings` by client and symbol, `opening` cash by client, account and currency. Raises StateError, OSError."""
+        self._folder = folder
+        self._instruments = dict(instruments)
+        self._default = default
+        self._settings = {client: dict(by_symbol) for client, by_symbol in (settings or {}).items()}
+        self._reader = reader
+        self._listener = listener
+        self._file = status
+        self._lock = threading.Lock()
+        self.on_news = on_news
+        self._desks: dict[str, Desk] = {}
+        status.enter(State.STARTING, "reads its journals")
+        for client in clients:
+            self.open_desk(client, (opening or {}).get(client, {}))
+        self._tail = MarketTail(reader, self._restart_seq())
+        self._target = reader.head.durable
+        self._snapshot_seq = self._tail.seq
+        self._next_look = 0.0
+        self._records = 0
+        self._watch()
+        status.enter(State.CATCHING_UP, f"to seq {self._target}")
+
+    def open_desk(self, client: str, opening: Mapping[str, Mapping[str, Decimal]]) -> None:
+        """Takes a client on; one that is known already stays as it is. Raises StateError, ConfigurationError, OSError."""
+        if client in self._desks:
+            return
+        journal = PaperJournal(self._folder / client, client)
+        entries = journal.unread()
+        settings = self._settings.get(client)
+        book = PaperBook(journal.state, self._instruments, self._default, settings=settings, opening=opening)
+        for entry in entries:
+            book.fold(entry)
+        for symbol in book.watched:
+            instrument_of(self._instruments, client, symbol)
+        with self._lock:
+            self._desks = {**self._desks, client: Desk(book, journal)}
+
+    def set_terms(
+        self,
+        instruments: Mapping[str, Instrument],
+        default: FillSettings,
+        settings: Mapping[str, Mapping[str, FillSettings]],
+    ) -> None:
+        """New instruments and fill settings, from the next request and record on. An instrument that left stays known."""
+        with self._lock:
+            self._default = default
+            self._settings = {client: dict(by_symbol) for client, by_symbol in settings.items()}
+            self._instruments.update(instruments)
+            for client, desk in self._desks.items():
+                desk.book.set_terms(default, self._settings.get(client, {}))
+
+    # -- the loop --------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> int:
+        """One bounded turn along the tape: fills, makes them durable, tells them. Returns the records read.
+
+        Raises OSError when a journal cannot be written: the process ends, and its next life goes on from the journals.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._next_look:
+                self._watch()
+                self._listener.listen(self._tail.streams)
+                self._next_look = now + LOOK_INTERVAL_S
+            ticks = self._tail.gather()
+            filled = [desk for desk in self._desks.values() if self._apply(desk, ticks)]
+        for desk in filled:
+            desk.journal.sync()
+            self._tell(desk)
+        self._records += len(ticks)
+        self._take_snapshots()
+        self._report(ticks)
+        return len(ticks)
+
+    def wait(self, timeout_ms: int = WAIT_MS_MAX) -> None:
+        head = self._reader.head
+        self._listener.wait(BEHIND_WAIT_MS if head.durable < head.count else timeout_ms)
+
+    def stop(self) -> None:
+        with self._lock:
+            for desk in self._desks.values():
+                self._snapshot(desk)
+        self._file.enter(State.STOPPED)
+
+    def close(self) -> None:
+        self._listener.close()
+        for desk in self._desks.values():
+            desk.journal.close()
+
+    # -- what clients ask ------------------------------------------------------------------------------------------------
+
+    def submit(self, client: str, orders: Sequence[OrderRequest]) -> list[OrderReport]:
+        """Durable when it returns. Raises OmsRefused for a client that the OMS does not serve or too many orders, OSError."""
+        desk = self._desk(client)
+        if len(orders) > ORDERS_MAX:
+            raise OmsRefused("too_large", f"orders: expected at most {ORDERS_MAX}, found {len(orders)}")
+        with self._lock:
+            news = desk.keep(desk.book.submit(orders))
+            self._next_look = 0.0
+            reports = [desk.book.report(order.client_order_id) for order in orders]
+        self._settle(desk, news)
+        assert None not in reports
+        return [report for report in reports if report is not None]
+
+    def modify(self, client: str, change: OrderChange) -> OrderReport:
+        """What the order is now; `reason` says why it was not changed."""
+        desk = self._desk(client)
+        with self._lock:
+            entry, reason = desk.book.modify(change)
+            news = desk.keep(entry)
+            report = desk.book.report(change.client_order_id) or _unknown(client, change.client_order_id)
+        self._settle(desk, news)
+        return _with_reason(report, reason)
+
+    def cancel(self, client: str, client_order_id: str) -> OrderReport:
+        desk = self._desk(client)
+        with self._lock:
+            news = desk.keep(desk.book.cancel([client_order_id]))
+            report = desk.book.report(client_order_id) or _unknown(client, client_order_id)
+        self._settle(desk, news)
+        return report
+
+    def query(self, client: str, client_order_ids: Sequence[str]) -> list[OrderReport | None]:
+        desk = self._desk(client)
+        with self._lock:
+            reports = [desk.book.report(order_id) for order_id in client_order_ids]
+        desk.journal.sync()  # what is answered may have been written a moment ago, by another call or a turn
+        return reports
+
+    def open_orders(self, client: str) -> list[OrderReport]:
+        desk = self._desk(client)
+        with self._lock:
+            reports = desk.book.open_orders()
+        desk.journal.sync()
+        return reports
+
+    def positions(self, client: str) -> list[Position]:
+        desk = self._desk(client)
+        with self._lock:
+            positions = desk.book.positions()
+        desk.journal.sync()
+        return positions
+
+    def events(self, client: str, from_number: int, limit: int) -> list[OmsEvent]:
+        desk = self._desk(client)
+        with self._lock:
+            return desk.journal.events(from_number, limit)
+
+    def valuation(self, client: str, account: str, currency: str, rates: Mapping[str, Decimal]) -> Valuation | None:
+        """An account at the last prices; None if it has never traded. Raises MissingPriceError."""
+        desk = self._desk(client)
+        with self._lock:
+            state = desk.book.state
+            found = state.accounts.get(account)
+            prices = {symbol: decimal_of(price) for symbol, price in state.prices.items()}
+        if found is None:
+            return None
+        return valuation(found, currency, prices=prices, rates=rates, instruments=self._instruments)
+
+    def last_number(self, client: str) -> int:
+        """How many events of a client can be read."""
+        return self._desk(client).journal.told
+
+    # -- inside ----------------------------------------------------------------------------------------------------------
+
+    def _desk(self, client: str) -> Desk:
+        desk = self._desks.get(client)
+        if desk is None:
+            raise OmsRefused("foreign_client", f"expected one of {', '.join(sorted(self._desks))}, found {client!r}")
+        return desk
+
+    def _apply(self, desk: Desk, ticks: list[Tick]) -> bool:
+        book, filled = desk.book, False
+        for seq, event in ticks:
+            entry = book.apply(seq, event)
+            if entry is not None:
+                filled = desk.keep(entry)
+        book.pass_to(self._tail.seq)
+        return filled
+
+    def _settle(self, desk: Desk, news: bool) -> None:
+        """Waits for the disk: also a repeated request is answered by what is durable."""
+        desk.journal.sync()
+        if news:
+            self._tell(desk)
+
+    def _tell(self, desk: Desk) -> None:
+        if self.on_news is not None:
+            self.on_news(desk.book.state.client, desk.journal.told)
+
+    def _watch(self) -> None:
+        self._tail.watch({symbol for desk in self._desks.values() for symbol in desk.book.watched})
+
+    def _restart_seq(self) -> int:
+        """Where the slowest book goes on; one that waits for no record goes on from now."""
+        head = self._reader.head
+        waiting = [desk.book for desk in self._desks.values() if desk.book.watched]
+        for book in waiting:
+            if book.state.seq < head.first:
+                log.warning(
+                    "%s: the tape begins at seq %d and its book stood at %d: fills between them are not known",
+                    book.state.client,
+                    head.first,
+                    book.state.seq,
+                )
+        return min((book.state.seq for book in waiting), default=int(head.durable))
+
+    def _take_snapshots(self) -> None:
+        """A book's when its journal has grown, all when the tape has."""
+        far = self._tail.seq - self._snapshot_seq >= SNAPSHOT_SEQS
+        with self._lock:
+            for desk in self._desks.values():
+                if far or desk.journal.wants_snapshot:
+                    self._snapshot(desk)
+        if far:
+            self._snapshot_seq = self._tail.seq
+
+    def _snapshot(self, desk: Desk) -> None:
+        """Without one a restart takes longer and nothing is lost, so a full disk does not end the OMS."""
+        try:
+            desk.journal.write_snapshot(desk.book.state)
+        except OSError as error:
+            log.warning("%s: no snapshot: %s", desk.journal.path, error)
+
+    def _report(self, ticks: list[Tick]) -> None:
+        """`signals` counts events told. The status tells the feed from where on the tape must be kept."""
+        file, head = self._file, self._reader.head
+        status = file.status
+        status.position = status.progress = self._tail.seq
+        status.total = head.count
+        status.records = self._records
+        status.signals = sum(desk.journal.told for desk in self._desks.values())
+        status.snapshot_seq = min((self._kept_from(desk) for desk in self._desks.values()), default=self._tail.seq)
+        if ticks:
+            status.event_ns = ticks[-1][1].event_ns
+        if self._tail.seq >= self._target and status.state is not State.FOLLOWING:
+            file.enter(State.FOLLOWING)
+        file.write()
+
+    def _kept_from(self, desk: Desk) -> int:
+        return desk.journal.restart_seq if desk.book.watched else self._tail.seq
+
+
+def _unknown(client: str, client_order_id: str) -> OrderReport:
+    return OrderReport(
+        client_order_id=client_order_id,
+        client=client,
+        state=OrderState.REJECTED,
+        quantity=ZERO,
+        reason="unknown_order",
+    )
+
+
+def _with_reason(report: OrderReport, reason: str) -> OrderReport:
+    return msgspec.structs.replace(report, reason=reason) if reason else report

@@ -1,0 +1,314 @@
+"""The paper book: one client's orders, fills, positions and cash, moved by requests and market records. Pure.
+
+Every call decides and changes nothing: it gives the Entry that says what follows, or None. Whoever keeps the book writes the
+entry where it is safe and then folds it. (What moves with each record, prices and trailing stops, `apply` keeps by itself; a
+restart makes it again from the records after the last entry, or finds it in the state.)
+
+    entry = book.apply(seq, event)
+    if entry: journal.append(entry); book.fold(entry)
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+import msgspec
+
+from strategy_runner.model.event import Bar, Funding, Quote, Trade
+from strategy_runner.model.fill_settings import FillSettings
+from strategy_runner.model.instrument import Instrument, decimal_of
+from strategy_runner.model.order import OrderChange, OrderReport, OrderRequest
+from strategy_runner.model.position import Position
+from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, match, rank
+from strategy_runner.oms.ledger import funding_of
+from strategy_runner.oms.order_machine import (
+    Acknowledged,
+    Cancelled,
+    Modified,
+    Rejected,
+    advance,
+    new_order,
+    report_of,
+)
+from strategy_runner.oms.paper_request import changed_refusal, refusal, unseen, working
+from strategy_runner.oms.paper_state import BookState, Entry, PaperOrder, fold
+from strategy_runner.oms.paper_step import Step
+
+OPEN_ORDERS_MAX = 10_000
+
+_Lanes = dict[tuple[str, str, str], list[WorkingOrder]]
+
+
+class PaperBook:
+    """`settings` gives how orders of a symbol are filled where the `default` does not hold; `opening` is the cash with which
+    an account begins, by account and currency."""
+
+    def __init__(
+        self,
+        state: BookState,
+        instruments: Mapping[str, Instrument],
+        default: FillSettings,
+        *,
+        settings: Mapping[str, FillSettings] | None = None,
+        opening: Mapping[str, Mapping[str, Decimal]] | None = None,
+    ) -> None:
+        self.state = state
+        self._instruments = instruments
+        self._default = default
+        self._settings = dict(settings or {})
+        self._opening = {account: dict(cash) for account, cash in (opening or {}).items()}
+        self._ids: dict[str, set[str]] = {}
+        self._lanes: dict[str, _Lanes] = {}
+        self._moved: set[str] = set()
+        self._priced: set[str] = set()
+        self._positions: set[str] = set()
+        for paper in state.orders.values():
+            self._ids.setdefault(paper.order.request.symbol, set()).add(paper.order.id)
+        for symbol in self._ids:
+            self._work(symbol)
+        self._note_positions()
+
+    def set_terms(self, default: FillSettings, settings: Mapping[str, FillSettings]) -> None:
+        """From the next request and record on; what was filled stays as it is."""
+        self._default, self._settings = default, dict(settings)
+
+    # -- what is asked of it ---------------------------------------------------------------------------------------------
+
+    def submit(self, requests: Sequence[OrderRequest]) -> Entry | None:
+        """Takes new orders; known ones are what they are. Ask `report` for each once the entry is folded."""
+        step = self._step(max((request.event_ns for request in requests), default=0))
+        age, is_open = self.state.age, sum(not paper.order.is_final for paper in self.state.orders.values())
+        refused_brackets: set[str] = set()
+        taken: list[PaperOrder] = []
+        for request in requests:
+            if self.report(request.client_order_id) is not None or request.client_order_id in step.touched:
+                continue
+            reason = self._refusal(request, is_open + len(taken))
+            if reason and request.bracket and request.leg == "entry":
+                refused_brackets.add(request.bracket)
+            order, settings = new_order(request), self._settings_of(request.symbol)
+            work = unseen(order) if reason else working(order, settings, waits=_is_exit(request))
+            paper = PaperOrder(order=order, work=work, age=age)
+            age += 1
+            if reason:
+                self._reject(step, paper, reason)
+            else:
+                taken.append(paper)
+                step.put(paper)
+        for paper in taken:
+            if paper.order.request.bracket in refused_brackets:
+                self._reject(step, paper, "entry_rejected")
+                continue
+            account = paper.order.request.account
+            if account not in self.state.accounts and account not in step.opened:
+                step.opened[account] = self._opening.get(account, {})
+            order = advance(paper.order, Acknowledged(f"paper-{paper.age}"))
+            step.tell("acknowledged", msgspec.structs.replace(paper, order=order))
+        for bracket in dict.fromkeys(paper.order.request.bracket for paper in taken):
+            step.settle(bracket)
+        return self._entry(step)
+
+    def modify(self, change: OrderChange) -> tuple[Entry | None, str]:
+        """The entry, if it changes anything, and the name of the reason why not."""
+        paper = self.state.orders.get(change.client_order_id)
+        if paper is None or paper.order.is_final:
+            return None, "" if self.report(change.client_order_id) else "unknown_order"
+        order, request = paper.order, paper.order.request
+        quantity = order.quantity if change.quantity is None else change.quantity
+        prices = (change.limit_price, change.stop_price)
+        reason = changed_refusal(order, quantity, prices, self._instruments[request.symbol])
+        after = order if reason else advance(order, Modified(change))
+        if after is order:
+            return None, reason
+        step = self._step(self.state.event_ns)
+        work = working(after, self._settings_of(request.symbol), waits=True)
+        if change.stop_price is None:
+            work = msgspec.structs.replace(work, stop=paper.work.stop, triggered=paper.work.triggered)
+        if change.limit_price is None:
+            work = msgspec.structs.replace(work, rested=paper.work.rested, ahead=paper.work.ahead)
+        work = msgspec.structs.replace(work, active_ns=paper.work.active_ns)
+        step.tell("modified", msgspec.structs.replace(paper, order=after, work=work))
+        step.settle(request.bracket)
+        return self._entry(step), ""
+
+    def cancel(self, client_order_ids: Iterable[str]) -> Entry | None:
+        step = self._step(self.state.event_ns)
+        for order_id in client_order_ids:
+            if order_id in self.state.orders:
+                paper = step.get(order_id)
+                if not paper.order.is_final:
+                    step.end(paper, Cancelled("asked"))
+        return self._entry(step)
+
+    # -- the market ------------------------------------------------------------------------------------------------------
+
+    def apply(self, seq: int, event: MarketEvent | Funding) -> Entry | None:
+        """The next record of a symbol. One that the book has seen before its restart changes nothing."""
+        symbol = event.symbol
+        lanes = self._lanes.get(symbol)
+        if not lanes and symbol not in self._positions:
+            return None
+        if seq < self.state.seq:
+            return None
+        if isinstance(event, Funding):
+            return self._fund(seq, event)
+        self._note_price(event)
+        if not lanes:
+            return None
+        instrument, settings = self._instruments[symbol], self._settings_of(symbol)
+        step = None
+        for lane in sorted(lanes) if len(lanes) > 1 else lanes:
+            outcomes = match(lanes[lane], event, settings, instrument)
+            if outcomes:
+                step = step or self._step(event.event_ns, seq + 1)
+                opened = {execution.id: execution.moment for execution in step.take(outcomes)}
+                if opened and type(event) is Bar:
+                    self._exits_within(step, opened, event, settings, instrument)
+        if step is None:
+            return None
+        if step.events:
+            return self._entry(step)
+        for order_id, paper in step.touched.items():
+            self.state.orders[order_id] = paper
+            self._moved.add(order_id)
+        self._work(symbol)
+        return None
+
+    def pass_to(self, seq: int) -> None:
+        """Every record below `seq` that concerns the book was applied."""
+        self.state.seq = max(self.state.seq, seq)
+
+    def fold(self, entry: Entry) -> None:
+        """Changes the book by an entry of its own, or of its journal."""
+        fold(self.state, entry, self._instruments)
+        for paper in entry.orders:
+            self._ids.setdefault(paper.order.request.symbol, set()).add(paper.order.id)
+        for symbol in dict.fromkeys(paper.order.request.symbol for paper in entry.orders):
+            self._work(symbol)
+        if any(event.fill is not None for event in entry.events):
+            self._note_positions()
+        self._moved.clear()
+        self._priced.clear()
+
+    # -- what it can tell ------------------------------------------------------------------------------------------------
+
+    @property
+    def watched(self) -> set[str]:
+        """The symbols whose records concern the book: those with open orders or a position."""
+        return {symbol for symbol, lanes in self._lanes.items() if lanes} | self._positions
+
+    def report(self, client_order_id: str) -> OrderReport | None:
+        paper = self.state.orders.get(client_order_id)
+        if paper is not None:
+            return report_of(paper.order)
+        finished = self.state.finished.get(client_order_id)
+        return finished[1] if finished else None
+
+    def open_orders(self) -> list[OrderReport]:
+        papers = sorted(self.state.orders.values(), key=lambda paper: paper.age)
+        return [report_of(paper.order) for paper in papers if not paper.order.is_final]
+
+    def positions(self) -> list[Position]:
+        return [held for account in self.state.accounts.values() for held in account.positions.values()]
+
+    # -- inside ----------------------------------------------------------------------------------------------------------
+
+    def _settings_of(self, symbol: str) -> FillSettings:
+        return self._settings.get(symbol, self._default)
+
+    def _step(self, event_ns: int, seq: int = -1) -> Step:
+        return Step(
+            self.state,
+            seq=max(seq, self.state.seq),
+            event_ns=max(event_ns, self.state.event_ns) if seq < 0 else event_ns,
+            instruments=self._instruments,
+            settings=self._settings_of,
+        )
+
+    def _entry(self, step: Step) -> Entry | None:
+        """The step's entry, with all that moved since the last one."""
+        if not step.events:
+            return None
+        entry = step.entry()
+        moved = [self.state.orders[order_id] for order_id in sorted(self._moved - step.touched.keys())]
+        prices = {symbol: self.state.prices[symbol] for symbol in sorted(self._priced)}
+        return msgspec.structs.replace(entry, orders=(*entry.orders, *moved), prices=prices)
+
+    def _refusal(self, request: OrderRequest, is_open: int) -> str:
+        reason = refusal(request, self.state.client, self._instruments.get(request.symbol))
+        if not reason and request.event_ns <= self.state.forgotten_ns:
+            return "too_old"
+        return reason or ("too_many_orders" if is_open >= OPEN_ORDERS_MAX else "")
+
+    def _reject(self, step: Step, paper: PaperOrder, reason: str) -> None:
+        step.tell("rejected", msgspec.structs.replace(paper, order=advance(paper.order, Rejected(reason))))
+
+    def _exits_within(
+        self, step: Step, opened: dict[str, Moment], bar: Bar, settings: FillSettings, instrument: Instrument
+    ) -> None:
+        """Exits that an entry's fill woke within this bar: after its open they have the whole bar before them, else only
+        their stops count."""
+        for order_id, moment in opened.items():
+            request = step.get(order_id).order.request
+            if not request.bracket or request.leg != "entry" or moment == "point":
+                continue
+            members = step.members(request.bracket)
+            woken = [paper for paper in members if _works(paper) and self.state.orders[paper.order.id].waits]
+            works = [paper.work for paper in sorted(woken, key=_precedence)]
+            step.take(match(works, bar, settings, instrument, inside=moment == "inside"))
+
+    def _fund(self, seq: int, funding: Funding) -> Entry | None:
+        """Pays on every position of the symbol, at the last price: what was filled had one. NaN is no rate and pays nothing."""
+        if funding.symbol not in self._positions or not math.isfinite(funding.rate):
+            return None
+        step = self._step(funding.event_ns, seq + 1)
+        price, instrument = self.state.prices[funding.symbol], self._instruments[funding.symbol]
+        for account in self.state.accounts.values():
+            for held in account.positions.values():
+                if held.symbol == funding.symbol and held.quantity:
+                    amount = funding_of(held, decimal_of(funding.rate), decimal_of(price), instrument)
+                    step.pay_funding((held.account, held.strategy, held.symbol), amount)
+        return self._entry(step)
+
+    def _note_price(self, event: MarketEvent) -> None:
+        """The last price: the trade's, the quote's middle (or the one side it has), the bar's close."""
+        if isinstance(event, Trade):
+            price = event.price
+        elif isinstance(event, Quote):
+            price = next(filter(math.isfinite, (event.mid, event.bid, event.ask)), math.nan)
+        else:
+            price = event.close
+        if math.isfinite(price):
+            self.state.prices[event.symbol] = price
+            self._priced.add(event.symbol)
+
+    def _work(self, symbol: str) -> None:
+        """Makes the lanes of a symbol anew."""
+        ids = self._ids[symbol]
+        papers = []
+        for order_id in tuple(ids):
+            paper = self.state.orders.get(order_id)
+            if paper is None:
+                ids.discard(order_id)
+            elif _works(paper):
+                papers.append(paper)
+        lanes: _Lanes = {}
+        for paper in sorted(papers, key=_precedence):
+            lanes.setdefault(paper.lane, []).append(paper.work)
+        self._lanes[symbol] = lanes
+
+    def _note_positions(self) -> None:
+        accounts = self.state.accounts.values()
+        self._positions = {held.symbol for account in accounts for held in account.positions.values() if held.quantity}
+
+
+def _works(paper: PaperOrder) -> bool:
+    return not (paper.waits or paper.order.is_final)
+
+
+def _precedence(paper: PaperOrder) -> tuple[int, int]:
+    return rank(paper.work), paper.age
+
+
+def _is_exit(request: OrderRequest) -> bool:
+    return bool(request.bracket) and request.leg != "entry"

@@ -1,0 +1,127 @@
+"""The state of a client's paper book, and the one way it changes: state = fold of the journal's entries.
+
+An entry holds results and not causes: each order it touched as it then stood, and what happened. So a restart needs neither
+the records behind it nor the rules that were in force, and cannot come to another result. What moves with every record, the
+last prices and the stops that trail them, goes along with the next entry.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from strategy_runner.errors import ConfigurationError
+from strategy_runner.model.instrument import Instrument
+from strategy_runner.model.order import OmsEvent, OrderReport
+from strategy_runner.model.position import ZERO
+from strategy_runner.oms.fill_model import WorkingOrder
+from strategy_runner.oms.ledger import Account, after_fill, after_funding
+from strategy_runner.oms.order_machine import Order, report_of
+
+FINISHED_KEPT = 10_000
+
+
+class PaperOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """`work` is how the market sees it. An exit `waits` until its bracket's entry has filled. `age` orders what came in;
+    `raw_fees` are those of its fills before the minimum."""
+
+    order: Order
+    work: WorkingOrder
+    age: int
+    waits: bool = False
+    raw_fees: Decimal = ZERO
+
+    @property
+    def lane(self) -> tuple[str, str, str]:
+        """Orders of one lane share a position, and meet the market together."""
+        request = self.order.request
+        return request.account, request.strategy, request.symbol
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the journal. `seq` is the tape's next record after it. `opened` are accounts that begin, with their cash;
+    `prices` and the orders without an event in `orders` are what the records since the entry before have moved."""
+
+    seq: int
+    event_ns: int
+    orders: tuple[PaperOrder, ...] = ()
+    events: tuple[OmsEvent, ...] = ()
+    opened: dict[str, dict[str, Decimal]] = {}
+    prices: dict[str, float] = {}
+
+
+class BookState(msgspec.Struct, kw_only=True):
+    """`number` is the next event's. `orders` are those that are open, and finished ones of a bracket that has open orders;
+    `finished` the last FINISHED_KEPT others. An order that is not among them and caused at or before `forgotten_ns` may be
+    one that was forgotten."""
+
+    client: str
+    seq: int = 0
+    event_ns: int = 0
+    number: int = 0
+    age: int = 0
+    orders: dict[str, PaperOrder] = {}
+    finished: dict[str, tuple[int, OrderReport]] = {}
+    forgotten_ns: int = -1
+    accounts: dict[str, Account] = {}
+    prices: dict[str, float] = {}
+
+
+def instrument_of(instruments: Mapping[str, Instrument], client: str, symbol: str) -> Instrument:
+    """Raises ConfigurationError for a symbol that the book trades and the configuration has lost."""
+    found = instruments.get(symbol)
+    if found is None:
+        raise ConfigurationError(
+            f"instruments.{symbol}: expected an instrument, since {client} has orders or a position in it, found none"
+        )
+    return found
+
+
+def fold(state: BookState, entry: Entry, instruments: Mapping[str, Instrument]) -> None:
+    """Changes the state by an entry, which must be the next."""
+    assert entry.seq >= state.seq, (entry.seq, state.seq)
+    state.seq, state.event_ns = entry.seq, max(state.event_ns, entry.event_ns)
+    state.prices.update(entry.prices)
+    for account, cash in entry.opened.items():
+        assert account not in state.accounts, account
+        state.accounts[account] = Account(client=state.client, account=account, cash=cash)
+    for event in entry.events:
+        assert event.number == state.number, (event.number, state.number)
+        state.number += 1
+        if event.fill is not None:
+            fill = event.fill
+            instrument = instrument_of(instruments, state.client, fill.symbol)
+            state.accounts[fill.account] = after_fill(state.accounts[fill.account], fill, instrument)
+        elif event.amount is not None:
+            currency = instrument_of(instruments, state.client, event.symbol).currency
+            account_after = after_funding(
+                state.accounts[event.account], event.strategy, event.symbol, currency, event.amount
+            )
+            state.accounts[event.account] = account_after
+    for paper in entry.orders:
+        state.orders[paper.order.id] = paper
+        state.age = max(state.age, paper.age + 1)
+    _put_away(state, entry.orders)
+
+
+def _put_away(state: BookState, touched: tuple[PaperOrder, ...]) -> None:
+    """Finished orders leave, a bracket's all at once; the oldest are forgotten."""
+    if not any(paper.order.is_final for paper in touched):
+        return
+    members: dict[str, list[PaperOrder]] = {
+        paper.order.request.bracket: [] for paper in touched if paper.order.request.bracket
+    }
+    if members:
+        for paper in state.orders.values():
+            if paper.order.request.bracket in members:
+                members[paper.order.request.bracket].append(paper)
+    leaving = [paper for paper in touched if paper.order.is_final and not paper.order.request.bracket]
+    for papers in members.values():
+        if all(paper.order.is_final for paper in papers):
+            leaving += papers
+    for paper in leaving:
+        del state.orders[paper.order.id]
+        state.finished[paper.order.id] = (paper.order.request.event_ns, report_of(paper.order))
+    while len(state.finished) > FINISHED_KEPT:
+        event_ns, _ = state.finished.pop(next(iter(state.finished)))
+        state.forgotten_ns = max(state.forgotten_ns, event_ns)

@@ -1,0 +1,53 @@
+"""The asker's session with an OMS: opened by its first question, given up with a question whose outcome is not known.
+
+Opening a new one makes the OMS refuse whatever of the old one may still be under way. So what the OMS says of an order from
+then on is final: an order that it has never taken can be sent again, or left.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.oms.refusal import OmsRefused
+
+_R = TypeVar("_R")
+
+
+class Session:
+    """`open_session(deadline)` gives its name, `forget` is called when it is given up. Deadlines are of time.monotonic."""
+
+    def __init__(self, open_session: Callable[[float], str], forget: Callable[[], None], *, timeout_s: float) -> None:
+        self._open = open_session
+        self._forget = forget
+        self._timeout_s = timeout_s
+        self._name = ""
+
+    def ask(self, question: Callable[[str, float], _R]) -> _R:
+        """The answer to `question(session, deadline)`. Raises OmsUnavailable, OmsRefused; blocks at most the time limit.
+
+        A session that ended with the OMS's last run is opened anew: that question was refused, so asking it again is asking
+        it once.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            if not self._name:
+                self._name = self._open(deadline)
+            try:
+                return question(self._name, deadline)
+            except OmsRefused as refused:
+                if refused.code != "no_session":
+                    raise
+            self._name = self._open(deadline)
+            return question(self._name, deadline)
+        except OmsUnavailable:
+            self.give_up()
+            raise
+        except OmsRefused as refused:
+            if refused.code in ("no_session", "superseded"):
+                self.give_up()
+            raise
+
+    def give_up(self) -> None:
+        self._name = ""
+        self._forget()

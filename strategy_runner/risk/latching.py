@@ -1,0 +1,80 @@
+"""Latches: how a breaker opens, and the only ways in which it closes again.
+
+A latch goes by its own reset rule and by nothing else: not by a restart, not by profits that come back, not by wider limits.
+"""
+
+import msgspec
+
+from strategy_runner.risk.book import ZERO
+from strategy_runner.risk.breakers import BREAKERS, Measure, money_measures, streak_measures
+from strategy_runner.risk.events import Authority
+from strategy_runner.risk.state import Latch, RiskState, limits_in_force, profits, worker_key
+
+
+def latch(state: RiskState, name: str, at_ns: int, facts: str, *, strategy: str = "", symbol: str = "") -> None:
+    """Opens a breaker. One that is open stays as it is, so that it is known since when; a cooldown begins anew."""
+    breaker = BREAKERS[name]
+    assert breaker.posture is not None, "what people stop is stopped by their event"
+    until_ns = at_ns + limits_in_force(state).cooldown_ns if breaker.reset == "cooldown" else 0
+    for index, one in enumerate(state.latches):
+        if (one.breaker, one.strategy, one.symbol) == (name, strategy, symbol):
+            if until_ns <= one.until_ns:
+                return
+            state.latches[index] = msgspec.structs.replace(one, until_ns=until_ns, facts=facts)
+            return
+    state.latches.append(
+        Latch(
+            breaker=name,
+            posture=breaker.posture,
+            reset=breaker.reset,
+            since_ns=at_ns,
+            strategy=strategy,
+            symbol=symbol,
+            until_ns=until_ns,
+            facts=facts,
+        )
+    )
+
+
+def trip_by_money(state: RiskState, at_ns: int) -> None:
+    """Takes in a change of equity: a new peak, and the breakers that it opens."""
+    gained = profits(state)
+    if gained is None:
+        state.equity = None
+        return
+    state.equity = state.cash + sum(gained.values(), ZERO)
+    state.peak_equity = max(state.peak_equity, state.equity)
+    for measure in money_measures(state, gained):
+        _trip(state, measure, at_ns)
+
+
+def trip_by_streak(state: RiskState, at_ns: int) -> None:
+    for measure in streak_measures(state):
+        _trip(state, measure, at_ns)
+
+
+def close_by_day(state: RiskState) -> None:
+    state.latches = [one for one in state.latches if one.reset != "next_day"]
+
+
+def lift(state: RiskState, authority: Authority, strategy: str, symbol: str) -> None:
+    """Closes what this authority may close in exactly this scope. An operator who resumes after a drawdown says that today's
+    equity is the new peak, and after a runaway that counting begins anew; or both would open again at once."""
+    kept: list[Latch] = []
+    for one in state.latches:
+        if (one.reset, one.strategy, one.symbol) != (authority, strategy, symbol):
+            kept.append(one)
+        elif one.breaker == "drawdown":
+            if state.equity is None:
+                kept.append(one)  # no peak can be named while equity is not known
+            else:
+                state.peak_equity = max(state.equity, ZERO)
+        elif one.breaker == "runaway":
+            state.windows.pop(f"signals {worker_key(strategy, symbol)}", None)
+    state.latches = kept
+
+
+def _trip(state: RiskState, measure: Measure, at_ns: int) -> None:
+    if measure.value >= measure.limit:
+        facts = f"{measure.value:.6g} of {measure.limit:.6g}"
+        latch(state, measure.breaker, at_ns, facts, strategy=measure.strategy, symbol=measure.symbol)

@@ -1,0 +1,121 @@
+"""What one process uses, measured once a round: processor, memory, its log, how often it begins anew, and its progress."""
+
+import logging
+from collections.abc import Callable
+
+from strategy_runner.config.spec import WorkerSpec
+from strategy_runner.supervision.cgroup import OWN_MB
+from strategy_runner.supervision.conditions import ConditionKind
+from strategy_runner.supervision.watchdog.deeds import Deeds
+from strategy_runner.supervision.watchdog.log_rotation import LogWatch
+from strategy_runner.supervision.watchdog.process import ENDED, ProcessStat
+from strategy_runner.supervision.watchdog.rules import CATCH_UP_GRACE_S, RESTARTS_MANY, CpuUse, Restarts
+from strategy_runner.supervision.watchdog.watched import Watched
+from strategy_runner.tape.status import State
+
+_MB = 1 << 20
+_OF_ONE_LIFE: tuple[ConditionKind, ...] = ("over cpu_limit", "stuck", "blocked", "given up")
+
+log = logging.getLogger(__name__)
+
+
+class Measures:
+    """`stall_s` is how long a worker may beat without reading what is there; `tape_count` says how much is there."""
+
+    def __init__(
+        self, one: Watched, deeds: Deeds, *, log_limit_mb: float, stall_s: float, tape_count: Callable[[], int]
+    ) -> None:
+        self._one = one
+        self._deeds = deeds
+        self._log_limit_mb = log_limit_mb
+        self._stall_s = stall_s
+        self._tape_count = tape_count
+        self._log = LogWatch(one.log, log_limit_mb)
+        self._restarts = Restarts()
+        self._cpu = CpuUse()
+        self._slowed = False
+
+    @property
+    def is_flooding(self) -> bool:
+        return self._log.is_flooding
+
+    def begin_anew(self, now: float) -> None:
+        """Of another process than before."""
+        self._cpu, self._slowed = CpuUse(), False
+        for kind in _OF_ONE_LIFE:
+            self._deeds.board.clear(self._one.name, kind)
+        if self._one.lives > 1:
+            self._restarts.add(now)
+
+    def measure(self, now: float) -> None:
+        one = self._one
+        one.map_page()
+        self._measure_log(now)
+        self._count_restarts(now)
+        stat = one.process.stat() if one.process is not None and not one.killed else None
+        if stat is None or stat.state in ENDED:
+            return
+        if stat.state not in "Dt":
+            self._deeds.board.clear(one.name, "stuck")
+        if isinstance(one.spec, WorkerSpec):
+            self._measure_cpu(one.spec, stat, now)
+            if one.is_follower:  # a run over history reads large chunks, and has its own limit for that
+                self._measure_memory(one.spec, stat, now)
+                self._measure_progress(now)
+
+    def _measure_cpu(self, spec: WorkerSpec, stat: ProcessStat, now: float) -> None:
+        cpu, limit = self._cpu, spec.limits.cpu_limit
+        cpu.add(now, stat.cpu_s)
+        used = f"uses {cpu.share:.2f} of a core, cpu_limit is {limit:g}"
+        catches_up = self._one.state is not State.FOLLOWING and now - self._one.born < CATCH_UP_GRACE_S
+        if self._slowed:
+            if cpu.is_calm(now, limit):
+                self._slowed = not self._deeds.release(self._one, used)
+        elif cpu.is_over(limit) and not catches_up:
+            self._slowed = self._deeds.slow_down(self._one, f"{used}: runs at the lowest priority")
+
+    def _measure_memory(self, spec: WorkerSpec, stat: ProcessStat, now: float) -> None:
+        """The worker's own limit comes first (worker/confinement.py): it names the record. This one is for what escapes it."""
+        assert self._one.process is not None
+        limit = spec.limits.memory_limit_mb
+        if stat.resident_bytes <= (limit + OWN_MB) * _MB:
+            return
+        used_mb = self._one.process.private_mb()
+        if used_mb > limit + OWN_MB:
+            self._deeds.kill(self._one, f"uses {used_mb:.0f} MB of memory, memory_limit_mb is {limit}", now)
+
+    def _measure_progress(self, now: float) -> None:
+        """A worker that beats and does not go on along a tape that does."""
+        one, count = self._one, self._tape_count()
+        if one.state not in (State.FOLLOWING, State.CATCHING_UP) or one.position >= count:
+            one.moved = now
+        stalled_s = now - one.moved
+        if stalled_s <= self._stall_s:
+            self._deeds.board.clear(one.name, "blocked")
+        elif own_word := one.last_error:
+            self._deeds.board.show(one.name, "blocked", own_word)
+        else:
+            reason = f"reads nothing for {stalled_s:.0f} s: stands at seq {one.position}, the tape at {count}"
+            self._deeds.kill(one, reason, now)
+
+    def _measure_log(self, now: float) -> None:
+        one, board = self._one, self._deeds.board
+        try:
+            kept = self._log.look(now)
+        except OSError as error:
+            log.warning("%s: the log was cut and its older part is lost: %s", one.name, error)
+            kept = 0
+        if kept is not None:
+            reason = f"its log of {kept / _MB:.1f} MB, log_limit_mb is {self._log_limit_mb:g}"
+            self._deeds.note(one, "rotated", reason)
+        if self._log.is_flooding:
+            board.show(one.name, "floods", f"floods its log: {self._log.mb_per_s:.2f} MB/s")
+        else:
+            board.clear(one.name, "floods")
+
+    def _count_restarts(self, now: float) -> None:
+        count = self._restarts.count(now)
+        if count >= RESTARTS_MANY:
+            self._deeds.board.show(self._one.name, "restarts", f"began anew {count} times within a minute")
+        else:
+            self._deeds.board.clear(self._one.name, "restarts")

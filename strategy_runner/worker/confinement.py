@@ -1,0 +1,50 @@
+"""What the kernel lets a worker use, set before any strategy code is loaded.
+
+A strategy that leaks gets a MemoryError at a record, an error like any other, long before the host is short of memory. The
+limit is on private memory (RLIMIT_DATA). The address space (RLIMIT_AS) would be the wrong thing to limit: a worker maps
+segments of the tape, which all workers share, and one that catches up would seem to use gigabytes.
+"""
+
+import resource
+from pathlib import Path
+
+OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
+RESERVE_MB = 8
+DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
+_THREADS = 2  # ZeroMQ's own; each reserves a stack of full size and touches a page or two of it
+_STACK_BYTES_MAX = 64 << 20
+_MB = 1 << 20
+
+
+class Confinement:
+    """Holds for the rest of the process's life. Limits that are lower already stay."""
+
+    def __init__(self, memory_limit_mb: int, *, own_mb: int = OWN_MB) -> None:
+        """Private memory: what the process has now and so much more. `own_mb` is what this product itself may need."""
+        # never touched, so it costs nothing but a place in the count
+        self._reserve: bytearray | None = bytearray(RESERVE_MB * _MB)
+        stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
+        stack = _STACK_BYTES_MAX if stack == resource.RLIM_INFINITY else min(stack, _STACK_BYTES_MAX)
+        _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB + _THREADS * stack)
+        _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
+        _limit(resource.RLIMIT_CORE, 0)
+
+    def make_room(self) -> None:
+        """For the last words of a process whose strategy has taken all there was."""
+        self._reserve = None
+
+
+def private_bytes() -> int:
+    """What RLIMIT_DATA counts: private writable memory of this process, touched or not."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("/proc/self/status has no VmData")
+
+
+def _limit(which: int, most: int) -> None:
+    """Both limits: what is allowed to raise its own is not limited."""
+    for held in resource.getrlimit(which):
+        if held != resource.RLIM_INFINITY:
+            most = min(most, held)
+    resource.setrlimit(which, (most, most))

@@ -1,0 +1,190 @@
+"""The oracle: the tape run again offline, in one process, against everything that a run under faults left behind.
+
+For each worker: what it must have signalled, by number and byte. For each client: its decision log and each of its sinks.
+Lost is expected and not there, doubled there more than once, alien there and not expected; other bytes under an expected
+number are lost and alien both.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from strategy_runner.config.spec import RouterSpec, WorkerSpec
+from strategy_runner.history.parity import lives
+from strategy_runner.history.tape_run import TapeRun
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.signal import decode_body, digest
+from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.sinks.quantconnect_row import csv_row
+from strategy_runner.sinks.interface import DeadLetter
+from strategy_runner.tape.logs import read_log
+from strategy_runner.tape.reader import TapeReader
+from strategy_runner.tape.status import read_status
+from strategy_runner.worker.outbox import decode_logged
+
+Key = tuple[str, str]  # where it stands, signal id
+DIFFERENCES_MAX = 10
+
+
+class Verdict(msgspec.Struct, kw_only=True):
+    """What was found. `differences` names the first few."""
+
+    signals: int = 0
+    lost: int = 0
+    doubled: int = 0
+    alien: int = 0
+    differences: list[str] = []
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.doubled or self.alien or self.differences)
+
+    def add(self, other: "Verdict") -> None:
+        self.signals += other.signals
+        self.lost += other.lost
+        self.doubled += other.doubled
+        self.alien += other.alien
+        self.differences += other.differences
+
+    def note(self, text: str) -> None:
+        if len(self.differences) < DIFFERENCES_MAX:
+            self.differences.append(text)
+
+    def compare(self, where: str, expected: dict[str, bytes], found: Iterable[tuple[str, bytes]]) -> None:
+        """`found` are (signal id, what stands there) in the order in which they stand."""
+        times: Counter[str] = Counter()
+        for signal_id, raw in found:
+            times[signal_id] += 1
+            if times[signal_id] > 1:
+                self.doubled += 1
+                self.note(f"{where}: {signal_id}: expected once, found {times[signal_id]} times")
+            elif signal_id not in expected:
+                self.alien += 1
+                self.note(f"{where}: {signal_id}: expected no such signal, found {_shown(raw)}")
+            elif raw != expected[signal_id]:
+                self.alien += 1
+                self.lost += 1
+                self.note(f"{where}: {signal_id}: expected {_shown(expected[signal_id])}, found {_shown(raw)}")
+        for signal_id in expected.keys() - times.keys():
+            self.lost += 1
+            self.note(f"{where}: {signal_id}: expected {_shown(expected[signal_id])}, found nothing")
+
+
+def judge(workers: Iterable[WorkerSpec], routers: Iterable[RouterSpec]) -> Verdict:
+    """Of a home that was stopped cleanly with everything decided and delivered."""
+    verdict, expected = Verdict(), defaultdict[str, dict[str, bytes]](dict)
+    for spec in workers:
+        expected[spec.client].update(derived_of(spec))
+    for router in routers:
+        wanted = expected[router.client]
+        verdict.signals += len(wanted)
+        _judge_logs(verdict, router, wanted)
+        decisions = decisions_of(router)
+        _judge_decisions(verdict, router, wanted, decisions)
+        _judge_duckdb(verdict, router, decisions)
+        if "quantconnect" in router.routes:
+            _judge_quantconnect(verdict, router, decisions)
+    return verdict
+
+
+def derived_of(spec: WorkerSpec) -> dict[str, bytes]:
+    """The bodies of all that a worker must have signalled, by id, from each of its beginnings on."""
+    folder, tape = Path(spec.folder), Path(spec.market.tape)
+    status = read_status(folder / "status")
+    end = TapeReader(tape).head.count
+    assert status is not None and status.position == end, f"{folder}: expected to have read to {end}, found {status}"
+    found: dict[str, bytes] = {}
+    stretches, _ = lives(folder, 0, end)
+    for life in stretches:
+        for derived in TapeRun(spec, tape, life.beginning).run(end):
+            if life.first_n <= derived.n < life.end_n:
+                found[decode_body(derived.body).id] = derived.body
+    return found
+
+
+def decisions_of(router: RouterSpec) -> list[Decision]:
+    reader, found = DecisionReader(decision_log(Path(router.folder))), []
+    while decisions := reader.read():
+        found += decisions
+    reader.close()
+    return found
+
+
+# -- the places --------------------------------------------------------------------------------------------------------
+
+
+def _judge_logs(verdict: Verdict, router: RouterSpec, expected: dict[str, bytes]) -> None:
+    def logged() -> Iterator[tuple[str, bytes]]:
+        for worker in router.workers:
+            for number, payload in enumerate(read_log(Path(router.workers_folder) / worker / "signals.log")):
+                signal = decode_logged(payload)
+                if digest(signal.body) != signal.digest:
+                    verdict.note(f"{worker}: signal {number} of the log: expected bytes that match their digest")
+                yield decode_body(signal.body).id, signal.body
+
+    verdict.compare(f"{router.client} signal logs", expected, logged())
+
+
+def _judge_decisions(
+    verdict: Verdict, router: RouterSpec, expected: dict[str, bytes], decisions: list[Decision]
+) -> None:
+    where = f"{router.client} decision log"
+    verdict.compare(where, expected, ((decision.signal_id, decision.body) for decision in decisions))
+    for number, decision in enumerate(decisions):
+        if decision.number != number:
+            verdict.note(f"{where}: expected decision {number}, found {decision.number}")
+            break
+    following: Counter[str] = Counter()
+    for decision in decisions:
+        worker, n = decision.signal_id.rsplit("/", 1)
+        if int(n) != following[worker]:
+            verdict.note(f"{where}: {worker}: expected n {following[worker]}, found {n}")
+            break
+        following[worker] += 1
+
+
+def _judge_duckdb(verdict: Verdict, router: RouterSpec, decisions: list[Decision]) -> None:
+    with duckdb.connect(router.duckdb, read_only=True) as database:
+        rows = database.execute("SELECT signal_id, number, verdict, reason, body FROM signals ORDER BY number").fetchall()
+    expected = {d.signal_id: _row(d.number, d.verdict, d.reason, d.body.decode()) for d in decisions}
+    verdict.compare(f"{router.client} duckdb", expected, ((row[0], _row(*row[1:])) for row in rows))
+
+
+def _judge_quantconnect(verdict: Verdict, router: RouterSpec, decisions: list[Decision]) -> None:
+    """Each accepted signal one line, all but its time, which may be moved to let times increase; times do increase."""
+    where, letters = f"{router.client} quantconnect", _dead_letters(router, "quantconnect")
+    expected = {
+        d.signal_id: csv_row(d, decode_body(d.body)).rest.encode()
+        for d in decisions
+        if d.verdict == "accepted" and d.signal_id not in letters
+    }
+    found: list[tuple[str, bytes]] = []
+    for path in sorted(Path(router.quantconnect.folder).rglob("*.csv")):
+        text = path.read_text()
+        if not text.endswith("\n"):
+            verdict.note(f"{where}: {path.name}: expected whole lines")
+        times = []
+        for line in text.splitlines()[1:]:
+            time, _, rest = line.partition(",")
+            times.append(time)
+            found.append((rest.partition(",")[0], rest.encode()))
+        if times != sorted(set(times)):
+            verdict.note(f"{where}: {path.name}: expected times that increase")
+    verdict.compare(where, expected, found)
+
+
+def _dead_letters(router: RouterSpec, sink: str) -> set[str]:
+    path = Path(router.folder) / "dead_letters.log"
+    letters = [msgspec.msgpack.decode(raw, type=DeadLetter) for raw in read_log(path)] if path.exists() else []
+    return {letter.signal_id for letter in letters if letter.sink == sink}
+
+
+def _row(number: int, verdict: str, reason: str, body: str) -> bytes:
+    return f"{number} {verdict} {reason} {body}".encode()
+
+
+def _shown(raw: bytes) -> str:
+    return raw.decode(errors="replace")

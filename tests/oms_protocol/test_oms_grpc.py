@@ -1,0 +1,229 @@
+"""The way into an OMS over gRPC, against a real server: what is tried again is harmless, what is unknown is never."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+import pytest
+from grpc_venue import GrpcVenue
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oms.venue import LATE_S, VenueBackend
+from orders import eventually, follow, order
+
+from strategy_runner.errors import SafetyRefusal
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, OrderState
+from strategy_runner.oms.grpc import GrpcOms
+from strategy_runner.oms.grpc_messages import message_of, struct_of
+from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.oms.proto import oms_pb2 as pb
+from strategy_runner.oms.refusal import OmsRefused
+
+Way = Callable[..., GrpcOms]
+TIMEOUT_S = 0.3
+
+
+@pytest.fixture
+def venue(folder: Path) -> Iterator[GrpcVenue]:
+    venue = GrpcVenue(VenueBackend(folder / "venue.log"))
+    venue.start()
+    yield venue
+    venue.stop()
+
+
+@pytest.fixture
+def way(venue: GrpcVenue) -> Iterator[Way]:
+    """Makes ways into the venue."""
+    made: list[GrpcOms] = []
+
+    def make(client: str = "acme", timeout_s: float = 5.0, **more: str) -> GrpcOms:
+        made.append(GrpcOms(client, venue.address, timeout_s=timeout_s, **more))
+        return made[-1]
+
+    yield make
+    for oms in made:
+        oms.close()
+
+
+def test_every_question_has_its_answer(venue: GrpcVenue, way: Way) -> None:
+    oms = way()
+    first, second, never = order(), order(side="sell"), order()
+    assert [report.state for report in oms.submit([first, second])] == [OrderState.ACKNOWLEDGED] * 2
+    changed = oms.modify(OrderChange(client_order_id=first.client_order_id, quantity=Decimal("0.20")))
+    assert changed.quantity == Decimal("0.20")
+    assert oms.cancel(second.client_order_id).state is OrderState.CANCELLED
+    found = oms.query([second.client_order_id, never.client_order_id, first.client_order_id])
+    assert [report and report.state for report in found] == [OrderState.CANCELLED, None, OrderState.ACKNOWLEDGED]
+    assert [report.client_order_id for report in oms.open_orders()] == [first.client_order_id]
+    venue.backend.fill("acme", first.client_order_id)
+    assert oms.positions() == venue.backend.positions("acme")
+    assert follow(oms, 0, 5) == venue.backend.events("acme", 0, 100), "numbers arrive exactly as they were sent"
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "lose_reply"])
+def test_unavailable_is_tried_again_and_places_one_order(venue: GrpcVenue, way: Way, fault: str) -> None:
+    oms, sent = way(), order()
+    venue.faults.extend([fault, fault])
+    assert oms.submit([sent])[0].state is OrderState.ACKNOWLEDGED
+    assert venue.calls == 3
+    assert venue.backend.placed == {sent.client_order_id: 1}
+
+
+def test_a_deadline_is_not_tried_again_and_a_query_says_what_became_of_it(venue: GrpcVenue, way: Way) -> None:
+    oms, sent = way(timeout_s=TIMEOUT_S), order()
+    oms.open_orders()
+    venue.faults.append("late_reply")
+    begun = time.monotonic()
+    with pytest.raises(OmsUnavailable, match="DEADLINE_EXCEEDED"):
+        oms.submit([sent])
+    assert time.monotonic() - begun < 10 * TIMEOUT_S
+    assert venue.calls == 1
+    (found,) = oms.query([sent.client_order_id])
+    assert found is not None
+    assert oms.submit([sent])[0].state is OrderState.ACKNOWLEDGED
+    assert venue.backend.placed == {sent.client_order_id: 1}
+
+
+def test_a_request_that_is_late_behind_the_query_is_not_executed_any_more(venue: GrpcVenue, way: Way) -> None:
+    oms, ghost = way(timeout_s=TIMEOUT_S), order()
+    oms.open_orders()
+    venue.faults.append("late_request")
+    with pytest.raises(OmsUnavailable):
+        oms.submit([ghost])
+    assert oms.query([ghost.client_order_id]) == [None]
+    due = time.monotonic() + LATE_S
+    eventually(lambda: time.monotonic() > due, "the late request to be executed")
+    assert oms.query([ghost.client_order_id]) == [None]
+    assert not venue.backend.placed
+
+
+def test_nobody_there_is_unavailable_within_the_time_limit() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        oms = GrpcOms("acme", f"127.0.0.1:{taken.getsockname()[1]}", timeout_s=TIMEOUT_S)
+        begun = time.monotonic()
+        with pytest.raises(OmsUnavailable):
+            oms.submit([order()])
+        assert time.monotonic() - begun < 10 * TIMEOUT_S
+        oms.close()
+
+
+def test_an_oms_that_goes_and_returns_is_found_again_and_events_are_complete(venue: GrpcVenue, way: Way) -> None:
+    oms = way(timeout_s=TIMEOUT_S)
+    sent = [order() for _ in range(12)]
+    seen: list[OmsEvent] = []
+    for index, one in enumerate(sent):
+        if index in (4, 8):
+            venue.stop()
+            with pytest.raises(OmsUnavailable):
+                oms.submit([one])
+            venue.start()
+        eventually(partial(oms.submit, [one]), "an answer")
+        if index % 3 == 0:
+            seen += eventually(partial(oms.events, len(seen), 100), "events")
+    seen += follow(oms, len(seen), len(sent) - len(seen))
+    assert [event.number for event in seen] == list(range(12))
+    assert set(venue.backend.placed.values()) == {1}
+
+
+def test_news_comes_without_asking_and_silence_is_asked_about(venue: GrpcVenue, way: Way) -> None:
+    oms = way()
+    assert oms.events(0, 10) == []
+    sent = order()
+    oms.submit([sent])
+    assert oms.wait(10_000)
+    assert [event.kind for event in follow(oms, 0, 1)] == ["acknowledged"]
+    assert not oms.wait(100)
+    venue.is_mute = True  # the stream stands and says nothing: what happens meanwhile is found all the same
+    venue.backend.fill("acme", sent.client_order_id)
+    assert [event.kind for event in follow(oms, 1, 1)] == ["fill"]
+
+
+def test_a_refusal_is_certain_and_says_why(venue: GrpcVenue, way: Way) -> None:
+    for refused_way, question, code in (
+        (way("other"), lambda oms: oms.open_orders(), "foreign_client"),
+        (way(), lambda oms: oms.submit([order("other")]), "foreign_client"),
+        (way(), lambda oms: oms.submit([order(quantity=Decimal("NaN"))]), "malformed"),
+        (way(), lambda oms: oms.events(3, 10), "ahead"),
+    ):
+        with pytest.raises(OmsRefused) as refused:
+            question(refused_way)
+        assert refused.value.code == code
+    assert not venue.backend.placed
+
+
+def test_who_was_replaced_is_told_so(venue: GrpcVenue, way: Way) -> None:
+    old, new = way(), way()
+    old.submit([order()])
+    new.submit([order()])
+    with pytest.raises(OmsRefused, match="superseded"):
+        old.submit([order()])
+    assert len(venue.backend.placed) == 2
+
+
+def test_a_token_goes_with_every_question(folder: Path) -> None:
+    venue = GrpcVenue(VenueBackend(folder / "venue.log"), token="secret")
+    venue.start()
+    known, unknown = GrpcOms("acme", venue.address, token="secret"), GrpcOms("acme", venue.address)
+    assert known.open_orders() == []
+    with pytest.raises(OmsRefused, match="foreign_client"):
+        unknown.open_orders()
+    known.close()
+    unknown.close()
+    venue.stop()
+
+
+def test_orders_do_not_go_over_a_network_in_the_clear() -> None:
+    with pytest.raises(SafetyRefusal, match=r"oms\.example\.com:443: expected credentials \(TLS\)"):
+        GrpcOms("acme", "oms.example.com:443")
+
+
+def test_without_the_extra_the_error_names_it() -> None:
+    hide = "import sys; sys.modules['grpc'] = None; import strategy_runner.oms.grpc"
+    ended = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, check=False)
+    assert "ConfigurationError" in ended.stderr
+    assert "install strategy-runner[grpc]" in ended.stderr
+
+
+_numbers = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9)
+_sent = st.builds(
+    OrderRequest,
+    **dict.fromkeys(("client_order_id", "client", "account", "venue", "strategy", "symbol", "signal_id"), st.text()),
+    quantity=_numbers,
+    event_ns=st.integers(-(2**63), 2**63 - 1),
+    limit_price=st.none() | _numbers,
+    stop_price=st.none() | _numbers,
+    trail=st.none() | _numbers,
+    expires_ns=st.integers(0, 2**63 - 1),
+    reduce_only=st.booleans(),
+    bracket=st.text(),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(_sent)
+def test_an_order_comes_out_of_its_message_as_it_went_in(sent: OrderRequest) -> None:
+    message = pb.OrderRequest.FromString(message_of(sent, pb.OrderRequest).SerializeToString())
+    assert struct_of(message, OrderRequest) == sent
+
+
+def test_the_messages_have_the_fields_of_the_model() -> None:
+    """A field added on one side alone would be lost on the way, unseen."""
+    from strategy_runner.model.fill import Fill
+    from strategy_runner.model.order import OrderReport
+    from strategy_runner.model.position import Position
+
+    for struct, message in (
+        (OrderRequest, pb.OrderRequest),
+        (OrderChange, pb.OrderChange),
+        (OrderReport, pb.OrderReport),
+        (Fill, pb.Fill),
+        (OmsEvent, pb.OmsEvent),
+        (Position, pb.Position),
+    ):
+        assert set(struct.__struct_fields__) == {field.name for field in message.DESCRIPTOR.fields}, struct.__name__

@@ -1,0 +1,299 @@
+"""Fills and positions over NATS JetStream, through a real server that is killed: dense, each once, and positions that add up."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+from nats_server import NatsServer
+from oms.venue import VenueBackend
+from orders import eventually, order
+
+from strategy_runner.errors import StateError
+from strategy_runner.model.instrument import Instrument
+from strategy_runner.model.order import OmsEvent, OrderRequest, signed
+from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.oms.nats import NatsFeed
+from strategy_runner.oms.nats_connection import NatsConnection
+from strategy_runner.oms.nats_names import STREAM, bucket_of, position_key, subject_of
+from strategy_runner.oms.nats_publisher import NatsPublisher
+
+INSTRUMENTS = {
+    symbol: Instrument(
+        symbol=symbol,
+        asset_class="crypto",
+        currency="USD",
+        tick_size=Decimal("0.01"),
+        lot_size=Decimal("0.01"),
+    )
+    for symbol in ("BTC-USD", "BRK.B")
+}
+
+Connect = Callable[[], NatsConnection]
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[NatsServer]:
+    server = NatsServer(folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def connect(server: NatsServer) -> Iterator[Connect]:
+    made: list[NatsConnection] = []
+
+    def make() -> NatsConnection:
+        made.append(NatsConnection(server.url, timeout_s=2.0))
+        return made[-1]
+
+    yield make
+    for connection in made:
+        connection.close()
+
+
+@pytest.fixture
+def venue(folder: Path) -> VenueBackend:
+    return VenueBackend(folder / "venue.log", fills=True)
+
+
+def trade(venue: VenueBackend, orders: int, client: str = "acme") -> list[OmsEvent]:
+    """Two events for each order: acknowledged and filled. All events so far."""
+    sent: list[OrderRequest] = []
+    for index in range(orders):
+        symbol = ("BTC-USD", "BRK.B")[index % 2]
+        side = ("buy", "buy", "sell")[index % 3]
+        sent.append(order(client, symbol=symbol, side=side, quantity=Decimal(index + 1) / 100))
+    venue.submit(client, sent)
+    return venue.events(client, 0, 10_000)
+
+
+def read(feed: NatsFeed, from_number: int, until: int) -> list[OmsEvent]:
+    """As a router reads: again and again, from where it is."""
+    events: list[OmsEvent] = []
+
+    def has_all() -> bool:
+        if feed.wait(100):
+            events.extend(feed.events(from_number + len(events), 7))
+        return len(events) >= until
+
+    eventually(has_all, f"{until} events")
+    return events
+
+
+def held(events: list[OmsEvent]) -> dict[str, Decimal]:
+    """Quantity per symbol, summed up from the fills."""
+    totals: dict[str, Decimal] = {}
+    for event in events:
+        if event.fill is not None:
+            totals[event.fill.symbol] = totals.get(event.fill.symbol, Decimal(0)) + signed(
+                event.fill.side, event.fill.quantity
+            )
+    return totals
+
+
+def test_events_arrive_in_order_and_each_once_and_positions_follow_from_the_fills(
+    connect: Connect, venue: VenueBackend
+) -> None:
+    events = trade(venue, 20)
+    publisher = NatsPublisher(connect(), "acme", INSTRUMENTS)
+    publisher.publish(events[:25])
+    publisher.publish(events)  # what was told is passed over
+    assert publisher.next_number() == 40
+    other = NatsPublisher(connect(), "other", INSTRUMENTS)
+    other.publish(trade(venue, 3, "other"))
+    feed = NatsFeed(connect(), "acme")
+    assert read(feed, 0, 40) == events
+    assert feed.events(40, 10) == []
+    assert not feed.wait(50)
+    positions = {position.symbol: position for position in feed.positions()}
+    assert {symbol: position.quantity for symbol, position in positions.items()} == held(events)
+    fees = sum(Decimal("0.01") for event in events if event.fill and event.fill.symbol == "BRK.B")
+    assert positions["BRK.B"].fees == fees
+    feed.close()
+
+
+def test_a_server_killed_again_and_again_loses_and_doubles_nothing(
+    server: NatsServer, connect: Connect, venue: VenueBackend
+) -> None:
+    publisher, feed = NatsPublisher(connect(), "acme", INSTRUMENTS), NatsFeed(connect(), "acme")
+    seen: list[OmsEvent] = []
+    events: list[OmsEvent] = []
+    for round_ in range(4):
+        events = trade(venue, 5)
+        if round_ % 2:
+            eventually(partial(_published, publisher, events), "the events to be told")
+            server.kill()
+            server.start()
+        else:
+            server.kill()
+            with pytest.raises(OmsUnavailable):
+                publisher.publish(events)
+            server.start()
+            eventually(partial(_published, publisher, events), "the events to be told")
+        seen += read(feed, len(seen), len(events) - len(seen))
+    assert seen == events
+    assert [event.number for event in seen] == list(range(40))
+    kept = {position.symbol: position.quantity for position in eventually(feed.positions, "positions")}
+    assert kept == held(events)
+    feed.close()
+
+
+def test_an_answer_that_got_lost_makes_no_second_event(connect: Connect, venue: VenueBackend) -> None:
+    """The publisher dies between telling and knowing that it was told: the next one asks the stream."""
+    events = trade(venue, 4)
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(events[:5])
+    successor = NatsPublisher(connect(), "acme", INSTRUMENTS)
+    assert successor.next_number() == 5
+    successor.publish(events)
+    feed = NatsFeed(connect(), "acme")
+    assert read(feed, 0, 8) == events
+    assert {position.symbol: position.quantity for position in feed.positions()} == held(events)
+    feed.close()
+
+
+def test_of_two_publishers_one_cannot_tell_what_the_other_has_told(connect: Connect, venue: VenueBackend) -> None:
+    events = trade(venue, 3)
+    first, second = (NatsPublisher(connect(), "acme", INSTRUMENTS) for _ in range(2))
+    first.publish(events[:1])
+    assert second.next_number() == 1
+    second.publish(events[:3])
+    with pytest.raises(StateError, match="event 1 was told before, and was another one"):
+        first.publish([msgspec.structs.replace(events[1], event_ns=7)])
+    first.publish(events)  # it has looked again and goes on behind the other
+    feed = NatsFeed(connect(), "acme")
+    assert read(feed, 0, 6) == events
+    feed.close()
+
+
+def test_what_follows_another_message_than_was_thought_is_not_taken(connect: Connect, venue: VenueBackend) -> None:
+    """Beyond the time for which JetStream remembers ids, the place of an event in the stream still keeps it single."""
+    events = trade(venue, 3)
+    connection = connect()
+    publisher = NatsPublisher(connection, "acme", INSTRUMENTS)
+    publisher.publish(events[:1])
+
+    async def tell() -> None:
+        await (await connection.stream()).publish(subject_of("acme"), msgspec.msgpack.encode(events[1]))
+
+    connection.run(tell)
+    with pytest.raises(OmsUnavailable, match="wrong last sequence"):
+        publisher.publish(events)
+    publisher.publish(events)
+    feed = NatsFeed(connect(), "acme")
+    assert read(feed, 0, 6) == events
+    feed.close()
+
+
+def test_a_gap_is_not_told(connect: Connect, venue: VenueBackend) -> None:
+    events = trade(venue, 3)
+    publisher = NatsPublisher(connect(), "acme", INSTRUMENTS)
+    publisher.publish(events[:2])
+    with pytest.raises(StateError, match="expected event 2, found 4"):
+        publisher.publish(events[4:])
+
+
+def test_positions_that_were_lost_are_made_again_from_the_fills(connect: Connect, venue: VenueBackend) -> None:
+    events = trade(venue, 300)
+    connection = connect()
+    NatsPublisher(connection, "acme", INSTRUMENTS).publish(events)
+
+    async def lose() -> None:
+        await (await connection.stream()).delete_key_value(bucket_of("acme"))
+
+    connection.run(lose)
+    feed = NatsFeed(connect(), "acme")
+    assert feed.positions() == []
+    assert NatsPublisher(connect(), "acme", INSTRUMENTS).next_number() == 600
+    assert {position.symbol: position.quantity for position in feed.positions()} == held(events)
+    feed.close()
+
+
+def test_a_reader_that_dies_is_followed_by_one_that_reads_from_its_cursor(
+    connect: Connect, venue: VenueBackend
+) -> None:
+    events = trade(venue, 10)
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(events)
+    first_connection = connect()
+    first = NatsFeed(first_connection, "acme")
+    assert read(first, 0, 14) == events[:14]
+    eventually(lambda: first.events(9, 3) == events[9:12], "the cursor to pass nine")
+    first.close()  # it had got all twenty, and only nine of them are behind its cursor
+    second = NatsFeed(connect(), "acme")
+    assert read(second, 9, 11) == events[9:]
+    second.close()
+
+
+def test_a_cursor_that_was_set_back_gets_everything_again(connect: Connect, venue: VenueBackend) -> None:
+    events = trade(venue, 5)
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(events)
+    feed = NatsFeed(connect(), "acme")
+    assert read(feed, 0, 10) == events
+    assert feed.events(10, 5) == []
+    eventually(lambda: feed.events(3, 7) == events[3:], "the events again")
+    feed.close()
+
+
+def test_a_message_that_is_no_event_stops_the_reader(connect: Connect, venue: VenueBackend) -> None:
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(trade(venue, 1))
+    connection = connect()
+
+    async def tell() -> None:
+        await (await connection.stream()).publish(subject_of("acme"), b"\xc1")
+
+    connection.run(tell)
+    feed = NatsFeed(connect(), "acme")
+
+    def is_refused() -> bool:
+        try:
+            feed.events(0, 10)
+        except StateError as error:
+            return f"{STREAM}: expected an OmsEvent" in str(error)
+        return False
+
+    eventually(is_refused, "an error")
+    feed.close()
+
+
+def test_a_server_that_comes_late_is_found(folder: Path, venue: VenueBackend) -> None:
+    server = NatsServer(folder)
+    connection = NatsConnection(server.url, timeout_s=0.3)
+    feed, publisher = NatsFeed(connection, "acme"), NatsPublisher(connection, "acme", INSTRUMENTS)
+    with pytest.raises(OmsUnavailable):
+        feed.events(0, 10)
+    server.start()
+    try:
+        events = trade(venue, 2)
+        eventually(partial(_published, publisher, events), "the events to be told")
+        assert read(feed, 0, 4) == events
+    finally:
+        feed.close()
+        connection.close()
+        server.kill()
+
+
+def test_every_position_has_a_key_of_its_own() -> None:
+    names = [("a.b", "c", "d"), ("a", "b.c", "d"), ("a", "b", "c.d"), ("a=2Eb", "c", "d"), ("ä", "b", "^X")]
+    keys = [position_key(*name) for name in names]
+    assert len(set(keys)) == len(names)
+    assert all(key.isascii() and set(key) <= set(_KEY_CHARACTERS) and key.count(".") == 2 for key in keys)
+
+
+def test_without_the_extra_the_error_names_it() -> None:
+    hide = "import sys; sys.modules['nats'] = None; import strategy_runner.oms.nats"
+    ended = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, check=False)
+    assert "ConfigurationError" in ended.stderr
+    assert "install strategy-runner[nats]" in ended.stderr
+
+
+_KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=."
+
+
+def _published(publisher: NatsPublisher, events: list[OmsEvent]) -> bool:
+    publisher.publish(events)
+    return True

@@ -1,0 +1,83 @@
+"""The decision log read from any number on: the reader begins near it, and gives what a reading from the start gives."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from router.desk import body_of
+
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.signal import Envelope, canonical
+from strategy_runner.router.journal import SEARCH_BYTES, DecisionReader, Journal
+from strategy_runner.tape.logs import START, frame_behind, read_log
+
+COUNT = 3_000
+
+
+def decision(number: int, luck: random.Random) -> Decision:
+    reasons = ("because " * luck.randrange(1, 60), "\0\0\0\0" * luck.randrange(3))
+    return Decision(
+        number=number,
+        signal_id=f"acme:talk.X@0badcafe/{number}",
+        verdict="accepted",
+        reason="",
+        decided_ns=luck.randrange(1 << 62),
+        envelope=Envelope(
+            n=number, seq=number, epoch=1, mode="mock", received_ns=1 << 40, recorded_ns=1, generation="0badcafe"
+        ),
+        body=canonical(body_of("talk.X", number, reasons=reasons)),
+    )
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    luck = random.Random(11)
+    journal = Journal(tmp_path_factory.mktemp("router"))
+    for first in range(0, COUNT, 500):
+        journal.append([decision(number, luck) for number in range(first, first + 500)], {})
+    journal.close()
+    assert journal.path.stat().st_size > 8 * SEARCH_BYTES
+    yield journal.path
+
+
+def numbers(reader: DecisionReader) -> list[int]:
+    found: list[int] = []
+    while decisions := reader.read():
+        found += [decision.number for decision in decisions]
+    return found
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 499, 1_500, 2_345, COUNT - 1, COUNT, COUNT + 5])
+def test_a_reader_begins_at_its_number_and_reads_little_before_it(log: Path, number: int) -> None:
+    reader = DecisionReader(log, number)
+    passed = reader.number
+    assert passed <= min(number, COUNT)
+    assert min(number, COUNT) - passed < 1_000
+    assert numbers(reader) == list(range(number, COUNT))
+    assert reader.number == COUNT
+
+
+def test_no_reader_begins_behind_its_number(log: Path) -> None:
+    for number in range(COUNT):
+        reader = DecisionReader(log, number)
+        assert reader.number <= number
+        reader.close()
+
+
+def test_a_reader_of_a_log_that_is_not_there_yet_waits_for_its_number(tmp_path: Path) -> None:
+    reader = DecisionReader(tmp_path / "decisions.log", 2)
+    assert numbers(reader) == []
+    journal, luck = Journal(tmp_path), random.Random(1)
+    journal.append([decision(number, luck) for number in range(4)], {})
+    assert numbers(reader) == [2, 3]
+
+
+def test_the_frame_behind_any_place_is_the_next_one_there_is(log: Path) -> None:
+    offsets, at = [], START
+    for payload in read_log(log):
+        offsets.append((at, payload))
+        at += 8 + len(payload)
+    luck = random.Random(2)
+    for place in (0, START, *(luck.randrange(at) for _ in range(300)), at):
+        assert frame_behind(log, place) == next((one for one in offsets if one[0] >= place), None)

@@ -1,0 +1,48 @@
+"""What `explain` says of signals that the router expired, and of a worker that it cut off."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from router.desk import CLIENT, body_of
+from worker.build import START_NS
+
+from strategy_runner.config.home import Home
+from strategy_runner.errors import UsageError
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.signal import Envelope, canonical
+from strategy_runner.router.cut_off import write_cut_off
+from strategy_runner.router.journal import Journal
+from strategy_runner.supervision.story import tell
+from strategy_runner.supervision.worker_story import tell_worker
+from strategy_runner.tape.status import StatusFile
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    yield Home(tmp_path)
+
+
+def test_an_expired_signal_is_explained_with_its_age_and_the_limit(home: Home) -> None:
+    body = body_of("talk.X", 0)
+    envelope = Envelope(n=0, seq=-1, epoch=0, mode="mock", received_ns=1, recorded_ns=START_NS, generation="0badcafe")
+    late = Decision(0, body.id, "expired", "late", START_NS, envelope, canonical(body), 75_250_000_000, 60_000_000_000)
+    fine = msgspec.structs.replace(late, number=1, signal_id="x", verdict="accepted", reason="", age_ns=0, limit_ns=0)
+    journal = Journal(home.router(CLIENT, "mock"))
+    journal.append([late, fine], {})
+    ruled = dict(tell(home, body.id, "mock").chapters)["decision"]
+    assert ruled[0].startswith("expired: late: older than the strategy's `time_to_live_s`")
+    assert ruled[1] == "75.250 s old, 60 s allowed"
+
+
+def test_a_worker_that_is_cut_off_is_explained_and_so_is_a_signal_of_it_that_nobody_decided(home: Home) -> None:
+    folder, key = home.router(CLIENT, "mock"), WorkerKey(CLIENT, "talk", "X")
+    Journal(folder).close()
+    StatusFile(home.worker(key, "mock") / "status").write()
+    write_cut_off(folder, {key.folder: "expected signal 0badcafe/1, found 0badcafe/5"})
+    with pytest.raises(UsageError, match="its worker is cut off by the router: expected signal 0badcafe/1, found"):
+        tell(home, f"{key.name}@0badcafe/5", "mock")
+    told = dict(tell_worker(home, key, "mock").chapters)["cut off"]
+    assert told == ["the router decides none of its signals: expected signal 0badcafe/1, found 0badcafe/5"]
