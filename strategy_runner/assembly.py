@@ -19,10 +19,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from strategy_runner.bus.context import Context, new_context
-from strategy_runner.bus.doorbell import SignalDoorbell, SignalListener, StreamDoorbell, StreamListener
+from strategy_runner.bus.doorbell import (
+    FillDoorbell,
+    FillListener,
+    SignalDoorbell,
+    SignalListener,
+    StreamDoorbell,
+    StreamListener,
+)
 from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.bus.request import RequestServer
-from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
+from strategy_runner.config.spec import (
+    FeedSpec,
+    OmsSpec,
+    PaperOmsSpec,
+    RouterSpec,
+    Spec,
+    WatchdogSpec,
+    WorkerSpec,
+    read_spec,
+)
 from strategy_runner.errors import (
     DiskFullError,
     LockedError,
@@ -57,6 +73,8 @@ from strategy_runner.worker.parking import begin_life, park
 from strategy_runner.worker.strategy import make_strategy
 
 if TYPE_CHECKING:
+    from strategy_runner.oms.interface import Oms
+    from strategy_runner.router.trading import Trading
     from strategy_runner.sinks.duckdb_sink import DuckDbSink
 
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
@@ -130,7 +148,7 @@ def run(arguments: Sequence[str], others: Runs = NONE) -> int:
         if type(spec) in others:
             return others[type(spec)](spec, stopping)
         if isinstance(spec, WatchdogSpec):
-            raise UsageError(f"{path}: expected a feed, router or worker, found a watchdog, which has an entry of its own")
+            raise UsageError(f"{path}: expected what this module runs, found a watchdog, which has an entry of its own")
         if isinstance(spec, FeedSpec):
             return _run_feed(spec, path, stopping)
         if isinstance(spec, RouterSpec):
@@ -180,7 +198,8 @@ def _run_feed(spec: FeedSpec, path: Path, stopping: StopFlag) -> int:
     status = StatusFile(folder / "status")
     context = new_context()
     bells = StreamDoorbell(context, spec.market.doorbell), FramePublisher(context, spec.market.frames)
-    feed = _wait_for_space(lambda: make_feed(spec, *_source(spec), *bells, status), status, stopping)
+    fills = FillListener(context, spec.market.private) if spec.market.private else None
+    feed = _wait_for_space(lambda: make_feed(spec, *_source(spec), *bells, status, fills=fills), status, stopping)
     if feed is not None:
         loop(feed, stopping, _Reload(path, FeedSpec, feed.reload))
     lock.release()
@@ -195,6 +214,7 @@ def make_feed(
     frames: FramePublisher,
     status: StatusFile,
     clock: FeedClock | None = None,
+    fills: FillListener | None = None,
 ) -> Feed:
     """A feed ready for its first turn, its tape recovered. Raises DiskFullError, StateError, OSError."""
     writer = TapeWriter(
@@ -214,6 +234,7 @@ def make_feed(
             speed=speed,
             slowest_reader=lambda since_ns: _slowest_snapshot(spec.readers, writer.head.count, since_ns),
             clock=clock,
+            fills=fills,
         )
     except (StrategyRunnerError, OSError):
         writer.close()
@@ -267,6 +288,7 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
         market=market,
         deliveries=_deliveries(spec, database, dead_letters),
         status=StatusFile(folder / "status"),
+        trading=make_trading(spec, context, market) if market else None,
     )
     try:
         if spec.bulk:
@@ -279,6 +301,37 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
     server.stop()
     lock.release()
     return 0
+
+
+def make_trading(spec: RouterSpec, context: Context, market: Market) -> "Trading | None":
+    """What a client with a route to an OMS needs beside its sinks. Where records come as fast as they go nobody can wait for an
+    OMS, and there is none. Raises StateError, OSError."""
+    from strategy_runner.router.desk import Desk
+    from strategy_runner.router.risk_record import RiskRecord
+    from strategy_runner.router.trading import Trading
+
+    oms = spec.oms
+    if oms is None or spec.ordered or spec.bulk:
+        return None
+    desk = Desk(
+        spec,
+        partial(_open_oms, context, spec.client, oms),
+        lambda: FillDoorbell(context, oms.doorbell, spec.client) if oms.doorbell else None,
+        clock=market.clock_ns,
+        event_ns=market.event_ns,
+    )
+    return Trading(spec, RiskRecord(Path(spec.folder), spec.client, spec.mode), desk, market)
+
+
+def _open_oms(context: Context, client: str, spec: OmsSpec) -> "Oms":
+    """A client's way into its OMS. Raises ConfigurationError for a kind that needs an extra."""
+    if spec.kind == "grpc":
+        from strategy_runner.oms.grpc import GrpcOms
+
+        return GrpcOms(client, spec.endpoint)
+    from strategy_runner.oms.zeromq import ZeroMqOms
+
+    return ZeroMqOms(context, client, spec.endpoint)
 
 
 def _deliveries(spec: RouterSpec, database: "DuckDbSink", dead_letters: "DeadLetterLog") -> list[Delivery]:
@@ -386,7 +439,7 @@ def make_follower(spec: WorkerSpec, context: Context, status: StatusFile) -> Fol
         spec,
         make_strategy(spec),
         reader=TapeReader(Path(spec.market.tape)),
-        listener=StreamListener(context, spec.market.doorbell, spec.streams),
+        listener=StreamListener(context, spec.market.doorbell, spec.heard),
         router=SignalDoorbell(context, spec.router_doorbell, spec.key.folder),
         status=status,
         from_start=spec.from_start,
@@ -536,12 +589,13 @@ def _wait_for_slot(folder: Path, slots: int, stopping: StopFlag) -> FolderLock:
         stopping.wait(lambda: time.sleep(0.1))
 
 
-def _slowest_snapshot(pattern: str, count: int, silent_since_ns: int) -> int:
-    """The lowest seq that some worker would restart from: nothing at or above it may be deleted.
+def _slowest_snapshot(patterns: Sequence[str], count: int, silent_since_ns: int) -> int:
+    """The lowest seq that some worker, or the paper OMS, would restart from: nothing at or above it may be deleted.
 
-    A worker silent for longer than the tape is kept has been removed or stopped for good; it holds nothing back.
+    One silent for longer than the tape is kept has been removed or stopped for good; it holds nothing back.
     """
-    found = [status for path in glob.glob(pattern) if (status := read_status(Path(path)))]  # noqa: PTH207
+    paths = [path for pattern in patterns for path in glob.glob(pattern)]  # noqa: PTH207
+    found = [status for path in paths if (status := read_status(Path(path)))]
     return min((status.snapshot_seq for status in found if status.beat_ns >= silent_since_ns), default=count)
 
 

@@ -18,6 +18,7 @@ from strategy_runner.config.spec import (
     MarketSpec,
     MockSpec,
     ModelProviderSpec,
+    PrivateSource,
     ReplaySpec,
     TapeSpec,
     write_spec,
@@ -84,9 +85,10 @@ class FeedProcess:
                 tape=str(self.tape),
                 doorbell=home.market_endpoint("doorbell"),
                 frames=home.market_endpoint("frames"),
+                private=home.market_endpoint("private"),
             ),
             beat_interval_s=0.2,
-            readers=str(self.root / "none"),
+            readers=(),
             folder=str(folder),
             log="",
             log_level="info",
@@ -127,6 +129,11 @@ class FeedProcess:
     def rewrite(self, streams: tuple[str, ...]) -> None:
         """Changes the spec of the running feed, as the plan does when a client wants more."""
         self.spec = msgspec.structs.replace(self.spec, streams=streams)
+        write_spec(self.spec_path, self.spec)
+
+    def follow_fills(self, *sources: PrivateSource) -> None:
+        """Changes whose fill logs the feed follows, running or not."""
+        self.spec = msgspec.structs.replace(self.spec, private=sources)
         write_spec(self.spec_path, self.spec)
 
     def change_mock(self, mock: MockSpec) -> None:

@@ -6,18 +6,21 @@ queue never grows, and a slow worker catches up in one batch.
     XPUB -> SUB    one frame: topic, NUL, first seq (u64)        topic is a stream's name
                    one frame: b"beat", NUL, number of records published (u64), epoch (u64), durable mark (u64)
     PUSH -> PULL   one frame: the name of a worker whose signal log has grown
+    PUSH -> PULL   one frame: a client whose fill log has grown, NUL, up to which offset it is on the disk (u64)
 """
 
 import struct
 
 import zmq
 
+from strategy_runner.bus.call import keep_to_owner
 from strategy_runner.bus.context import Context
 
 _SEQ = struct.Struct("<Q")
 _BEAT = struct.Struct("<QQQ")
 BEAT_TOPIC = b"beat\0"
 _QUEUE_FRAMES = 4
+_FILL_RING_BYTES_MAX = 256
 _POLLIN = int(zmq.POLLIN)
 
 
@@ -121,6 +124,66 @@ class SignalListener:
         while _has_more(self._socket):
             names.add(self._socket.recv(zmq.NOBLOCK).decode())
         return names
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class FillDoorbell:
+    """The side of a client's order desk, used from one thread."""
+
+    def __init__(self, context: Context, endpoint: str, client: str) -> None:
+        self._socket = context.socket(zmq.PUSH)
+        self._socket.setsockopt(zmq.SNDHWM, _QUEUE_FRAMES)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        self._socket.connect(endpoint)
+        self._client = client.encode() + b"\0"
+
+    def ring(self, durable: int) -> None:
+        """The fill log is on the disk up to the offset `durable`. Never blocks: what is not heard the feed finds by looking."""
+        try:
+            self._socket.send(self._client + _SEQ.pack(durable), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class FillListener:
+    """The feed's side."""
+
+    def __init__(self, context: Context, endpoint: str) -> None:
+        """Binds; an ipc socket is its owner's alone."""
+        self._socket = context.socket(zmq.PULL)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _FILL_RING_BYTES_MAX)
+        self._socket.bind(endpoint)
+        keep_to_owner(endpoint)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._other: int | None = None
+
+    def wait(self, timeout_ms: int, other: int | None = None) -> None:
+        """Returns when it rang or the descriptor `other` can be read, at the latest after the time given."""
+        if other != self._other:
+            if self._other is not None:
+                self._poller.unregister(self._other)
+            if other is not None:
+                self._poller.register(other, zmq.POLLIN)
+            self._other = other
+        self._poller.poll(timeout_ms)
+
+    def heard(self) -> dict[str, int]:
+        """By client, the offset up to which its fill log is on the disk, for those that rang since the last call."""
+        found: dict[str, int] = {}
+        while _has_more(self._socket):
+            client, nul, durable = self._socket.recv(zmq.NOBLOCK).partition(b"\0")
+            if nul and len(durable) == _SEQ.size:
+                name = client.decode(errors="replace")
+                found[name] = max(found.get(name, 0), *_SEQ.unpack(durable))
+        return found
 
     def close(self) -> None:
         self._socket.close()

@@ -1,6 +1,5 @@
 """Wakes a thread that waits for sockets: the one thing that another thread may do to it."""
 
-import contextlib
 import os
 import threading
 
@@ -21,10 +20,12 @@ class Wake:
             if self._fd >= 0:
                 os.eventfd_write(self._fd, 1)
 
-    def hush(self) -> None:
-        """Forgets all rings so far."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._fd)
+    def hush(self) -> bool:
+        """Forgets all rings so far; whether there were any."""
+        try:
+            return os.eventfd_read(self._fd) > 0
+        except BlockingIOError:
+            return False
 
     def close(self) -> None:
         with self._closing:

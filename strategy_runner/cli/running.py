@@ -124,7 +124,8 @@ def start(
     _report(change, "already running")
     if no_wait:
         return
-    names = [p.name for p in plan.processes if p.kind == "feed" or any(_concerns(target, p.name) for target in parsed)]
+    shared = ("feed", "oms")
+    names = [p.name for p in plan.processes if p.kind in shared or any(_concerns(target, p.name) for target in parsed)]
     runs_out = any(p.spec.mode in ("simulation", "historical") for p in plan.processes)
     with ready_bar(runs_out) as show:
         wait_ready(home, plan, names, timeout_s=timeout or (RUN_TIMEOUT_S if runs_out else READY_TIMEOUT_S), show=show)

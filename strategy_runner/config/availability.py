@@ -14,8 +14,7 @@ from strategy_runner.errors import ConfigurationError
 
 _NOT_YET = "not available yet"
 _ROUTES = {
-    "oms": f"{_NOT_YET}; use quantconnect, or none: every signal is in the client's DuckDB file",
-    "bigquery": f"{_NOT_YET}; use quantconnect, or none: every signal is in the client's DuckDB file",
+    "bigquery": f"{_NOT_YET}; use oms, quantconnect, or none: every signal is in the client's DuckDB file",
 }
 _STORAGE = {"bigquery": f"{_NOT_YET}; use duckdb"}
 _MESSAGING = {"redis": f"{_NOT_YET}; use local", "pubsub": f"{_NOT_YET}; use local"}

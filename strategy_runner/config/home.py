@@ -70,7 +70,7 @@ class Home(msgspec.Struct, frozen=True):
         return self.var / "market" / mode
 
     def market_endpoint(self, purpose: str) -> str:
-        """ZeroMQ address of the feed's socket: `doorbell` or `frames`."""
+        """ZeroMQ address of the feed's socket: `doorbell`, `frames`, or `private`, where order desks ring."""
         return self._endpoint(f"market-{purpose}.sock")
 
     def client_state(self, client: str, mode: str) -> Path:
@@ -82,12 +82,25 @@ class Home(msgspec.Struct, frozen=True):
     def router(self, client: str, mode: str) -> Path:
         return self.client_state(client, mode) / "router"
 
+    def fills(self, client: str, mode: str) -> Path:
+        """A client's fill log, of which only digests leave its folder."""
+        return self.client_state(client, mode) / "fills.log"
+
+    def oms(self, mode: str) -> Path:
+        """The paper OMS's folder, with one in it for each client's book."""
+        return self.var / "oms" / mode
+
     def database(self, client: str, mode: str) -> Path:
         return self.client_state(client, mode) / "signals.duckdb"
 
     def router_endpoint(self, client: str, purpose: str) -> str:
         """ZeroMQ address of a client's router: `doorbell` or `sql`."""
         return self._endpoint(f"{client}-{purpose}.sock")
+
+    def oms_endpoint(self, client: str) -> str:
+        """ZeroMQ address of a client's own line to the paper OMS; that of its news is longer (oms/protocol.py)."""
+        checked_socket(self.sockets / f"{client}-oms-news.sock")
+        return self._endpoint(f"{client}-oms.sock")
 
     def log(self, program: str) -> Path:
         """Log file of a program: `client:strategy.symbol` lies in logs/client/strategy.symbol.log."""

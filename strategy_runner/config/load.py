@@ -25,7 +25,7 @@ from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.names import CLIENT_PATTERN, RESERVED_CLIENTS
 
 # what a client takes from its environment where its own file says nothing
-INHERITED = ("mode", "routes", "log_level", "limits", "storage", "messaging")
+INHERITED = ("mode", "routes", "log_level", "limits", "storage", "messaging", "oms", "paper")
 ENVIRONMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 

@@ -14,6 +14,7 @@ from strategy_runner.config.schema import EnvironmentConfig, FeedConfig
 from strategy_runner.config.secret import quoted
 from strategy_runner.config.suggest import nearest
 from strategy_runner.config.times import time_ns
+from strategy_runner.config.trading_rules import check_paper, check_trading, sends_orders
 
 ENVIRONMENT_KINDS = ("local-dev", "integration", "cloud")
 
@@ -24,6 +25,7 @@ def check_environment(reading: Reading, tree: dict[str, Any], name: str) -> None
     _beats(reading, tree)
     _routes(reading, tree)
     _connections(reading, tree)
+    check_paper(reading, tree, _table(tree, "instruments"))
 
 
 def check_client(reading: Reading, tree: dict[str, Any], environment: EnvironmentConfig, environment_file: str) -> None:
@@ -34,8 +36,14 @@ def check_client(reading: Reading, tree: dict[str, Any], environment: Environmen
         _strategy(reading, strategy, f"strategies[{index}]")
     _accounts(reading, tree)
     check_risk(reading, _table(tree, "risk"), (strategy for _, strategy in _strategies(tree)))
+    check_paper(reading, tree, environment.instruments)
+    if sends_orders(tree):
+        traded = (symbol for _, strategy in _strategies(tree) for _, symbol in _strings(strategy.get("symbols")))
+        check_trading(reading, tree, environment, list(traded))
     if tree.get("mode") == "mock":
-        _mock_instruments(reading, tree, environment, environment_file)
+        _instruments(reading, tree, ("symbols", "extra_symbols"), environment, environment_file)
+    elif sends_orders(tree):
+        _instruments(reading, tree, ("symbols",), environment, environment_file)
     if tree.get("mode") == "live":
         _live_limits(reading, tree)
 
@@ -88,6 +96,7 @@ def _connections(reading: Reading, tree: dict[str, Any]) -> None:
         ("storage", "bigquery", {"project": "a Google Cloud project id", "dataset": "the name of a dataset"}),
         ("messaging", "redis", {"url": "a URL like redis://HOST:PORT/0"}),
         ("messaging", "pubsub", {"project": "a Google Cloud project id"}),
+        ("oms", "grpc", {"address": "an address such as HOST:PORT"}),
     ):
         table = _table(tree, section)
         if table.get("kind") != kind:
@@ -148,13 +157,13 @@ def _accounts(reading: Reading, tree: dict[str, Any]) -> None:
             reading.fault(join("accounts", symbol), text + hint)
 
 
-def _mock_instruments(
-    reading: Reading, tree: dict[str, Any], environment: EnvironmentConfig, environment_file: str
+def _instruments(
+    reading: Reading, tree: dict[str, Any], keys: tuple[str, ...], environment: EnvironmentConfig, environment_file: str
 ) -> None:
-    """The mock market makes prices for the instruments of the environment and for no others."""
+    """The mock market makes prices for the instruments of the environment and for no others, and no order is made without."""
     known = environment.instruments
     for index, strategy in _strategies(tree):
-        for key in ("symbols", "extra_symbols"):
+        for key in keys:
             for place, symbol in _strings(strategy.get(key)):
                 if symbol in known:
                     continue

@@ -43,6 +43,7 @@ RedisUrl = Annotated[
         extra={"hidden": True},
     ),
 ]
+Address = Annotated[str, Meta(pattern=r"^[^\s/@]+:[^\s@]+$", description="an address such as HOST:PORT")]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9]{2,7}$", description="a currency such as USD or USDT")]
 TimeOfDay = Annotated[
     str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description='a time of day in quotes such as "17:00"')
@@ -62,6 +63,9 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 OrderRate = Annotated[float, Meta(gt=0, le=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
+Latency = Annotated[float, Meta(ge=0, le=60_000)]
+Ticks = Annotated[int, Meta(ge=0, le=10_000)]
+Queue = Literal["touch", "through", "behind"]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 MemoryMb = Annotated[int, Meta(ge=16, le=1_048_576)]
 Cores = Annotated[float, Meta(gt=0, le=1024)]
@@ -105,6 +109,55 @@ class MessagingConfig(Section, frozen=True, kw_only=True):
     url: RedisUrl | None = None
     password: SecretReference | None = None
     project: BigQueryProject | None = None
+
+
+class OmsConfig(Section, frozen=True, kw_only=True):
+    """Who takes the orders of the route `oms`: the paper OMS of this host, or one over gRPC at `address`."""
+
+    kind: Literal["paper", "grpc"] = "paper"
+    address: Address | None = None
+    token: SecretReference | None = None
+
+
+class FeesConfig(Section, frozen=True, kw_only=True):
+    """`maker` and `taker` are fractions of what is traded (a maker's may be negative: a rebate), `per_share` is money per unit
+    of quantity, `minimum` per order; money in the instrument's currency."""
+
+    maker: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
+    taker: Share = 0.0
+    per_share: NotNegative = 0.0
+    minimum: NotNegative = 0.0
+
+
+class PaperSymbolConfig(Section, frozen=True, kw_only=True):
+    """What is different for one symbol; see PaperConfig. What is None is as everywhere; `fees` are all four or none."""
+
+    latency_ms: Latency | None = None
+    slippage_ticks: Ticks | None = None
+    slippage_bps: NotNegative | None = None
+    assumed_spread: Share | None = None
+    impact: NotNegative | None = None
+    participation: Fraction | None = None
+    queue: Queue | None = None
+    queue_size: NotNegative | None = None
+    fees: FeesConfig | None = None
+
+
+class PaperConfig(Section, frozen=True, kw_only=True):
+    """How the paper market fills, and what it costs; model/fill_settings.py says what each number does. `cash` is what accounts
+    begin with, by account and currency."""
+
+    latency_ms: Latency = 0.0
+    slippage_ticks: Ticks = 0
+    slippage_bps: NotNegative = 0.0
+    assumed_spread: Share = 0.0
+    impact: NotNegative = 0.0
+    participation: Fraction | None = None
+    queue: Queue = "through"
+    queue_size: NotNegative = 0.0
+    fees: FeesConfig = FeesConfig()
+    cash: dict[Word, dict[Currency, Positive]] = {}
+    symbols: dict[Symbol, PaperSymbolConfig] = {}
 
 
 # -- the environment file ----------------------------------------------------------------------------------------------
@@ -206,6 +259,8 @@ class EnvironmentConfig(Section, frozen=True, kw_only=True):
     history: HistoryConfig = HistoryConfig()
     models: ModelProviderConfig = ModelProviderConfig()
     live: LiveConfig = LiveConfig()
+    oms: OmsConfig = OmsConfig()
+    paper: PaperConfig = PaperConfig()
     instruments: dict[Symbol, InstrumentConfig] = {}
 
 
@@ -222,11 +277,14 @@ class AccountConfig(Section, frozen=True, kw_only=True):
 class RiskConfig(Section, frozen=True, kw_only=True):
     """A client's limits, checked by its router. Money is in `currency`. What is None is no limit; live mode wants all of them.
 
+    `rates` say what one unit of each other currency is worth in it.
+
     `max_position_size` is by symbol, in its units. `shares` are the part of `max_position_notional` and `max_daily_loss` that
     a strategy may use, the whole where it is not named. `priorities` are strategy ids, the first counts most.
     """
 
     currency: Currency = "USD"
+    rates: dict[Currency, Positive] = {}
     starting_cash: Positive = 100_000.0
     max_position_notional: Positive | None = None
     max_position_size: dict[Symbol, Positive] = {}
@@ -326,6 +384,8 @@ class ClientConfig(Section, frozen=True, kw_only=True):
     limits: LimitsConfig
     storage: StorageConfig
     messaging: MessagingConfig
+    oms: OmsConfig
+    paper: PaperConfig
     accounts: dict[Symbol, AccountConfig] = {}
     risk: RiskConfig = RiskConfig()
     quantconnect: QuantConnectConfig = QuantConnectConfig()

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from strategy_runner.config.schema import RiskConfig, SizingConfig
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.stream import private
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,11 +43,12 @@ class LimitsSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the shared records are: the tape's folder, and the feed's ZeroMQ addresses."""
+    """Where the shared records are: the tape's folder, and the feed's ZeroMQ addresses; at `private` order desks ring."""
 
     tape: str
     doorbell: str
     frames: str
+    private: str = ""
 
 
 class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +67,21 @@ class ModelProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
 
 
+class PaperSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker that runs flat out fills its own orders."""
+
+    fills: FillSettings
+    instrument: Instrument
+
+
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     """One worker. `strategy_type` names a class in the registry, or in the folder `code` of the client's own strategies.
 
     `from_start` begins at the tape's first record instead of now; `history` is set in historical mode, where the worker makes
     its records itself, and at most `parallel` of them run at a time, each holding a lock in the folder `slots`.
+
+    `fills` is the client's fill log, "" for a client without an OMS. `paper` is set instead where its orders go to no OMS
+    because nobody waits for one; with neither a position is what the worker's own signals ask for.
     """
 
     client: str
@@ -98,10 +111,17 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     slots: str
     parallel: int
     predictor: ModelProviderSpec
+    fills: str = ""
+    paper: PaperSpec | None = None
 
     @property
     def key(self) -> WorkerKey:
         return WorkerKey(self.client, self.strategy, self.symbol)
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """The streams it is woken for: those it reads of the market, and what its own orders become."""
+        return (*self.streams, private(self.key).name) if self.fills else self.streams
 
 
 class QuantConnectSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,12 +144,34 @@ class FreshnessSpec(msgspec.Struct, frozen=True, kw_only=True):
     asset_class: str
 
 
+class OmsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a client's orders go: the `kind` of the OMS and where it answers, the account of each symbol, the client's fill log
+    (`fills`), and the feed's bell that is rung when it has grown (`doorbell`; "" without a feed). `token` is a reference."""
+
+    kind: str
+    endpoint: str
+    accounts: dict[str, str]
+    fills: str
+    doorbell: str = ""
+    token: dict[str, str] | None = None
+
+
+class SizingSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a strategy's entries are: `size` is what its workers fill in where it names none."""
+
+    size: float
+    sizing: SizingConfig = SizingConfig()
+
+
 class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, tag="router"):
     """One client's router: the workers (by folder name) whose signal logs it tails, and the sinks it feeds.
 
     `ordered` releases signals in the order of the tape, waiting for the slowest worker: recorded history gives one order of
     decisions. At the market's pace nobody waits for anybody. `bulk` waits until all workers have ended, and then ends too.
     `freshness` is by worker; where records come as fast as they go nothing can be late, and it is empty.
+
+    `oms` is None without a route to one, and what follows it without use then: the limits, `sizing` by strategy, `instruments`
+    by symbol, and `rates`, what one unit of a currency is worth in the client's.
     """
 
     client: str
@@ -148,6 +190,11 @@ class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, tag="router"):
     quantconnect: QuantConnectSpec
     log: str
     log_level: str
+    oms: OmsSpec | None = None
+    risk: RiskConfig = RiskConfig()
+    sizing: dict[str, SizingSpec] = {}
+    instruments: dict[str, Instrument] = {}
+    rates: dict[str, Decimal] = {}
 
 
 class MockSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,10 +219,18 @@ class TapeSpec(msgspec.Struct, frozen=True, kw_only=True):
     retention_gb: float
 
 
+class PrivateSource(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A client's fill log, whose entries get a record each."""
+
+    client: str
+    path: str
+
+
 class FeedSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feed"):
     """The feed: every stream somebody needs, and the one source they come from (at most one of mock and replay).
 
-    `readers` is a glob of the status files of workers whose place on the tape retention must respect.
+    `readers` are globs of the status files of workers, and of the paper OMS, whose place on the tape retention must respect.
+    `private` are the fill logs of the clients with an OMS.
     """
 
     mode: str
@@ -186,10 +241,11 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True, tag="feed"):
     tape: TapeSpec
     market: MarketSpec
     beat_interval_s: float
-    readers: str
+    readers: tuple[str, ...]
     folder: str
     log: str
     log_level: str
+    private: tuple[PrivateSource, ...] = ()
 
 
 class WatchdogSpec(msgspec.Struct, frozen=True, kw_only=True, tag="watchdog"):

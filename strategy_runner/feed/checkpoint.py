@@ -6,6 +6,7 @@ appends from where the tape ends.
 
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ _KEPT = 2
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """`clock_ns` is that of the wall clock's last tick, `last_ns` the last row of a live source by symbol and kind."""
+    """`epoch` is the tape's when it was written, `clock_ns` that of the wall clock's last tick, `last_ns` the last row of a
+    live source by symbol and kind, `private` what the last private record of each client says."""
 
     seq: int
+    epoch: int = 0
     streams: tuple[str, ...]
     source: Any
     derivations: dict[str, DerivationState]
     clock_ns: int
     last_ns: list[tuple[str, int, int]] = []
+    private: dict[str, tuple[float, float, float, float]] = {}
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -44,14 +48,22 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         old.unlink()
 
 
+def remove_lost(folder: Path, cuts: Iterable[tuple[int, int]]) -> None:
+    """Removes the checkpoints that tell of records which a power cut took: others may have their seqs by now. `cuts` are the
+    tape's (epoch, seq). A removal that the next power cut undoes is made again here."""
+    lost = list(cuts)
+    for path in folder.glob("*.checkpoint"):
+        checkpoint = _read(path)
+        if checkpoint is not None and any(checkpoint.epoch < epoch and checkpoint.seq > seq for epoch, seq in lost):
+            path.unlink()
+
+
 def newest_checkpoint(folder: Path, count: int) -> Checkpoint | None:
     """The newest whole checkpoint at or below `count`."""
     for path in sorted(folder.glob("*.checkpoint"), reverse=True):
-        raw = path.read_bytes()
-        if int.from_bytes(raw[:4], "little") == zlib.crc32(raw[4:]):
-            checkpoint = msgspec.msgpack.decode(raw[4:], type=Checkpoint)
-            if checkpoint.seq <= count:
-                return checkpoint
+        checkpoint = _read(path)
+        if checkpoint is not None and checkpoint.seq <= count:
+            return checkpoint
     return None
 
 
@@ -59,3 +71,10 @@ def oldest_checkpoint_seq(folder: Path) -> int:
     """The lowest seq that a restart may go on from; 0 without a checkpoint."""
     paths = sorted(folder.glob("*.checkpoint"))
     return int(paths[0].stem) if paths else 0
+
+
+def _read(path: Path) -> Checkpoint | None:
+    """None if it is not whole."""
+    raw = path.read_bytes()
+    whole = int.from_bytes(raw[:4], "little") == zlib.crc32(raw[4:])
+    return msgspec.msgpack.decode(raw[4:], type=Checkpoint) if whole else None

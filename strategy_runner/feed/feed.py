@@ -1,7 +1,8 @@
 """The feed's loop: take raw records from the source, derive, append, publish, ring.
 
 The one writer of the tape. A turn is bounded; what it appended becomes visible with one store, always at the end of a raw
-record's whole group, so a killed feed leaves no group in half.
+record's whole group, so a killed feed leaves no group in half. Between two groups come the private entries of the clients
+that trade, and what the feed notes by itself.
 
 It takes records only while the tape's reserve is held. A full disk uses it up, and completes the turn with it; the feed then
 halts, and goes on by itself from where it stood once the reserve can be made again.
@@ -9,23 +10,32 @@ halts, and goes on by itself from where it stood once the reserve can be made ag
 
 import logging
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
+from strategy_runner.bus.doorbell import FillListener, StreamDoorbell, topic_of
 from strategy_runner.bus.frames import REPAIR_RECORDS_MAX, FramePublisher, seq_bytes
 from strategy_runner.config.spec import FeedSpec
 from strategy_runner.errors import DiskFullError
-from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, oldest_checkpoint_seq, write_checkpoint
+from strategy_runner.feed.checkpoint import (
+    Checkpoint,
+    newest_checkpoint,
+    oldest_checkpoint_seq,
+    remove_lost,
+    write_checkpoint,
+)
 from strategy_runner.feed.clock import FeedClock
 from strategy_runner.feed.derive import Derivation, Emit, handles_by_symbol
 from strategy_runner.feed.interruption import Interruption
 from strategy_runner.feed.pace import Pace
-from strategy_runner.feed.rederivation import Rederivation
+from strategy_runner.feed.private import PrivateLogs
+from strategy_runner.feed.rederivation import Fields, Rederivation
 from strategy_runner.feed.screen import Screen
 from strategy_runner.feed.sources.interface import Raw, Source
+from strategy_runner.model.private import Slot
 from strategy_runner.model.record import SIZE, GapCause, Kind
 from strategy_runner.model.stream import Stream, clock_steps, gaps
 from strategy_runner.model.timeframe import timeframe_ns
@@ -38,6 +48,7 @@ TURN_RAW_MAX = 1024
 CHECKPOINT_RECORDS = 100_000
 RETENTION_INTERVAL_S = 30.0
 SPACE_LOOK_S = 1.0
+BELL_WAIT_S_MIN = 0.001  # a poll counts in milliseconds
 _NAN = float("nan")
 
 log = logging.getLogger(__name__)
@@ -58,6 +69,7 @@ class Feed:
         speed: float,
         slowest_reader: Callable[[int], int],
         clock: FeedClock | None = None,
+        fills: FillListener | None = None,
     ) -> None:
         """Raises DiskFullError if what it needs to begin could not be kept, StateError, OSError."""
         self._spec = spec
@@ -73,6 +85,8 @@ class Feed:
         self._clock = clock or FeedClock(writer.head.clock_offset_ns, self._last_received_ns())
         self._screen: Screen | None = None if source.rewinds else Screen({})
         self._interruption = Interruption()
+        self._private = PrivateLogs(spec.private, fills)
+        self._fills = fills
         self._handles: dict[Stream, int] = {}
         self._derivations: dict[str, Derivation] = {}
         self._topics: list[bytes] = []
@@ -114,6 +128,7 @@ class Feed:
     def _advance(self) -> int:
         writer = self._writer
         self._note_step()
+        entries = self._note_private()
         rows = self._source.take(TURN_RAW_MAX, self._pace.until_ns(self._source.next_ns(), self._clock.monotonic_ns))
         self._derive(rows if self._screen is None else self._sound(self._screen, rows))
         if self._clocks:
@@ -134,10 +149,19 @@ class Feed:
             for finding in self._source.findings():
                 log.info("%s", finding)
             self._next_beat = 0.0
-        return max(len(rows), len(touched))
+        return max(len(rows), len(touched), entries)
 
     def wait(self) -> None:
-        self._source.wait(self._idle_s())
+        self._source.wait(self._idle_s(), self._sleep)
+
+    def _sleep(self, timeout_s: float, descriptor: int | None) -> None:
+        """Ends early when the descriptor can be read, or when a client's order desk rings."""
+        if self._fills is not None and timeout_s >= BELL_WAIT_S_MIN:
+            self._fills.wait(int(timeout_s * 1e3), descriptor)
+        elif descriptor is not None:
+            select.select([descriptor], [], [], timeout_s)
+        else:
+            time.sleep(timeout_s)
 
     def _idle_s(self) -> float:
         """How long nothing can be due: until the next record, tick or beat, at most a beat."""
@@ -160,6 +184,7 @@ class Feed:
         if self._is_halted:
             self._waiting_spec = spec
             return
+        self._private.reload(spec.private)
         wanted = [Stream.parse(name) for name in spec.streams]
         added = [stream for stream in wanted if stream not in self._handles]
         if added:
@@ -176,6 +201,7 @@ class Feed:
         self._ring(self._writer.publish())
         self._writer.make_durable()
         self._write_checkpoint()
+        self._private.close()
         self._file.enter(State.STOPPED)
 
     # -- a full disk -----------------------------------------------------------------------------------------------------
@@ -266,7 +292,15 @@ class Feed:
         step_ns = self._clock.take_step_ns()
         if step_ns:
             log.warning("the host's wall clock was set by %+.3f s", step_ns / 1e9)
+            self._next_beat = 0.0  # with which routers learn of the clock
             self._emit(self._note_handle(clock_steps()), self._clock.now_ns, step_ns / 1e9, *(_NAN,) * 4)
+
+    def _note_private(self) -> int:
+        """A record for each entry that is new in the clients' fill logs; returns how many."""
+        records = self._private.take()
+        for stream, event_ns, slot in records:
+            self._writer.append_aside(self._note_handle(stream), event_ns, slot)
+        return len(records)
 
     def _tick(self, now_ns: int) -> None:
         """Wall clock records: one for each interval that has begun since the last look; a pause is one tick."""
@@ -306,12 +340,15 @@ class Feed:
     def _beat(self, now: float) -> None:
         head, status = self._writer.head, self._file.status
         head.beat_ns, head.clock_offset_ns = self._clock.now_ns, self._clock.offset_ns
+        self._private.look()
         self._doorbell.beat(head.count, head.epoch, head.durable)
         if self._frames.wanted:
             self._frames.beat(head.count, head.epoch)
         status.position, status.records, status.event_ns = head.count, head.count, head.event_ns
         if self._screen is not None:
             status.refusals = self._screen.dropped
+        if not self._is_halted:
+            status.last_error = next(iter(self._private.faults.values()), "")
         self._file.write()
         self._next_beat = now + self._spec.beat_interval_s
         if now >= self._next_retention:
@@ -341,6 +378,7 @@ class Feed:
     def _restore(self) -> None:
         count = self._writer.seq
         spec_streams = [Stream.parse(name) for name in self._spec.streams]
+        remove_lost(self._folder, self._reader.cuts())
         checkpoint = newest_checkpoint(self._folder, count)
         if checkpoint is None:
             self._want(spec_streams)
@@ -350,6 +388,7 @@ class Feed:
             for symbol, state in checkpoint.derivations.items():
                 self._derivations[symbol].restore(state)
             self._clock_ns = checkpoint.clock_ns
+            self._private.last.update({client: Slot(*values) for client, values in checkpoint.private.items()})
             self._checkpoint_seq = checkpoint.seq
             if self._screen is not None:
                 self._screen = Screen({(symbol, kind): event_ns for symbol, kind, event_ns in checkpoint.last_ns})
@@ -375,10 +414,12 @@ class Feed:
                 self._screen.note(row)
         self._derive(rows)
 
-    def _remember(self, stream: Stream, event_ns: int) -> None:
+    def _remember(self, stream: Stream, fields: Fields) -> None:
         """A record that the process before noted by itself."""
         if stream.kind is Kind.CLOCK:
-            self._clock_ns = max(self._clock_ns, event_ns)
+            self._clock_ns = max(self._clock_ns, fields[2])
+        elif stream.kind is Kind.PRIVATE:
+            self._private.note(stream, fields[8:12])
 
     def _last_received_ns(self) -> int:
         head = self._writer.head
@@ -393,10 +434,12 @@ class Feed:
         self._checkpoint_seq = self._writer.seq
         checkpoint = Checkpoint(
             seq=self._writer.seq,
+            epoch=self._writer.head.epoch,
             streams=tuple(stream.name for stream in self._handles),
             source=self._source.state(),
             derivations={symbol: derivation.state() for symbol, derivation in self._derivations.items()},
             clock_ns=self._clock_ns,
+            private=dict(self._private.last),
             last_ns=[(*series, ns) for series, ns in self._screen.last_ns.items()] if self._screen else [],
         )
         try:

@@ -2,8 +2,8 @@
 
 Each record made is compared with the tape's, and a difference stops the feed. A source that rewinds gives its records again,
 and completes the last group where a power cut tore it. Of a live source the tape itself holds the raw records; they bring the
-derivations to where the tape ends. What the feed noted by itself (wall clock, steps of it, gaps of a live source) is no
-derivation's, and is stepped over.
+derivations to where the tape ends. What the feed noted by itself (wall clock, steps of it, gaps of a live source, private
+entries) is no derivation's, and is stepped over.
 """
 
 import logging
@@ -33,7 +33,7 @@ class Rederivation:
         source: Source,
         *,
         first: int,
-        on_noted: Callable[[Stream, int], None],
+        on_noted: Callable[[Stream, Fields], None],
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -110,7 +110,7 @@ class Rederivation:
             stream = self._writer.streams[fields[1]]
             if not self._is_noted(stream):
                 return
-            self._on_noted(stream, fields[2])
+            self._on_noted(stream, fields)
             self._at += 1
 
     def _is_noted(self, stream: Stream) -> bool:

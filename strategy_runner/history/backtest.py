@@ -23,6 +23,7 @@ from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.worker.fault_log import FaultLog
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
+from strategy_runner.worker.paper_log import PaperLog
 from strategy_runner.worker.subscription import Subscription
 
 TURN_RAW_MAX = 8_192
@@ -39,7 +40,8 @@ class Backtest:
         self._history = spec.history
         self._file = status
         self._outbox = Outbox(Path(spec.folder) / "signals.log", generation=spec.generation, mode=spec.mode)
-        self._machine = Machine(spec, strategy, self._outbox.record)
+        self._paper = PaperLog(Path(spec.folder) / "fills.log") if spec.paper else None
+        self._machine = Machine(spec, strategy, self._outbox.record, keep=self._keep_fill)
         self._faults = FaultLog()
         self._ordinals = dict.fromkeys(self._machine.subscriptions, 0)
         self._reports: Callable[[], dict[str, QualityReport]] = dict
@@ -56,13 +58,15 @@ class Backtest:
                 self._run_blocks(series, stopping)
             self._machine.stop()
         except StrategyRunnerError as error:
-            self._outbox.flush()
+            self._flush()
             self._file.status.signals, self._file.status.refusals = self._outbox.signals, self._outbox.refusals
             self._file.status.last_error = str(error)
             self._file.enter(State.FAILED, type(error).__name__)
             raise
-        self._outbox.flush()
+        self._flush()
         self._outbox.sync()
+        if self._paper is not None:
+            self._paper.sync()
         if stopping():
             self._file.enter(State.STOPPED, "interrupted")
         else:
@@ -122,10 +126,20 @@ class Backtest:
             if stopping():
                 break
 
+    def _keep_fill(self, payload: bytes) -> None:
+        assert self._paper is not None, "only a worker that fills its own orders has fills to keep"
+        self._paper.record(payload)
+
+    def _flush(self) -> int:
+        """Writes what was collected; returns how many signals."""
+        if self._paper is not None:
+            self._paper.flush()
+        return self._outbox.flush()
+
     def _report(self, records: int, event_ns: int, progress: tuple[int, int]) -> None:
         status, outbox = self._file.status, self._outbox
         self._faults.note(self._machine.take_faults())
-        if outbox.flush():
+        if self._flush():
             status.last_signal, status.last_signal_ns = outbox.last_id, time.time_ns()
         status.records = status.position = records
         status.event_ns = event_ns

@@ -5,14 +5,13 @@ reads its own symbols alone meets their records in the same order as on a tape t
 """
 
 import heapq
-import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
 
 from strategy_runner.config.spec import ReplaySpec
-from strategy_runner.feed.sources.interface import Raw
+from strategy_runner.feed.sources.interface import Raw, Sleep
 from strategy_runner.history.catalog import Series, SymbolHistory, find_series
 from strategy_runner.history.quality import QualityReport
 from strategy_runner.history.reader import Block, SeriesReader, read_series
@@ -83,8 +82,8 @@ class ReplaySource:
     def next_ns(self) -> int | None:
         return self._heads[0][0] if self._heads else None
 
-    def wait(self, timeout_s: float) -> None:
-        time.sleep(timeout_s)
+    def wait(self, timeout_s: float, sleep: Sleep) -> None:
+        sleep(timeout_s, None)
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
         heads = self._heads

@@ -16,6 +16,7 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.worker.genesis import Genesis
 from strategy_runner.worker.machine import Machine
+from strategy_runner.worker.private_log import PrivateLog, position_at
 from strategy_runner.worker.skips import Skips, read_skips
 from strategy_runner.worker.snapshot import Snapshot
 from strategy_runner.worker.strategy import make_strategy
@@ -44,7 +45,8 @@ class TapeRun:
         """
         self._reader = TapeReader(tape)
         self._signals: list[Derived] = []
-        self._machine = Machine(spec, make_strategy(spec), self._record)
+        fills = PrivateLog(Path(spec.fills), spec.key) if spec.fills else None
+        self._machine = Machine(spec, make_strategy(spec), self._record, private=fills.event if fills else None)
         self._skips = Skips(read_skips(Path(spec.folder), spec.generation))
         self._live_from = beginning.live_from
         self._ids: dict[Subscription, int] = {}
@@ -61,6 +63,7 @@ class TapeRun:
             self._positions = {s: positions.get(s.name, 0) for s in self._machine.subscriptions}
         else:
             self._machine.n = beginning.n
+            self._machine.strategy.position = beginning.position
             self._positions = {s: self._first_ordinal(s) for s in self._machine.subscriptions}
             self._machine.start()
 
@@ -132,7 +135,9 @@ def beginning_at(spec: WorkerSpec, tape: Path, live_from: int) -> Genesis:
             first = max(0, end - warmup_bars)
             if first < end:
                 seq = min(seq, reader.seqs(stream_id, first, first + 1)[0])
-    return Genesis(spec=spec, seq=max(seq, reader.head.first), live_from=live_from, n=0)
+    seq = max(seq, reader.head.first)
+    held = position_at(reader, Path(spec.fills), spec.key, seq) if spec.fills else 0.0
+    return Genesis(spec=spec, seq=seq, live_from=live_from, n=0, position=held)
 
 
 def period(tape: Path, from_ns: int, to_ns: int) -> tuple[int, int]:

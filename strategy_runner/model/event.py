@@ -1,4 +1,5 @@
-"""What a strategy sees of a record: trade, quote, bar, prediction, timer. Immutable, cheap to make by the million.
+"""What a strategy sees of a record: trade, quote, bar, prediction, timer; and of its own orders: fill, position, update of an
+order. Immutable, cheap to make by the million.
 
 `gc=False`: an event holds only numbers and strings, so it can be in no reference cycle and the collector may ignore it.
 """
@@ -68,6 +69,45 @@ class Timer(msgspec.Struct, frozen=True, gc=False):
 
     event_ns: int
     interval_ns: int
+
+
+class Fill(msgspec.Struct, frozen=True, gc=False):
+    """A fill of an order that came of one of this worker's signals. `size` is signed: bought is positive."""
+
+    symbol: str
+    event_ns: int
+    signal_id: str
+    price: float
+    size: float
+    fee: float
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """What this strategy holds of the symbol. `size` is signed: long is positive. `realised` is before `fees` and `funding`,
+    which is positive when received; all are since the account's first fill, in the symbol's quote currency."""
+
+    symbol: str
+    event_ns: int
+    size: float
+    average_price: float
+    realised: float = 0.0
+    fees: float = 0.0
+    funding: float = 0.0
+
+
+class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
+    """What became of an order of this worker. `leg` is entry, exit, stop_loss, take_profit or flatten; `state` partially_filled,
+    filled, cancelled, rejected, expired, or acknowledged where it was modified. `size` and `filled` are positive; `reason` is a
+    stable name for what ended without being filled."""
+
+    symbol: str
+    event_ns: int
+    signal_id: str
+    leg: str
+    state: str
+    size: float
+    filled: float
+    reason: str
 
 
 Event = Trade | Quote | Bar | Prediction | Timer

@@ -14,7 +14,9 @@ MARKET_GROUP = "market"
 FEED_NAME = "market:feed"
 MONITOR_GROUP = "monitor"
 WATCHDOG_NAME = "monitor:watchdog"
-RESERVED_CLIENTS = frozenset({"all", "market", "oms", "monitor", "supervisor"})
+OMS_GROUP = "oms"
+OMS_NAME = "oms:paper"
+RESERVED_CLIENTS = frozenset({"all", MARKET_GROUP, OMS_GROUP, MONITOR_GROUP, "supervisor"})
 
 
 class WorkerKey(msgspec.Struct, frozen=True, order=True):

@@ -23,8 +23,8 @@ class Kind(IntEnum):
     FUNDING = 5  # v0 rate, fraction per interval
     NEWS = 6  # v0 sentiment in [-1, 1], v1 relevance in [0, 1]
     CLOCK = 7  # event_ns is a whole interval
-    PRIVATE = 8  # a slot; the payload lies in one client's own log, v0 its ordinal there
-    GAP = 9  # v0 seconds in which records may be missing, v1 cause (1 to 4, see GapCause); event_ns is the end of the gap
+    PRIVATE = 8  # a slot, see private.py: v0 offset in one client's fill log, v1 and v2 digest, v3 number
+    GAP = 9  # v0 seconds in which records may be missing, v1 cause (see GapCause); event_ns is the end of the gap
     CLOCK_STEP = 10  # v0 seconds by which the host's wall clock was set forward (below 0: back)
 
 

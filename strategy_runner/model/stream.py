@@ -2,6 +2,7 @@
 
 import msgspec
 
+from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.record import Kind
 from strategy_runner.model.timeframe import timeframe_ns
 
@@ -17,21 +18,25 @@ _BY_WORD = {
 }
 _WORDS = {kind: word for word, kind in _BY_WORD.items()}
 _STEP = "step"
+_PRIVATE = "private"
 
 
 class Stream(msgspec.Struct, frozen=True, order=True):
-    """`timeframe` is set for bars, predictions and clocks, `model` for predictions.
+    """`timeframe` is set for bars, predictions and clocks, `model` for predictions, `worker` (its whole name) for private ones.
 
-    `symbol` is "" for the wall clock and for the steps of it.
+    `symbol` is "" for what no symbol drives: the wall clock, the steps of it, and private streams.
     """
 
     symbol: str
     kind: Kind
     timeframe: str = ""
     model: str = ""
+    worker: str = ""
 
     @property
     def name(self) -> str:
+        if self.kind is Kind.PRIVATE:
+            return f"{self.worker}/{_PRIVATE}"
         if not self.symbol:
             return f"clock/{_STEP if self.kind is Kind.CLOCK_STEP else self.timeframe}"
         parts = [_WORDS[self.kind], self.model, self.timeframe]
@@ -46,6 +51,8 @@ class Stream(msgspec.Struct, frozen=True, order=True):
                 return clock_steps()
             timeframe_ns(rest)
             return cls("", Kind.CLOCK, rest)
+        if rest == _PRIVATE:
+            return private(WorkerKey.parse(symbol))
         word, _, qualifier = rest.partition(".")
         kind = _BY_WORD.get(word)
         if not symbol or kind is None:
@@ -89,3 +96,8 @@ def gaps(symbol: str) -> Stream:
 def clock_steps() -> Stream:
     """Steps of the host's wall clock. Always on the tape, whoever reads it."""
     return Stream("", Kind.CLOCK_STEP)
+
+
+def private(worker: WorkerKey) -> Stream:
+    """What happens to one worker's orders and position."""
+    return Stream("", Kind.PRIVATE, worker=worker.name)

@@ -50,10 +50,11 @@ def check_sockets(home: Home) -> list[Finding]:
     """Every socket's path must fit into what the kernel allows, also while supervisord binds it under a longer name."""
     try:
         longest = checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + SOCKET_SUFFIX))
-        for purpose in ("doorbell", "frames"):
+        for purpose in ("doorbell", "frames", "private"):
             home.market_endpoint(purpose)
         for client in client_names(home):
             home.router_endpoint(client, "doorbell")
+            home.oms_endpoint(client)
     except ConfigurationError as fault:
         return [error("sockets", home.sockets, "paths that fit", str(fault), "move the home to a shorter path")]
     return [ok("sockets", home.sockets, f"paths fit, the daemon's has {len(str(longest))} bytes")]

@@ -171,6 +171,7 @@ def _lock_files(home: Home) -> list[Path]:
     return sorted(
         [
             *home.var.glob("market/*/lock"),
+            *home.var.glob("oms/*/lock"),
             *home.var.glob("monitor/lock"),
             *home.var.glob("clients/*/*/router/lock"),
             *home.var.glob("clients/*/*/workers/*/lock"),

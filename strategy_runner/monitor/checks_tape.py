@@ -92,7 +92,9 @@ class _Tape:
                 self.report(frames.path, "a stream's name", f"offset {offset}: {fault}")
         if counted > len(self.streams):
             found = frames.torn or frames.damage or f"{len(self.streams)} names"
-            self.report(frames.path, f"names of {counted} streams, as {files.counts_path(self.folder)} has counts", found)
+            self.report(
+                frames.path, f"names of {counted} streams, as {files.counts_path(self.folder)} has counts", found
+            )
         for path, damage in ((frames.path, frames.damage), *self._other_logs()):
             if damage:
                 self.report(path, "a whole log", damage)
@@ -118,7 +120,9 @@ class _Tape:
         if self._dropped:
             advice = "its log names symbol, reason and row"
             self.findings.append(
-                warning(CHECK, self.folder, "only sound rows from the feed's source", f"{self._dropped} dropped", advice)
+                warning(
+                    CHECK, self.folder, "only sound rows from the feed's source", f"{self._dropped} dropped", advice
+                )
             )
 
     def _other_logs(self) -> Iterator[tuple[Path, str]]:

@@ -4,7 +4,6 @@ UNAVAILABLE is tried again by gRPC itself, within the time limit: safe, since an
 that is exceeded is never tried again here: the outcome is unknown, the session is given up, and whoever asked has to query.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,18 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import msgspec
 
-from strategy_runner.errors import ConfigurationError, SafetyRefusal
+from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest
 from strategy_runner.model.position import Position
 from strategy_runner.oms.event_window import EventWindow
 from strategy_runner.oms.interface import OmsUnavailable
-from strategy_runner.oms.protocol import ANSWER_BYTES_MAX, BEAT_S, EVENTS_MAX, IDS_MAX, ORDERS_MAX
+from strategy_runner.oms.protocol import BEAT_S, EVENTS_MAX, IDS_MAX, ORDERS_MAX
 from strategy_runner.oms.refusal import OmsRefused, RefusalCode
 from strategy_runner.oms.session import Session
 
 try:
     import grpc
 
+    from strategy_runner.oms.grpc_channel import open_channel
     from strategy_runner.oms.grpc_messages import message_of, struct_of
     from strategy_runner.oms.proto import oms_pb2 as pb
     from strategy_runner.oms.proto.oms_pb2_grpc import OmsStub
@@ -39,26 +39,6 @@ if TYPE_CHECKING:
 TIMEOUT_S = 2.0
 SILENCE_S = 5 * BEAT_S
 WATCH_AGAIN_S = 0.1
-_SERVICE = "strategy_runner.oms.v1.Oms"
-_RETRIES = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.05s",
-    "maxBackoff": "0.5s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-_OPTIONS: tuple[tuple[str, Any], ...] = (
-    (
-        "grpc.service_config",
-        json.dumps({"methodConfig": [{"name": [{"service": _SERVICE}], "retryPolicy": _RETRIES}]}),
-    ),
-    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-)
 _REFUSALS = {
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -66,7 +46,6 @@ _REFUSALS = {
     grpc.StatusCode.OUT_OF_RANGE,
 }
 _CODES = frozenset(get_args(RefusalCode))
-_LOCAL = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 _R = TypeVar("_R")
 _S = TypeVar("_S", bound=msgspec.Struct)
 
@@ -83,24 +62,19 @@ class GrpcOms:
         token: str = "",
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Without credentials only an address on this host is taken, else SafetyRefusal is raised: orders and `token`, which
-        says who asks, must not be readable on a network. Connects to nobody yet."""
-        if credentials is None and not address.startswith(_LOCAL):
-            raise SafetyRefusal(f"{address}: expected credentials (TLS) for an OMS on another host, found none")
+        """`token` says who asks. Connects to nobody yet. Raises SafetyRefusal for another host without credentials."""
         self._client = client
         self._address = address
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=_OPTIONS)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
+        self._channel = open_channel(address, credentials)
         self._stub: Any = OmsStub(self._channel)  # type: ignore[no-untyped-call]  # protoc writes no types for services
         self._session = Session(self._open, lambda: None, timeout_s=timeout_s)
         self._window = EventWindow()
         self._heard = threading.Condition()  # guards window and heard_at, which the watching thread changes
         self._heard_at = time.monotonic()
         self._position = 0
+        self._woken = False
         self._closing = threading.Event()
         self._watch: Any = None
         self._watcher: threading.Thread | None = None
@@ -152,9 +126,16 @@ class GrpcOms:
         self._start_watching(self._position)
         with self._heard:
             self._heard.wait_for(
-                lambda: not self._is_silent and self._window.has_news(self._position), timeout=timeout_ms / 1e3
+                lambda: self._woken or (not self._is_silent and self._window.has_news(self._position)),
+                timeout=timeout_ms / 1e3,
             )
+            self._woken = False
             return self._is_silent or self._window.has_news(self._position)
+
+    def wake(self) -> None:
+        with self._heard:
+            self._woken = True
+            self._heard.notify_all()
 
     def close(self) -> None:
         self._closing.set()

@@ -16,7 +16,11 @@ class OmsUnavailable(StrategyRunnerError):  # noqa: N818  a state of the world t
 
 
 class Oms(Protocol):
-    """One client's way into an OMS, used from one thread. A call blocks at most its time limit, then raises OmsUnavailable."""
+    """One client's way into an OMS, used from one thread. A call blocks at most its time limit, then raises OmsUnavailable.
+
+    It raises OmsRefused (oms/refusal.py) when the OMS says that it did not do what it was asked: that is certain, where silence
+    is not. An order that was rejected is no refusal but a report.
+    """
 
     def submit(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
         """Takes orders, one report each, in their order; a rejected one is a report too. A known id is answered with what it is
@@ -45,6 +49,10 @@ class Oms(Protocol):
 
     def wait(self, timeout_ms: int) -> bool:
         """True when there may be new events; False after the time given. May be early, never late by more than a beat."""
+        ...
+
+    def wake(self) -> None:
+        """Ends a `wait` that is going on, or the next one. From any thread, until `close`."""
         ...
 
     def close(self) -> None: ...

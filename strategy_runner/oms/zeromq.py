@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import TypeVar
 
-from strategy_runner.bus.call import Caller
+from strategy_runner.bus.call import Caller, wait_for_any
 from strategy_runner.bus.context import Context
 from strategy_runner.bus.news import NewsListener
+from strategy_runner.bus.wake import Wake
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest
 from strategy_runner.model.position import Position
 from strategy_runner.oms.event_window import EventWindow
@@ -66,6 +67,7 @@ class ZeroMqOms:
         self._session = Session(self._open, self._hang_up, timeout_s=timeout_s)
         self._number = 0
         self._news = NewsListener(context, news_endpoint(endpoint), topic_of(client), frame_bytes_max=ANSWER_BYTES_MAX)
+        self._wake = Wake()
         self._window = EventWindow()
         self._heard_at = time.monotonic()
         self._position = 0
@@ -121,13 +123,17 @@ class ZeroMqOms:
             if not self._is_silent and self._window.has_news(self._position):
                 return True
             left_ms = int((deadline - time.monotonic()) * 1e3)
-            if left_ms <= 0:
+            if left_ms <= 0 or self._wake.hush():
                 return self._is_silent
-            self._news.wait(min(left_ms, int(SILENCE_S * 1e3)))
+            wait_for_any(min(left_ms, int(SILENCE_S * 1e3)), self._news.waitable, self._wake.waitable)
+
+    def wake(self) -> None:
+        self._wake.ring()
 
     def close(self) -> None:
         self._session.give_up()
         self._news.close()
+        self._wake.close()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from strategy_runner.model.signal import Action, ModelVote
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """What is known when a draft is judged.
 
-    `price` is the last price of the symbol (NaN before the first), `position` the signed size that this strategy's own
-    signals ask for so far, `threshold` the weighted confidence threshold of the models (None without models);
-    with `needs_models` an entry needs the fresh word of every configured model.
+    `price` is the last price of the symbol (NaN before the first), `position` the signed size that the strategy holds by its
+    fills, or without an OMS asks for by its own signals so far, `threshold` the weighted confidence threshold of the models
+    (None without models); with `needs_models` an entry needs the fresh word of every configured model.
     """
 
     price: float

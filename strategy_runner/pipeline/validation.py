@@ -18,7 +18,7 @@ REASONS = {
     SIZE_NOT_POSITIVE: "the size is zero or negative",
     PRICE_NOT_POSITIVE: "the entry price, stop loss or take profit is zero or negative",
     OUT_OF_RANGE: "confidence or strength lies outside [0, 1]",
-    MORE_THAN_POSITION: "a close of more than the strategy's own signals ask for",
+    MORE_THAN_POSITION: "a close of more than the strategy holds",
 }
 
 

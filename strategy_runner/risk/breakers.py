@@ -198,6 +198,15 @@ def posture(state: RiskState, strategy: str, symbol: str, now_ns: int) -> Postur
     return Posture.ACTIVE if latch is None else latch.posture
 
 
+def entries_to_cancel(state: RiskState, now_ns: int) -> list[str]:
+    """Client order ids of working entries that a latch covers: stopped means that they must not be filled any more either."""
+    return [
+        order_id
+        for order_id, order in state.orders.items()
+        if order.is_entry and stopping(state, order.strategy, order.symbol, now_ns) is not None
+    ]
+
+
 def has_cooled(latch: Latch, now_ns: int) -> bool:
     return latch.reset == "cooldown" and latch.until_ns <= now_ns
 

@@ -9,9 +9,9 @@ from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OrderRequest, OrderState
 from strategy_runner.risk import breakers, exits, exposure, numbers
 from strategy_runner.risk.breakers import BREAKERS
+from strategy_runner.risk.flow import fingerprint, rate_for, rate_name
 from strategy_runner.risk.limits import Limits
 from strategy_runner.risk.state import PROTECTIVE_LEGS, Posture, RiskState, limits_in_force, rate_to_client
-from strategy_runner.risk.transition import fingerprint, rate_for, rate_name
 
 UNKNOWN_INSTRUMENT = "unknown_instrument"
 NO_MARKET_PRICE = "no_market_price"

@@ -6,7 +6,6 @@ What each worker comes to is worked out anew when something of it changes, and n
 
 from decimal import Decimal
 
-from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OrderRequest
 from strategy_runner.risk.book import ZERO
 from strategy_runner.risk.state import (
@@ -40,10 +39,10 @@ def exposure_refusal(order: OrderRequest, price: Decimal, state: RiskState) -> s
     after = _with(before, order)
     if after <= before.worst:
         return None
-    unit = _unit_worth(state, strategy, symbol, max(before.price, price))
-    if unit is None:
+    multiplier, rate = _terms(state, strategy, symbol)
+    if rate is None:
         return RATE_UNKNOWN
-    size, of_strategy = after, after * unit
+    size, of_strategy = after, after * max(before.price, price) * multiplier * rate
     total = of_strategy
     for key, one in state.exposures.items():
         if key == own or not one.worst:
@@ -71,37 +70,44 @@ def refresh(state: RiskState, strategy: str, symbol: str) -> None:
 
 
 def refresh_all(state: RiskState, symbol: str | None = None) -> None:
-    """After a change of prices (of one symbol) or rates."""
-    for one in list(state.exposures.values()):
+    """After a change of prices (of one symbol) or rates. What is working stays as it was added up."""
+    for key, one in state.exposures.items():
         if symbol is None or one.symbol == symbol:
-            refresh(state, one.strategy, one.symbol)
+            state.exposures[key] = _priced(state, one.strategy, one.symbol, one.buys, one.sells, one.working_price)
 
 
 def _exposure(state: RiskState, strategy: str, symbol: str) -> Exposure:
-    book = state.books.get(worker_key(strategy, symbol))
-    quantity, gain = ZERO, ZERO
     buys, sells, price = ZERO, ZERO, ZERO
     for order in state.orders.values():
         if order.is_entry and order.symbol == symbol and order.strategy == strategy:
             buys += order.remaining if order.side == "buy" else ZERO
             sells += order.remaining if order.side == "sell" else ZERO
             price = max(price, order.price)
-    if book is not None:
+    return _priced(state, strategy, symbol, buys, sells, price)
+
+
+def _priced(
+    state: RiskState, strategy: str, symbol: str, buys: Decimal, sells: Decimal, working_price: Decimal
+) -> Exposure:
+    book = state.books.get(worker_key(strategy, symbol))
+    if book is None:
+        quantity, price, gain = ZERO, working_price, ZERO
+    else:
         last = mark(state, book)
-        quantity, gain, price = book.quantity, book.realised + book.unrealised(last), max(price, last)
+        quantity, price, gain = book.quantity, max(working_price, last), book.realised + book.unrealised(last)
     worst = max(abs(quantity), abs(quantity + buys), abs(quantity - sells))
-    unit = _unit_worth(state, strategy, symbol, price)
-    rate = None if book is None else rate_to_client(state, book.currency)
+    multiplier, rate = _terms(state, strategy, symbol)
     return Exposure(
         strategy=strategy,
         symbol=symbol,
         quantity=quantity,
         buys=buys,
         sells=sells,
+        working_price=working_price,
         price=price,
         worst=worst,
-        worth=None if unit is None else worst * unit,
-        gain=ZERO if book is None else (None if rate is None else gain * rate),
+        worth=None if rate is None else worst * price * multiplier * rate,
+        gain=ZERO if book is None else None if rate is None else gain * rate,
     )
 
 
@@ -112,13 +118,10 @@ def _with(before: Exposure, order: OrderRequest) -> Decimal:
     return max(before.worst, abs(before.quantity - before.sells - order.quantity))
 
 
-def _unit_worth(state: RiskState, strategy: str, symbol: str, price: Decimal) -> Decimal | None:
-    """Of one unit at a price, in the client's currency."""
+def _terms(state: RiskState, strategy: str, symbol: str) -> tuple[Decimal, Decimal | None]:
+    """The multiplier, and what the currency is worth in the client's."""
     book = state.books.get(worker_key(strategy, symbol))
     if book is not None:
-        multiplier, currency = book.multiplier, book.currency
-    else:
-        instrument: Instrument = limits_in_force(state).instruments[symbol]
-        multiplier, currency = instrument.multiplier, instrument.currency
-    rate = rate_to_client(state, currency)
-    return None if rate is None else price * multiplier * rate
+        return book.multiplier, rate_to_client(state, book.currency)
+    instrument = limits_in_force(state).instruments[symbol]
+    return instrument.multiplier, rate_to_client(state, instrument.currency)

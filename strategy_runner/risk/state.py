@@ -69,15 +69,16 @@ class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker comes to, see exposure.py. `buys` and `sells` are working entries, `worst` the largest position they may
-    lead to and `worth` its value at `price`, the highest that counts; `gain` is the profit so far. Money is in the client's
-    currency, None while its rate is missing."""
+    """What one worker comes to, see exposure.py. `buys` and `sells` are working entries and `working_price` their highest
+    price, `worst` the largest position they may lead to and `worth` its value at `price`, the higher of that and the market's;
+    `gain` is the profit so far. Money is in the client's currency, None while its rate is missing."""
 
     strategy: str
     symbol: str
     quantity: Decimal
     buys: Decimal
     sells: Decimal
+    working_price: Decimal
     price: Decimal
     worst: Decimal
     worth: Decimal | None

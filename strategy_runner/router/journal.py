@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from strategy_runner.errors import DiskFullError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import decode_body, digest
 from strategy_runner.router.intake import WorkerCursor
+from strategy_runner.router.note import read_note, write_note
 from strategy_runner.router.position import Position
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.logs import START, AppendLog, LogReader, frame_behind
@@ -90,11 +90,8 @@ class Journal:
             workers=cursors,
             positions=self.positions,
         )
-        payload = msgspec.msgpack.encode(note)
-        temporary = self._note_path.with_suffix(".new")
         try:
-            temporary.write_bytes(zlib.crc32(payload).to_bytes(4, "little") + payload)
-            temporary.replace(self._note_path)
+            write_note(self._note_path, msgspec.msgpack.encode(note))
         except OSError as error:
             log.warning("%s: no note at decision %d: %s", self._note_path, self.number, error)
         self._noted = self.number
@@ -201,10 +198,9 @@ def _place_before(path: Path, number: int) -> tuple[int, int]:
 def _read_note(path: Path) -> Note:
     """An empty note, which costs a whole scan, for one that is missing or damaged."""
     try:
-        raw = path.read_bytes()
-        whole = int.from_bytes(raw[:4], "little") == zlib.crc32(raw[4:])
-        note = msgspec.msgpack.decode(raw[4:], type=Note) if whole else Note()
-    except (FileNotFoundError, msgspec.DecodeError):
+        payload = read_note(path)
+        note = msgspec.msgpack.decode(payload, type=Note) if payload else Note()
+    except msgspec.DecodeError:
         return Note()
     if note.boot == this_boot():
         return note

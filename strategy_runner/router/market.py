@@ -3,12 +3,15 @@
 Ages are told by the feed's clock (tape/head.py), which no setting of the wall clock moves.
 """
 
+from math import isfinite
 from pathlib import Path
 
 from strategy_runner.errors import CorruptRecordError
 from strategy_runner.model.record import Kind
+from strategy_runner.model.stream import bars
 from strategy_runner.tape.reader import TapeReader
 
+_EVENT_NS, _KIND, _VALUES, _CLOSE = 2, 6, 8, 11  # places in a record
 _MARKET_DATA = frozenset({Kind.TRADE, Kind.QUOTE, Kind.BAR})
 
 
@@ -55,6 +58,43 @@ class Market:
             if seq >= reader.head.first:
                 newest_ns = max(newest_ns, self._received_ns(seq))
         return max(0, self.clock_ns() - newest_ns)
+
+    def price(self, symbol: str) -> float | None:
+        """The last of a symbol: of a trade, of a quote its middle, of a bar its close. None if there is none that is a number."""
+        newest = self._newest(symbol)
+        if newest is None:
+            return None
+        kind, values = newest
+        price = (values[0] + values[1]) / 2 if kind == Kind.QUOTE else values[3] if kind == Kind.BAR else values[0]
+        return price if isfinite(price) and price > 0 else None
+
+    def closes(self, symbol: str, timeframe: str, count: int) -> list[tuple[int, float]]:
+        """(event time, close) of the last so many bars, the oldest first; fewer where the tape has no more."""
+        reader = self._reader
+        stream_id = reader.find(bars(symbol, timeframe))
+        if stream_id is None:
+            return []
+        end = reader.first_ordinal_at(stream_id, reader.head.count)
+        begin = max(end - count, reader.first_ordinal_at(stream_id, reader.head.first))
+        found: list[tuple[int, float]] = []
+        while begin + len(found) < end:
+            for seq in reader.seqs(stream_id, begin + len(found), end):
+                fields = reader.fields(seq, stream_id)
+                found.append((int(fields[_EVENT_NS]), fields[_CLOSE]))
+        return found
+
+    def _newest(self, symbol: str) -> tuple[int, tuple[float, ...]] | None:
+        """(kind, values) of the symbol's newest trade, quote or bar."""
+        reader, count = self._reader, self._reader.head.count
+        newest = -1
+        for stream_id in self._streams_of(symbol) if count else ():
+            ordinal = reader.first_ordinal_at(stream_id, count) - 1
+            if ordinal >= 0:
+                newest = max(newest, reader.seqs(stream_id, ordinal, ordinal + 1)[0])
+        if newest < reader.head.first:
+            return None
+        fields = reader.fields(newest)
+        return int(fields[_KIND]), fields[_VALUES:]
 
     def _received_ns(self, seq: int) -> int:
         """0 for a record that is gone: retention may take it between two looks."""

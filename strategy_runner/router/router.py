@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from strategy_runner.bus.doorbell import SignalListener
 from strategy_runner.config.spec import RouterSpec
@@ -15,7 +16,9 @@ from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.intake import Arrival, WorkerCursor, WorkerIntake, worker_log
 from strategy_runner.router.journal import Journal
 from strategy_runner.router.market import Market
+from strategy_runner.router.position import Position
 from strategy_runner.router.ruling import Judge, Ruling
+from strategy_runner.router.trading import Trading
 from strategy_runner.tape.status import State, StatusFile, read_status
 
 TURN_SIGNALS_MAX = 2_000
@@ -27,11 +30,18 @@ _NO_LIMIT = 1 << 62
 log = logging.getLogger(__name__)
 
 
+class Operator(Protocol):
+    """What people ask of a router."""
+
+    def turn(self) -> object: ...
+
+
 class Router:
     """`durable` gives the tape's durable mark: a signal leaves only when the mark has passed the record that caused it.
 
     `market` is what ages are told by; None where there is no tape. While the disk takes no decisions, the router keeps the
-    signals that it was about to decide, reads no others, and tries again.
+    signals that it was about to decide, reads no others, and tries again. `trading` is there for a client with a route to an
+    OMS; `operator` has its turn before anything is decided.
     """
 
     def __init__(
@@ -43,6 +53,8 @@ class Router:
         deliveries: Sequence[Delivery],
         status: StatusFile,
         market: Market | None = None,
+        trading: Trading | None = None,
+        operator: Operator | None = None,
     ) -> None:
         self._spec = spec
         self._workers_folder = Path(spec.workers_folder)
@@ -56,7 +68,10 @@ class Router:
         self._cut_off: dict[str, str] = {}
         self._is_cut_off_told = False
         self._judge = Judge(market, spec.freshness)
+        self._trading = trading
+        self._operator = operator
         self._undecided: list[Arrival] = []
+        self._unwritten: list[Decision] = []
         self._unwritable = ""
         self._next_try = 0.0
         self._ordered = spec.ordered
@@ -67,6 +82,8 @@ class Router:
         for delivery in deliveries:
             delivery.start()
             delivery.advance(self._journal.synced)
+        if trading is not None:
+            trading.start(self._judge, self._journal.synced)
         status.enter(State.FOLLOWING)
 
     # -- the loop --------------------------------------------------------------------------------------------------------
@@ -78,6 +95,11 @@ class Router:
         if now >= self._next_look:
             self._look()
             self._next_look = now + LOOK_INTERVAL_S
+        if self._operator is not None:
+            self._operator.turn()
+        if self._trading is not None and not self._trading.turn():
+            self._held = True
+            return 0
         if self._undecided and now < self._next_try:
             return 0
         decided = self._decide(self._undecided or self._ready())
@@ -92,6 +114,8 @@ class Router:
         """Takes the workers of a new plan; those that left stay known until the next start, their logs may hold more, but
         nobody waits for them."""
         self._judge.reload(spec.freshness)
+        if self._trading is not None:
+            self._trading.reload(spec)
         self._want(spec.workers)
         self._awaited = set(spec.workers)
 
@@ -102,6 +126,8 @@ class Router:
             self._next_look = 0.0
         if not self._undecided:
             self._journal.note(self._cursors(), force=True)
+        if self._trading is not None:
+            self._trading.stop(deliver_s)
         for delivery in self._deliveries:
             delivery.stop(deliver_s)
         self._report()
@@ -202,16 +228,21 @@ class Router:
         """
         if not ready:
             return 0
-        rulings, positions = self._judge.rule(ready, self._journal.positions)
-        decisions = [
-            _decision(number, arrival, ruling)
-            for number, (arrival, ruling) in enumerate(zip(ready, rulings, strict=True), self._journal.number)
-        ]
+        at_ns = time.time_ns()
+        decisions = self._unwritten
+        positions: dict[str, Position] = {}
+        if not decisions and self._trading is not None:
+            decisions = self._decisions(ready, self._trading.rule(ready, at_ns), at_ns)
+        elif not decisions:
+            rulings, positions = self._judge.rule(ready, self._journal.positions)
+            decisions = self._decisions(ready, rulings, at_ns)
         try:
             self._journal.append(decisions, positions)
         except DiskFullError as error:
-            self._hold(ready, str(error))
+            self._hold(ready, decisions if self._trading is not None else [], str(error))
             return 0
+        if self._trading is not None:
+            self._trading.decided(decisions, ready, self._journal.synced)
         self._release()
         self._journal.note(self._cursors())
         for delivery in self._deliveries:
@@ -220,10 +251,17 @@ class Router:
         self._file.status.last_signal_ns = decisions[-1].decided_ns
         return len(decisions)
 
-    def _hold(self, ready: list[Arrival], problem: str) -> None:
+    def _decisions(self, ready: list[Arrival], rulings: list[Ruling], at_ns: int) -> list[Decision]:
+        return [
+            _decision(number, arrival, ruling, at_ns)
+            for number, (arrival, ruling) in enumerate(zip(ready, rulings, strict=True), self._journal.number)
+        ]
+
+    def _hold(self, ready: list[Arrival], decisions: list[Decision], problem: str) -> None:
+        """`decisions` stand as they are made where risk has counted them."""
         if not self._unwritable:
             log.error("%s; holding %d signals and trying again", problem, len(ready))
-        self._undecided = ready
+        self._undecided, self._unwritten = ready, decisions
         self._file.status.last_error = self._unwritable = problem
         self._next_try = time.monotonic() + FULL_DISK_PAUSE_S
 
@@ -231,7 +269,7 @@ class Router:
         if self._unwritable:
             log.info("decisions can be written again")
             self._file.status.last_error = self._unwritable = ""
-        self._undecided = []
+        self._undecided, self._unwritten = [], []
 
     # -- state -----------------------------------------------------------------------------------------------------------
 
@@ -269,6 +307,8 @@ class Router:
         status.progress = min((delivery.cursor for delivery in self._deliveries), default=self._journal.number)
         status.records = sum(intake.offset for intake in self._intakes.values() if not intake.queue)
         faults = [f"sink {delivery.name}: {delivery.fault}" for delivery in self._deliveries if delivery.fault]
+        if self._trading is not None:
+            faults = [*self._trading.faults(), *faults]
         silence_ns = self._judge.feed_silence_ns()
         if silence_ns:
             faults.insert(0, f"feed stale for {silence_ns / 1e9:.0f} s")
@@ -276,17 +316,21 @@ class Router:
         self._file.write()
 
 
-def _decision(number: int, arrival: Arrival, ruling: Ruling) -> Decision:
+def _decision(number: int, arrival: Arrival, ruling: Ruling, at_ns: int) -> Decision:
     return Decision(
         number=number,
         signal_id=arrival.body.id,
         verdict=ruling.verdict,
         reason=ruling.reason,
-        decided_ns=time.time_ns(),
+        decided_ns=at_ns,
         envelope=arrival.logged.envelope,
         body=arrival.logged.body,
         age_ns=ruling.age_ns,
         limit_ns=ruling.limit_ns,
+        orders=ruling.orders,
+        expires_ns=ruling.expires_ns,
+        price=ruling.price,
+        detail=ruling.detail,
     )
 
 

@@ -5,11 +5,13 @@ are: nobody should be held in a position by a fault of the feed.
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 import msgspec
 
 from strategy_runner.config.spec import FreshnessSpec
 from strategy_runner.model.decision import Verdict
+from strategy_runner.model.order import OrderRequest
 from strategy_runner.model.session import is_open, next_change
 from strategy_runner.router.intake import Arrival
 from strategy_runner.router.market import Market
@@ -23,16 +25,20 @@ REASONS: dict[str, str] = {
 }
 
 
-class Ruling(msgspec.Struct, frozen=True, gc=False):
+class Ruling(msgspec.Struct, frozen=True):
     """See Decision for the fields."""
 
     verdict: Verdict
     reason: str = ""
     age_ns: int = 0
     limit_ns: int = 0
+    orders: tuple[OrderRequest, ...] = ()
+    expires_ns: int = 0
+    price: Decimal | None = None
+    detail: str = ""
 
 
-_ACCEPTED = Ruling("accepted")
+ACCEPTED = Ruling("accepted")
 
 
 class Judge:
@@ -60,6 +66,13 @@ class Judge:
         silence_ns = self._market.feed_silence_ns()
         return silence_ns if silence_ns > self._feed_limit_ns else 0
 
+    def moment(self) -> "Moment | None":
+        """The market now; None where nothing grows old."""
+        return Moment(self._market) if self._market is not None else None
+
+    def limits_of(self, worker: str) -> FreshnessSpec | None:
+        return self._freshness.get(worker)
+
     def _least_feed_limit_ns(self) -> int | None:
         limits_s = [one.feed_stale_after_s for one in self._freshness.values() if one.feed_stale_after_s is not None]
         return _ns(min(limits_s)) if limits_s else None
@@ -68,7 +81,7 @@ class Judge:
         self, arrivals: Sequence[Arrival], positions: Mapping[str, Position]
     ) -> tuple[list[Ruling], dict[str, Position]]:
         """A ruling for each signal, and the positions of their workers after them."""
-        moment = _Moment(self._market) if self._market is not None else None
+        moment = self.moment()
         changed: dict[str, Position] = {}
         rulings: list[Ruling] = []
         for arrival in arrivals:
@@ -84,7 +97,7 @@ class Judge:
         return rulings, changed
 
 
-class _Moment:
+class Moment:
     """The market at the time of one batch: asked once for each thing."""
 
     def __init__(self, market: Market) -> None:
@@ -100,26 +113,47 @@ class _Moment:
         return self._silence_ns[symbol]
 
 
-def _rule(arrival: Arrival, position: Position, moment: _Moment | None, limits: FreshnessSpec | None) -> Ruling:
-    body, received_ns = arrival.body, arrival.logged.envelope.received_ns
-    if moment is not None and limits is not None and received_ns:
-        age_ns, limit_ns = moment.clock_ns - received_ns, _ns(limits.time_to_live_s)
-        if age_ns > limit_ns:
-            return Ruling("expired", "late", age_ns, limit_ns)
+def _rule(arrival: Arrival, position: Position, moment: Moment | None, limits: FreshnessSpec | None) -> Ruling:
+    body = arrival.body
+    late = late_ruling(arrival, moment, limits)
+    if late is not None:
+        return late
     if position.was_never_entered(body):
         return Ruling("refused", "never_entered")
-    if position.is_exit(body) or moment is None or limits is None:
-        return _ACCEPTED
-    return _feed_stale(moment, limits) or _symbol_stale(arrival, moment, limits) or _ACCEPTED
+    if position.is_exit(body):
+        return ACCEPTED
+    return stale_ruling(arrival, moment, limits) or ACCEPTED
 
 
-def _feed_stale(moment: _Moment, limits: FreshnessSpec) -> Ruling | None:
+def late_ruling(arrival: Arrival, moment: Moment | None, limits: FreshnessSpec | None) -> Ruling | None:
+    """For a signal that is too old."""
+    received_ns = arrival.logged.envelope.received_ns
+    if moment is None or limits is None or not received_ns:
+        return None
+    age_ns, limit_ns = moment.clock_ns - received_ns, _ns(limits.time_to_live_s)
+    return Ruling("expired", "late", age_ns, limit_ns) if age_ns > limit_ns else None
+
+
+def expires_ns(arrival: Arrival, limits: FreshnessSpec | None) -> int:
+    """From when on a signal is too old, by the feed's clock; 0 for never."""
+    received_ns = arrival.logged.envelope.received_ns
+    return received_ns + _ns(limits.time_to_live_s) + 1 if limits is not None and received_ns else 0
+
+
+def stale_ruling(arrival: Arrival, moment: Moment | None, limits: FreshnessSpec | None) -> Ruling | None:
+    """For an entry while the market data is silent."""
+    if moment is None or limits is None:
+        return None
+    return _feed_stale(moment, limits) or _symbol_stale(arrival, moment, limits)
+
+
+def _feed_stale(moment: Moment, limits: FreshnessSpec) -> Ruling | None:
     if limits.feed_stale_after_s is None or moment.feed_silence_ns <= _ns(limits.feed_stale_after_s):
         return None
     return Ruling("refused", "feed_stale", moment.feed_silence_ns, _ns(limits.feed_stale_after_s))
 
 
-def _symbol_stale(arrival: Arrival, moment: _Moment, limits: FreshnessSpec) -> Ruling | None:
+def _symbol_stale(arrival: Arrival, moment: Moment, limits: FreshnessSpec) -> Ruling | None:
     """Silence counts only in a market that has been open for as long: before its first record of the day nothing is late."""
     if limits.symbol_stale_after_s is None:
         return None

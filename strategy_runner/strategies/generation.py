@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 import strategy_runner
-from strategy_runner.config.spec import ModelSpec, ProtectionSpec
+from strategy_runner.config.spec import ModelSpec, PaperSpec, ProtectionSpec
 from strategy_runner.strategies import indicators, interface
 from strategy_runner.strategies.client_code import code_path
 from strategy_runner.strategies.interface import Params, Strategy
@@ -30,11 +30,14 @@ def generation(
     protection: ProtectionSpec,
     extra_symbols: Sequence[str],
     venue: str = "",
+    has_fills: bool = False,
+    paper: PaperSpec | None = None,
 ) -> str:
     """8 hex digits of BLAKE2b over the canonical JSON of the arguments and the versions that matter.
 
     `params` should be complete (Params, or Resolved.params of describe.py), so that writing a default out changes
-    nothing. `venue` is part of a signal's body.
+    nothing. `venue` is part of a signal's body. A strategy that holds what was filled (`has_fills`), or what it fills itself
+    (`paper`), is another one than one that holds what it asked for.
     """
     versions = {
         "strategy_runner": strategy_runner.__version__,
@@ -50,6 +53,7 @@ def generation(
         "protection": protection,
         "extra_symbols": list(extra_symbols),
         "venue": venue,
+        "position": paper or ("fills" if has_fills else "signals"),
         "versions": versions,
     }
     return blake2b(msgspec.json.encode(decided_by, order="sorted"), digest_size=4).hexdigest()

@@ -1,8 +1,9 @@
 """The Strategy interface: records in, wishes out. A strategy has no clock, no socket, no file and no luck of its own.
 
 The worker calls one `on_...` method for each record, in tape order. Inside it the strategy may call `buy`, `sell` or
-`close`; what it asks for goes through the signal pipeline and becomes a recorded signal, sent or refused. Everything a
-strategy keeps in `self` is in its snapshot, so a restarted worker goes on as if nothing had happened.
+`close`; what it asks for goes through the signal pipeline and becomes a recorded signal, sent or refused. `position` is what
+was filled of that, or without an OMS what the strategy's own signals have asked for. Everything a strategy keeps in `self`
+is in its snapshot, so a restarted worker goes on as if nothing had happened.
 """
 
 import random
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from strategy_runner.model.event import Bar, Prediction, Quote, Timer, Trade
+from strategy_runner.model.event import Bar, Fill, OrderUpdate, Position, Prediction, Quote, Timer, Trade
 from strategy_runner.model.signal import Action
 
 
@@ -46,26 +47,6 @@ class Proposal(msgspec.Struct, kw_only=True):
     confidence: float | None = None
     strength: float | None = None
     reasons: tuple[str, ...] = ()
-
-
-class Fill(msgspec.Struct, frozen=True, gc=False):
-    """A fill of an order that came of one of this worker's signals. `size` is signed: bought is positive."""
-
-    symbol: str
-    event_ns: int
-    signal_id: str
-    price: float
-    size: float
-    fee: float
-
-
-class Position(msgspec.Struct, frozen=True, gc=False):
-    """What the account holds after a fill. `size` is signed: long is positive."""
-
-    symbol: str
-    event_ns: int
-    size: float
-    average_price: float
 
 
 class Strategy:
@@ -107,10 +88,13 @@ class Strategy:
         """Tape time passed a whole interval of `inputs.timer`."""
 
     def on_fill(self, fill: Fill) -> None:
-        """An order of this worker was filled."""
+        """An order of this worker was filled, wholly or in part; `position` counts it already."""
 
     def on_position(self, position: Position) -> None:
-        """The account's position in this symbol changed."""
+        """What this strategy holds of its symbol changed: by a fill, or by a payment on it."""
+
+    def on_order(self, order: OrderUpdate) -> None:
+        """An order of this worker was filled, modified, cancelled, rejected or has expired; after `on_fill` and `on_position`."""
 
     def on_stop(self) -> None:
         """The worker stops cleanly. No signal may be asked for here."""

@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
+from strategy_runner.model.event import Bar, Event, Fill, OrderUpdate, Position, Prediction, Quote, Timer, Trade
 from strategy_runner.model.timeframe import timeframe_ns
-from strategy_runner.strategies.interface import Fill, Position, Proposal, Strategy
+from strategy_runner.strategies.interface import Proposal, Strategy
 from strategy_runner.strategies.params import build_params
 from strategy_runner.strategies.registry import load
 
 SYMBOL = "TEST"
+BenchEvent = Event | Fill | Position | OrderUpdate
 START_NS = 1_767_571_200_000_000_000  # 2026-01-05T00:00:00Z
 _CALLBACKS = {
     Trade: "on_trade",
@@ -27,10 +28,11 @@ _CALLBACKS = {
     Timer: "on_timer",
     Fill: "on_fill",
     Position: "on_position",
+    OrderUpdate: "on_order",
 }
 
 
-def run(strategy_class: type[Strategy], events: Iterable[Event | Fill | Position], **params: Any) -> list[Proposal]:
+def run(strategy_class: type[Strategy], events: Iterable[BenchEvent], **params: Any) -> list[Proposal]:
     """All proposals of a strategy over events, given in the order of a tape. A proposal without a size counts as 1.
 
     The strategy's symbol is that of the first event that has one, its timeframe that of the first bar or prediction
@@ -49,7 +51,7 @@ def run(strategy_class: type[Strategy], events: Iterable[Event | Fill | Position
     return proposals
 
 
-def feed(strategy: Strategy, event: Event | Fill | Position) -> list[Proposal]:
+def feed(strategy: Strategy, event: BenchEvent) -> list[Proposal]:
     """The proposals of one event; the strategy's position follows them."""
     strategy.now_ns = event.event_ns
     getattr(strategy, _CALLBACKS[type(event)])(event)

@@ -88,7 +88,8 @@ class Board:
             self.clear(*key)
 
     def clear(self, name: str, kind: ConditionKind, subject: str = "") -> None:
-        if self._held.pop((name, kind, subject), None) is not None:
+        """Most of the time there is nothing to clear, and it is asked thousands of times."""
+        if self._held and self._held.pop((name, kind, subject), None) is not None:
             self._changed = True
 
     def forget(self, name: str) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
+from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.router.cut_off import read_cut_off
@@ -31,6 +31,12 @@ _WORKER_WORDS = {
     State.FAILED: "failed",
     State.HALTED: "halted",
     State.PARKED: "parked",
+}
+_OTHER_WORDS: Mapping[type[Spec], str] = {
+    FeedSpec: "publishing",
+    PaperOmsSpec: "filling",
+    RouterSpec: "routing",
+    WatchdogSpec: "watching",
 }
 _GOING_ON = ("catching_up", "trading")
 
@@ -83,7 +89,12 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     now_ns = time.time_ns()
     names = sorted(
         specs,
-        key=lambda name: (not isinstance(specs[name], FeedSpec | WatchdogSpec), name.partition(":")[0], _rank(specs[name]), name),
+        key=lambda name: (
+            not isinstance(specs[name], FeedSpec | WatchdogSpec | PaperOmsSpec),
+            name.partition(":")[0],
+            _rank(specs[name]),
+            name,
+        ),
     )
     absent = "stopped by an operator" if is_running else "no daemon is running"
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
@@ -166,7 +177,7 @@ def _trading(spec: Spec, status: Status, report: ProcessReport | None, absent: s
         return "silent", f"no beat for {silent_s:.0f} s"
     word = _WORKER_WORDS[status.state]
     if status.state is State.FOLLOWING:
-        word = {FeedSpec: "publishing", RouterSpec: "routing", WatchdogSpec: "watching"}.get(type(spec), word)
+        word = _OTHER_WORDS.get(type(spec), word)
     return word, status.last_error if status.state is State.FAILED else status.reason
 
 

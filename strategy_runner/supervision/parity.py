@@ -148,10 +148,11 @@ def _compare_worker(home: Home, folder: Path, tape: Path, from_ns: int, to_ns: i
 
 
 def _at_home(home: Home, genesis: Genesis) -> Genesis:
-    """With the client's code where it lies now: a home may have moved since."""
+    """With the client's code and fills where they lie now: a home may have moved since."""
     spec = genesis.spec
     code = str(home.client_strategies(spec.client) / Path(spec.code).name) if spec.code else ""
-    return msgspec.structs.replace(genesis, spec=msgspec.structs.replace(spec, code=code))
+    fills = str(home.fills(spec.client, spec.mode)) if spec.fills else ""
+    return msgspec.structs.replace(genesis, spec=msgspec.structs.replace(spec, code=code, fills=fills))
 
 
 def _code_notes(genesis: Genesis) -> tuple[str, ...]:

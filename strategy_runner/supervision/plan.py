@@ -12,6 +12,7 @@ from strategy_runner.config.spec import (
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.supervision.plan_client import client_processes
 from strategy_runner.supervision.plan_feed import feed_process
+from strategy_runner.supervision.plan_oms import oms_process
 from strategy_runner.supervision.plan_watchdog import watchdog_process
 from strategy_runner.supervision.process import Process, program_of
 from strategy_runner.supervision.programs import Program
@@ -19,7 +20,7 @@ from strategy_runner.supervision.wishes import Wishes
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Every process that should run: the watchdog, the feed, then by client the router and its workers."""
+    """Every process that should run: the feed, the watchdog, the paper OMS, then by client the router and its workers."""
 
     processes: tuple[Process, ...]
 
@@ -58,7 +59,8 @@ def make_plan(
     if problems:
         raise ConfigurationError(*problems)
     feed = feed_process(home, environment, planned, kept, wishes, environ)
+    oms = oms_process(home, environment, planned, kept, wishes, environ)
     others = [process for process in kept if process.kind in ("router", "worker")]
     by_client = sorted([*planned, *others], key=lambda process: process.name.partition(":")[0])
     watchdog = watchdog_process(home, environment.value, by_client)
-    return Plan(processes=tuple(process for process in (watchdog, feed, *by_client) if process is not None))
+    return Plan(processes=tuple(process for process in (feed, watchdog, oms, *by_client) if process is not None))

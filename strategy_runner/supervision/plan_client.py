@@ -27,6 +27,7 @@ from strategy_runner.model.stream import Stream, bars, clock, predictions, quote
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.strategies.describe import Resolved, Use, resolve
 from strategy_runner.strategies.generation import generation
+from strategy_runner.supervision.plan_orders import with_orders, worker_orders
 from strategy_runner.supervision.process import (
     HISTORICAL,
     SIMULATION,
@@ -63,8 +64,9 @@ def client_processes(
     mode = loaded.value.mode
     resolved = _resolve(home, client, loaded)
     replay = replay_of(home, environment.value, wish) if mode in (SIMULATION, HISTORICAL) else None
+    at_a_pace = _is_at_a_pace(environment.value, mode, wish)
     workers = [
-        _worker(home, environment.value, loaded.value, client, strategy, symbol, found, wish, replay)
+        _worker(home, environment.value, loaded.value, client, strategy, symbol, found, wish, replay, at_a_pace)
         for strategy, found in zip(loaded.value.strategies, resolved, strict=True)
         for symbol in strategy.symbols
         if not wish.symbols or symbol in wish.symbols
@@ -74,9 +76,10 @@ def client_processes(
     if replay is not None:
         _check_history(loaded.file, Path(replay.folder), workers)
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
-    at_a_pace = _is_at_a_pace(environment.value, mode, wish)
     freshness = _freshness(environment.value, loaded.value, running) if at_a_pace else {}
     router = _router(home, loaded.value, client, [worker.key.folder for worker in running], freshness)
+    if at_a_pace and "oms" in loaded.value.routes:
+        router = with_orders(home, environment.value, loaded.value, router)
     processes = [new_process(home, router_name(client), "router", router)]
     return processes + [new_process(home, worker.key.name, "worker", worker) for worker in running]
 
@@ -114,8 +117,11 @@ def _worker(
     found: Resolved,
     wish: Wish,
     replay: ReplaySpec | None,
+    at_a_pace: bool,
 ) -> WorkerSpec:
     key = WorkerKey(client, strategy.id, symbol)
+    streams = _streams(strategy, symbol, found, live=config.mode == "live")
+    orders = worker_orders(home, environment, config, key, streams, at_a_pace=at_a_pace)
     account = config.accounts[symbol]
     models = tuple(
         ModelSpec(
@@ -145,7 +151,7 @@ def _worker(
         account=account.account,
         size=strategy.size,
         protection=protection,
-        streams=tuple(stream.name for stream in _streams(strategy, symbol, found, live=config.mode == "live")),
+        streams=tuple(stream.name for stream in streams),
         mode=config.mode,
         generation=generation(
             found.description.code_digest,
@@ -156,6 +162,8 @@ def _worker(
             protection=protection,
             extra_symbols=strategy.extra_symbols,
             venue=account.venue,
+            has_fills=bool(orders.fills),
+            paper=orders.paper,
         ),
         market=market_of(home, config.mode),
         router_doorbell=home.router_endpoint(client, "doorbell"),
@@ -173,6 +181,8 @@ def _worker(
         slots=str(home.sockets / "slots") if historical else "",
         parallel=(wish.parallel or os.cpu_count() or 1) if historical else 0,
         predictor=predictor_of(environment),
+        fills=orders.fills,
+        paper=orders.paper,
     )
 
 

@@ -1,6 +1,7 @@
 """One planned process: its name, its whole specification, and the program supervisord makes of it."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -15,12 +16,18 @@ from strategy_runner.config.spec import (
     Spec,
 )
 from strategy_runner.errors import ConfigurationError
-from strategy_runner.model.names import MARKET_GROUP, MONITOR_GROUP
+from strategy_runner.model.names import MARKET_GROUP, MONITOR_GROUP, OMS_GROUP
 from strategy_runner.supervision.programs import Kind, Program
 from strategy_runner.supervision.wishes import Wish
 
 # what a running process takes over without a restart: a new worker changes them, and no other pid may change
-RELOADED = {"watchdog": (), "feed": ("streams",), "router": ("workers", "freshness"), "worker": ()}
+RELOADED: Mapping[Kind, tuple[str, ...]] = {
+    "watchdog": (),
+    "feed": ("streams", "private"),
+    "oms": ("endpoints", "instruments", "fills", "fills_by_symbol", "opening"),
+    "router": ("workers", "freshness"),
+    "worker": (),
+}
 HISTORICAL = "historical"
 SIMULATION = "simulation"
 
@@ -51,6 +58,7 @@ def program_of(home: Home, process: Process) -> Program:
     group, _, name = process.name.partition(":")
     assert group == MARKET_GROUP or process.kind != "feed"
     assert group == MONITOR_GROUP or process.kind != "watchdog"
+    assert group == OMS_GROUP or process.kind != "oms"
     return Program(
         group=group,
         name=name,
@@ -66,6 +74,7 @@ def market_of(home: Home, mode: str) -> MarketSpec:
         tape=str(home.market(mode) / "tape"),
         doorbell=home.market_endpoint("doorbell"),
         frames=home.market_endpoint("frames"),
+        private=home.market_endpoint("private"),
     )
 
 

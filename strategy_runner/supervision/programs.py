@@ -32,9 +32,9 @@ PINNED_ENVIRONMENT: Mapping[str, str] = {
     "MKL_NUM_THREADS": "1",
 }
 
-Kind = Literal["watchdog", "feed", "router", "worker"]
+Kind = Literal["watchdog", "feed", "oms", "router", "worker"]
 # Lower numbers start first and stop last.
-PRIORITIES: Mapping[Kind, int] = {"watchdog": 5, "feed": 10, "router": 100, "worker": 500}
+PRIORITIES: Mapping[Kind, int] = {"watchdog": 5, "feed": 10, "oms": 50, "router": 100, "worker": 500}
 
 # Stock supervisord keeps up to four descriptors for each child; our own daemon keeps none.
 DESCRIPTORS_PER_PROGRAM = 4

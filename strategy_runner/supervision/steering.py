@@ -7,12 +7,22 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec, write_spec
+from strategy_runner.config.spec import (
+    FeedSpec,
+    PaperOmsSpec,
+    RouterSpec,
+    Spec,
+    WatchdogSpec,
+    WorkerSpec,
+    read_spec,
+    write_spec,
+)
 from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, UsageError
-from strategy_runner.model.names import FEED_NAME, WATCHDOG_NAME, router_name
+from strategy_runner.model.names import FEED_NAME, OMS_NAME, WATCHDOG_NAME, router_name
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import Plan, make_plan
+from strategy_runner.supervision.plan_oms import is_paper, only_clients
 from strategy_runner.supervision.process import HISTORICAL, RELOADED, SIMULATION, Process
 from strategy_runner.supervision.programs import Kind, write_configuration
 from strategy_runner.supervision.reports import ChangeReport
@@ -30,9 +40,15 @@ from strategy_runner.supervision.wishes import (
 )
 
 DIFFERENCES_MAX = 8
-# in the order of a plan; the first two serve all clients
-_KINDS: dict[type[Spec], Kind] = {WatchdogSpec: "watchdog", FeedSpec: "feed", RouterSpec: "router", WorkerSpec: "worker"}
-_SHARED = 2
+# in the order of a plan; the first three serve all clients
+_KINDS: dict[type[Spec], Kind] = {
+    FeedSpec: "feed",
+    WatchdogSpec: "watchdog",
+    PaperOmsSpec: "oms",
+    RouterSpec: "router",
+    WorkerSpec: "worker",
+}
+_SHARED = 3
 NOTHING = ChangeReport(started=(), stopped=(), restarted=())
 
 
@@ -65,7 +81,7 @@ def start(
         for client in clients:
             wishes = _wished(home, wishes, client, targets, wish, environ)
         plan = _plan(home, wishes, clients, environ)
-        _refuse_late_symbols(home, before, plan)
+        _refuse_late_comers(home, before, plan)
         _clear_finished_runs(home, before, wishes, plan)
         return plan, _with_another_try(home, targets, _carry_out(home, wishes, plan, launch=True))
 
@@ -185,13 +201,13 @@ def _carry_out(home: Home, wishes: Wishes, plan: Plan, *, launch: bool) -> Chang
 
 
 def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -> ChangeReport:
-    """Whoever asks for a start gets one, even where supervisord gave up; the feed and the routers serve all targets."""
+    """Whoever asks for a start gets one, even where supervisord gave up; some processes serve all targets."""
     daemon = Daemon(home)
     given_up = [report.full_name for report in daemon.processes() if report.state == "FATAL"]
     again = [
         name
         for name in given_up
-        if name in (FEED_NAME, WATCHDOG_NAME)
+        if name in (FEED_NAME, WATCHDOG_NAME, OMS_NAME)
         or any(t.matches(name) or name == router_name(t.client or "") for t in targets)
     ]
     if not again:
@@ -330,8 +346,8 @@ def _refuse_other_run(client: str, asked: Wish, wish: Wish) -> None:
         raise SafetyRefusal(f"{client}: already runs with {what or 'the settings of its files'}; stop it first")
 
 
-def _refuse_late_symbols(home: Home, before: Wishes, plan: Plan) -> None:
-    """A simulation under way cannot begin again for one more symbol without beginning again for all."""
+def _refuse_late_comers(home: Home, before: Wishes, plan: Plan) -> None:
+    """A simulation under way cannot begin again for one more symbol, or one client's account, without doing so for all."""
     feed = next((p.spec for p in plan.processes if isinstance(p.spec, FeedSpec)), None)
     written = _written(home).get(FEED_NAME)
     if feed is None or feed.replay is None or not isinstance(written, FeedSpec) or written.mode != feed.mode:
@@ -342,6 +358,13 @@ def _refuse_late_symbols(home: Home, before: Wishes, plan: Plan) -> None:
             f"the simulation of {', '.join(before.clients)} is under way without {', '.join(missing)}; "
             "stop it first and start all its clients in one command"
         )
+    for router in (process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)):
+        has_traded = (home.oms(SIMULATION) / router.client).exists()
+        if is_paper(router.oms) and router.client not in before.clients and has_traded:
+            raise SafetyRefusal(
+                f"the simulation is under way, and the paper OMS has what {router.client} traded in it before; "
+                "stop it first and start all its clients in one command"
+            )
 
 
 def _clear_finished_runs(home: Home, before: Wishes, wishes: Wishes, plan: Plan) -> None:
@@ -353,6 +376,7 @@ def _clear_finished_runs(home: Home, before: Wishes, wishes: Wishes, plan: Plan)
             shutil.rmtree(home.client_state(router.client, router.mode), ignore_errors=True)
     if not isinstance(written.get("market:feed"), FeedSpec) and any(router.mode == SIMULATION for router in routers):
         shutil.rmtree(home.market(SIMULATION), ignore_errors=True)
+        shutil.rmtree(home.oms(SIMULATION), ignore_errors=True)
     for router in routers:
         wish = msgspec.structs.replace(wishes.clients[router.client], stopped=())
         write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))
@@ -376,12 +400,26 @@ def _without_stopped(home: Home, after: Wishes) -> Plan:
     followers = [p for p in processes if isinstance(p.spec, WorkerSpec) and not p.spec.history]
     if not followers:
         processes = [process for process in processes if process.kind != "feed"]
+    processes = _without_idle_oms(processes)
     if all(process.kind == "watchdog" for process in processes):
         processes = []
     return Plan(processes=tuple(sorted(processes, key=_place)))
 
 
+def _without_idle_oms(processes: list[Process]) -> list[Process]:
+    """The paper OMS serves the clients that run, and nobody else."""
+    routers = [process.spec for process in processes if isinstance(process.spec, RouterSpec)]
+    asking = {router.client: router for router in routers if is_paper(router.oms)}
+    return [
+        msgspec.structs.replace(process, spec=only_clients(process.spec, asking))
+        if isinstance(process.spec, PaperOmsSpec)
+        else process
+        for process in processes
+        if asking or process.kind != "oms"
+    ]
+
+
 def _place(process: Process) -> tuple[int, str, int, str]:
-    """The watchdog first, then the feed, then by client the router and its workers."""
+    """The feed first, then the watchdog, then the paper OMS, then by client the router and its workers."""
     rank = list(_KINDS.values()).index(process.kind)
     return min(rank, _SHARED), process.name.partition(":")[0], rank, process.name

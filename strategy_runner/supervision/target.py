@@ -3,10 +3,11 @@
 import msgspec
 
 from strategy_runner.errors import UsageError
+from strategy_runner.model.names import OMS_NAME
 
 
 class Target(msgspec.Struct, frozen=True):
-    """None stands for every one. `program` is set for a name that is no worker: router, feed, watchdog."""
+    """None stands for every one. `program` is set for a name that is no worker: router, feed, watchdog, the paper OMS."""
 
     client: str | None = None
     strategy: str | None = None
@@ -44,6 +45,6 @@ def parse_target(text: str) -> Target:
         strategy, _, symbol = strategy.partition(".")
     if not client or (":" in text and not strategy) or (colon and not symbol):
         raise UsageError(f"target: expected CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL or all, found {text!r}")
-    if strategy in ("router", "feed", "watchdog") and not symbol:
+    if (strategy in ("router", "feed", "watchdog") or text == OMS_NAME) and not symbol:
         return Target(client=client, program=strategy)
     return Target(client=client, strategy=strategy or None, symbol=symbol or None)

@@ -21,6 +21,7 @@ _VERSION = 1
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
 SEARCH_BYTES = 256 * 1024
 START = _HEADER.size
+FRAME_BYTES = _FRAME.size  # of a frame, before its payload
 
 
 def _crc(offset: int, payload: bytes) -> int:
@@ -30,14 +31,15 @@ def _crc(offset: int, payload: bytes) -> int:
 class AppendLog:
     """The one writer of a log. `append` survives kill -9 (page cache), `sync` a power cut."""
 
-    def __init__(self, path: Path, *, whole_to: int = START) -> None:
+    def __init__(self, path: Path, *, whole_to: int = START, permissions: int = 0o640) -> None:
         """Opens or creates the log and cuts off a torn tail; frames below `whole_to` are known to be whole and not read again.
+        A log that is created has these `permissions`.
 
         Raises VersionMismatchError, CorruptRecordError if the log ends below `whole_to` or is damaged behind it, OSError.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, permissions)
         if os.fstat(self._fd).st_size < START:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
@@ -129,6 +131,15 @@ class LogReader:
             return False
         opened = os.fstat(self._fd) if self._fd >= 0 else there
         return there.st_ino != opened.st_ino or there.st_size < self.offset
+
+    def size(self) -> int:
+        """How long the log is, whole frames and a torn one; 0 while there is none."""
+        return os.fstat(self._fd).st_size if self._fd >= 0 or self._open() else 0
+
+    def sync(self) -> None:
+        """Returns when everything that its writer has written so far is on the disk. Raises OSError."""
+        if self._fd >= 0 or self._open():
+            os.fdatasync(self._fd)
 
     def _open(self) -> bool:
         """False while there is no log, or its writer has not written the header yet."""

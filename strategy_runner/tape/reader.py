@@ -80,6 +80,7 @@ class TapeReader:
         included. An entry that was damaged and still ascends names another stream's record: whoever reads it says which stream
         it must be of (`fields`). Both together let no record be left out or taken for another.
         """
+        counted = self._counts[stream_id]  # before the entry behind is looked at: it may be written meanwhile
         chunk, within = divmod(start, files.INDEX_ENTRIES)
         end = within + min(stop - start, files.INDEX_ENTRIES - within)
         mapped = self._chunk(stream_id, chunk)
@@ -87,8 +88,7 @@ class TapeReader:
         seqs: list[int] = entries.tolist()
         behind = mapped[end] if end < files.INDEX_ENTRIES else self._entry(stream_id, (chunk + 1) * files.INDEX_ENTRIES)
         before = mapped[within - 1] if within else self._entry(stream_id, start - 1)
-        ends = start + len(seqs) >= self._counts[stream_id]
-        if not _ascend(before, entries, seqs, None if ends else behind):
+        if not _ascend(before, entries, seqs, behind if start + len(seqs) < counted else None):
             raise CorruptRecordError(
                 f"{files.index_path(self.folder, stream_id, chunk)}: entries {start} to {start + len(seqs)}: expected seqs that "
                 f"ascend, found others"

@@ -179,6 +179,12 @@ class TapeWriter:
         self.seq = seq + 1
         self._last_event_ns = event_ns
 
+    def append_aside(self, stream_id: int, event_ns: int, values: tuple[float, float, float, float]) -> None:
+        """As `append`, for a record whose time is not the market's: the tape's event time stays where it is."""
+        market_ns = self._last_event_ns
+        self.append(stream_id, event_ns, *values, float("nan"))
+        self._last_event_ns = market_ns
+
     def publish(self) -> dict[int, int]:
         """Makes everything appended visible; returns {stream id: first seq} of the streams touched."""
         touched = self._touched

@@ -16,6 +16,8 @@ from strategy_runner.worker.fault_log import FaultLog
 from strategy_runner.worker.genesis import Genesis, note_genesis, sync_genesis
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
+from strategy_runner.worker.paper_log import PaperLog
+from strategy_runner.worker.private_log import PrivateLog, position_at
 from strategy_runner.worker.skips import Skips, read_skips
 from strategy_runner.worker.snapshot import Snapshot, newest_snapshot, oldest_seq, remove_snapshots, write_snapshot
 from strategy_runner.worker.subscription import Subscription
@@ -63,7 +65,15 @@ class Follower:
             cuts=reader.cuts(),
             **({"n": snapshot.n, "offset": snapshot.log_offset} if snapshot else {}),
         )
-        self._machine = Machine(spec, strategy, self._outbox.record)
+        self._fills = PrivateLog(Path(spec.fills), spec.key) if spec.fills else None
+        self._machine = Machine(
+            spec,
+            strategy,
+            self._outbox.record,
+            private=self._fills.event if self._fills else None,
+            keep=self._keep_fill,
+        )
+        self._paper: PaperLog | None = None
         self._skips = Skips(read_skips(self._folder, spec.generation))
         self._ids: dict[Subscription, int] = {}
         self._positions: dict[Subscription, int] = dict.fromkeys(self._machine.subscriptions, 0)
@@ -124,6 +134,10 @@ class Follower:
         self._listener.close()
         self._router.close()
         self._outbox.close()
+        if self._paper is not None:
+            self._paper.close()
+        if self._fills is not None:
+            self._fills.close()
 
     def fail(self, error: StrategyRunnerError | OSError) -> None:
         """What was signalled before the fault is kept; the record that did it is named, and stays named on the page if it is
@@ -141,6 +155,8 @@ class Follower:
         try:
             if self._beginning is not None and self._outbox.is_waiting:
                 self._keep_beginning(self._beginning)
+            if self._paper is not None:
+                self._paper.flush()
             if self._outbox.flush():
                 self._router.ring()
         except OSError as error:
@@ -153,6 +169,10 @@ class Follower:
             log.info("%s: signals can be written again", self._folder)
             status.last_error = self._unwritable = ""
         return True
+
+    def _keep_fill(self, payload: bytes) -> None:
+        assert self._paper is not None, "orders are filled after the worker has begun"
+        self._paper.record(payload)
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -214,7 +234,19 @@ class Follower:
             stream_id = self._stream_id(subscription)
             if stream_id is not None:
                 self._positions[subscription] = self._reader.first_ordinal_at(stream_id, self._seq)
-        genesis = Genesis(spec=self._spec, seq=self._seq, live_from=self._live_from, n=self._machine.n)
+        if self._spec.fills:
+            held = position_at(self._reader, Path(self._spec.fills), self._spec.key, self._seq)
+            self._machine.strategy.position = held
+        if self._machine.paper is not None:
+            self._paper = PaperLog(self._folder / "fills.log")
+            self._paper.begin()
+        genesis = Genesis(
+            spec=self._spec,
+            seq=self._seq,
+            live_from=self._live_from,
+            n=self._machine.n,
+            position=self._machine.strategy.position,
+        )
         note_genesis(self._folder, genesis)
         self._machine.start()
         self._beginning = self._snapshot()
@@ -225,6 +257,8 @@ class Follower:
         """Goes on from a snapshot. Newer ones are damaged or tell of records that a power cut took: they never count again."""
         remove_snapshots(self._folder, above=snapshot.seq)
         self._machine.restore(snapshot.machine)
+        if self._machine.paper is not None:
+            self._paper = PaperLog(self._folder / "fills.log", self._machine.paper.offset)
         self._seq, self._live_from = snapshot.seq, snapshot.live_from
         for subscription in self._positions:
             self._positions[subscription] = snapshot.positions.get(subscription.name, 0)
@@ -273,6 +307,8 @@ class Follower:
     def _write_snapshot(self, snapshot: Snapshot) -> None:
         """Without one a restart takes longer and nothing is lost, so a full disk does not end the worker."""
         self._outbox.sync()
+        if self._paper is not None:
+            self._paper.sync()
         try:
             sync_genesis(self._folder)
             write_snapshot(self._folder, snapshot)

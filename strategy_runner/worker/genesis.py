@@ -14,12 +14,14 @@ from strategy_runner.tape.logs import AppendLog, read_log
 
 
 class Genesis(msgspec.Struct, frozen=True, kw_only=True):
-    """`seq` is the first seq read, `live_from` the first whose signals may leave, `n` the number of the first signal."""
+    """`seq` is the first seq read, `live_from` the first whose signals may leave, `n` the number of the first signal,
+    `position` what was held then, by the fills of those before it."""
 
     spec: WorkerSpec
     seq: int
     live_from: int
     n: int
+    position: float = 0.0
 
 
 def genesis_path(folder: Path) -> Path:

@@ -2,6 +2,10 @@
 
 No clock, no file, no socket: the loop that follows the tape and the one that runs over history both drive this machine, so
 the same records give the same signals. Everything it remembers is in `state`.
+
+Where orders go to an OMS, what became of them are records too, of the worker's private stream; where a worker runs flat out
+it fills its orders itself (paper.py), and makes these events itself. What the strategy asks for when it is told of one has
+that record as its cause.
 """
 
 import pickle
@@ -14,19 +18,23 @@ import msgspec
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StateError, StrategyError
 from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
+from strategy_runner.model.private import PrivateEvent
 from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import Cause, SignalBody, signal_id
-from strategy_runner.model.stream import Stream, bars
+from strategy_runner.model.stream import Stream, bars, private
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.pipeline.draft import Moment
 from strategy_runner.pipeline.pipeline import judge
 from strategy_runner.predictions.aggregation import Aggregator, Combined, Fault
 from strategy_runner.strategies.interface import Proposal, Strategy
+from strategy_runner.worker.feedback import tell
+from strategy_runner.worker.paper import PaperDesk, fill_streams
 from strategy_runner.worker.subscription import Subscription
 from strategy_runner.worker.wish import draft_of, leave_out_not_finite, position_after
 
 NAN = float("nan")
 Record = Callable[[int, SignalBody, int], None]
+Keep = Callable[[bytes], None]
 # what a strategy's code may do wrong: a sys.exit in it must not look like a clean end of the worker
 _RAISED = (Exception, SystemExit)
 # which field of an event is the first of its numbers
@@ -34,13 +42,22 @@ _FIRST_VALUE: dict[type[Event], int] = {Trade: 2, Quote: 2, Bar: 3, Prediction: 
 
 
 class Machine:
-    """One strategy instance with its subscriptions. `record(n, body, seq)` is called for each signal, dense n from 0.
+    """One strategy instance with its subscriptions. `record(n, body, seq)` is called for each signal, dense n from 0; `keep`
+    for each entry of the fill log of a worker that fills its orders itself. `private` makes the event of a private record.
 
     `seq` is the tape's seq of the record at hand (-1 without a tape). `live` is False while the loop reads what lies before
     the worker's beginning: until then, and until each bar stream of its symbol gave `warmup_bars`, signals are refused.
     """
 
-    def __init__(self, spec: WorkerSpec, strategy: Strategy, record: Record) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        strategy: Strategy,
+        record: Record,
+        *,
+        private: Callable[..., PrivateEvent] | None = None,
+        keep: Keep = lambda payload: None,
+    ) -> None:
         self.spec = spec
         self.strategy = strategy
         self.n = 0
@@ -53,7 +70,11 @@ class Machine:
         self._combined: Combined | None = None
         self._price = NAN
         self._prediction_life_ns = timeframe_ns(spec.timeframe)
-        self.subscriptions = [self._subscribe(Stream.parse(name)) for name in spec.streams]
+        self._keep = keep
+        self.paper = PaperDesk(spec.paper, spec.key, spec.account) if spec.paper else None
+        self._told_of_fills = bool(spec.fills or spec.paper)
+        self._private = _private_subscription(spec, private)
+        self.subscriptions = self._subscribe_all([Stream.parse(name) for name in spec.streams])
         self._awaited_by_models = self._own_bars() if spec.models else None
         self._warming = self._bars_to_warm_up()
 
@@ -67,6 +88,11 @@ class Machine:
 
     def apply(self, subscription: Subscription, ordinal: int, event: Event) -> None:
         """One record. Raises StrategyError, naming the record, if the strategy does."""
+        if subscription.is_private:
+            self._apply_private(subscription, ordinal, event)  # type: ignore[arg-type]  # what its `make` gives
+            return
+        if self.paper is not None and self.paper.waits and subscription.is_market:
+            self._meet(self.paper, event)
         strategy = self.strategy
         strategy.now_ns = event.event_ns
         if subscription is self._awaited_by_models:
@@ -88,6 +114,8 @@ class Machine:
         """A run of records of one stream that is no prediction stream; returns how many. As `apply`, in fewer steps."""
         if self._warming or subscription is self._awaited_by_models:
             return self._apply_one_by_one(subscription, first_ordinal, events)
+        if self.paper is not None and subscription.is_market:
+            return self._apply_block_trading(self.paper, subscription, first_ordinal, events)
         strategy, callback, proposals = self.strategy, subscription.callback, self._proposals
         ordinal = first_ordinal - 1
         event: Event | None = None
@@ -116,9 +144,10 @@ class Machine:
     def state(self) -> bytes:
         """Everything the machine remembers, for the snapshot. Raises StrategyError naming what cannot be kept."""
         kept = {name: value for name, value in vars(self.strategy).items() if name not in ("_proposals", "params")}
+        paper = self.paper.state() if self.paper else None
         try:
             return pickle.dumps(
-                (self.n, self._price, self._warming, self._aggregator, self._combined, kept), protocol=5
+                (self.n, self._price, self._warming, self._aggregator, self._combined, paper, kept), protocol=5
             )
         except Exception as error:
             raise StrategyError(f"state: expected values that pickle, found {_unpicklable(kept)}: {error}") from error
@@ -126,14 +155,21 @@ class Machine:
     def restore(self, state: bytes) -> None:
         """Raises StateError if it is not the state of this strategy."""
         try:
-            self.n, self._price, self._warming, self._aggregator, self._combined, kept = pickle.loads(state)
+            self.n, self._price, self._warming, self._aggregator, self._combined, paper, kept = pickle.loads(state)
+            if self.paper is not None:
+                self.paper.restore(paper)
         except Exception as error:
             raise StateError(f"snapshot: expected the state of {self.spec.key.name}, found: {error!r}") from error
         vars(self.strategy).update(kept)
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
-    def _subscribe(self, stream: Stream) -> Subscription:
+    def _subscribe_all(self, streams: list[Stream]) -> list[Subscription]:
+        market = fill_streams(streams, self.spec.symbol) if self.spec.paper else set()
+        found = [self._subscribe(stream, is_market=stream in market) for stream in streams]
+        return [*found, self._private] if self.spec.fills else found
+
+    def _subscribe(self, stream: Stream, *, is_market: bool) -> Subscription:
         strategy = self.strategy
         callbacks: dict[Kind, Callable[[Any], None]] = {
             Kind.TRADE: strategy.on_trade,
@@ -142,7 +178,7 @@ class Machine:
             Kind.PREDICTION: strategy.on_prediction,
             Kind.CLOCK: strategy.on_timer,
         }
-        return Subscription(stream, callbacks[stream.kind])
+        return Subscription(stream, callbacks[stream.kind], is_market=is_market)
 
     def _own_bars(self) -> Subscription | None:
         """The bars that the models speak of."""
@@ -177,6 +213,56 @@ class Machine:
             self.apply(subscription, ordinal, event)
         return ordinal + 1 - first_ordinal
 
+    def _apply_block_trading(
+        self, paper: PaperDesk, subscription: Subscription, first_ordinal: int, events: Iterable[Event]
+    ) -> int:
+        """A block of records that the worker's own orders meet before the strategy sees them."""
+        strategy, callback, proposals = self.strategy, subscription.callback, self._proposals
+        ordinal = first_ordinal - 1
+        event: Event | None = None
+        before: Event | None = None
+        judging = False
+        try:
+            for ordinal, event in enumerate(events, first_ordinal):
+                if paper.waits:
+                    judging = True
+                    if before is not None:
+                        self._note_price(before)
+                    self._meet(paper, event)
+                    judging = False
+                strategy.now_ns = event.event_ns
+                callback(event)
+                if proposals:
+                    judging = True
+                    self._note_price(event)
+                    self._judge_all(subscription, ordinal, event)
+                    judging = False
+                before = event
+        except _RAISED as error:
+            if judging:
+                raise
+            raise StrategyError(_describe(subscription, ordinal, event, error)) from error
+        if event is not None:
+            self._note_price(event)
+        return ordinal + 1 - first_ordinal
+
+    def _meet(self, paper: PaperDesk, event: Event) -> None:
+        """The worker's own orders meet a record of their symbol, before the strategy sees it."""
+        for told, payload in paper.meet(event):  # type: ignore[arg-type]  # what a stream of `is_market` gives
+            self._keep(payload)
+            self._apply_private(self._private, told.entry.number, told)
+
+    def _apply_private(self, subscription: Subscription, ordinal: int, told: PrivateEvent) -> None:
+        """Time does not go back for the strategy: what it is told of may have happened before the record it saw last."""
+        strategy = self.strategy
+        strategy.now_ns = max(strategy.now_ns, told.event_ns)
+        try:
+            tell(strategy, told.entry)
+        except _RAISED as error:
+            raise StrategyError(_describe(subscription, ordinal, told, error)) from error
+        if self._proposals:
+            self._judge_all(subscription, ordinal, told)
+
     def _predict(self, subscription: Subscription, ordinal: int, event: Event) -> None:
         assert isinstance(event, Prediction)
         combined = self._aggregator.add(event, subscription.name, ordinal)
@@ -204,13 +290,13 @@ class Machine:
         if event.symbol == self.spec.symbol:  # type: ignore[union-attr]
             self._price = price
 
-    def _judge_all(self, subscription: Subscription, ordinal: int, event: Event) -> None:
+    def _judge_all(self, subscription: Subscription, ordinal: int, event: Event | PrivateEvent) -> None:
         proposals = self._proposals[:]
         self._proposals.clear()
         for proposal in proposals:
             self._judge(proposal, subscription, ordinal, event)
 
-    def _judge(self, proposal: Proposal, subscription: Subscription, ordinal: int, event: Event) -> None:
+    def _judge(self, proposal: Proposal, subscription: Subscription, ordinal: int, event: Event | PrivateEvent) -> None:
         spec, strategy, combined = self.spec, self.strategy, self._fresh(event.event_ns)
         moment = Moment(
             price=self._price,
@@ -251,13 +337,28 @@ class Machine:
             reasons=tuple(draft.reasons),
             refusal=refusal,
         )
-        if refusal is None:
+        if refusal is None and not self._told_of_fills:
             strategy.position = position_after(draft, strategy.position)
         self._record(n, body, self.seq)
+        if refusal is None and self.paper is not None:
+            self.paper.submit(body)
 
 
-def _values(event: Event) -> tuple[float | None, ...]:
+def _private_subscription(spec: WorkerSpec, make: Callable[..., PrivateEvent] | None) -> Subscription:
+    """The worker's private stream: of the tape, or of the worker's own making where there is no OMS to tell of."""
+    assert make is not None or not spec.fills, "a worker with a fill log needs what reads it"
+
+    return Subscription(private(spec.key), _never, make or _never)
+
+
+def _never(*_: Any) -> Any:
+    raise AssertionError("no private record is on a tape for a worker that fills its own orders")
+
+
+def _values(event: Event | PrivateEvent) -> tuple[float | None, ...]:
     """The numbers of the record; what is not finite is None."""
+    if isinstance(event, PrivateEvent):
+        return event.slot
     numbers = msgspec.structs.astuple(event)[_FIRST_VALUE[type(event)] :]
     return tuple([number if isfinite(number) else None for number in numbers])
 
@@ -272,5 +373,7 @@ def _unpicklable(kept: dict[str, Any]) -> str:
     return "values that refer to one another"
 
 
-def _describe(subscription: Subscription, ordinal: int, event: Event | None, error: BaseException) -> str:
+def _describe(
+    subscription: Subscription, ordinal: int, event: Event | PrivateEvent | None, error: BaseException
+) -> str:
     return f"{subscription.name} ordinal {ordinal}: {type(error).__name__}: {error} (record: {event})"

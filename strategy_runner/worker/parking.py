@@ -92,7 +92,7 @@ def park(spec: WorkerSpec, trouble: Trouble, file: StatusFile) -> None:
     Needs the tape for a name. Raises StrategyRunnerError, OSError.
     """
     if trouble.is_nameless:
-        trouble = named(trouble, TapeReader(Path(spec.market.tape)), spec.streams)
+        trouble = named(trouble, TapeReader(Path(spec.market.tape)), spec.heard)
         write_trouble(Path(spec.folder), trouble)
     file.status.last_error = long_reason(trouble)
     file.enter(State.PARKED, short_reason(trouble))

@@ -28,4 +28,6 @@ def generation_now(spec: WorkerSpec) -> str:
         protection=spec.protection,
         extra_symbols=spec.extra_symbols,
         venue=spec.venue,
+        has_fills=bool(spec.fills),
+        paper=spec.paper,
     )

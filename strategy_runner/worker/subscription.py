@@ -10,16 +10,28 @@ from strategy_runner.model.timeframe import timeframe_ns
 
 
 class Subscription:
-    """`make(event_ns, v0 .. v4)` gives the event of a record, `callback` takes it."""
+    """`make(event_ns, v0 .. v4)` gives the event of a record, `callback` takes it.
 
-    __slots__ = ("callback", "kind", "make", "name", "stream")
+    `is_market`: orders that the worker fills itself meet its records. `is_private`: its records tell of the worker's orders.
+    """
 
-    def __init__(self, stream: Stream, callback: Callable[[Any], None]) -> None:
+    __slots__ = ("callback", "is_market", "is_private", "kind", "make", "name", "stream")
+
+    def __init__(
+        self,
+        stream: Stream,
+        callback: Callable[[Any], None],
+        make: Callable[..., Any] | None = None,
+        *,
+        is_market: bool = False,
+    ) -> None:
         self.stream = stream
         self.name = stream.name
         self.kind = stream.kind
         self.callback = callback
-        self.make: Callable[..., Event] = _MAKERS[stream.kind](stream)
+        self.is_market = is_market
+        self.is_private = stream.kind is Kind.PRIVATE
+        self.make: Callable[..., Any] = make or _MAKERS[stream.kind](stream)
 
 
 def _make_trade(stream: Stream) -> Callable[..., Event]:

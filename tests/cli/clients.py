@@ -43,8 +43,21 @@ memory_limit_mb = 256
 cpu_limit = 1.0
 
 [risk]
-max_position_notional = 10_000.0
+starting_cash = 100_000.0
+max_position_notional = 100_000.0
+max_position_size = { BTC-USD = 1.0 }
+max_order_value = 50_000.0
 max_daily_loss = 500.0
 max_drawdown = 0.1
+max_losing_trades = 8
 max_orders_per_second = 5
+max_orders_per_minute = 60
+max_open_orders = 20
+price_collar = 0.05
+duplicate_window_s = 1.0
+runaway_signals = 100
+runaway_window_s = 10.0
+max_rejects = 5
+rejects_window_s = 60.0
+cooldown_s = 300.0
 """

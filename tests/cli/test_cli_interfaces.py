@@ -70,7 +70,7 @@ def assert_types(row: dict[str, Any], types: dict[str, Any]) -> None:
 def test_status_is_one_array_of_every_process_with_what_it_is_and_does(running: Firm) -> None:
     rows = running.run("status", "-o", "json").json()
     by_name = {row["name"]: row for row in rows}
-    assert list(by_name) == ["market:feed", "acme:router", WORKER, "acme:doubtful.BTC-USD"]
+    assert list(by_name) == ["market:feed", "monitor:watchdog", "acme:router", WORKER, "acme:doubtful.BTC-USD"]
     for row in rows:
         assert_types(row, STATUS)
         assert row["process_state"] == "RUNNING" and row["pid"] in running.processes()
@@ -223,6 +223,7 @@ def test_plan_names_every_process_that_the_files_ask_for(firm: Firm) -> None:
     rows = firm.run("plan", "-o", "json").json()
     assert [(row["name"], row["action"]) for row in rows] == [
         ("market:feed", "start"),
+        ("monitor:watchdog", "start"),
         ("acme:router", "start"),
         (WORKER, "start"),
     ]
@@ -230,7 +231,7 @@ def test_plan_names_every_process_that_the_files_ask_for(firm: Firm) -> None:
 
 
 def test_home_may_stand_before_and_after_the_verb_and_in_the_environment(running: Firm, firm: Firm) -> None:
-    names = ["market:feed", "acme:router", WORKER, "acme:doubtful.BTC-USD"]
+    names = ["market:feed", "monitor:watchdog", "acme:router", WORKER, "acme:doubtful.BTC-USD"]
     assert firm.run("status", "-o", "name", "--home", running.root).lines == names
     assert firm.run("--home", running.root, "status", "-o", "name").lines == names
 

@@ -35,6 +35,7 @@ def test_a_new_client_and_a_new_strategy_work_as_they_are(firm: Firm) -> None:
     states = {name: row["trading_state"] for name, row in firm.status().items()}
     assert states == {
         "market:feed": "publishing",
+        "monitor:watchdog": "watching",
         "acme:router": "routing",
         "acme:crossover_v1.BTC-USD": "trading",
         "acme:own.BTC-USD": "trading",

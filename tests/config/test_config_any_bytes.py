@@ -27,7 +27,19 @@ values: st.SearchStrategy[Any] = st.recursive(
     max_leaves=4,
 )
 keys = st.sampled_from(
-    ["mode", "routes", "limits", "storage", "messaging", "accounts", "risk", "quantconnect", "strategies"]
+    [
+        "mode",
+        "routes",
+        "limits",
+        "storage",
+        "messaging",
+        "oms",
+        "paper",
+        "accounts",
+        "risk",
+        "quantconnect",
+        "strategies",
+    ]
 )
 
 

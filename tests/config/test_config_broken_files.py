@@ -321,7 +321,7 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
         "zzz = 1",
         [
             'zzz: expected a known key, found "zzz"; known here: mode, routes, log_level, limits, storage, '
-            "messaging, accounts, risk, quantconnect, strategies"
+            "messaging, oms, paper, accounts, risk, quantconnect, strategies"
         ],
     ),
     ("max_drawdown = 0.1", "max_drawdown = 10", ["risk.max_drawdown: expected a number in (0, 1], found 10"]),

@@ -65,7 +65,7 @@ def test_apply_touches_only_the_workers_that_an_edit_concerns(firm: Firm) -> Non
     assert firm.run("apply").err == "stopped 2: acme:revert.BTC-USD, acme:revert.ETH-USD\n"
     assert firm.pids() == {name: pid for name, pid in with_parameter.items() if name not in REVERT}
     assert changes(firm) == {}
-    until(lambda: every_state(firm) == {"publishing", "routing", "trading"}, "all at work")
+    until(lambda: every_state(firm) == {"publishing", "watching", "routing", "trading"}, "all at work")
 
 
 ADDED = '["BTC-USD", "ETH-USD", "SOL-USD"]\ntimeframe = "10s"\nparams = { fast'

@@ -125,7 +125,7 @@ def compare_at_the_end(firm: Firm, undisturbed: dict[str, Any], killed: list[str
 
 def has_ended(firm: Firm) -> bool:
     rows = firm.status()
-    followers = [row for row in rows.values() if not row["name"].endswith(":router")]
+    followers = [row for row in rows.values() if not row["name"].endswith((":router", ":watchdog"))]
     return all(row["trading_state"] == "finished" for row in followers)
 
 

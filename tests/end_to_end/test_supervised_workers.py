@@ -27,7 +27,7 @@ symbols = ["BTC-USD"]
 timeframe = "10s"
 """
 WORKERS = ("acme:cross.BTC-USD", "acme:cross.ETH-USD")
-ALL = {"market:feed", "acme:router", *WORKERS}
+ALL = {"market:feed", "monitor:watchdog", "acme:router", *WORKERS}
 
 
 def test_a_killed_worker_is_back_by_itself_and_its_signals_go_on_without_gap_or_double(firm: Firm) -> None:

@@ -71,7 +71,7 @@ def test_a_healthy_home_is_healthy_while_it_runs_and_when_it_is_down(damaged: Fi
         running = damaged.run("doctor", "-o", "json").json()
         assert [finding for finding in running if finding["level"] == "error"] == []
     (locks,) = [finding["found"] for finding in running if finding["check"] == "locks"]
-    assert locks == "5 held, every holder alive"
+    assert locks == "6 held, every holder alive"
     assert "0 errors" in damaged.run("doctor").err
 
 

@@ -38,12 +38,19 @@ def without_sync() -> None:
 
 
 def with_luck() -> None:
-    """A strategy whose randomness is another one in each life of its process: the digests find it."""
-    Strategy.random = property(lambda self: random.Random(os.urandom(8)))  # type: ignore[assignment]
+    """A strategy that does not do the same again: once a life begins with signals to derive again, it has luck of its own."""
+    begin = Outbox.__init__
+
+    def begin_with_luck(self: Outbox, *arguments: Any, **more: Any) -> None:
+        begin(self, *arguments, **more)
+        if self._recorded:
+            Strategy.random = property(lambda self: random.Random(os.urandom(8)))  # type: ignore[assignment]
+
+    Outbox.__init__ = begin_with_luck  # type: ignore[method-assign]
 
 
 def without_digests() -> None:
-    """Luck, and an outbox that takes a signal derived again for the one it knows without looking at it."""
+    """Luck, and an outbox that takes a signal derived again for the one it knows, without looking at it."""
     with_luck()
     record = Outbox.record
 

@@ -13,6 +13,8 @@ Only calls made from Python are seen; DuckDB's own are not, and its files are le
 """
 
 import os
+import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from strategy_runner.tape.head import Head
 
 LEDGER = "ledger"
 KEPT = "kept"
+SYNC_S = 0.003  # the mean of what a sync takes more, since the home may lie in memory
 
 
 class DiskWatch:
@@ -32,7 +35,8 @@ class DiskWatch:
         self._root = str(root) + os.sep
         self._ledger = os.open(folder / LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._links = 0
-        self._link, self._unlink, self._replace = os.link, os.unlink, os.replace
+        self._luck = random.Random()
+        self._link, self._unlink, self._replace, self._write = os.link, os.unlink, os.replace, os.write
 
     def install(self) -> None:
         os.fsync = self._syncing(os.fsync)
@@ -48,6 +52,7 @@ class DiskWatch:
             path = os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115  once for each sync: it should cost nothing
             records = _published(path) if path.endswith(".tape") else 0
             sync(fd)
+            time.sleep(self._luck.expovariate(1.0 / SYNC_S))
             if os.path.isdir(path):  # noqa: PTH112
                 self._note(f"folder {found.st_ino}")
             else:
@@ -93,7 +98,7 @@ class DiskWatch:
         return os.fspath(path).startswith(self._root)
 
     def _note(self, line: str) -> None:
-        os.write(self._ledger, f"{line}\n".encode())
+        self._write(self._ledger, f"{line}\n".encode())
 
 
 def _published(segment: str) -> int:

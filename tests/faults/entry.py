@@ -2,7 +2,7 @@
 
 `python -m faults.entry SPEC`, or a call of `main` under the warm fork. The product is as it is but for its sizes: snapshots,
 checkpoints and notes come often, so that faults hit them often. With STRATEGY_RUNNER_FAULTS_BROKEN one promise is broken on
-purpose (broken.py).
+purpose (broken.py), with STRATEGY_RUNNER_FAULTS_STEP one system call fails or kills (crash.py).
 """
 
 import os
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faults.broken import TWINS
+from faults.crash import STEP_VARIABLE, install
 from faults.disk import DiskWatch
 from faults.market import RestlessMarket
 
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     DiskWatch(folder, folder.parent / "var").install()
     if per_s := os.environ.get(MARKET_VARIABLE):
         assembly._source = lambda spec: _restless(spec, float(per_s))
+    if step := os.environ.get(STEP_VARIABLE):
+        install(step)
     if broken := os.environ.get(BROKEN_VARIABLE):
         TWINS[broken]()
     return assembly.main(arguments)

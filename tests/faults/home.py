@@ -37,9 +37,10 @@ from strategy_runner.tape.head import Head
 from strategy_runner.tape.logs import read_log
 from strategy_runner.tape.status import State, read_status
 
+MEMORY = Path("/dev/shm")
 ENTRY = "faults.entry"
 TESTS = Path(__file__).parents[1]
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 LOOK_S = 0.005
 SEGMENT_RECORDS = 2_048
 T = TypeVar("T")
@@ -54,7 +55,7 @@ crash_limit = 999
 
 [tape]
 segment_records = {segment_records}
-durable_interval_ms = 10.0
+durable_interval_ms = 60.0
 reserve_mb = 1.0
 
 [feed]
@@ -123,20 +124,20 @@ CLIENTS = {
 
 
 class FaultyHome:
-    """A home in /tmp, since socket paths are short. `close` ends whatever runs in it; `keep` leaves the files behind."""
+    """A home in memory where that is possible, so that many runs wear out no disk, else in /tmp. `close` ends whatever runs in it; `keep` leaves the files behind."""
 
     def __init__(self, *, seed: int, per_s: float = 0.0, broken: str = "") -> None:
         """`per_s` is of the restless market for each symbol; 0 is the mock market, which gives lost records again."""
-        self.root = Path(tempfile.mkdtemp(prefix="srf", dir="/tmp"))
+        self.root = Path(tempfile.mkdtemp(prefix="srf", dir=MEMORY if MEMORY.is_dir() else "/tmp"))
         self.home = Home(self.root)
         self.watched = self.root / "watched"
         (self.watched / KEPT).mkdir(parents=True)
         (self.watched / BOOT).write_text("boot 1\n")
         (self.watched / LEDGER).touch()
         self.daemon: subprocess.Popen[bytes] | None = None
-        self._environ = {
+        self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("STRATEGY_RUNNER")},
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
             FOLDER_VARIABLE: str(self.watched),
             **({MARKET_VARIABLE: str(per_s)} if per_s else {}),
             **({BROKEN_VARIABLE: broken} if broken else {}),
@@ -189,6 +190,12 @@ class FaultyHome:
             return None
         return Head(head_path(self.tape)).count
 
+    def decided(self) -> int:
+        """How many decisions there are, of all clients; what a router of another life says does not count."""
+        pids = set(self.pids().values())
+        pages = [read_status(Path(router.folder) / "status") for router in self.routers]
+        return sum(page.position for page in pages if page is not None and page.pid in pids)
+
     # -- processes -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -196,18 +203,28 @@ class FaultyHome:
         command = [sys.executable, "-m", "strategy_runner.supervision.daemon", "--home", str(self.root), "--entry", ENTRY]
         with (self.home.daemon / "daemon.log").open("ab") as log:
             self.daemon = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environ, start_new_session=True
             )
         until(self._answers, "an answer from the daemon")
 
     def _answers(self) -> bool:
         assert self.daemon is not None
         code = self.daemon.poll()
-        assert code is None, f"the daemon ended with {code}: {self.daemon_log()}"
+        if code is not None:
+            raise Stuck(f"the daemon ended with {code}: {self.daemon_log()}")
         return Daemon(self.home).is_running()
 
     def daemon_log(self) -> str:
         return (self.home.daemon / "daemon.log").read_text()[-2000:]
+
+    def last_errors(self) -> list[str]:
+        """The last line of each program's log, if it tells of an error."""
+        lines = []
+        for log in sorted((self.home.var / "logs").rglob("*.log")):
+            last = log.read_text(errors="replace").rstrip().rpartition("\n")[2]
+            if " ERROR " in last or "Error" in last:
+                lines.append(f"{log.parent.name}:{log.stem}: {last}")
+        return lines
 
     def pids(self) -> dict[str, int]:
         """Running programs by name, and nothing while the daemon does not answer."""
@@ -250,10 +267,10 @@ class FaultyHome:
         until(lambda: not self.pids().get(FEED_NAME), "the feed's clean end")
         end = Head(head_path(self.tape)).count
         for worker in self.workers:
-            until(lambda worker=worker: _position(worker) == end, f"{worker.key.name} at the tape's end")  # type: ignore[misc]
+            until(lambda worker=worker: position_of(worker) == end, f"{worker.key.name} at the tape's end")  # type: ignore[misc]
         for router in self.routers:
-            signals = sum(1 for worker in self.workers if worker.client == router.client for _ in _signals(worker))
-            until(lambda router=router, signals=signals: _is_done(router, signals), f"{router.client}'s sinks")  # type: ignore[misc]
+            signals = sum(1 for worker in self.workers if worker.client == router.client for _ in signals_of(worker))
+            until(lambda router=router, signals=signals: is_done(router, signals), f"{router.client}'s sinks")  # type: ignore[misc]
 
     def stop(self) -> None:
         """A clean stop of everything."""
@@ -281,16 +298,17 @@ class FaultyHome:
             shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _position(worker: WorkerSpec) -> int | None:
+def position_of(worker: WorkerSpec) -> int | None:
     status = read_status(Path(worker.folder) / "status")
-    return status.position if status is not None and status.state is State.FOLLOWING else None
+    followed = status is not None and status.state in (State.FOLLOWING, State.FINISHED)
+    return status.position if status is not None and followed else None
 
 
-def _signals(worker: WorkerSpec) -> Iterator[bytes]:
+def signals_of(worker: WorkerSpec) -> Iterator[bytes]:
     return read_log(Path(worker.folder) / "signals.log")
 
 
-def _is_done(router: RouterSpec, signals: int) -> bool:
+def is_done(router: RouterSpec, signals: int) -> bool:
     status = read_status(Path(router.folder) / "status")
     return status is not None and status.position >= signals and status.progress == status.position
 
@@ -304,11 +322,17 @@ def send(pid: int, number: signal.Signals) -> bool:
     return True
 
 
-def until(found: Callable[[], T | None], what: str, *, patience_s: float = PATIENCE_S) -> T:
-    """What `found` returns, as soon as it is something."""
+class Stuck(Exception):  # noqa: N818  what the home is
+    """What must happen by itself after faults did not happen."""
+
+
+def until(found: Callable[[], T | None], what: str) -> T:
+    """What `found` returns, as soon as it is something. Raises Stuck after PATIENCE_S."""
+    patience_s = PATIENCE_S
     deadline = time.monotonic() + patience_s
     while not (answer := found()):
-        assert time.monotonic() < deadline, f"expected within {patience_s:g} s: {what}"
+        if time.monotonic() > deadline:
+            raise Stuck(f"expected within {patience_s:g} s: {what}")
         time.sleep(LOOK_S)
     return answer
 

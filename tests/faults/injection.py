@@ -14,7 +14,7 @@ from faults.power import Power
 
 PAUSE_S = (0.02, 0.25)
 STOPPED_S = (0.05, 0.6)
-UP_RECORDS = 200  # so many new records after a power cut, before the next fault: else nothing would ever be decided
+UP_DECISIONS = 12  # so many new ones after a power cut before the next fault: else it would meet a home where nothing happens
 # how often each is chosen; a power cut and the daemon's end take all processes with them
 WEIGHTS = {
     "kill feed": 14,
@@ -49,9 +49,14 @@ class Injection:
     def kills(self) -> int:
         return sum(count for kind, count in self.count.items() if kind.startswith("kill"))
 
+    def await_life(self) -> None:
+        """Until new signals are decided."""
+        before = until(lambda: self._home.decided() or 0, "decisions")
+        until(lambda: self._home.decided() >= before + UP_DECISIONS, "new decisions")
+
     def run(self, *, kills: int, cuts: int, tell: Callable[[], None] = lambda: None) -> None:
         """So many kills (and with them some stops), and so many power cuts spread among them."""
-        at = sorted(self._luck.randrange(kills) for _ in range(cuts))
+        at = sorted(self._luck.randrange(max(kills, 1)) for _ in range(cuts))
         while self.kills < kills or at:
             if at and self.kills >= at[0]:
                 at.pop(0)
@@ -68,7 +73,7 @@ class Injection:
         self._home.kill_all()
         self._note("power cut", "; ".join(self._power.cut()))
         self._home.start()
-        self._await_records(UP_RECORDS)
+        self.await_life()
 
     # -- one fault -------------------------------------------------------------------------------------------------------
 
@@ -151,10 +156,6 @@ class Injection:
         for _, pid in self._stopped:
             send(pid, signal.SIGCONT)
         self._stopped.clear()
-
-    def _await_records(self, more: int) -> None:
-        begin = until(lambda: self._home.published() or 0, "a feed after a power cut")
-        until(lambda: (self._home.published() or 0) >= begin + more, f"{more} records after a power cut")
 
     def _note(self, kind: str, more: str = "") -> None:
         self.count[kind] += 1

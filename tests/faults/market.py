@@ -7,11 +7,11 @@ import random
 import time
 from collections.abc import Iterable
 
-from strategy_runner.feed.sources.interface import Raw
+from strategy_runner.feed.sources.interface import Raw, Sleep
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, trades
 
-ROWS_MAX = 2_000
+ROWS_MAX = 100  # of one look; what a feed missed is gone
 WAIT_S = 0.004
 _TRADE, _QUOTE = int(Kind.TRADE), int(Kind.QUOTE)
 
@@ -37,8 +37,8 @@ class RestlessMarket:
     def next_ns(self) -> int | None:
         return None
 
-    def wait(self, timeout_s: float) -> None:
-        time.sleep(min(timeout_s, WAIT_S))
+    def wait(self, timeout_s: float, sleep: Sleep = lambda s, other: time.sleep(s)) -> None:
+        sleep(min(timeout_s, WAIT_S), None)
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
         if not self._prices:

@@ -16,7 +16,7 @@ from faults.disk import KEPT, LEDGER
 from faults.entry import BOOT
 from faults.home import FaultyHome
 
-from strategy_runner.model.record import SIZE
+from strategy_runner.model.record import SIZE, record_crc
 from strategy_runner.tape.logs import START
 
 PAGE = 4096
@@ -152,7 +152,7 @@ class Power:
                 path.unlink()
                 return [f"{self._name(path)}: gone, never synced"]
             synced = 0
-        keep = luck.randint(max(synced, 0), size)
+        keep = luck.randint(min(max(synced, 0), size), size)  # shorter than synced: written anew since, over what was there
         garbage = self._garbage() if keep >= START else b""
         if keep == size and not garbage:
             return []
@@ -188,7 +188,7 @@ class Power:
             tail = bytes(len(raw) - kept) if what == "zeros" else luck.randbytes(len(raw) - kept)
             raw[kept:] = tail
         path.write_bytes(raw)
-        self._whole[path] = kept
+        self._whole[path] = self._first_torn(raw, first, kept)
         return [f"{self._name(path)}: {what} from seq {first + kept // SIZE} on, synced to {first + safe // SIZE}"]
 
     def _cut_pages(self, path: Path, size: int) -> list[str]:
@@ -205,6 +205,13 @@ class Power:
         number = luck.randrange(len(samples))
         path.write_bytes(samples[number])
         return [f"{self._name(path)}: as it was {len(samples) - number} looks ago"]
+
+    def _first_torn(self, raw: bytearray, first: int, kept: int) -> int:
+        """Where recovery will find the end: some of the pages that were kept may go on where others were lost."""
+        at = kept - kept % SIZE
+        while at < len(raw) and record_crc(first + at // SIZE, raw[at : at + SIZE]) == int.from_bytes(raw[at : at + 4], "little"):
+            at += SIZE
+        return at
 
     def _used(self, raw: bytearray) -> int:
         """Up to the last record that is not all zeros."""

@@ -4,7 +4,6 @@ python line_source.py SPEC SOCKET [CHECKPOINT_RECORDS]      runs a feed of that 
 """
 
 import json
-import select
 import socket
 import sys
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from typing import Any
 from strategy_runner import assembly
 from strategy_runner.config.spec import FeedSpec
 from strategy_runner.feed import feed
-from strategy_runner.feed.sources.interface import Raw, Source
+from strategy_runner.feed.sources.interface import Raw, Sleep, Source
 from strategy_runner.model.stream import Stream, trades
 
 
@@ -28,6 +27,7 @@ class LineSource:
         self._socket.connect(path)
         self._socket.setblocking(False)
         self._rest = b""
+        self._is_over = False
 
     def base(self, symbol: str) -> Stream:
         return trades(symbol)
@@ -38,15 +38,16 @@ class LineSource:
     def next_ns(self) -> int | None:
         return None
 
-    def wait(self, timeout_s: float) -> None:
-        if select.select([self._socket], [], [], timeout_s)[0] and not self._socket.recv(1, socket.MSG_PEEK):
-            select.select([], [], [], timeout_s)  # the other end is gone
+    def wait(self, timeout_s: float, sleep: Sleep) -> None:
+        sleep(timeout_s, None if self._is_over else self._socket.fileno())
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
         try:
-            self._rest += self._socket.recv(1 << 16)
+            received = self._socket.recv(1 << 16)
         except BlockingIOError:
             return []
+        self._is_over = not received  # the other end is gone: its socket can be read for ever
+        self._rest += received
         *lines, self._rest = self._rest.split(b"\n")
         return [tuple(json.loads(line)) for line in lines]  # type: ignore[misc]
 

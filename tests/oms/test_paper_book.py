@@ -151,7 +151,8 @@ def test_an_exit_meets_a_bar_once_even_if_more_of_its_entry_fills_in_it() -> Non
     assert desk.apply(bar(99, 101, 97, 99, 1), bar(99, 106, 97, 99, 2)) == [
         "fill b-entry 6@98",
         "fill b-target 10@105",
-    ] + ["cancelled b-stop other_exit_filled"]
+        "cancelled b-stop other_exit_filled",
+    ]
 
 
 def test_exits_go_with_an_entry_that_never_filled() -> None:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from risk_desk import Desk, limits
+from risk_desk import SECOND_NS, Desk, limits
 
 from strategy_runner.errors import StateError
 from strategy_runner.model.order import OrderState
 from strategy_runner.risk import events
-from strategy_runner.risk.breakers import BREAKERS, REASONS, posture
+from strategy_runner.risk.breakers import BREAKERS, REASONS, entries_to_cancel, posture
 from strategy_runner.risk.day import trading_day
 from strategy_runner.risk.report import gauges
 from strategy_runner.risk.state import Posture, RiskState, decode_state, encode_state
@@ -235,6 +235,17 @@ def test_rejected_orders_stop_their_symbol_until_it_has_cooled_down() -> None:
     assert desk.open() == set()
 
 
+def test_rejects_that_go_on_make_the_cooldown_begin_anew() -> None:
+    desk = Desk(max_rejects=2, rejects_window_s=100.0, cooldown_s=60.0)
+    working = [desk.order(quantity=str(number)) for number in (1, 2, 3)]
+    assert [desk.send(order) for order in working] == [None] * 3
+    for order in working:
+        desk.later(10)
+        desk.report(order, OrderState.REJECTED)
+    (latch,) = desk.state.latches
+    assert (latch.since_ns, latch.until_ns) == (desk.now_ns - 10 * SECOND_NS, desk.now_ns + 60 * SECOND_NS)
+
+
 # -- people ------------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +265,17 @@ def test_an_operator_stops_exactly_what_was_named(scope: tuple[str, str], stoppe
     assert {worker for worker in workers if posture(desk.state, *worker, desk.now_ns) is Posture.HALTED} == stopped
     desk.resume(*scope)
     assert desk.open() == set()
+
+
+def test_what_is_still_working_to_enter_is_named_to_be_cancelled_and_exits_are_not() -> None:
+    desk = Desk()
+    desk.fill("buy", "1", "100")
+    entry, other, leaving = desk.order(), desk.order(strategy="low"), desk.order("sell", leg="exit")
+    for order in (entry, other, leaving):
+        assert desk.send(order) is None
+    assert entries_to_cancel(desk.state, desk.now_ns) == []
+    desk.stop("reducing", "high")
+    assert entries_to_cancel(desk.state, desk.now_ns) == [entry.client_order_id]
 
 
 def test_the_strictest_of_several_stops_counts() -> None:

@@ -82,6 +82,31 @@ def test_working_sells_count_as_working_buys_do_and_the_two_do_not_add_up() -> N
     assert desk.check(desk.order("buy", "0.001")) == "position_size_above_limit"
 
 
+def test_strategies_share_the_size_of_a_symbol_and_a_strategy_its_share_over_symbols() -> None:
+    desk = Desk(max_position_size={"BTC-USD": 3.0}, max_position_notional=10_000.0, shares={"high": 0.5})
+    desk.take(events.Rated(at_ns=desk.now_ns, currency=FUTURE.currency, rate=Decimal(1)))
+    desk.fill("buy", "2", "100", strategy="low")
+    assert desk.check(desk.order(quantity="1")) is None
+    assert desk.check(desk.order(quantity="1.001")) == "position_size_above_limit"
+    desk.fill("sell", "2", "98", symbol="DAX")
+    assert desk.check(desk.order(quantity="1")) is None
+    assert desk.check(desk.order(quantity="1"), "100.01") == "position_notional_above_share"
+
+
+def test_what_is_working_counts_with_its_own_price_where_that_is_higher() -> None:
+    desk = Desk(max_position_notional=1_000.0)
+    desk.send(desk.order(quantity="5", kind="limit", limit="120"))
+    assert desk.check(desk.order(quantity="3.333")) is None
+    assert desk.check(desk.order(quantity="3.334")) == "position_notional_above_limit"
+
+
+def test_a_fill_of_one_strategy_is_a_price_for_the_others() -> None:
+    desk = Desk()
+    desk.fill("buy", "10", "100", strategy="high")
+    desk.fill("buy", "1", "90", strategy="low")
+    assert desk.state.equity == 99_900
+
+
 def test_an_intent_that_is_told_twice_counts_once() -> None:
     desk = Desk(max_orders_per_second=2, max_position_size={"BTC-USD": 3.0})
     order = desk.order()
@@ -236,6 +261,7 @@ def test_an_order_whose_outcome_is_not_known_blocks_its_symbol_for_entries() -> 
     desk.report(lost, OrderState.UNKNOWN)
     assert desk.check(desk.order(strategy="low")) == "order_outcome_unknown"
     assert desk.check(desk.order("sell", strategy="low", leg="exit")) is None
+    assert desk.check(desk.order(symbol="DAX")) == "currency_rate_unknown", "other symbols go on"
     desk.report(lost, OrderState.ACKNOWLEDGED)
     assert desk.check(desk.order(strategy="low")) is None
 

@@ -18,6 +18,7 @@ from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
 
 ROUND_S = 5.5
+TWO_ROUNDS_S = 10.5
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_a_worker_over_its_memory_limit_is_killed_and_told_how_much_it_used(watc
     modest = watch.worker("modest", "silent", limits=limits)
     until(lambda: "bytes" in (watch.root / "leaking" / "status").read_bytes().decode(errors="replace"))
     watch.look()
-    watch.pass_time(ROUND_S)
+    watch.pass_time(TWO_ROUNDS_S)
     until(lambda: is_gone(leaking))
     assert is_alive(modest)
     [action] = watch.actions()
@@ -161,7 +162,7 @@ class Market:
             ),
             market=market,
             beat_interval_s=1.0,
-            readers="",
+            readers=(),
             folder=str(folder),
             log=str(watch.root / "feed.log"),
             log_level="info",
@@ -235,7 +236,7 @@ def test_a_worker_that_beats_and_reads_nothing_is_ended_unless_it_says_why(tmp_p
     market.put("X", 0)
     watch.pass_time_with_beats(15, "deaf", "blocked")
     assert watch.deeds() == [] and is_alive(deaf)
-    watch.pass_time_with_beats(ROUND_S, "blocked")
+    watch.pass_time_with_beats(TWO_ROUNDS_S, "blocked")
     until(lambda: is_gone(deaf))
     assert is_alive(blocked)
     [action] = watch.actions()

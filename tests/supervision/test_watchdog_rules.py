@@ -69,9 +69,10 @@ def test_a_handle_knows_its_process_and_no_other() -> None:
     handle = ProcessHandle(pid)
     stat = handle.stat()
     assert stat is not None and (stat.parent, stat.state in "RSD") == (os.getpid(), True)
+    assert 0 <= handle.cpu_s() - stat.cpu_s < 1
     assert handle.kill(), "alone in this group it is ended alone"
     os.waitpid(pid, 0)
-    assert handle.stat() is None and not handle.kill() and read_stat(pid) is None
+    assert handle.stat() is None and handle.cpu_s() == 0 and not handle.kill() and read_stat(pid) is None
     handle.close()
     with pytest.raises(ProcessLookupError):
         ProcessHandle(pid)

@@ -334,3 +334,24 @@ def test_a_file_that_cannot_grow_keeps_what_it_held(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError):
         files.map_preallocated(tmp_path / "new", 1 << 62)
     assert not (tmp_path / "new").exists()
+
+
+# -- a reader beside its writer ----------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_follows_a_busy_writer_takes_no_entry_in_the_making_for_damage(tmp_path: Path) -> None:
+    child = Path(__file__).parent / "tape_records.py"
+    with subprocess.Popen([sys.executable, child, tmp_path, "5000", "1"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            reader = TapeReader(tmp_path)
+            found: list[list[int]] = [[], [], []]
+            while len(found[0]) < 60_000:
+                for stream_id, seqs in enumerate(found):
+                    if reader.entries(stream_id) > len(seqs):
+                        seqs.extend(reader.seqs(stream_id, len(seqs), reader.entries(stream_id)))
+        finally:
+            process.kill()
+    for stream_id, seqs in enumerate(found):
+        assert seqs == [seq for seq in range(seqs[-1] + 1) if stream_of_seq(seq) == stream_id]

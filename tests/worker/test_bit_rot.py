@@ -11,6 +11,8 @@ import msgspec
 import pytest
 from build import Followers, bodies_on_disk, new_tape, random_rows, run_out, worker_spec, write_rows
 
+from strategy_runner.assembly import make_follower
+from strategy_runner.bus.context import new_context
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StateError
 from strategy_runner.history.tape_run import TapeRun
@@ -102,11 +104,13 @@ def carry_on(folder: Path, spec: WorkerSpec) -> list[bytes]:
         write_rows(tape, ROWS[tape.seq :])  # as the source gives them again
     finally:
         tape.close()
-    followers = Followers()
+    context = new_context()
     try:
-        run_out(followers.make(spec))
+        worker = make_follower(spec, context, StatusFile(Path(spec.folder) / "status"))
+        run_out(worker)
+        worker.close()
     finally:
-        followers.close()
+        context.destroy(linger=0)  # also the sockets of a worker that could not be made
     return bodies_on_disk(Path(spec.folder))
 
 
@@ -179,3 +183,32 @@ def test_a_flipped_record_above_the_durable_mark_is_cut_and_written_again(record
     path.write_bytes(raw)
     assert carry_on(tmp_path / "copy", spec) == recorded.bodies
     assert Head(files.head_path(tmp_path / "copy" / "tape")).count == len(ROWS)
+
+
+def test_an_index_entry_that_still_ascends_names_another_streams_record_and_is_refused(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    spec = recorded.copy(tmp_path / "copy")
+    path = files.index_path(tmp_path / "copy" / "tape", 1, 0)
+    entries = memoryview(bytearray(path.read_bytes())).cast("Q")
+    at = next(at for at in range(20, 60) if entries[at + 1] > entries[at] + 1)
+    entries[at] += 1
+    path.write_bytes(entries.tobytes())
+    with pytest.raises(StateError, match=rf"1-\*\.idx: seq {entries[at]}: expected a record of stream 1, found one of"):
+        rerun(tmp_path / "copy", spec, recorded.genesis)
+
+
+def test_a_count_that_would_hide_a_streams_last_record_is_refused_and_the_feed_puts_it_right(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    spec = recorded.copy(tmp_path / "copy")
+    path = files.counts_path(tmp_path / "copy" / "tape")
+    counts = memoryview(bytearray(path.read_bytes())).cast("Q")
+    counts[0] -= 1
+    path.write_bytes(counts.tobytes())
+    with pytest.raises(
+        StateError, match=rf"expected at least {len(ROWS)} entries in all indexes, found {len(ROWS) - 1}"
+    ):
+        rerun(tmp_path / "copy", spec, recorded.genesis)
+    assert carry_on(tmp_path / "copy", spec) == recorded.bodies
+    assert rerun(tmp_path / "copy", spec, recorded.genesis) == recorded.bodies

@@ -67,7 +67,7 @@ def feed_spec(folder: Path, *, records: int, speed: float) -> FeedSpec:
         ),
         market=spec_in(folder).market,
         beat_interval_s=0.1,
-        readers=str(folder / "*" / "status"),
+        readers=(str(folder / "*" / "status"),),
         folder=str(folder),
         log="",
         log_level="info",

@@ -1,12 +1,15 @@
 """What the feed asks of a source of raw records."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from strategy_runner.model.stream import Stream
 
 # symbol, kind, event_ns, v0, v1, v2, v3, v4; kind is that of a trade, a quote, a bar of the base series, or a gap
 Raw = tuple[str, int, int, float, float, float, float, float]
+
+# sleeps so many seconds; less if the descriptor given can be read, or if other work has come for the feed
+Sleep = Callable[[float, int | None], None]
 
 
 class Source(Protocol):
@@ -37,8 +40,8 @@ class Source(Protocol):
         """
         ...
 
-    def wait(self, timeout_s: float) -> None:
-        """Returns when a live record may have come, at the latest after so long."""
+    def wait(self, timeout_s: float, sleep: Sleep) -> None:
+        """Sleeps until a live record may have come, at most for so long."""
         ...
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:

@@ -7,12 +7,11 @@ the state to remember is a price and two counters.
 import heapq
 import math
 import random
-import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from strategy_runner.config.spec import MockSpec
-from strategy_runner.feed.sources.interface import Raw
+from strategy_runner.feed.sources.interface import Raw, Sleep
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, trades
 
@@ -134,8 +133,8 @@ class MockSource:
             return None
         return self._queue[0][0]
 
-    def wait(self, timeout_s: float) -> None:
-        time.sleep(timeout_s)
+    def wait(self, timeout_s: float, sleep: Sleep) -> None:
+        sleep(timeout_s, None)
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
         if self._spec.records:

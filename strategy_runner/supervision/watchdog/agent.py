@@ -65,6 +65,7 @@ class Watchdog:
         self._children = Children(self._roster, self._deeds)
         self._measures: dict[str, Measures] = {}
         self._markets: dict[str, MarketWatch] = {}
+        self._flooding: set[str] = set()
         self._turn_of = 0
         self._last_look = self._next_look = self._next_silence_look = self._next_round = clock()
         status.enter(State.FOLLOWING)
@@ -112,8 +113,8 @@ class Watchdog:
         for one in self._roster:
             if one.look(now):
                 self._adopt(one, now)
-            if one.process is None:
-                continue
+            if one.process is None or now - one.changed <= self._spec.hang_s / 2:
+                continue  # nobody's patience is shorter
             patience_s = one.patience_s(self._spec.hang_s, self._spec.start_s)
             if patience_s is not None and now - one.changed > patience_s / 2:
                 self._examine(one, now, patience_s)
@@ -146,6 +147,7 @@ class Watchdog:
         came, gone = changed
         for name in gone:
             del self._measures[name]
+            self._flooding.discard(name)
             self._deeds.board.forget(name)
         for one in self._roster:
             if one.name in came:
@@ -186,15 +188,15 @@ class Watchdog:
     def _measure_some(self, now: float) -> None:
         """Those whose turn it is, and every log that is written too fast."""
         names = list(self._measures)
-        part = -(-len(names) * self._spec.look_interval_s // ROUND_S)
-        turns = {names[(self._turn_of + i) % len(names)] for i in range(min(int(part), len(names)))}
-        self._turn_of += int(part)
-        for name, measures in self._measures.items():
-            if name in turns or measures.is_flooding:
-                one = self._roster[name]
-                if one.process is None and one.seen_pid:
-                    self._adopt(one, now)  # its page was half written when it was looked at
-                measures.measure(now)
+        part = int(-(-len(names) * self._spec.look_interval_s // ROUND_S))
+        turns = [names[(self._turn_of + i) % len(names)] for i in range(min(part, len(names)))]
+        self._turn_of += part
+        for name in {*turns, *self._flooding}:
+            one, measures = self._roster[name], self._measures[name]
+            if one.process is None and one.seen_pid:
+                self._adopt(one, now)  # its page was half written when it was looked at
+            measures.measure(now)
+            (self._flooding.add if measures.is_flooding else self._flooding.discard)(name)
 
     def _tape_count(self, mode: str) -> int:
         return max((market.count() for market in self._markets.values() if market.mode == mode), default=0)
@@ -207,7 +209,7 @@ class Watchdog:
 
     def _tell(self) -> None:
         status = self._file.status
-        status.records, status.total = sum(one.process is not None for one in self._roster), len(self._roster)
+        status.records, status.total = self._roster.alive, len(self._roster)
         self._file.write()
         self._deeds.tell()
 

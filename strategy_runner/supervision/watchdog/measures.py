@@ -8,7 +8,7 @@ from strategy_runner.supervision.cgroup import OWN_MB
 from strategy_runner.supervision.conditions import ConditionKind
 from strategy_runner.supervision.watchdog.deeds import Deeds
 from strategy_runner.supervision.watchdog.log_rotation import LogWatch
-from strategy_runner.supervision.watchdog.process import ENDED, ProcessStat
+from strategy_runner.supervision.watchdog.process import ENDED, ProcessHandle, ProcessStat
 from strategy_runner.supervision.watchdog.rules import CATCH_UP_GRACE_S, RESTARTS_MANY, CpuUse, Restarts
 from strategy_runner.supervision.watchdog.watched import Watched
 from strategy_runner.tape.status import State
@@ -34,6 +34,7 @@ class Measures:
         self._restarts = Restarts()
         self._cpu = CpuUse()
         self._slowed = False
+        self._round = 0
 
     @property
     def is_flooding(self) -> bool:
@@ -49,49 +50,61 @@ class Measures:
 
     def measure(self, now: float) -> None:
         one = self._one
-        one.map_page()
+        self._round += 1
         self._measure_log(now)
         self._count_restarts(now)
-        stat = one.process.stat() if one.process is not None and not one.killed else None
+        if one.process is None:
+            one.map_page()
+            return
+        if one.killed:
+            return
+        if isinstance(one.spec, WorkerSpec):
+            self._measure_cpu(one.process, one.spec, now)
+        if self._round % 2:
+            self._look_closer(one.process, now)
+
+    def _look_closer(self, process: ProcessHandle, now: float) -> None:
+        """What costs more, every other round."""
+        one = self._one
+        one.map_page()
+        stat = process.stat()
         if stat is None or stat.state in ENDED:
             return
         if stat.state not in "Dt":
             self._deeds.board.clear(one.name, "stuck")
-        if isinstance(one.spec, WorkerSpec):
-            self._measure_cpu(one.spec, stat, now)
-            if one.is_follower:  # a run over history reads large chunks, and has its own limit for that
-                self._measure_memory(one.spec, stat, now)
-                self._measure_progress(now)
+        if isinstance(one.spec, WorkerSpec) and one.is_follower:
+            # a run over history reads large chunks, and has a limit of its own for that
+            self._measure_memory(process, one.spec, stat, now)
+            self._measure_progress(now)
 
-    def _measure_cpu(self, spec: WorkerSpec, stat: ProcessStat, now: float) -> None:
-        cpu, limit = self._cpu, spec.limits.cpu_limit
-        cpu.add(now, stat.cpu_s)
-        used = f"uses {cpu.share:.2f} of a core, cpu_limit is {limit:g}"
-        catches_up = self._one.state is not State.FOLLOWING and now - self._one.born < CATCH_UP_GRACE_S
+    def _measure_cpu(self, process: ProcessHandle, spec: WorkerSpec, now: float) -> None:
+        one, cpu, limit = self._one, self._cpu, spec.limits.cpu_limit
+        cpu.add(now, process.cpu_s())
         if self._slowed:
             if cpu.is_calm(now, limit):
-                self._slowed = not self._deeds.release(self._one, used)
-        elif cpu.is_over(limit) and not catches_up:
-            self._slowed = self._deeds.slow_down(self._one, f"{used}: runs at the lowest priority")
+                self._slowed = not self._deeds.release(one, cpu.told(limit))
+        elif cpu.is_over(limit) and (one.state is State.FOLLOWING or now - one.born > CATCH_UP_GRACE_S):
+            self._slowed = self._deeds.slow_down(one, f"{cpu.told(limit)}: runs at the lowest priority")
 
-    def _measure_memory(self, spec: WorkerSpec, stat: ProcessStat, now: float) -> None:
+    def _measure_memory(self, process: ProcessHandle, spec: WorkerSpec, stat: ProcessStat, now: float) -> None:
         """The worker's own limit comes first (worker/confinement.py): it names the record. This one is for what escapes it."""
-        assert self._one.process is not None
         limit = spec.limits.memory_limit_mb
         if stat.resident_bytes <= (limit + OWN_MB) * _MB:
             return
-        used_mb = self._one.process.private_mb()
+        used_mb = process.private_mb()
         if used_mb > limit + OWN_MB:
             self._deeds.kill(self._one, f"uses {used_mb:.0f} MB of memory, memory_limit_mb is {limit}", now)
 
     def _measure_progress(self, now: float) -> None:
         """A worker that beats and does not go on along a tape that does."""
-        one, count = self._one, self._tape_count()
-        if one.state not in (State.FOLLOWING, State.CATCHING_UP) or one.position >= count:
-            one.moved = now
+        one = self._one
         stalled_s = now - one.moved
         if stalled_s <= self._stall_s:
             self._deeds.board.clear(one.name, "blocked")
+            return
+        count = self._tape_count()
+        if one.state not in (State.FOLLOWING, State.CATCHING_UP) or one.position >= count:
+            one.moved = now  # there is nothing to read
         elif own_word := one.last_error:
             self._deeds.board.show(one.name, "blocked", own_word)
         else:

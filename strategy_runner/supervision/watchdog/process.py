@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = resource.getpagesize()
+_CPU_CLOCK = 2  # of a process, by its number: clock_getcpuclockid(3)
 LOWEST_PRIORITY = 19
 ENDED = "ZXx"
 
@@ -34,6 +35,7 @@ class ProcessHandle:
     def __init__(self, pid: int) -> None:
         """Raises ProcessLookupError if there is no such process."""
         self.pid = pid
+        self._cpu_clock = (~pid << 3) | _CPU_CLOCK
         self.pidfd = os.pidfd_open(pid)
         try:
             self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -47,6 +49,13 @@ class ProcessHandle:
             return _parsed(os.pread(self._stat, 1024, 0))
         except ProcessLookupError:
             return None
+
+    def cpu_s(self) -> float:
+        """CPU time of all its threads; a fifth of the price of `stat`. 0.0 once it is gone."""
+        try:
+            return time.clock_gettime(self._cpu_clock)
+        except OSError:
+            return 0.0
 
     def kill(self) -> bool:
         """SIGKILL to the process and to all that it started in its group; False if it had ended before."""

@@ -38,6 +38,11 @@ class Roster:
     def __getitem__(self, name: str) -> Watched:
         return self._by_name[name]
 
+    @property
+    def alive(self) -> int:
+        """How many have a process."""
+        return len(self._by_pidfd)
+
     def refresh(self, now: float) -> tuple[set[str], set[str]] | None:
         """Reads the folder if it changed: (names that came or are others now, names that went). None if it did not change."""
         try:

@@ -52,6 +52,10 @@ class CpuUse:
         spanned_s = self._samples[-1][0] - self._samples[0][0] if self._samples else 0.0
         return spanned_s >= 0.9 * CPU_WINDOW_S and self.share > limit * CPU_TOLERANCE
 
+    def told(self, limit: float) -> str:
+        """For a person."""
+        return f"uses {self.share:.2f} of a core, cpu_limit is {limit:g}"
+
     def is_calm(self, now: float, limit: float) -> bool:
         """Within the limit for CPU_CALM_S without a break."""
         if self.share > limit:

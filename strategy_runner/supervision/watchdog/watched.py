@@ -17,6 +17,7 @@ WORKER_BEAT_S = 2.0
 ROUTER_BEAT_S = 4.0
 BEATS_MISSED = 2.5
 _AT_WORK = frozenset({State.CATCHING_UP, State.FOLLOWING, State.FINISHED, State.HALTED})
+_STATES = {int(state): state for state in State}
 _ENDED_WELL = frozenset({State.STOPPED, State.FINISHED, State.PARKED})
 _PAGE_BYTES = 4096
 # a wall clock that is slewed, and the kernel's ticks
@@ -60,8 +61,7 @@ class Watched:
 
     @property
     def state(self) -> State:
-        number = self._words[STATE_AND_PID] & 0xFFFFFFFF
-        return State(number) if number in State.__members__.values() else State.STARTING
+        return _STATES.get(self._words[STATE_AND_PID] & 0xFFFFFFFF, State.STARTING)
 
     @property
     def applying(self) -> int | None:
@@ -121,12 +121,14 @@ class Watched:
     def map_page(self) -> None:
         """Maps the page, if there is one by now, or another one than before."""
         try:
+            if os.stat(self.page).st_ino == self._inode:  # noqa: PTH116  asked of a thousand in a round
+                return
             fd = os.open(self.page, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
             found = os.fstat(fd)
-            if found.st_ino != self._inode and found.st_size >= _PAGE_BYTES:
+            if found.st_size >= _PAGE_BYTES:
                 self._words = memoryview(mmap.mmap(fd, _PAGE_BYTES, prot=mmap.PROT_READ)).cast("Q")
                 self._inode = found.st_ino
         finally:

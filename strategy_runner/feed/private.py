@@ -1,0 +1,186 @@
+"""Private entries on their way to the tape: the fill logs of all clients are followed, and each entry gets a record.
+
+Only entries that are on the disk are taken, so that no power cut can leave a record without its entry: an order desk rings
+when they are, and what rang unheard is synced here, a beat later. After a kill the tape itself says where reading goes on:
+behind the last entry that has a record.
+
+A log that cannot be read is its client's trouble alone: the feed says so, leaves it, and carries on with the others.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from strategy_runner.bus.doorbell import FillListener
+from strategy_runner.config.spec import PrivateSource
+from strategy_runner.errors import CorruptRecordError, StateError
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.private import Slot, decode_private, slot_of
+from strategy_runner.model.stream import Stream, private
+from strategy_runner.tape.logs import LogReader
+
+TURN_BYTES_MAX = 1 << 18
+
+log = logging.getLogger(__name__)
+
+
+class PrivateRecord(NamedTuple):
+    """What goes on the tape for an entry."""
+
+    stream: Stream
+    event_ns: int
+    slot: Slot
+
+
+class PrivateLogs:
+    """`last` is the newest record of each client, also of those that have left and may come back."""
+
+    def __init__(self, sources: Iterable[PrivateSource], listener: FillListener | None) -> None:
+        self._listener = listener
+        self._tails: dict[str, _Tail] = {}
+        self.last: dict[str, Slot] = {}
+        self.faults: dict[str, str] = {}
+        self._paths = _paths(sources)
+
+    def note(self, stream: Stream, values: tuple[float, ...]) -> None:
+        """A record that is on the tape. Before the first `take`."""
+        self.last[WorkerKey.parse(stream.worker).client] = Slot(*values[:4])
+
+    def reload(self, sources: Iterable[PrivateSource]) -> None:
+        """Follows these logs from now on; whoever was left for a fault is tried again."""
+        self._paths = _paths(sources)
+        for client in [*self._tails]:
+            if client in self.faults or self._paths.get(client) != self._tails[client].path:
+                self._tails.pop(client).close()
+        self.faults.clear()
+
+    def take(self) -> list[PrivateRecord]:
+        """The records of what desks rang for or `look` found, at most about TURN_BYTES_MAX of each log."""
+        if self._listener is not None:
+            for client, durable in self._listener.heard().items():
+                if client in self._paths:
+                    tail = self._tail(client)
+                    tail.durable = max(tail.durable, durable)
+        found: list[PrivateRecord] = []
+        for client, tail in self._tails.items():
+            if tail.has_more and client not in self.faults:
+                found += self._read(client, tail)
+        return found
+
+    def look(self) -> None:
+        """Once a beat: what stood in a log a beat ago and nobody rang for is synced, so that `take` finds it."""
+        for client in self._paths:
+            if client in self.faults:
+                continue
+            try:
+                self._tail(client).look()
+            except (StateError, OSError) as error:
+                self._leave(client, error)
+
+    def close(self) -> None:
+        for tail in self._tails.values():
+            tail.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    def _tail(self, client: str) -> "_Tail":
+        tail = self._tails.get(client)
+        if tail is None:
+            tail = self._tails[client] = _Tail(client, self._paths[client], self.last.get(client))
+        return tail
+
+    def _read(self, client: str, tail: "_Tail") -> list[PrivateRecord]:
+        try:
+            found = tail.read()
+        except (StateError, OSError) as error:
+            self._leave(client, error)
+            return []
+        if found:
+            self.last[client] = found[-1].slot
+        return found
+
+    def _leave(self, client: str, error: Exception) -> None:
+        self.faults[client] = str(error)
+        log.error("%s: its private entries get no records any more: %s", client, error)
+
+
+class _Tail:
+    """One client's log. It is known to be on the disk up to the offset `durable`."""
+
+    def __init__(self, client: str, path: Path, last: Slot | None) -> None:
+        self.path = path
+        self.durable = 0
+        self._client = client
+        self._reader = LogReader(path)
+        self._seen = self._reader.size()
+        self._last = last
+
+    @property
+    def has_more(self) -> bool:
+        return self._last is not None or self._reader.offset < self.durable
+
+    def look(self) -> None:
+        """Notes how long the log is; syncs what was there at the look before and is not read yet."""
+        if self._reader.is_replaced():
+            log.warning("%s: it is another fill log now: read from its beginning", self.path)
+            self._reader.close()
+            self._reader = LogReader(self.path)
+            self._last, self.durable, self._seen = None, 0, 0
+        if self._seen > max(self._reader.offset, self.durable):
+            self._reader.sync()
+            self.durable = self._seen
+        self._seen = self._reader.size()
+
+    def read(self) -> list[PrivateRecord]:
+        """Raises CorruptRecordError for an entry of another client or without sense."""
+        if self._last is not None:
+            self._pass(self._last)
+            self._last = None
+        offset, begin = self._reader.offset, self._reader.offset
+        found: list[PrivateRecord] = []
+        if offset >= self.durable:
+            return found
+        for following, payload in self._reader.read(min(TURN_BYTES_MAX, self.durable - begin)):
+            found.append(self._record(payload, offset))
+            offset = following
+        if not found:
+            self.durable = 0  # a ring for what is not there
+        return found
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _pass(self, last: Slot) -> None:
+        """Goes on behind the entry that has its record. Raises CorruptRecordError if the log does not hold it."""
+        offset = int(last.offset)
+        if self._reader.size() <= offset:
+            log.warning("%s: shorter than at entry %d, which has its record: read anew", self.path, last.number)
+            return
+        self._reader.offset = offset
+        for following, payload in self._reader.read(1):
+            if self._record(payload, offset).slot == last:
+                self._reader.offset = following
+                return
+            break
+        raise CorruptRecordError(
+            f"{self.path}: offset {offset}: expected entry {last.number:.0f}, which has its record on the tape, found another"
+        )
+
+    def _record(self, payload: bytes, offset: int) -> PrivateRecord:
+        try:
+            entry = decode_private(payload)
+            worker = WorkerKey.parse(f"{self._client}:{entry.worker}")
+        except (msgspec.DecodeError, ValueError) as error:
+            raise CorruptRecordError(f"{self.path}: offset {offset}: expected a private entry: {error}") from error
+        if entry.event.client != self._client:
+            raise CorruptRecordError(
+                f"{self.path}: offset {offset}: expected an event of {self._client}, found one of {entry.event.client}"
+            )
+        return PrivateRecord(private(worker), entry.event.event_ns, slot_of(payload, offset, entry.number))
+
+
+def _paths(sources: Iterable[PrivateSource]) -> dict[str, Path]:
+    return {source.client: Path(source.path) for source in sources}

@@ -1,0 +1,41 @@
+"""The channel to an OMS over gRPC: what is tried again, how often, and over which wire it may go at all."""
+
+import json
+from typing import Any
+
+import grpc
+
+from strategy_runner.errors import SafetyRefusal
+from strategy_runner.oms.protocol import ANSWER_BYTES_MAX
+
+_SERVICE = "strategy_runner.oms.v1.Oms"
+_RETRIES = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    (
+        "grpc.service_config",
+        json.dumps({"methodConfig": [{"name": [{"service": _SERVICE}], "retryPolicy": _RETRIES}]}),
+    ),
+    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+)
+_LOCAL = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
+
+
+def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    """Connects with its first call. Raises SafetyRefusal for another host without credentials: orders, and what says who
+    asks, must not be readable on a network."""
+    if credentials is not None:
+        return grpc.secure_channel(address, credentials, options=_OPTIONS)
+    if not address.startswith(_LOCAL):
+        raise SafetyRefusal(f"{address}: expected credentials (TLS) for an OMS on another host, found none")
+    return grpc.insecure_channel(address, options=_OPTIONS)

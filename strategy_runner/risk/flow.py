@@ -1,0 +1,98 @@
+"""Events of the flow: signals and orders as they come and go, what they are counted by, and which breakers that opens."""
+
+import msgspec
+
+from strategy_runner.errors import StateError
+from strategy_runner.model.order import FINAL_STATES, OrderRequest, OrderState
+from strategy_runner.risk import events
+from strategy_runner.risk.book import ZERO
+from strategy_runner.risk.exposure import refresh
+from strategy_runner.risk.latching import latch
+from strategy_runner.risk.limits import EXIT_RATE_FACTOR, Rate
+from strategy_runner.risk.money import is_price
+from strategy_runner.risk.state import PROTECTIVE_LEGS, OpenOrder, RiskState, limits_in_force, worker_key
+from strategy_runner.risk.window import Window
+
+
+def signalled(state: RiskState, event: events.Signalled) -> None:
+    rate = limits_in_force(state).runaway
+    if rate is None:
+        return
+    window = _window(state, f"signals {worker_key(event.strategy, event.symbol)}")
+    is_runaway = window.is_full(rate, event.at_ns)
+    window.add(rate, event.at_ns)
+    if is_runaway:
+        facts = f"more than {rate.count} signals within {rate.span_ns / 1e9:g} s"
+        latch(state, "runaway", event.at_ns, facts, strategy=event.strategy, symbol=event.symbol)
+
+
+def ordered(state: RiskState, event: events.Ordered) -> None:
+    order, limits = event.order, limits_in_force(state)
+    if order.client_order_id in state.orders:
+        return
+    prices = (event.price, order.limit_price, order.stop_price)
+    state.orders[order.client_order_id] = OpenOrder(
+        strategy=order.strategy,
+        symbol=order.symbol,
+        side=order.side,
+        leg=order.leg,
+        quantity=order.quantity,
+        price=max((price for price in prices if price is not None and is_price(price)), default=ZERO),
+        is_entry=not order.reduce_only,
+    )
+    refresh(state, order.strategy, order.symbol)
+    if order.leg in PROTECTIVE_LEGS:
+        return  # they come with an entry, or for a position that is there
+    for per, rate in limits.order_rates:
+        _window(state, rate_name(order, per)).add(rate_for(order, rate), event.at_ns)
+    if not order.reduce_only and limits.duplicate_window_ns is not None:
+        oldest = event.at_ns - limits.duplicate_window_ns
+        state.recent = {name: at for name, at in state.recent.items() if at > oldest}
+        state.recent[fingerprint(order)] = event.at_ns
+
+
+def reported(state: RiskState, event: events.Reported) -> None:
+    """Reports of orders that are over, or nobody's, change nothing."""
+    report = event.report
+    order = state.orders.get(report.client_order_id)
+    if order is None:
+        return
+    if not (is_price(report.quantity) and report.filled.is_finite()):
+        raise StateError(f"order {report.client_order_id}: expected quantities, found {report}")
+    if report.state not in FINAL_STATES:
+        state.orders[report.client_order_id] = msgspec.structs.replace(
+            order, quantity=report.quantity, filled=report.filled, state=report.state
+        )
+        refresh(state, order.strategy, order.symbol)
+        return
+    del state.orders[report.client_order_id]
+    refresh(state, order.strategy, order.symbol)
+    rate = limits_in_force(state).rejects
+    if report.state is OrderState.REJECTED and rate is not None:
+        window = _window(state, f"rejects {order.symbol}")
+        window.add(rate, event.at_ns)
+        if window.is_full(rate, event.at_ns):
+            facts = f"{rate.count} rejected orders within {rate.span_ns / 1e9:g} s, the last for {report.reason or 'no reason'}"
+            latch(state, "rejects", event.at_ns, facts, symbol=order.symbol)
+
+
+def rate_name(order: OrderRequest, per: str) -> str:
+    """Exits are counted apart, so that entries never use up what an exit needs."""
+    return f"{'exits' if order.reduce_only else 'entries'} {per}"
+
+
+def rate_for(order: OrderRequest, rate: Rate) -> Rate:
+    return rate.times(EXIT_RATE_FACTOR) if order.reduce_only else rate
+
+
+def fingerprint(order: OrderRequest) -> str:
+    """What two entries of one worker have in common when one is the other's duplicate."""
+    prices = f"{order.limit_price}/{order.stop_price}"
+    return f"{worker_key(order.strategy, order.symbol)}/{order.side}/{order.type}/{order.quantity}/{prices}"
+
+
+def _window(state: RiskState, name: str) -> Window:
+    window = state.windows.get(name)
+    if window is None:
+        window = state.windows[name] = Window()
+    return window

@@ -1,0 +1,224 @@
+"""The appraiser: what a signal may ask of the OMS. For each one in turn: too late, stale, its size, its strategy's say among
+others, and the risk check; what passes leaves as the orders that were checked.
+
+A signal that only reduces what its strategy holds is an exit, whatever it is called. Exits pass where entries are stopped.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from strategy_runner.config.spec import RouterSpec
+from strategy_runner.model.instrument import Instrument, decimal_of
+from strategy_runner.model.order import OrderRequest, Side, signed
+from strategy_runner.model.position import ZERO
+from strategy_runner.model.signal import SignalBody
+from strategy_runner.oms.order_making import closing_side, orders_of
+from strategy_runner.risk import sizing
+from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
+from strategy_runner.risk.checks import UNKNOWN_INSTRUMENT, check
+from strategy_runner.risk.exits import NOTHING_TO_EXIT
+from strategy_runner.risk.sizing import Basis, size_of
+from strategy_runner.risk.state import held, rate_to_client, worker_key
+from strategy_runner.router.intake import Arrival
+from strategy_runner.router.market import Market
+from strategy_runner.router.reconciliation import UNRECONCILED
+from strategy_runner.router.risk_record import RiskRecord
+from strategy_runner.router.ruling import Judge, Moment, Ruling, expires_ns, late_ruling, stale_ruling
+from strategy_runner.router.volatility import BARS, yearly_volatility
+
+NO_ACCOUNT = "no_account"
+REASONS: dict[str, str] = {NO_ACCOUNT: "the client has no account for the symbol"}
+_CLOSES = {"sell": "closes:long", "buy": "closes:short"}
+
+
+class _Case(msgspec.Struct, kw_only=True):
+    """One signal on its way; `ruling` ends it."""
+
+    arrival: Arrival
+    body: SignalBody
+    ruling: Ruling | None = None
+    wish: Wish | None = None
+    quantity: Decimal = ZERO
+
+
+class Appraiser:
+    """Reads the state of `record`, and takes into it what passes. `price` is asked once for each symbol and batch."""
+
+    def __init__(self, spec: RouterSpec, judge: Judge, record: RiskRecord, market: Market) -> None:
+        self._judge = judge
+        self._record = record
+        self._market = market
+        self.reload(spec)
+
+    def reload(self, spec: RouterSpec) -> None:
+        assert spec.oms is not None
+        self._spec = spec
+        self._accounts = spec.oms.accounts
+
+    def rule(self, arrivals: Sequence[Arrival], at_ns: int, *, reconciled: bool) -> list[Ruling]:
+        """A ruling for each signal, in their order. `reconciled` is whether orders and positions were compared with the OMS's;
+        else entries are refused."""
+        moment = self._judge.moment()
+        prices: dict[str, Decimal | None] = {}
+        for arrival in arrivals:
+            if arrival.body.symbol not in prices:
+                prices[arrival.body.symbol] = self._price(arrival.body.symbol)
+        cases = [self._open(arrival, moment, prices) for arrival in arrivals]
+        self._aggregate(cases)
+        return [self._close(case, prices[case.body.symbol], at_ns, reconciled) for case in cases]
+
+    # -- before the others are heard -------------------------------------------------------------------------------------
+
+    def _open(self, arrival: Arrival, moment: Moment | None, prices: dict[str, Decimal | None]) -> _Case:
+        body = arrival.body
+        if body.refusal is not None:
+            return _Case(arrival=arrival, body=body, ruling=Ruling("refused", body.refusal))
+        limits = self._judge.limits_of(arrival.worker)
+        late = late_ruling(arrival, moment, limits)
+        if late is not None:
+            return _Case(arrival=arrival, body=body, ruling=late)
+        instrument = self._spec.instruments.get(body.symbol)
+        if instrument is None:
+            return _Case(arrival=arrival, body=body, ruling=Ruling("refused", UNKNOWN_INSTRUMENT))
+        if body.symbol not in self._accounts:
+            return _Case(arrival=arrival, body=body, ruling=Ruling("refused", NO_ACCOUNT))
+        try:
+            return self._wish(arrival, instrument, moment, prices[body.symbol])
+        except (ValueError, InvalidOperation):
+            return _Case(arrival=arrival, body=body, ruling=Ruling("refused", BAD_SIZE))
+
+    def _wish(self, arrival: Arrival, instrument: Instrument, moment: Moment | None, price: Decimal | None) -> _Case:
+        """Raises ValueError, InvalidOperation for numbers that are none."""
+        body = self._as_exit(arrival.body)
+        case = _Case(arrival=arrival, body=body)
+        if body.size is None:
+            case.ruling = Ruling("refused", BAD_SIZE)
+            return case
+        is_exit = body.action == "close"
+        if is_exit:
+            case.quantity = self._exit_quantity(body, instrument)
+            if case.quantity <= 0:
+                case.ruling = Ruling("refused", NOTHING_TO_EXIT)
+        else:
+            case.ruling = stale_ruling(arrival, moment, self._judge.limits_of(arrival.worker))
+            if case.ruling is None:
+                self._size(case, instrument, price)
+        side: Side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"
+        case.wish = Wish(
+            signal_id=body.id,
+            strategy=body.strategy,
+            side=side,
+            size=case.quantity,
+            confidence=body.confidence,
+            is_exit=is_exit,
+        )
+        return case
+
+    def _as_exit(self, body: SignalBody) -> SignalBody:
+        """A buy or sell that only reduces what is held, as the close that it is."""
+        if body.action == "close" or body.size is None:
+            return body
+        has = held(self._record.state, body.strategy, body.symbol)
+        side: Side = "buy" if body.action == "buy" else "sell"
+        size = decimal_of(body.size)
+        if signed(side, size) * has >= 0 or size > abs(has):
+            return body
+        return msgspec.structs.replace(body, action="close", reasons=(*body.reasons, _CLOSES[side]))
+
+    def _exit_quantity(self, body: SignalBody, instrument: Instrument) -> Decimal:
+        """Of the size that the worker saw, at most what is held now; the two differ while fills are under way to it."""
+        assert body.size is not None
+        return min(instrument.rounded_quantity(body.size), abs(held(self._record.state, body.strategy, body.symbol)))
+
+    def _size(self, case: _Case, instrument: Instrument, price: Decimal | None) -> None:
+        body, own = case.body, self._spec.sizing.get(case.body.strategy)
+        assert body.size is not None
+        if own is None or own.sizing.kind == "fixed" or body.size != own.size or price is None:
+            case.quantity = instrument.rounded_quantity(body.size)
+            if case.quantity <= 0:
+                case.ruling = Ruling("refused", sizing.BELOW_LOT if body.size > 0 else BAD_SIZE)
+            return
+        state = self._record.state
+        volatility = None
+        if own.sizing.kind == "volatility_target":
+            volatility = yearly_volatility(self._market.closes(body.symbol, body.timeframe, BARS))
+        rate = rate_to_client(state, instrument.currency)
+        basis = Basis(
+            size=decimal_of(body.size),
+            price=price,
+            rate=Decimal(1) if rate is None else rate,
+            equity=state.equity if rate is not None else None,
+            stop=None if body.stop_loss is None else decimal_of(body.stop_loss),
+            volatility=None if volatility is None else decimal_of(volatility),
+        )
+        sized = size_of(own.sizing, basis, instrument)
+        if sized.quantity is None:
+            case.ruling = Ruling("refused", sized.refusal or sizing.NOT_FINITE)
+        else:
+            case.quantity = sized.quantity
+
+    # -- among the others --------------------------------------------------------------------------------------------------
+
+    def _aggregate(self, cases: Sequence[_Case]) -> None:
+        """Those of one batch and symbol together: the least that is left of each is traded, the reason of each loss is kept."""
+        policy = self._spec.risk.aggregation
+        if policy == "all":
+            return
+        for symbol in dict.fromkeys(case.body.symbol for case in cases):
+            heard = [
+                case for case in cases if case.ruling is None and case.wish is not None and case.body.symbol == symbol
+            ]
+            wishes = [case.wish for case in heard if case.wish is not None]
+            rulings = aggregate(policy, wishes, self._standing(symbol), self._spec.risk.priorities)
+            for case, ruling in zip(heard, rulings, strict=True):
+                if not ruling.accepted:
+                    detail = f"lost to {ruling.winner}" if ruling.winner else ""
+                    case.ruling = Ruling("refused", ruling.reason, detail=detail)
+                elif ruling.size < case.quantity:
+                    case.quantity = self._spec.instruments[symbol].rounded_quantity(ruling.size)
+                    if case.quantity <= 0:
+                        case.ruling = Ruling("refused", sizing.BELOW_LOT)
+
+    def _standing(self, symbol: str) -> list[Wish]:
+        """What strategies asked for before and still hold, or have orders for."""
+        exposures = self._record.state.exposures
+        return [
+            wish
+            for worker, wish in self._record.standing.items()
+            if worker == worker_key(wish.strategy, symbol) and (one := exposures.get(worker)) is not None and one.worst
+        ]
+
+    # -- the check ---------------------------------------------------------------------------------------------------------
+
+    def _close(self, case: _Case, price: Decimal | None, at_ns: int, reconciled: bool) -> Ruling:
+        body = case.body
+        self._record.signalled(at_ns, body.strategy, body.symbol)
+        if case.ruling is not None:
+            return case.ruling
+        orders = orders_of(
+            body,
+            account=self._accounts[body.symbol],
+            instrument=self._spec.instruments[body.symbol],
+            quantity=case.quantity,
+        )
+        if not reconciled and not orders[0].reduce_only:
+            return Ruling("refused", UNRECONCILED, price=price)
+        refusal = self._refusal(orders, price, at_ns)
+        if refusal is not None:
+            return Ruling("refused", refusal, price=price)
+        self._record.ordered(at_ns, orders, price)
+        expiry_ns = expires_ns(case.arrival, self._judge.limits_of(case.arrival.worker))
+        return Ruling("accepted", orders=tuple(orders), expires_ns=expiry_ns, price=price)
+
+    def _refusal(self, orders: Sequence[OrderRequest], price: Decimal | None, at_ns: int) -> str | None:
+        entry, state = orders[0], self._record.state
+        refusal = check(entry, state, price, at_ns)
+        for leg in orders[1:]:
+            refusal = refusal or check(leg, state, price, at_ns, entry)
+        return refusal
+
+    def _price(self, symbol: str) -> Decimal | None:
+        price = self._market.price(symbol)
+        return None if price is None else decimal_of(price)

@@ -1,0 +1,240 @@
+"""The operator's hand on the desk: cancelling, flattening, and reconciling with the OMS.
+
+An action has a number, and is durable in the desk's journal before it is said to be done. The ids of its orders come of that
+number: an action that is carried on after a kill sends none twice.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.model.fill import Fill
+from strategy_runner.model.instrument import Instrument
+from strategy_runner.model.order import OmsEvent, OrderRequest, Side, client_order_id
+from strategy_runner.model.position import ZERO, Position
+from strategy_runner.oms.interface import Oms
+from strategy_runner.oms.order_machine import Cancelled, advance, report_of
+from strategy_runner.oms.paper_state import instrument_of
+from strategy_runner.risk.state import PROTECTIVE_LEGS
+from strategy_runner.router.order_book import DeskOrder
+from strategy_runner.router.order_entry import OWN, Acted, CancelWanted, Flattened, Intended, OrderEntry, Scope, Settled
+from strategy_runner.router.order_flow import OrderFlow
+from strategy_runner.router.order_journal import OrderJournal
+from strategy_runner.router.reconciliation import Difference, Reconciliation, differences, write_reconciliation
+
+FLATTEN_ROUNDS_MAX = 5
+COMPARE_AGAIN_S = 1.0
+NOT_AT_OMS = "not_at_oms"
+REASONS: dict[str, str] = {NOT_AT_OMS: "an operator accepted that the OMS has no such order any more"}
+
+log = logging.getLogger(__name__)
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    action: int
+    scope: Scope
+
+
+class Flatten(msgspec.Struct, frozen=True):
+    action: int
+    scope: Scope
+
+
+class Reconcile(msgspec.Struct, frozen=True):
+    action: int
+    accept: bool = False
+
+
+Wish = Cancel | Flatten | Reconcile
+
+
+class Hand:
+    """Of one life of the desk. `is_reconciled` once a comparison with the OMS was possible."""
+
+    def __init__(
+        self,
+        journal: OrderJournal,
+        oms: Oms,
+        flow: OrderFlow,
+        folder: Path,
+        instruments: Mapping[str, Instrument],
+        event_ns: Callable[[], int],
+    ) -> None:
+        self.differences: tuple[Difference, ...] = ()
+        self.is_reconciled = False
+        self._journal = journal
+        self._book = journal.book
+        self._oms = oms
+        self._flow = flow
+        self._folder = folder
+        self._instruments = instruments
+        self._event_ns = event_ns
+        self._compare_at: float | None = 0.0
+        self._compares: list[Reconcile] = []
+
+    def take(self, wish: Wish) -> None:
+        """Makes an action durable; `turn` carries it out."""
+        if wish.action <= self._book.acted:
+            return
+        at_ns = time.time_ns()
+        match wish:
+            case Cancel():
+                self._flow.want([*self._cancels(wish.scope, at_ns), Acted(at_ns=at_ns, action=wish.action)])
+            case Flatten():
+                acted = Acted(at_ns=at_ns, action=wish.action, flatten=wish.scope)
+                self._flow.want(
+                    [*self._cancels(wish.scope, at_ns), acted, *self._round(wish.action, wish.scope, 0, at_ns)]
+                )
+            case Reconcile():
+                self._compares.append(wish)
+                self._compare_at = 0.0
+
+    def turn(self) -> bool:
+        """Raises OmsUnavailable, OmsRefused."""
+        worked = self._flatten()
+        if self._compare_at is not None and time.monotonic() >= self._compare_at and self._flow.is_settled:
+            worked |= self._reconcile()
+        return worked
+
+    # -- cancelling and flattening -------------------------------------------------------------------------------------------
+
+    def _open(self, scope: Scope) -> list[DeskOrder]:
+        """The open orders of a scope but for those that protect a position: they stay until it is closed."""
+        return [
+            one
+            for one in self._book.orders.values()
+            if one.order.request.leg not in PROTECTIVE_LEGS
+            and scope.covers(one.order.request.strategy, one.order.request.symbol)
+        ]
+
+    def _cancels(self, scope: Scope, at_ns: int) -> list[OrderEntry]:
+        return [CancelWanted(at_ns=at_ns, client_order_id=one.order.id) for one in self._open(scope)]
+
+    def _flatten(self) -> bool:
+        """The next round of each flattening whose orders are over: what was filled meanwhile, or could not be exited."""
+        worked = False
+        for action, flattening in list(self._book.flattening.items()):
+            if self._open(flattening.scope):
+                continue
+            at_ns = time.time_ns()
+            self._flow.want(self._round(action, flattening.scope, flattening.rounds, at_ns))
+            worked = True
+        return worked
+
+    def _round(self, action: int, scope: Scope, number: int, at_ns: int) -> list[OrderEntry]:
+        held = [one for one in self._book.positions() if one.quantity and scope.covers(one.strategy, one.symbol)]
+        if number >= FLATTEN_ROUNDS_MAX and held:
+            names = ", ".join(f"{one.strategy}.{one.symbol} {one.quantity}" for one in held)
+            log.error("action %d: expected to be flat after %d tries, found %s", action, number, names)
+            held = []
+        orders: list[OrderEntry] = [Intended(at_ns=at_ns, order=self._exit(one, f"{action}/{number}")) for one in held]
+        is_over = not held and number > 0
+        return [*orders, Flattened(at_ns=at_ns, action=action, is_over=is_over)]
+
+    def _exit(self, held: Position, name: str) -> OrderRequest:
+        side: Side = "sell" if held.quantity > 0 else "buy"
+        signal_id = f"{held.client}:operator/{name}/{held.account}/{held.strategy}.{held.symbol}"
+        return OrderRequest(
+            client_order_id=client_order_id(signal_id, "flatten"),
+            client=held.client,
+            account=held.account,
+            venue="",
+            strategy=held.strategy,
+            symbol=held.symbol,
+            signal_id=signal_id,
+            leg="flatten",
+            side=side,
+            type="market",
+            quantity=abs(held.quantity),
+            event_ns=self._event_ns(),
+            reduce_only=True,
+        )
+
+    # -- reconciling ---------------------------------------------------------------------------------------------------------
+
+    def _reconcile(self) -> bool:
+        positions, orders = self._oms.positions(), self._oms.open_orders()
+        if self._flow.take_events():
+            return True  # they may be younger than what was read before: compare again
+        book = self._book
+        found = differences(book.positions(), positions, book.orders, orders, book.contradicted)
+        wish = self._compares.pop(0) if self._compares else None
+        if wish is not None and wish.accept and found:
+            self._accept(wish.action, found, positions)
+            self._flow.want([Acted(at_ns=time.time_ns(), action=wish.action)])
+            return True
+        for one in found:
+            if one not in self.differences:
+                log.error("not reconciled: %s", one)
+        if self.differences and not found:
+            log.warning("reconciled: orders and positions are those of the OMS")
+        self.differences, self.is_reconciled = found, True
+        action = wish.action if wish else 0
+        write_reconciliation(self._folder, Reconciliation(at_ns=time.time_ns(), action=action, differences=found))
+        if wish is not None:
+            self._flow.want([Acted(at_ns=time.time_ns(), action=wish.action)])
+        if not self._compares:
+            self._compare_at = time.monotonic() + COMPARE_AGAIN_S if found else None
+        return True
+
+    def _accept(self, action: int, found: tuple[Difference, ...], theirs: list[Position]) -> None:
+        """What the OMS says becomes the truth here: quantities as if filled at its average price, orders as over; an order that
+        nobody here knows is cancelled there."""
+        told = {(one.account, one.strategy, one.symbol): one for one in theirs}
+        events: list[OmsEvent] = []
+        for one in found:
+            known = self._book.orders.get(one.client_order_id)
+            if one.kind == "position":
+                position = told.get((one.account, one.strategy, one.symbol))
+                events.append(self._adjustment(action, one, position))
+            elif one.kind == "order" and known is not None:
+                events.append(self._gone(known))
+            elif one.kind == "order":
+                self._oms.cancel(one.client_order_id)
+        self._flow.happen(events)
+        self._flow.want([Settled(at_ns=time.time_ns())])
+
+    def _adjustment(self, action: int, one: Difference, theirs: Position | None) -> OmsEvent:
+        ours = self._book.position(one.account, one.strategy, one.symbol)
+        change = (theirs.quantity if theirs else ZERO) - ours.quantity
+        price = next((held.average_price for held in (theirs, ours) if held and held.average_price), Decimal(0))
+        fill = Fill(
+            fill_id=f"reconciliation/{action}/{one.account}/{one.strategy}.{one.symbol}",
+            client_order_id="",
+            signal_id="",
+            client=self._book.client,
+            account=one.account,
+            strategy=one.strategy,
+            symbol=one.symbol,
+            side="buy" if change > 0 else "sell",
+            price=price,
+            quantity=abs(change),
+            fee=ZERO,
+            currency=instrument_of(self._instruments, self._book.client, one.symbol).currency,
+            liquidity="taker",
+            event_ns=self._event_ns(),
+        )
+        return self._own(fill.event_ns, one.account, one.strategy, one.symbol, fill=fill)
+
+    def _gone(self, known: DeskOrder) -> OmsEvent:
+        request = known.order.request
+        report = report_of(advance(known.order, Cancelled(NOT_AT_OMS)))
+        event = self._own(self._event_ns(), request.account, request.strategy, request.symbol)
+        return msgspec.structs.replace(event, kind="cancelled", report=report)
+
+    def _own(self, event_ns: int, account: str, strategy: str, symbol: str, fill: Fill | None = None) -> OmsEvent:
+        return OmsEvent(
+            number=OWN,
+            client=self._book.client,
+            kind="fill",
+            event_ns=event_ns,
+            seq=-1,
+            fill=fill,
+            account=account,
+            strategy=strategy,
+            symbol=symbol,
+        )

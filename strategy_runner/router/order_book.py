@@ -1,0 +1,223 @@
+"""A desk's order book: every order that is not over, what was filled, and how far decisions and the OMS's events have come.
+
+Pure: it is what the entries of the desk's journal made of it. The same entries in the same order make an equal book.
+"""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+import msgspec
+
+from strategy_runner.model.instrument import Instrument
+from strategy_runner.model.order import OmsEvent, OrderState
+from strategy_runner.model.position import ZERO, Position
+from strategy_runner.oms.ledger import Account, after_fill, after_funding, place
+from strategy_runner.oms.order_machine import (
+    IllegalTransitionError,
+    News,
+    Order,
+    advance,
+    new_order,
+    news_of_event,
+)
+from strategy_runner.oms.paper_state import instrument_of
+from strategy_runner.router.order_entry import (
+    OWN,
+    Acted,
+    CancelWanted,
+    Contradicted,
+    Flattened,
+    Happened,
+    Intended,
+    OrderEntry,
+    Scope,
+    Settled,
+    Told,
+)
+
+FINISHED_KEPT = 2_000  # for what comes late
+
+
+class DeskOrder(msgspec.Struct, kw_only=True):
+    """`cancel` is set once it is to be cancelled, until it is over."""
+
+    order: Order
+    decision: int
+    expires_ns: int
+    cancel: bool = False
+
+
+class Flattening(msgspec.Struct, frozen=True):
+    scope: Scope
+    rounds: int = 0
+
+
+class OrderBook(msgspec.Struct, kw_only=True):
+    """`entries` counts what was taken in, `fills` the entries of the fill log that are in it. `orders` by id, with the last so
+    many that are over in `finished`; `accounts` by name; `contradicted` says of a symbol what cannot be true; `flattening` by
+    the operator's action."""
+
+    client: str
+    entries: int = 0
+    next_decision: int = 0
+    next_event: int = 0
+    fills: int = 0
+    acted: int = 0
+    orders: dict[str, DeskOrder] = {}
+    finished: dict[str, Order] = {}
+    accounts: dict[str, Account] = {}
+    contradicted: dict[str, str] = {}
+    flattening: dict[int, Flattening] = {}
+
+    def find(self, order_id: str) -> Order | None:
+        known = self.orders.get(order_id)
+        return known.order if known else self.finished.get(order_id)
+
+    def in_state(self, *states: OrderState) -> list[DeskOrder]:
+        return [one for one in self.orders.values() if one.order.state in states]
+
+    def position(self, account: str, strategy: str, symbol: str) -> Position:
+        held = self.accounts.get(account)
+        found = held.positions.get(place(strategy, symbol)) if held else None
+        return found or Position(client=self.client, account=account, strategy=strategy, symbol=symbol)
+
+    def positions(self) -> Iterator[Position]:
+        for account in self.accounts.values():
+            yield from account.positions.values()
+
+    def held(self, strategy: str, symbol: str) -> Decimal:
+        """The signed quantity over all accounts; a worker has one."""
+        return sum((one.quantity for one in self.positions() if (one.strategy, one.symbol) == (strategy, symbol)), ZERO)
+
+    def of_worker(self, strategy: str, symbol: str) -> list[DeskOrder]:
+        return [
+            one
+            for one in self.orders.values()
+            if (one.order.request.strategy, one.order.request.symbol) == (strategy, symbol)
+        ]
+
+    def is_blocked(self, symbol: str) -> bool:
+        """Whether no entry may go: an order's outcome is not known, or news contradict each other."""
+        return symbol in self.contradicted or any(
+            one.order.state is OrderState.UNKNOWN and one.order.request.symbol == symbol for one in self.orders.values()
+        )
+
+
+def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrument]) -> None:
+    """Changes the book by its next entry. Raises IllegalTransitionError for news that may not follow (see `problem_of`)."""
+    match entry:
+        case Intended():
+            order_id = entry.order.client_order_id
+            if book.find(order_id) is None:
+                book.orders[order_id] = DeskOrder(
+                    order=new_order(entry.order), decision=entry.decision, expires_ns=entry.expires_ns
+                )
+            book.next_decision = max(book.next_decision, entry.decision + 1)
+        case Told():
+            _advance(book, entry.report.client_order_id, entry.news)
+        case Happened():
+            _happen(book, entry, instruments)
+        case CancelWanted():
+            known = book.orders.get(entry.client_order_id)
+            if known is not None:
+                known.cancel = True
+        case Contradicted():
+            book.contradicted[entry.symbol] = entry.problem
+        case Acted():
+            book.acted = max(book.acted, entry.action)
+            if entry.flatten is not None:
+                book.flattening[entry.action] = Flattening(entry.flatten)
+        case Flattened():
+            flattening = book.flattening.pop(entry.action)
+            if not entry.is_over:
+                book.flattening[entry.action] = Flattening(flattening.scope, flattening.rounds + 1)
+        case Settled():
+            book.contradicted.clear()
+    book.entries += 1
+
+
+def position_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> Position:
+    """Of the worker whom an event concerns, once it has happened."""
+    account = _account_after(book, event, instruments)
+    held = account.positions.get(place(event.strategy, event.symbol)) if account else None
+    return held or book.position(event.account, event.strategy, event.symbol)
+
+
+def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> str:
+    """Why an event cannot be true, "" if it can."""
+    if event.client != book.client:
+        return f"event {event.number}: expected one of {book.client}, found one of {event.client}"
+    fill = event.fill
+    if fill is not None:
+        numbers = (fill.price, fill.quantity, fill.fee)
+        if fill.symbol not in instruments or not all(number.is_finite() for number in numbers) or fill.quantity <= 0:
+            return f"event {event.number}: expected a fill that can be counted, found {fill}"
+        if book.find(fill.client_order_id) is None and event.number != OWN:
+            return (
+                f"event {event.number}: expected a fill of an order that was sent, found one of {fill.client_order_id}"
+            )
+    if event.amount is not None and not _is_payable(book, event):
+        return f"event {event.number}: expected a payment on a position, found {event}"
+    news = news_of_event(event)
+    known = book.find(_order_id(event))
+    if news is None or known is None:
+        return ""
+    try:
+        advance(known, news)
+    except IllegalTransitionError as error:
+        return str(error)
+    return ""
+
+
+def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrument]) -> None:
+    event = entry.event
+    book.fills = max(book.fills, entry.fills)
+    if event.number != OWN:
+        book.next_event = event.number + 1
+    if not entry.counts:
+        return
+    account = _account_after(book, event, instruments)
+    if account is not None:
+        book.accounts[event.account] = account
+    news = news_of_event(event)
+    if news is not None:
+        _advance(book, _order_id(event), news)
+
+
+def _account_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> Account | None:
+    """None if the event moves nothing."""
+    account = book.accounts.get(event.account) or Account(client=book.client, account=event.account)
+    if event.fill is not None:
+        return after_fill(account, event.fill, instrument_of(instruments, book.client, event.fill.symbol))
+    if event.amount is not None:
+        currency = instrument_of(instruments, book.client, event.symbol).currency
+        return after_funding(account, event.strategy, event.symbol, currency, event.amount)
+    return None
+
+
+def _is_payable(book: OrderBook, event: OmsEvent) -> bool:
+    account = book.accounts.get(event.account)
+    is_number = event.amount is not None and event.amount.is_finite()
+    return is_number and account is not None and place(event.strategy, event.symbol) in account.positions
+
+
+def _advance(book: OrderBook, order_id: str, news: News) -> None:
+    """News of an order that was put away changes what is kept of it; of one that nobody knows, nothing."""
+    known = book.orders.get(order_id)
+    if known is None:
+        finished = book.finished.get(order_id)
+        if finished is not None:
+            book.finished[order_id] = advance(finished, news)
+        return
+    known.order = advance(known.order, news)
+    if known.order.is_final:
+        del book.orders[order_id]
+        book.finished[order_id] = known.order
+        while len(book.finished) > FINISHED_KEPT:
+            del book.finished[next(iter(book.finished))]
+
+
+def _order_id(event: OmsEvent) -> str:
+    if event.fill is not None:
+        return event.fill.client_order_id
+    return event.report.client_order_id if event.report is not None else ""

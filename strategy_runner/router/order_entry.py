@@ -1,0 +1,83 @@
+"""What can happen to a desk's orders: the entries of its journal. The desk's order book is what they make of it.
+
+Each is a Struct with a tag, so that the journal is read back as it was written; `at_ns` is the wall clock when it was.
+"""
+
+import msgspec
+
+from strategy_runner.model.order import OmsEvent, OrderReport, OrderRequest
+from strategy_runner.oms.order_machine import News
+
+OWN = -1  # the decision of an order, or the number of an event, that is of the desk's own making
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Some of a client's workers; "" is every strategy, or every symbol."""
+
+    strategy: str = ""
+    symbol: str = ""
+
+    def covers(self, strategy: str, symbol: str) -> bool:
+        return (not self.strategy or self.strategy == strategy) and (not self.symbol or self.symbol == symbol)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    at_ns: int
+
+
+class Intended(Entry, frozen=True, kw_only=True, tag="intended"):
+    """An order is wanted. On the disk before it may be sent, which is not at or after `expires_ns` of the feed's clock (0:
+    whenever)."""
+
+    order: OrderRequest
+    decision: int = OWN
+    expires_ns: int = 0
+
+
+class Told(Entry, frozen=True, kw_only=True, tag="told"):
+    """What is known of an order otherwise than by an event: that it was sent, or what the OMS answered. `report` is what it
+    then comes to."""
+
+    news: News
+    report: OrderReport
+
+
+class Happened(Entry, frozen=True, kw_only=True, tag="happened"):
+    """An event of the OMS, or one of the desk's own: an order that never left. `fills` is how many entries the fill log has
+    with it. What `counts` is sound; what is not has changed nothing but the number of events."""
+
+    event: OmsEvent
+    fills: int
+    counts: bool = True
+
+
+class CancelWanted(Entry, frozen=True, kw_only=True, tag="cancel_wanted"):
+    client_order_id: str
+
+
+class Contradicted(Entry, frozen=True, kw_only=True, tag="contradicted"):
+    """News that cannot be true of a symbol: no entries there until a person has settled it."""
+
+    symbol: str
+    problem: str
+
+
+class Acted(Entry, frozen=True, kw_only=True, tag="acted"):
+    """An operator's action is durable here; with `flatten` its scope is made flat until it is."""
+
+    action: int
+    flatten: Scope | None = None
+
+
+class Flattened(Entry, frozen=True, kw_only=True, tag="flattened"):
+    """A round of an operator's flattening: its orders are in the entries before, or with `is_over` none is needed any more."""
+
+    action: int
+    is_over: bool = False
+
+
+class Settled(Entry, frozen=True, kw_only=True, tag="settled"):
+    """A person has accepted what the OMS says; contradictions so far are forgotten."""
+
+
+OrderEntry = Intended | Told | Happened | CancelWanted | Contradicted | Acted | Flattened | Settled

@@ -1,0 +1,403 @@
+"""The order flow: from decisions to orders at the OMS, and from its events to fills. Bounded turns, driven by the desk's thread.
+
+An order is durable as an intent before it may leave. What was sent without an answer is UNKNOWN and is asked about until the
+OMS answers; it is sent again, with its own id, only after the OMS has said that it never had it. So one intent is one order
+at the OMS or none, whatever dies at whatever moment.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from strategy_runner.errors import StateError
+from strategy_runner.model.order import OmsEvent, OmsEventKind, OrderRequest, OrderState
+from strategy_runner.oms.interface import Oms, OmsUnavailable
+from strategy_runner.oms.order_machine import (
+    Absent,
+    Cancelled,
+    Expired,
+    IllegalTransitionError,
+    Lost,
+    News,
+    Rejected,
+    Sent,
+    advance,
+    news_of_report,
+    report_of,
+)
+from strategy_runner.oms.refusal import OmsRefused
+from strategy_runner.risk.checks import UNKNOWN_OUTCOME
+from strategy_runner.risk.limits import Rate
+from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueue, Waiting
+from strategy_runner.risk.state import PROTECTIVE_LEGS
+from strategy_runner.router.journal import DecisionReader
+from strategy_runner.router.order_book import DeskOrder
+from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, OrderEntry, Told
+from strategy_runner.router.order_journal import OrderJournal
+
+QUEUE_SIZE = 10_000
+BATCH_ORDERS_MAX = 400
+EVENTS_MAX = 1_000
+ASK_AGAIN_S = 0.25
+CANCEL_AGAIN_S = 1.0
+NEVER_NS = 1 << 62
+ENTRY_ENDED = "entry_ended"
+CLOSING_LEGS = ("exit", "flatten")
+_RETRIED = frozenset({"no_session", "superseded"})
+_ENDS: dict[OmsEventKind, type[Rejected | Expired | Cancelled]] = {
+    "rejected": Rejected,
+    "expired": Expired,
+    "cancelled": Cancelled,
+}
+REASONS: dict[str, str] = {
+    ENTRY_ENDED: "the exit of an entry that never left",
+    "oms_refused": "the OMS did not take the request that the order came with; the word behind it is the OMS's own",
+}
+
+log = logging.getLogger(__name__)
+
+
+class OrderFlow:
+    """One life of the desk: begins with what the journal holds, ends with the first error of the disk."""
+
+    def __init__(
+        self,
+        journal: OrderJournal,
+        oms: Oms,
+        decisions: DecisionReader,
+        *,
+        clock: Callable[[], int],
+        event_ns: Callable[[], int],
+        ring: Callable[[int], None],
+        rate: Rate,
+        priorities: Sequence[str],
+    ) -> None:
+        """`clock` is the feed's, `event_ns` how far tape time has come; `ring` is told how much of the fill log is durable."""
+        self._journal = journal
+        self._book = journal.book
+        self._oms = oms
+        self._decisions = decisions
+        self._clock = clock
+        self._event_ns = event_ns
+        self._ring = ring
+        self._priorities = list(priorities)
+        self._queue = OrderQueue.empty(rate, QUEUE_SIZE, clock())
+        self._groups: dict[int, list[str]] = {}
+        self._own_groups = OWN
+        # what a life before may have sent: asked about before anything is sent
+        self._asking = {one.order.id for one in self._book.in_state(*_MAYBE_SENT)}
+        self._ask_at = self._cancel_at = 0.0
+        self._is_drained = False
+        lost = [one.order.id for one in self._book.in_state(OrderState.SENT)]
+        self._tell([(order_id, Lost()) for order_id in lost])
+        ring(journal.fills_offset)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no order's outcome is open and every event that the OMS has told is taken in."""
+        return self._is_drained and not self._asking
+
+    @property
+    def asking(self) -> int:
+        return len(self._asking)
+
+    def set_terms(self, rate: Rate, priorities: Sequence[str]) -> None:
+        """From now on."""
+        self._priorities = list(priorities)
+        if rate != self._queue.entries.rate:
+            waiting = self._queue.waiting
+            self._queue = OrderQueue.empty(rate, QUEUE_SIZE, self._clock())
+            self._queue.waiting = waiting
+
+    # -- from decisions ----------------------------------------------------------------------------------------------------
+
+    def take_decisions(self, below: int) -> bool:
+        """Makes intents of the orders of durable decisions; durable themselves when it returns."""
+        decisions = self._decisions.read(below=below)
+        if not decisions:
+            if below and self._decisions.number < self._book.next_decision:
+                raise StateError(
+                    f"decisions: expected the {self._book.next_decision} that the order journal knows, "
+                    f"found {self._decisions.number}"
+                )
+            return False
+        at_ns = time.time_ns()
+        entries: list[OrderEntry] = []
+        groups: list[tuple[int, list[str]]] = []
+        for decision in decisions:
+            if decision.number < self._book.next_decision or not decision.orders:
+                continue
+            groups.append((decision.number, [order.client_order_id for order in decision.orders]))
+            for order in decision.orders:
+                intent = Intended(at_ns=at_ns, order=order, decision=decision.number, expires_ns=decision.expires_ns)
+                entries.append(intent)
+        self._journal.append(entries)
+        if entries:
+            self._journal.sync()
+        self._book.next_decision = max(self._book.next_decision, decisions[-1].number + 1)
+        for number, order_ids in groups:
+            self._enqueue(number, order_ids)
+        return True
+
+    def want(self, entries: Sequence[OrderEntry]) -> None:
+        """Entries of the desk's own; durable when it returns. Their intents leave before all others."""
+        self._journal.append(entries)
+        self._journal.sync()
+        for entry in entries:
+            if isinstance(entry, Intended):
+                self._enqueue_own(entry.order.client_order_id)
+
+    def _enqueue_own(self, order_id: str) -> None:
+        self._own_groups -= 1
+        self._enqueue(self._own_groups, [order_id])
+
+    def _enqueue(self, number: int, order_ids: list[str]) -> None:
+        """Orders that leave together. Only entries and lone exits wait for their turn and their time; the exits of an entry that
+        is at the OMS already must reach it."""
+        found = self._book.orders.get(order_ids[0])
+        if found is None:
+            return
+        order, leads = found.order.request, found.order.request.leg not in PROTECTIVE_LEGS
+        rank = self._priorities.index(order.strategy) if order.strategy in self._priorities else len(self._priorities)
+        expires_ns = found.expires_ns if leads and found.expires_ns else NEVER_NS
+        waiting = Waiting(
+            urgency=0 if order.reduce_only else 1,
+            rank=-1 if number < 0 else rank,
+            since_ns=self._clock(),
+            number=number,
+            signal_id=order.signal_id,
+            expires_ns=expires_ns,
+        )
+        self._groups[number] = order_ids
+        out = self._queue.put(waiting)
+        if out is not None:
+            self._end(out.number, "rejected", QUEUE_FULL)
+
+    # -- to the OMS --------------------------------------------------------------------------------------------------------
+
+    def lapse(self) -> bool:
+        """Ends what has waited too long; for while the OMS cannot be asked."""
+        now_ns = self._clock()
+        late = [one for one in self._queue.waiting if one.expires_ns <= now_ns]
+        if late:
+            self._queue.waiting = [one for one in self._queue.waiting if one.expires_ns > now_ns]
+        for one in late:
+            self._end(one.number, "expired", WAITED_TOO_LONG)
+        return bool(late)
+
+    def send(self) -> bool:
+        """Sends what may go now. Raises OmsUnavailable: then what was under way is UNKNOWN."""
+        taken = self._queue.take(self._clock())
+        for one in taken.expired:
+            self._end(one.number, "expired", WAITED_TOO_LONG)
+        batch: list[int] = []
+        count, now_ns = 0, self._clock()
+        blocked = self._blocked()
+        for index, one in enumerate(taken.ready):
+            orders = self._unsent(one.number)
+            if count + len(orders) > BATCH_ORDERS_MAX and batch:
+                self._put_back(taken.ready[index:])
+                break
+            if one.expires_ns <= now_ns:
+                self._end(one.number, "expired", WAITED_TOO_LONG)
+            elif not one.is_exit and not blocked.isdisjoint(("", *(order.symbol for order in orders))):
+                self._end(one.number, "rejected", UNKNOWN_OUTCOME)
+            elif orders:
+                batch.append(one.number)
+                count += len(orders)
+        if batch:
+            self._submit(batch)
+        return bool(taken.ready or taken.expired)
+
+    def _blocked(self) -> set[str]:
+        unknown = {one.order.request.symbol for one in self._book.in_state(OrderState.UNKNOWN)}
+        return unknown | self._book.contradicted.keys()
+
+    def _unsent(self, number: int) -> list[OrderRequest]:
+        known = [self._book.orders.get(order_id) for order_id in self._groups.get(number, ())]
+        return [one.order.request for one in known if one is not None and one.order.state is OrderState.INTENT]
+
+    def _submit(self, numbers: list[int]) -> None:
+        orders = [order for number in numbers for order in self._unsent(number)]
+        order_ids = [order.client_order_id for order in orders]
+        self._tell([(order_id, Sent()) for order_id in order_ids])
+        try:
+            reports = self._oms.submit(orders)
+        except OmsUnavailable:
+            self._tell([(order_id, Lost()) for order_id in order_ids])
+            self._asking |= set(order_ids)
+            raise
+        except OmsRefused as refused:
+            self._take_back(order_ids)
+            self._refused(numbers, refused)
+            return
+        for number in numbers:
+            del self._groups[number]
+        self._tell([(report.client_order_id, news_of_report(report)) for report in reports], self._frees(orders))
+        self._asking |= {one.order.id for one in self._book.in_state(OrderState.UNKNOWN)}
+
+    def _take_back(self, order_ids: Sequence[str]) -> None:
+        """Nothing has happened to them: the OMS says so."""
+        self._tell([(order_id, news) for order_id in order_ids for news in (Lost(), Absent())])
+
+    def _refused(self, numbers: list[int], refused: OmsRefused) -> None:
+        """Sends again what only the session was wrong of; else finds out by halves which of them the OMS does not take."""
+        if refused.code in _RETRIED:
+            for number in numbers:
+                self._enqueue(number, self._groups[number])
+            raise OmsUnavailable(str(refused))
+        if len(numbers) == 1:
+            log.error("decision %d: %s", numbers[0], refused)
+            self._end(numbers[0], "rejected", f"oms_{refused.code}")
+            return
+        half = len(numbers) // 2
+        self._submit(numbers[:half])
+        self._submit(numbers[half:])
+
+    def _put_back(self, waiting: Sequence[Waiting]) -> None:
+        for one in waiting:
+            self._queue.put(one)
+            bucket = self._queue.exits if one.is_exit else self._queue.entries
+            bucket.credit_ns = min(bucket.rate.span_ns, bucket.credit_ns + bucket.cost_ns)
+
+    def _frees(self, orders: Sequence[OrderRequest]) -> list[OrderEntry]:
+        """An exit that leaves nothing cancels what else of its worker could still be filled."""
+        at_ns = time.time_ns()
+        entries: list[OrderEntry] = []
+        for order in orders:
+            if order.leg not in CLOSING_LEGS or order.quantity < abs(self._book.held(order.strategy, order.symbol)):
+                continue
+            entries += [
+                CancelWanted(at_ns=at_ns, client_order_id=one.order.id)
+                for one in self._book.of_worker(order.strategy, order.symbol)
+                if one.order.request.leg not in CLOSING_LEGS and not one.cancel
+            ]
+        return entries
+
+    def cancel(self) -> bool:
+        """Cancels what is to be cancelled: here what never left, at the OMS the rest. Raises OmsUnavailable."""
+        wanted = [one for one in self._book.orders.values() if one.cancel]
+        worked = False
+        for one in [one for one in wanted if one.order.state is OrderState.INTENT and one.order.id not in self._asking]:
+            self._own_event(one, "cancelled", "asked")
+            worked = True
+        if time.monotonic() < self._cancel_at:
+            return worked
+        for one in wanted:
+            if one.order.is_known and not one.order.is_final:
+                self._cancel_at = time.monotonic() + CANCEL_AGAIN_S
+                report = self._oms.cancel(one.order.id)
+                if report.state is not OrderState.REJECTED:
+                    self._tell([(one.order.id, news_of_report(report))])
+                worked = True
+        return worked
+
+    def resolve(self) -> bool:
+        """Asks about orders whose outcome is not known. Raises OmsUnavailable."""
+        self._asking = {order_id for order_id in self._asking if order_id in self._book.orders}
+        if not self._asking or time.monotonic() < self._ask_at:
+            return False
+        order_ids = sorted(self._asking)
+        self._ask_at = time.monotonic() + ASK_AGAIN_S
+        reports = self._oms.query(order_ids)
+        again: dict[int, list[str]] = {}
+        for order_id, report in zip(order_ids, reports, strict=True):
+            if not self._tell([(order_id, news_of_report(report))]):
+                continue
+            known = self._book.orders.get(order_id)
+            if known is not None and known.order.state is OrderState.UNKNOWN:
+                continue
+            self._asking.discard(order_id)
+            if known is not None and known.order.state is OrderState.INTENT:
+                if self._is_orphan(known):
+                    self._own_event(known, "cancelled", ENTRY_ENDED)
+                elif known.decision == OWN:
+                    self._enqueue_own(order_id)
+                else:
+                    again.setdefault(known.decision, []).append(order_id)
+        for number, group in again.items():
+            self._enqueue(number, sorted(group, key=self._leg_of))
+        return True
+
+    def _is_orphan(self, one: DeskOrder) -> bool:
+        """An exit whose entry is over and has filled nothing; a bracket is called by its entry's id."""
+        request = one.order.request
+        entry = self._book.find(request.bracket) if request.leg in PROTECTIVE_LEGS else None
+        return entry is not None and entry.is_final and not entry.filled
+
+    def _leg_of(self, order_id: str) -> bool:
+        return self._book.orders[order_id].order.request.leg in PROTECTIVE_LEGS
+
+    # -- from the OMS ------------------------------------------------------------------------------------------------------
+
+    def take_events(self) -> bool:
+        """Takes in what the OMS tells. Raises OmsUnavailable."""
+        try:
+            events = self._oms.events(self._book.next_event, EVENTS_MAX)
+        except OmsRefused as refused:
+            if refused.code == "ahead" and "" not in self._book.contradicted:
+                self._journal.append([Contradicted(at_ns=time.time_ns(), symbol="", problem=str(refused))])
+            elif refused.code != "ahead":
+                raise OmsUnavailable(str(refused)) from refused
+            self._is_drained = True
+            return False
+        self._is_drained = len(events) < EVENTS_MAX
+        if events:
+            self.happen(events)
+        return bool(events)
+
+    def happen(self, events: Sequence[OmsEvent]) -> None:
+        if self._journal.take_events(events):
+            self._ring(self._journal.fills_offset)
+
+    def _end(self, number: int, kind: OmsEventKind, reason: str) -> None:
+        """Ends orders that never left, the first for the reason and the exits that depend on it with it."""
+        group = [self._book.orders.get(order_id) for order_id in self._groups.pop(number, ())]
+        for one in [one for one in group if one is not None and one.order.state is OrderState.INTENT]:
+            if one.order.request.leg in PROTECTIVE_LEGS:
+                self._own_event(one, "cancelled", ENTRY_ENDED)
+            else:
+                self._own_event(one, kind, reason)
+
+    def _own_event(self, one: DeskOrder, kind: OmsEventKind, reason: str) -> None:
+        request = one.order.request
+        event = OmsEvent(
+            number=OWN,
+            client=request.client,
+            kind=kind,
+            event_ns=max(self._event_ns(), request.event_ns),
+            seq=-1,
+            report=report_of(advance(one.order, _ENDS[kind](reason))),
+            account=request.account,
+            strategy=request.strategy,
+            symbol=request.symbol,
+        )
+        self.happen([event])
+
+    def _tell(self, told: Sequence[tuple[str, News]], more: Sequence[OrderEntry] = ()) -> bool:
+        """Notes what is known of orders now; False if some of it contradicts what was known."""
+        at_ns, is_sound = time.time_ns(), True
+        entries: list[OrderEntry] = []
+        latest: dict[str, DeskOrder] = {}
+        for order_id, news in told:
+            known = latest.get(order_id) or self._book.orders.get(order_id)
+            if known is None:
+                continue
+            try:
+                after = advance(known.order, news)
+            except IllegalTransitionError as error:
+                is_sound = False
+                symbol = known.order.request.symbol
+                log.error("%s: %s", symbol, error)
+                if symbol not in self._book.contradicted:
+                    entries.append(Contradicted(at_ns=at_ns, symbol=symbol, problem=str(error)))
+                continue
+            if after is not known.order:
+                latest[order_id] = DeskOrder(order=after, decision=known.decision, expires_ns=known.expires_ns)
+                entries.append(Told(at_ns=at_ns, news=news, report=report_of(after)))
+        self._journal.append([*more, *entries])
+        return is_sound
+
+
+# an intent too: what was noted of its sending may have been lost with the power
+_MAYBE_SENT = (OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN)

@@ -1,0 +1,183 @@
+"""The order desk's journal: its entries in an append-only log, with a note of the book they make; and the client's fill log.
+
+Both have one writer, the desk. An event that a worker is told of stands in the fill log before it stands in the journal, so
+after a kill what the journal lacks is taken over from there, and nothing is told twice.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.errors import StateError
+from strategy_runner.model.instrument import Instrument
+from strategy_runner.model.order import OmsEvent
+from strategy_runner.model.private import PrivateEntry, decode_private, encode_private, is_told
+from strategy_runner.router.note import read_note, write_note
+from strategy_runner.router.order_book import OrderBook, fold, position_after, problem_of
+from strategy_runner.router.order_entry import Contradicted, Happened, OrderEntry
+from strategy_runner.tape.logs import START, AppendLog, LogReader
+
+NOTE_ENTRIES = 5_000
+FILLS_MODE = 0o600
+
+log = logging.getLogger(__name__)
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: "msgspec.msgpack.Decoder[OrderEntry]" = msgspec.msgpack.Decoder(OrderEntry)
+
+
+class _Note(msgspec.Struct, frozen=True, kw_only=True):
+    """The book as of `offset` in the journal, when the fill log ended at `fills_offset` with so many `fills`."""
+
+    offset: int
+    fills_offset: int
+    fills: int
+    book: OrderBook
+
+
+class OrderJournal:
+    """The one writer of both logs. Raises StateError, OSError."""
+
+    def __init__(self, folder: Path, fills: Path, client: str, instruments: Mapping[str, Instrument]) -> None:
+        """`instruments` may be given more symbols later."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._instruments = instruments
+        self._note_path = folder / "orders.note"
+        note = _read_note(self._note_path, client)
+        self.book = note.book
+        self._noted = note.book.entries
+        self._fill_number = note.fills
+        self._log = AppendLog(order_log(folder), whole_to=note.offset)
+        for _, entry in read_orders(order_log(folder), note.offset):
+            fold(self.book, entry, instruments)
+        self._fills = AppendLog(fills, whole_to=note.fills_offset)
+        fills.chmod(FILLS_MODE)
+        self._take_over(fills, note.fills_offset)
+        self._log.sync()
+
+    @property
+    def fills_offset(self) -> int:
+        """How much of the fill log is on the disk."""
+        return self._fills.offset
+
+    def append(self, entries: Sequence[OrderEntry]) -> None:
+        """Survives kill -9, and changes the book."""
+        if not entries:
+            return
+        self._log.append_many([_encode(entry) for entry in entries])
+        for entry in entries:
+            fold(self.book, entry, self._instruments)
+
+    def sync(self) -> None:
+        """Returns when everything appended survives a power cut."""
+        self._log.sync()
+
+    def take_events(self, events: Sequence[OmsEvent]) -> bool:
+        """What happened: on the disk for the workers who are told, then in the journal. True if one of them is told of any.
+
+        The book changes as it goes; after an error it is to be read anew.
+        """
+        payloads: list[bytes] = []
+        begin = self._fills.offset
+        for event in events:
+            problem = problem_of(self.book, event, self._instruments)
+            if not problem and is_told(event):
+                position = position_after(self.book, event, self._instruments)
+                worker = f"{event.strategy}.{event.symbol}"
+                self._fills.append(encode_private(PrivateEntry(self._fill_number, worker, event, position)))
+                self._fill_number += 1
+            payloads += self._happened(event, problem)
+        is_told_of = self._fills.offset > begin
+        if is_told_of:
+            self._fills.sync()
+        if payloads:
+            self._log.append_many(payloads)
+        return is_told_of
+
+    def note(self, *, force: bool = False) -> None:
+        if not force and self.book.entries - self._noted < NOTE_ENTRIES:
+            return
+        self.sync()
+        made = _Note(offset=self._log.offset, fills_offset=self._fills.offset, fills=self._fill_number, book=self.book)
+        try:
+            write_note(self._note_path, msgspec.msgpack.encode(made))
+        except OSError as error:
+            log.warning("%s: no note at entry %d: %s", self._note_path, self.book.entries, error)
+        self._noted = self.book.entries
+
+    def close(self) -> None:
+        self._log.close()
+        self._fills.close()
+
+    def _happened(self, event: OmsEvent, problem: str) -> list[bytes]:
+        """The entries of an event, taken into the book."""
+        at_ns = time.time_ns()
+        entries: list[OrderEntry] = [Happened(at_ns=at_ns, event=event, fills=self._fill_number, counts=not problem)]
+        if problem:
+            log.error("%s: %s", event.symbol, problem)
+            entries.append(Contradicted(at_ns=at_ns, symbol=event.symbol, problem=problem))
+        for entry in entries:
+            fold(self.book, entry, self._instruments)
+        return [_encode(entry) for entry in entries]
+
+    def _take_over(self, fills: Path, offset: int) -> None:
+        """What workers were told of before the desk was killed, and the journal does not say."""
+        payloads: list[bytes] = []
+        for entry in read_fills(fills, offset):
+            assert entry.number == self._fill_number, (entry.number, self._fill_number)
+            self._fill_number += 1
+            if entry.number >= self.book.fills:
+                payloads += self._happened(entry.event, "")
+        if payloads:
+            self._fills.sync()
+            self._log.append_many(payloads)
+
+
+def order_log(folder: Path) -> Path:
+    """In the router's folder."""
+    return folder / "orders.log"
+
+
+def read_orders(path: Path, offset: int = START) -> Iterator[tuple[int, OrderEntry]]:
+    """(offset behind it, entry) of each entry that stands there now."""
+    for end, payload in _frames(path, offset):
+        yield end, decode_entry(payload)
+
+
+def read_fills(path: Path, offset: int = START) -> Iterator[PrivateEntry]:
+    """Each entry of a fill log that stands there now."""
+    for _, payload in _frames(path, offset):
+        yield decode_private(payload)
+
+
+def decode_entry(payload: bytes) -> OrderEntry:
+    """Raises msgspec.DecodeError."""
+    return _decoder.decode(payload)
+
+
+def _frames(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
+    reader, before = LogReader(path, offset), -1
+    try:
+        while reader.offset != before:
+            before = reader.offset
+            yield from reader.read()
+    finally:
+        reader.close()
+
+
+def _read_note(path: Path, client: str) -> _Note:
+    """An empty note, which costs a whole read, for one that is missing, damaged or of an older form.
+
+    Raises StateError for another client's.
+    """
+    empty = _Note(offset=START, fills_offset=START, fills=0, book=OrderBook(client=client))
+    payload = read_note(path)
+    try:
+        note = msgspec.msgpack.decode(payload, type=_Note) if payload else empty
+    except msgspec.DecodeError:
+        return empty
+    if note.book.client != client:
+        raise StateError(f"{path}: expected the orders of {client}, found those of {note.book.client}")
+    return note

@@ -1,0 +1,214 @@
+"""Private entries on the tape: each gets one record, whatever is killed, and one client's trouble is nobody else's."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from feed_process import FeedProcess, mock_spec, streams_of
+from worker.fill_desk import FillDesk
+
+from strategy_runner.bus.context import Context, new_context
+from strategy_runner.config.spec import PrivateSource
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.private import PrivateEntry
+from strategy_runner.model.record import SIZE, Kind
+from strategy_runner.model.stream import private
+from strategy_runner.tape import files
+from strategy_runner.tape.head import Head
+from strategy_runner.worker.private_log import PrivateLog
+
+PATIENCE_S = 30.0
+WORKERS = ("swing.BTC-USD", "swing.ETH-USD", "trend.BTC-USD")
+
+
+@pytest.fixture
+def feed() -> Iterator[FeedProcess]:
+    with FeedProcess(streams_of(["BTC-USD"]), mock=mock_spec(0, speed=20.0), segment_records=1024) as process:
+        yield process
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    made = new_context()
+    yield made
+    made.destroy(linger=0)
+
+
+def desk_of(feed: FeedProcess, context: Context, client: str = "acme", *, rings: bool = True) -> FillDesk:
+    return FillDesk(
+        feed.root / client / "fills.log", context, feed.spec.market.private, client=client, rings=rings
+    )
+
+
+def source_of(desk: FillDesk) -> PrivateSource:
+    return PrivateSource(client=desk.path.parent.name, path=str(desk.path))
+
+
+def recorded(feed: FeedProcess, desk: FillDesk) -> dict[str, list[PrivateEntry]]:
+    """By worker, the entries that its stream's records stand for, as the worker would read them."""
+    reader, client = feed.reader(), desk.path.parent.name
+    found: dict[str, list[PrivateEntry]] = {}
+    for worker in WORKERS:
+        key = WorkerKey.parse(f"{client}:{worker}")
+        stream_id = reader.find(private(key))
+        if stream_id is None:
+            continue
+        entries = PrivateLog(desk.path, key)
+        for ordinal in range(reader.entries(stream_id)):
+            fields = reader.fields(reader.seqs(stream_id, ordinal, ordinal + 1)[0], stream_id)
+            assert fields[6] == Kind.PRIVATE
+            found.setdefault(worker, []).append(entries.event(fields[2], *fields[8:13]).entry)
+    return found
+
+
+def written(desk: FillDesk) -> dict[str, list[PrivateEntry]]:
+    found: dict[str, list[PrivateEntry]] = {}
+    for entry in desk.entries:
+        found.setdefault(entry.worker, []).append(entry)
+    return found
+
+
+def await_that(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"expected within {PATIENCE_S:g} s: {what}"
+        time.sleep(0.005)
+
+
+def await_recorded(feed: FeedProcess, desk: FillDesk) -> None:
+    await_that(lambda: recorded(feed, desk) == written(desk), "a record for each entry")
+
+
+def test_each_entry_gets_one_record_on_its_worker_s_stream_in_the_order_of_the_log(
+    feed: FeedProcess, context: Context
+) -> None:
+    desk = desk_of(feed, context)
+    feed.follow_fills(source_of(desk))
+    feed.start()
+    feed.wait_ready()
+    luck = random.Random(1)
+    for _ in range(200):
+        desk.fill(luck.choice(WORKERS), luck.choice(("buy", "sell")), "1")
+    await_recorded(feed, desk)
+    seqs = [
+        feed.reader().record(seq).v3
+        for seq in range(feed.reader().head.count)
+        if feed.reader().record(seq).kind == Kind.PRIVATE
+    ]
+    assert seqs == list(map(float, range(200)))
+    assert desk.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_nobody_rang_for_is_found_within_two_beats(feed: FeedProcess, context: Context) -> None:
+    desk = desk_of(feed, context, rings=False)
+    desk.fill(WORKERS[0], "buy", "1")  # before the feed ever ran
+    feed.follow_fills(source_of(desk))
+    feed.start()
+    feed.wait_ready()
+    await_recorded(feed, desk)
+    desk.fill(WORKERS[1], "buy", "2")
+    feed.wait_beats(3)
+    assert recorded(feed, desk) == written(desk)
+
+
+def test_a_feed_that_is_killed_again_and_again_loses_no_entry_and_doubles_none(
+    feed: FeedProcess, context: Context
+) -> None:
+    desk = desk_of(feed, context)
+    feed.follow_fills(source_of(desk))
+    luck = random.Random(2)
+    for _ in range(6):
+        feed.start()
+        feed.wait_ready()
+        for _ in range(luck.randrange(1, 30)):
+            desk.fill(luck.choice(WORKERS), "buy", "1")
+        time.sleep(luck.random() * 0.05)  # anywhere: in the middle of what was rung for, or behind it
+        feed.kill()
+        desk.fill(luck.choice(WORKERS), "sell", "1")
+    feed.start()
+    feed.wait_ready()
+    await_recorded(feed, desk)
+    assert feed.stop() == 0
+    feed.start()
+    feed.wait_ready()
+    feed.wait_beats(2)
+    assert recorded(feed, desk) == written(desk)
+
+
+def test_records_that_a_power_cut_took_are_made_again_from_the_log(feed: FeedProcess, context: Context) -> None:
+    desk = desk_of(feed, context)
+    feed.follow_fills(source_of(desk))
+    feed.start()
+    feed.wait_ready()
+    for number in range(40):
+        desk.fill(WORKERS[number % 3], "buy", "1")
+    await_recorded(feed, desk)
+    feed.kill()
+    reader = feed.reader()
+    privates = [seq for seq in range(reader.head.count) if reader.record(seq).kind == Kind.PRIVATE]
+    cut_the_power(feed.tape, lost_from=privates[10])
+    feed.start()
+    feed.wait_ready()
+    await_recorded(feed, desk)
+    assert feed.reader().cuts() == [(2, privates[10])]
+
+
+def test_a_log_that_cannot_be_read_costs_the_other_clients_nothing(feed: FeedProcess, context: Context) -> None:
+    acme, beta = desk_of(feed, context), desk_of(feed, context, "beta", rings=False)
+    for _ in range(3):
+        beta.fill(WORKERS[0], "buy", "1")
+    whole = beta.path.read_bytes()
+    beta.path.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])  # in the first entry of three
+    feed.follow_fills(source_of(acme), source_of(beta))
+    feed.start()
+    feed.wait_ready()
+    await_that(lambda: "found damage" in feed.status().last_error, "a word about beta's log")
+    acme.fill(WORKERS[0], "buy", "1")
+    await_recorded(feed, acme)
+    assert recorded(feed, beta) == {}
+
+
+def test_an_event_of_another_client_is_no_entry(feed: FeedProcess, context: Context) -> None:
+    acme = desk_of(feed, context, rings=False)
+    acme.fill(WORKERS[0], "buy", "1")
+    feed.follow_fills(PrivateSource(client="beta", path=str(acme.path)))
+    feed.start()
+    feed.wait_ready()
+    await_that(lambda: "expected an event of beta" in feed.status().last_error, "a word about the log")
+    assert all(stream.kind != Kind.PRIVATE for stream in feed.reader().all_streams())
+
+
+def test_a_client_that_leaves_and_comes_back_goes_on_behind_its_last_record(
+    feed: FeedProcess, context: Context
+) -> None:
+    desk = desk_of(feed, context)
+    feed.follow_fills(source_of(desk))
+    feed.start()
+    feed.wait_ready()
+    for _ in range(5):
+        desk.fill(WORKERS[0], "buy", "1")
+    await_recorded(feed, desk)
+    feed.follow_fills()
+    feed.wait_beats(2)
+    feed.kill()
+    feed.start()
+    feed.wait_ready()
+    desk.fill(WORKERS[0], "buy", "1")
+    feed.follow_fills(source_of(desk))
+    await_recorded(feed, desk)
+    feed.wait_beats(2)
+    assert recorded(feed, desk) == written(desk)
+
+
+def cut_the_power(tape: Path, *, lost_from: int) -> None:
+    """Records from a seq on never reached the disk; the durable mark says no more than it must."""
+    head = Head(files.head_path(tape), writable=True)
+    head.boot, head.durable = 1, lost_from
+    for first, path in files.segments(tape):
+        keep = max(0, min(lost_from - first, head.segment_records)) * SIZE
+        with path.open("r+b") as segment:
+            size = path.stat().st_size
+            segment.seek(keep)
+            segment.write(bytes(size - keep))

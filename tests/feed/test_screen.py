@@ -1,0 +1,114 @@
+"""The screen before the tape, and the checkpoints of a feed: what may not be trusted."""
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
+from strategy_runner.feed.screen import Screen
+from strategy_runner.feed.sources.interface import Raw
+from strategy_runner.model.record import Kind
+
+SECOND = 1_000_000_000
+NOW = 1_800_000_000 * SECOND
+NAN, INF = math.nan, math.inf
+
+
+def trade(at_s: float, price: float = 100.0, size: float = 1.0) -> Raw:
+    return "A", int(Kind.TRADE), NOW + int(at_s * SECOND), price, size, 1.0, 0.0, 0.0
+
+
+def quote(at_s: float, bid: float = 100.0, ask: float = 101.0, *sizes: float) -> Raw:
+    return ("A", int(Kind.QUOTE), NOW + int(at_s * SECOND), bid, ask, *(sizes or (NAN, 1.0)), 0.0)  # type: ignore[return-value]
+
+
+def bar(at_s: float, open_: float, high: float, low: float, close: float, volume: float) -> Raw:
+    return "A", int(Kind.BAR), NOW + int(at_s * SECOND), open_, high, low, close, volume
+
+
+def judge(*rows: Raw) -> tuple[list[Raw], dict[str, int]]:
+    screen = Screen({})
+    kept = screen.judge(rows, {"A"}, NOW)
+    return kept, {reason: count for (_, reason), count in screen.counts.items()}
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        (("B", *trade(0)[1:]), "unknown"),
+        (("A", 99, *trade(0)[2:]), "unknown"),
+        (trade(0, NAN), "not_finite"),
+        (trade(0, INF), "not_finite"),
+        (trade(0, 1.0, NAN), "not_finite"),
+        (trade(0, 0.0), "not_positive"),
+        (trade(0, -1.0), "not_positive"),
+        (trade(0, 1.0, 0.0), "not_positive"),
+        (quote(0, NAN), "not_finite"),
+        (quote(0, 100.0, 101.0, INF, 1.0), "not_finite"),
+        (quote(0, 0.0), "not_positive"),
+        (quote(0, 102.0), "crossed"),
+        (quote(0, 100.0, 101.0, -1.0, 1.0), "negative_volume"),
+        (bar(0, 1.0, 2.0, 1.5, 1.6, 1.0), "crossed"),
+        (bar(0, 1.0, 2.0, 0.0, 1.6, 1.0), "not_positive"),
+        (bar(0, 1.0, 2.0, 1.0, 1.6, NAN), "not_finite"),
+        (bar(0, 1.0, 2.0, 1.0, 1.6, -1.0), "negative_volume"),
+        (trade(86_401), "implausible_time"),
+        (trade(-NOW / SECOND), "implausible_time"),
+        (("A", int(Kind.TRADE), NOW + 0.5, 1.0, 1.0, 1.0, 0.0, 0.0), "no_number"),
+        (("A", int(Kind.TRADE), NOW, None, 1.0, 1.0, 0.0, 0.0), "no_number"),
+    ],
+)
+def test_a_row_that_cannot_be_is_dropped_for_this_reason(row: Raw, reason: str) -> None:
+    assert judge(row) == ([], {reason: 1})
+
+
+def test_sound_rows_stay_as_they_are() -> None:
+    rows = [trade(0), trade(0), quote(0), quote(1), trade(1), bar(2, 1.0, 2.0, 0.5, 1.5, 0.0), trade(86_399)]
+    assert judge(*rows) == (rows, {}), "equal trades are real; each series has an order of its own"
+
+
+def test_a_quote_or_bar_that_is_the_last_one_again_is_dropped() -> None:
+    assert judge(quote(0), quote(0), quote(1)) == ([quote(0), quote(1)], {"duplicate": 1})
+    first = bar(0, 1.0, 2.0, 0.5, 1.5, 1.0)
+    assert judge(first, bar(0, 1.0, 3.0, 0.5, 1.5, 1.0)) == ([first], {"duplicate": 1})
+
+
+def test_a_row_is_late_for_a_second_and_out_of_order_after_that() -> None:
+    kept, counts = judge(trade(10), trade(9, 5.0), trade(8.9, 6.0), trade(11))
+    assert kept == [trade(10), trade(10, 5.0), trade(11)]
+    assert counts == {"late": 1, "out_of_order": 1}
+    early = bar(9.5, 1.0, 2.0, 0.5, 1.5, 1.0)
+    assert judge(bar(10, 1.0, 2.0, 0.5, 1.5, 1.0), early)[1] == {"out_of_order": 1}
+
+
+def test_what_was_kept_never_goes_back_whatever_comes() -> None:
+    luck = random.Random(4)
+    rows = [trade(luck.uniform(-20, 20), luck.choice((1.0, NAN, -1.0, INF))) for _ in range(2_000)]
+    kept, counts = judge(*rows)
+    times = [row[2] for row in kept]
+    assert times == sorted(times)
+    assert len(kept) + sum(counts.values()) - counts["late"] == len(rows)
+
+
+def test_the_1st_2nd_4th_row_of_a_reason_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    judge(*[trade(0, NAN)] * 1_000)
+    assert len(caplog.records) == 10
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flipped_bit_of_the_newest_checkpoint_leaves_the_older_one(tmp_path: Path, seed: int) -> None:
+    luck = random.Random(seed)
+    for seq in (100, 200):
+        write_checkpoint(
+            tmp_path, Checkpoint(seq=seq, streams=("A/trade",), source={"n": seq}, derivations={}, clock_ns=seq)
+        )
+    newest = tmp_path / f"{200:015d}.checkpoint"
+    raw = bytearray(newest.read_bytes())
+    bit = luck.randrange(8 * len(raw))
+    raw[bit // 8] ^= 1 << bit % 8
+    newest.write_bytes(raw)
+    found = newest_checkpoint(tmp_path, 300)
+    assert found is not None
+    assert found.seq == 100

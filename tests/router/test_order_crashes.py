@@ -1,0 +1,196 @@
+"""A router killed between every two steps of an order's life: one order at the venue for each intent, or none; never two."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oms.venue import FaultyCalls, VenueBackend
+from router.crash import Crash, CrashingOms, Killed, crashing
+from router.desk import CLIENT
+from router.trade import D, Floor
+from worker.build import short_folder
+
+from strategy_runner.bus.call import CallServer
+from strategy_runner.bus.context import new_context
+from strategy_runner.bus.news import NewsPublisher
+from strategy_runner.model.order import OrderState, client_order_id
+from strategy_runner.oms.protocol import REQUEST_BYTES_MAX, news_endpoint
+from strategy_runner.oms.server import OmsServer
+from strategy_runner.oms.zeromq import ZeroMqOms
+from strategy_runner.risk.state import encode_state
+from strategy_runner.router.risk_record import RiskRecord
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+class OwnVenue:
+    """A venue in this process. It places an order as often as it is sent, so that sending blindly twice would show."""
+
+    def __init__(self, root: Path, *, fills: bool) -> None:
+        self._context = new_context()
+        self.endpoint = f"ipc://{root}/venue.sock"
+        self.backend = VenueBackend(root / "venue.log", fills=fills, dedupe=False)
+        calls = CallServer(self._context, self.endpoint, frame_bytes_max=REQUEST_BYTES_MAX)
+        self.calls = FaultyCalls(calls, self.backend)
+        self.server = OmsServer(self._context, self.backend, name="venue")
+        news = NewsPublisher(self._context, news_endpoint(self.endpoint))
+        self.server.serve_at(CLIENT, self.calls, news)  # type: ignore[arg-type]  # a CallServer to all who use it
+
+    def fill(self, order_id: str) -> None:
+        self.backend.fill(CLIENT, order_id)
+        self.server.on_news(CLIENT, self.backend.last_number(CLIENT))
+
+    def close(self) -> None:
+        self.server.stop()
+        self._context.term()
+
+
+@contextmanager
+def venue_in(root: Path, *, fills: bool = False) -> Iterator[OwnVenue]:
+    venue = OwnVenue(root, fills=fills)
+    try:
+        yield venue
+    finally:
+        venue.close()
+
+
+def kill(one: Floor) -> None:
+    """What is left of a killed router: nothing that goes on."""
+    one.trading.desk._stopping.set()
+    one.trading.desk._wake()
+    one.trading.desk._thread.join()
+    assert one._listener is not None
+    one._listener.close()
+    one.router = one._listener = None
+
+
+class Life:
+    """An order's life from signal to flat: a bracket goes in, its entry is filled, a close ends it. Begun again after a kill."""
+
+    def __init__(self, one: Floor, venue: OwnVenue, crash: Crash) -> None:
+        self._one = one
+        self._venue = venue
+        self._crash: Crash | None = crash
+        self.entry = self.close = ""
+
+    def live_on(self) -> None:
+        """Once more, without the crash."""
+        self._crash = None
+        self.live()
+
+    def live(self) -> None:
+        one, venue = self._one, self._venue
+        one.start()
+        self.entry = self.entry or one.say(size=2.0, stop_loss=90.0, take_profit=120.0)
+        entry_id = client_order_id(self.entry, "entry")
+        self._turn_until(lambda: self._is_placed(entry_id, 3), "a bracket at the venue")
+        if not venue.backend.positions(CLIENT):
+            venue.fill(entry_id)
+        self._turn_until(lambda: self._held() == 2 or self.close, "the entry's fill")
+        self.close = self.close or one.say(action="close", size=2.0, reasons=("enough", "closes:long"))
+        exit_id = client_order_id(self.close, "exit")
+        self._turn_until(lambda: self._is_placed(exit_id, 4), "an exit at the venue")
+        if venue.backend.positions(CLIENT)[0].quantity:
+            venue.fill(exit_id)
+        self._turn_until(lambda: self._held() == 0 and not one.trading.record.state.orders, "flat, and no order open")
+        one.stop()
+
+    def _turn_until(self, condition: Callable[[], object], what: str) -> None:
+        def holds() -> object:
+            if self._crash is not None and self._crash.happened.is_set():
+                raise Killed
+            return condition()
+
+        self._one.turn_until(holds, what)
+
+    def _is_placed(self, order_id: str, count: int) -> bool:
+        return order_id in self._venue.backend.placed and len(self._venue.backend.placed) >= count
+
+    def _held(self) -> Any:
+        book = self._one.trading.record.state.books.get("talk/X")
+        return None if book is None else book.quantity
+
+
+def run(root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One life with one crash, and what must be true at its end."""
+    with venue_in(root) as venue:
+        one = Floor(root)
+        one._open_oms = lambda: CrashingOms(ZeroMqOms(one.context, CLIENT, venue.endpoint, timeout_s=0.5), crash)  # type: ignore[assignment, return-value]
+        life = Life(one, venue, crash)
+        with crashing(crash, monkeypatch):
+            try:
+                life.live()
+            except Killed:
+                pass
+            if crash.happened.is_set() and one.router is not None:
+                kill(one)
+        if crash.happened.is_set():
+            one._open_oms = lambda: ZeroMqOms(one.context, CLIENT, venue.endpoint, timeout_s=0.5)
+            life.live_on()
+        check(one, venue, life)
+        one.close()
+
+
+def check(one: Floor, venue: OwnVenue, life: Life) -> None:
+    placed = venue.backend.placed
+    expected = [client_order_id(life.entry, leg) for leg in ("entry", "stop_loss", "take_profit")]
+    assert placed == Counter([*expected, client_order_id(life.close, "exit")]), placed
+    fills = [entry.event.fill.fill_id for entry in one.fills() if entry.event.fill is not None]
+    assert len(fills) == len(set(fills)) == 2
+    numbers = [entry.event.number for entry in one.fills()]
+    assert len(numbers) == len(set(numbers))
+    assert [entry.number for entry in one.fills()] == list(range(len(one.fills())))
+    assert one.fills()[-1].position.quantity == 0
+    states = {report.client_order_id: report.state for report in venue.backend._reports.values()}
+    assert sorted(states.values()) == [OrderState.CANCELLED] * 2 + [OrderState.FILLED] * 2
+    assert [verdict for verdict, _ in one.rulings()] == ["accepted", "accepted"]
+    record = RiskRecord(Path(one.spec.folder), CLIENT, one.spec.mode)
+    assert encode_state(record.state) == encode_state(one.trading.record.state)
+    book = record.state.books["talk/X"]
+    assert (book.quantity, book.realised) == (0, D("-0.02"))
+    record.close()
+
+
+def steps_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    crash = Crash()
+    run(root, crash, monkeypatch)
+    return crash.steps
+
+
+def test_a_life_without_a_crash_takes_the_steps_that_crashes_are_tried_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    with short_folder() as root:
+        steps = steps_of(root, monkeypatch)
+    assert {"submit", "events", "cancel", "append orders.log", "sync fills.log", "append decisions.log"} <= set(steps)
+
+
+STRIDE = 6  # of the steps that are tried in a run of all tests
+
+
+def crash_at(at: int, after: bool, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """False if there are not so many steps."""
+    crash = Crash(at, after=after)
+    with short_folder() as root:
+        run(root, crash, monkeypatch)
+    return crash.happened.is_set()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_router_killed_at_some_of_the_steps_has_sent_each_order_once(
+    after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 2 if after else 5
+    while crash_at(at, after, monkeypatch):
+        at += STRIDE
+    assert at > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_router_killed_at_every_step_has_sent_each_order_once(after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = 0
+    while crash_at(at, after, monkeypatch):
+        at += 1
+    assert at > 40
