@@ -165,6 +165,9 @@ KEYS = {
     "strategies[].take_profit_fraction": "Of the entry price, where the strategy gives no take profit.",
     "strategies[].extra_symbols": "More symbols that its workers read, for strategies of the client's own.",
     "strategies[].time_to_live_s": "From the feed's receipt of a record: a signal decided later is recorded as expired and not traded. Live mode wants it given.",
+    "strategies[].on_restart": "What becomes of a position that is there when router or worker comes back: `resume` goes on, `hold` "
+    "lets no entry through until an operator resumes, `flatten` exits it and goes on, `ask` holds and `status` says what to type. "
+    "Needs the route `oms`; live mode wants it given.",
     "strategies[].log_level": "Instead of the client's.",
     "strategies[].limits.memory_limit_mb": "Instead of the client's.",
     "strategies[].limits.cpu_limit": "Instead of the client's.",

@@ -74,6 +74,7 @@ from strategy_runner.worker.strategy import make_strategy
 
 if TYPE_CHECKING:
     from strategy_runner.oms.interface import Oms
+    from strategy_runner.router.operator import Operator
     from strategy_runner.router.trading import Trading
     from strategy_runner.sinks.duckdb_sink import DuckDbSink
 
@@ -281,6 +282,7 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
     dead_letters = DeadLetterLog(folder / "dead_letters.log")
     database = open_database(Path(spec.duckdb), spec.client, dead_letters)
     server = SqlService(RequestServer(context, spec.sql), database)
+    trading = make_trading(spec, context, market) if market else None
     router = Router(
         spec,
         listener=SignalListener(context, spec.doorbell),
@@ -288,7 +290,8 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
         market=market,
         deliveries=_deliveries(spec, database, dead_letters),
         status=StatusFile(folder / "status"),
-        trading=make_trading(spec, context, market) if market else None,
+        trading=trading,
+        operator=_operator(spec, trading),
     )
     try:
         if spec.bulk:
@@ -321,6 +324,21 @@ def make_trading(spec: RouterSpec, context: Context, market: Market) -> "Trading
         event_ns=market.event_ns,
     )
     return Trading(spec, RiskRecord(Path(spec.folder), spec.client, spec.mode), desk, market)
+
+
+def _operator(spec: RouterSpec, trading: "Trading | None") -> "Operator | None":
+    """None for a run as fast as it goes: it is over before a person has said anything, and would come out differently."""
+    from strategy_runner.router.operator import Operator
+
+    if trading is None and (spec.ordered or spec.bulk):
+        return None
+    return Operator(
+        Path(spec.folder),
+        Path(spec.workers_folder),
+        client=spec.client,
+        trading=trading,
+        on_restart=spec.on_restart,
+    )
 
 
 def _open_oms(context: Context, client: str, spec: OmsSpec) -> "Oms":

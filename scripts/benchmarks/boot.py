@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from benchmarks.common import Figure, Settings, figure
-from benchmarks.fleet import measure
+from benchmarks.quiet import measure
 
 NAME = "boot"
 _STOCK = "stock supervisord (fork and exec)"

@@ -9,7 +9,11 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How large everything is. `names` are the benchmarks asked for: those that share a fleet measure what is asked only."""
+    """How large everything is. `names` are the benchmarks asked for: those that share a fleet measure what is asked only.
+
+    `growth`, `density_workers` and `limit_workers` are fleet sizes of their own, `end_to_end_rate` and `fleet_rates` events a
+    second in all, `tapes` how many records lie behind the worker that is killed.
+    """
 
     names: frozenset[str]
     workers: int = 200
@@ -21,6 +25,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kills: int = 20
     idle_s: float = 20.0
     settle_s: float = 5.0
+    ingest_s: float = 20.0
+    fleet_s: float = 10.0
+    fleet_rates: tuple[int, ...] = (500, 1_000, 5_000, 20_000)
+    end_to_end_workers: int = 300
+    end_to_end_rate: int = 2_000
+    end_to_end_s: float = 60.0
+    growth: tuple[int, ...] = (10, 100, 1_000)
+    density_workers: tuple[int, ...] = (100, 1_000)
+    limit_workers: int = 2_000
+    limit_rate: int = 20_000
+    tapes: tuple[int, ...] = (10_000, 10_000_000)
     words: str = ""
 
     def command(self, name: str) -> str:
@@ -51,6 +66,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the result. `ratio` is value / reference; both are None where there is nothing to compare with.
 
     `value` and `reference` are medians of `runs` measurements between `min` and `max`; `against` says what the reference is.
+    `at` is what a plot draws the value over: workers, or events a second.
     """
 
     name: str
@@ -66,6 +82,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     max: float
     reference_min: float | None
     reference_max: float | None
+    at: float | None = None
 
 
 def figure(
@@ -76,6 +93,8 @@ def figure(
     ours: Sample,
     reference: Sample | None = None,
     against: str = "",
+    *,
+    at: float | None = None,
 ) -> Figure:
     """The line of one quantity beside its reference. A reference of 0 gives no ratio."""
     return Figure(
@@ -92,6 +111,7 @@ def figure(
         max=_short(max(ours.values)),
         reference_min=_short(min(reference.values)) if reference else None,
         reference_max=_short(max(reference.values)) if reference else None,
+        at=at,
     )
 
 

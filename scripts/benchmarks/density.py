@@ -6,36 +6,46 @@ from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
 from benchmarks.common import Figure, Sample, Settings, figure
-from benchmarks.fleet import Memory, measure
 from benchmarks.processes import pss_mb
+from benchmarks.quiet import Memory, Measured, measure, of_size
 
 NAME = "density"
 _STOCK = "stock supervisord (fork and exec)"
-_PARTS = ("feed", "router", "daemon", "zygote")
+_BARE = "bare forked Python with one ZeroMQ context"
+_PARTS = ("feed", "router", "watchdog", "daemon", "zygote")
 
 
 def run(settings: Settings) -> Iterator[Figure]:
-    warm, stock = _memory(settings, warm=True), _memory(settings, warm=False)
-    yield figure(settings, NAME, "PSS per worker", "MB", _mean(warm), _mean(stock), _STOCK)
-    bare = _bare_fork(settings.workers)
-    against = "bare forked Python with one ZeroMQ context"
-    yield figure(settings, NAME, "PSS per worker, beside a bare fork", "MB", _mean(warm), bare, against)
-    whole, stock_whole = Sample.of([warm.fleet]), Sample.of([stock.fleet])
-    yield figure(settings, NAME, f"whole fleet of {settings.workers}", "MB", whole, stock_whole, _STOCK)
+    """Beside stock supervisord at `settings.workers`, since a worker of its own exec weighs several times as much; beside the
+    bare fork at `settings.density_workers` too."""
+    warm, stock = (_memory(measure(settings, warm=warm)) for warm in (True, False))
+    yield figure(
+        settings, NAME, "PSS per worker", "MB", _one(warm.worker), _one(stock.worker), _STOCK, at=settings.workers
+    )
+    yield _beside_bare(settings, settings.workers, warm)
+    yield figure(
+        settings, NAME, f"whole fleet of {settings.workers}", "MB", _one(warm.fleet), _one(stock.fleet), _STOCK
+    )
     for part in _PARTS:
-        ours, theirs = (Sample.of([getattr(memory, part)]) for memory in (warm, stock))
+        ours, theirs = (_one(getattr(memory, part)) for memory in (warm, stock))
         yield figure(settings, NAME, f"{part} alone", "MB", ours, theirs, _STOCK)
+    for workers in settings.density_workers:
+        if workers != settings.workers:
+            yield _beside_bare(settings, workers, _memory(of_size(settings, workers)))
 
 
-def _memory(settings: Settings, *, warm: bool) -> Memory:
-    memory = measure(settings, warm=warm).memory
-    assert memory is not None
-    return memory
+def _beside_bare(settings: Settings, workers: int, memory: Memory) -> Figure:
+    what = f"PSS per worker, {workers} of them, beside a bare fork"
+    return figure(settings, NAME, what, "MB", _one(memory.worker), _bare_fork(workers), _BARE, at=workers)
 
 
-def _mean(memory: Memory) -> Sample:
-    """The mean, which times the number of workers is what they take together."""
-    return Sample.of([sum(memory.workers.values) / len(memory.workers.values)])
+def _memory(measured: Measured) -> Memory:
+    assert measured.memory is not None
+    return measured.memory
+
+
+def _one(value: float) -> Sample:
+    return Sample.of([value])
 
 
 def _bare_fork(count: int) -> Sample:
@@ -50,4 +60,4 @@ def _bare_fork(count: int) -> Sample:
         pids = [int(parent.stdout.readline()) for _ in range(count)]
         mean_mb = sum(map(pss_mb, pids)) / count
         parent.communicate()
-    return Sample.of([mean_mb])
+    return _one(mean_mb)

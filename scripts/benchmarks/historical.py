@@ -6,11 +6,9 @@ orders.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
@@ -67,9 +65,7 @@ def worker_trades(settings: Settings) -> Sample:
 
 @contextmanager
 def _ema_home() -> Iterator[Home]:
-    with bench_home([SYMBOL], [_EMA]) as home:
-        home.client_strategies(CLIENT).mkdir()
-        shutil.copy(Path(__file__).with_name("ema_trades.py"), home.client_strategies(CLIENT))
+    with bench_home([SYMBOL], [_EMA], own=["ema_trades"]) as home:
         yield home
 
 

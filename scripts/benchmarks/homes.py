@@ -18,17 +18,31 @@ COMMAND_TIMEOUT_S = 600.0
 
 
 @contextmanager
-def bench_home(symbols: Sequence[str], strategies: Sequence[str]) -> Iterator[Home]:
-    """A home whose client runs every strategy (a table of TOML, without its symbols) on every symbol."""
+def bench_home(
+    symbols: Sequence[str],
+    strategies: Sequence[str],
+    *,
+    own: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    tables: str = "",
+    lot_size: float = 1.0,
+) -> Iterator[Home]:
+    """A home whose client runs every strategy (a table of TOML, without its symbols) on every symbol.
+
+    `own` are modules of this package that are the client's own strategies, `tables` stand in its file as they are.
+    """
     root = Path(tempfile.mkdtemp(prefix="sr"))  # below the folder for temporary files, since socket paths are short
     try:
         init_home(root)
         home = Home(root)
         shutil.rmtree(home.clients)
         home.client_config(CLIENT).parent.mkdir(parents=True)
-        home.client_config(CLIENT).write_text(_client_toml(symbols, strategies))
+        home.client_config(CLIENT).write_text(_client_toml(symbols, strategies, routes, tables))
+        home.client_strategies(CLIENT).mkdir()
+        for module in own:
+            shutil.copy(Path(__file__).with_name(f"{module}.py"), home.client_strategies(CLIENT))
         with home.environment_config("local-dev").open("a") as environment:
-            environment.write("".join(_instrument_toml(symbol) for symbol in symbols))
+            environment.write("".join(_instrument_toml(symbol, lot_size) for symbol in symbols))
         yield home
     finally:
         shutil.rmtree(root, ignore_errors=True)
@@ -61,15 +75,16 @@ def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**ours, **more}
 
 
-def _client_toml(symbols: Sequence[str], strategies: Sequence[str]) -> str:
+def _client_toml(symbols: Sequence[str], strategies: Sequence[str], routes: Sequence[str], tables: str) -> str:
     accounts = "\n".join(f'{symbol} = {{ venue = "bench", account = "bench" }}' for symbol in symbols)
     listed = ", ".join(f'"{symbol}"' for symbol in symbols)
-    tables = "\n".join(f"[[strategies]]\n{strategy}\nsymbols = [{listed}]\n" for strategy in strategies)
-    return f'mode = "mock"\nroutes = []\n\n[accounts]\n{accounts}\n\n{tables}'
+    ways = ", ".join(f'"{route}"' for route in routes)
+    runs = "\n".join(f"[[strategies]]\n{strategy}\nsymbols = [{listed}]\n" for strategy in strategies)
+    return f'mode = "mock"\nroutes = [{ways}]\n\n[accounts]\n{accounts}\n\n{tables}\n\n{runs}'
 
 
-def _instrument_toml(symbol: str) -> str:
+def _instrument_toml(symbol: str, lot_size: float) -> str:
     return (
         f'\n[instruments.{symbol}]\nasset_class = "crypto"\nvenue = "bench"\n'
-        "price = 4_000.0\ntick_size = 0.25\nlot_size = 1.0\n"
+        f"price = 4_000.0\ntick_size = 0.25\nlot_size = {lot_size}\n"
     )

@@ -38,7 +38,7 @@ def write_bars(folder: Path, rows: int) -> Floats:
     return close
 
 
-def write_trades(folder: Path, rows: int) -> Floats:
+def write_trades(folder: Path, rows: int, symbol: str = SYMBOL) -> Floats:
     """Trades 1 to 100 ms apart, each a tick up, a tick down or neither; returns the prices."""
     rng = np.random.default_rng(_SEED + 1)
     steps = rng.choice(np.array([-_TICK, 0.0, _TICK]), size=rows, p=[0.25, 0.5, 0.25])
@@ -46,7 +46,7 @@ def write_trades(folder: Path, rows: int) -> Floats:
     size = rng.integers(1, 100, rows).astype(np.float64)
     ts = _START_NS + np.cumsum(rng.integers(1_000_000, 100_000_000, rows))
     side = np.where(rng.integers(0, 2, rows) == 1, 1.0, -1.0)
-    _write(folder, "trades", ts, (price, size, side))
+    _write(folder, "trades", ts, (price, size, side), symbol)
     return price
 
 
@@ -55,7 +55,7 @@ def _on_tick(prices: Floats) -> Floats:
     return rounded
 
 
-def _write(folder: Path, kind: str, ts: Times, values: Sequence[Floats]) -> None:
-    with SeriesWriter(series_of(folder, kind, SYMBOL)) as writer:
+def _write(folder: Path, kind: str, ts: Times, values: Sequence[Floats], symbol: str = SYMBOL) -> None:
+    with SeriesWriter(series_of(folder, kind, symbol)) as writer:
         writer.append(ts, values)
         writer.commit()

@@ -15,6 +15,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "trading": {"fg": "green"},
     "publishing": {"fg": "green"},
     "routing": {"fg": "green"},
+    "filling": {"fg": "green"},
     "finished": {"fg": "cyan"},
     "accepted": {"fg": "green"},
     "refused": {"fg": "yellow"},

@@ -186,6 +186,9 @@ def _live_limits(reading: Reading, tree: dict[str, Any]) -> None:
         if "time_to_live_s" not in strategy:
             text = "expected a limit, since mode is live, found nothing"
             reading.fault(f"strategies[{index}].time_to_live_s", text, label=_id(strategy))
+        if "on_restart" not in strategy:
+            text = 'expected "resume", "hold", "flatten" or "ask", since mode is live, found nothing'
+            reading.fault(f"strategies[{index}].on_restart", text, label=_id(strategy))
 
 
 # -- looking at a tree that may have faults ----------------------------------------------------------------------------

@@ -356,7 +356,8 @@ class SizingConfig(Section, frozen=True, kw_only=True):
 class StrategyConfig(Section, frozen=True, kw_only=True):
     """A strategy and its symbols, each of which becomes one worker. `strategy` names a class of the registry.
 
-    A signal whose record the feed received more than `time_to_live_s` ago is recorded and not traded; live mode wants it given.
+    A signal whose record the feed received more than `time_to_live_s` ago is recorded and not traded; live mode wants it given,
+    and `on_restart`: what becomes of a position that is there when the router or the worker comes back after it was down.
     """
 
     id: StrategyName
@@ -371,6 +372,7 @@ class StrategyConfig(Section, frozen=True, kw_only=True):
     take_profit_fraction: Positive | None = None
     extra_symbols: tuple[Symbol, ...] = ()
     time_to_live_s: Seconds = 60.0
+    on_restart: Literal["resume", "hold", "flatten", "ask"] = "resume"
     log_level: LogLevel | None = None
     limits: StrategyLimitsConfig = StrategyLimitsConfig()
 

@@ -171,7 +171,8 @@ class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, tag="router"):
     `freshness` is by worker; where records come as fast as they go nothing can be late, and it is empty.
 
     `oms` is None without a route to one, and what follows it without use then: the limits, `sizing` by strategy, `instruments`
-    by symbol, and `rates`, what one unit of a currency is worth in the client's.
+    by symbol, and `rates`, what one unit of a currency is worth in the client's. `on_restart` says by strategy what becomes of a
+    position that is there when trading comes back.
     """
 
     client: str
@@ -195,6 +196,7 @@ class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, tag="router"):
     sizing: dict[str, SizingSpec] = {}
     instruments: dict[str, Instrument] = {}
     rates: dict[str, Decimal] = {}
+    on_restart: dict[str, str] = {}
 
 
 class MockSpec(msgspec.Struct, frozen=True, kw_only=True):

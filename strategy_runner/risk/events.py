@@ -89,22 +89,25 @@ class DayRolled(Event, frozen=True, kw_only=True, tag="day_rolled"):
 
 
 class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):
-    """Somebody with the authority stops a client, a strategy, a symbol or a worker; "" is all of them."""
+    """Somebody with the authority stops a client, a strategy, a symbol or a worker; "" is all of them. `action` is the number of
+    the operator's, dense and growing: one that is in the state changes nothing. 0 is nobody's."""
 
     authority: Authority
     posture: Stop
     strategy: str = ""
     symbol: str = ""
     reason: str = ""
+    action: int = 0
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
-    """Lifts what this authority may lift in exactly this scope."""
+    """Lifts what this authority may lift in exactly this scope. `action` as of a Stopped."""
 
     authority: Authority
     strategy: str = ""
     symbol: str = ""
     reason: str = ""
+    action: int = 0
 
 
 RiskEvent = (

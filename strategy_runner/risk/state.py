@@ -90,12 +90,13 @@ class RiskState(msgspec.Struct, kw_only=True):
 
     `equity` is cash and what all positions have gained, None while the rate of a currency is missing. What begins with
     `day_start` or ends with it is of the trading day `day`. `recent` holds the moment of each entry that another may be a
-    duplicate of. `number` counts the events taken in.
+    duplicate of. `number` counts the events taken in, `acted` is the last of an operator's actions among them.
     """
 
     client: str
     mode: str
     number: int = 0
+    acted: int = 0
     limits: Limits | None = None
     day: int = 0
     cash: Decimal = ZERO

@@ -113,18 +113,18 @@ class Desk:
 
     # -- what operators ask --------------------------------------------------------------------------------------------------
 
-    def cancel_all(self, action: int, scope: Scope) -> None:
-        """Cancels the entries and exits of a scope that are still open; stop losses and take profits stay. Returns at once:
+    def cancel_entries(self, action: int, scope: Scope) -> None:
+        """Cancels the entries of a scope that are still open, those of decisions before this call among them. Returns at once:
         `acted` says how far actions are durable, and from then on they are carried out whatever dies. An action at or below it
         is passed over."""
         self._ask(Cancel(action, scope))
 
     def flatten(self, action: int, scope: Scope) -> None:
-        """Cancels the open orders of a scope and exits what its workers hold, as `cancel_all`."""
+        """Cancels the open orders of a scope and exits what its workers hold, as `cancel_entries`."""
         self._ask(Flatten(action, scope))
 
     def reconcile(self, action: int, *, accept: bool = False) -> None:
-        """Compares with the OMS again; with `accept` what the OMS says becomes the truth here. As `cancel_all`."""
+        """Compares with the OMS again; with `accept` what the OMS says becomes the truth here. As `cancel_entries`."""
         self._ask(Reconcile(action, accept))
 
     def _ask(self, wish: Wish) -> None:
@@ -202,15 +202,22 @@ class Desk:
             if self._spec is not spec:
                 spec = self._spec
                 flow.set_terms(_rate(spec), spec.risk.priorities)
-            worked = flow.take_decisions(self._below)
-            while not self._wishes.empty():
-                hand.take(self._wishes.get())
+            worked = False
+            wishes = [self._wishes.get() for _ in range(self._wishes.qsize())]
+            while flow.take_decisions(self._below):  # what was accepted before a wish came is an order that it concerns
                 worked = True
+                if not wishes:
+                    break
+            for wish in wishes:
+                hand.take(wish)
+                worked = True
+            worked |= flow.lapse()
             if time.monotonic() >= retry_at:
                 try:
                     worked |= flow.take_events()
                     worked |= flow.resolve()
                     worked |= flow.send()
+                    worked |= flow.tidy()
                     worked |= flow.cancel()
                     worked |= hand.turn()
                     self.fault, retry_s = "", RETRY_S_MIN
@@ -218,8 +225,6 @@ class Desk:
                     self.fault = str(error)
                     log.warning("order desk: %s; next try in %.1f s", error, retry_s)
                     retry_at, retry_s = time.monotonic() + retry_s, min(2 * retry_s, RETRY_S_MAX)
-            else:
-                worked |= flow.lapse()
             journal.note()
             self._publish(journal, flow, hand)
             if stopping and (not worked or time.monotonic() > self._stop_by):

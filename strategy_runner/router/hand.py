@@ -6,7 +6,7 @@ number: an action that is carried on after a kill sends none twice.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -83,11 +83,12 @@ class Hand:
         at_ns = time.time_ns()
         match wish:
             case Cancel():
-                self._flow.want([*self._cancels(wish.scope, at_ns), Acted(at_ns=at_ns, action=wish.action)])
+                entries = [one for one in self._open(wish.scope) if not one.order.request.reduce_only]
+                self._flow.want([*_cancels(entries, at_ns), Acted(at_ns=at_ns, action=wish.action)])
             case Flatten():
                 acted = Acted(at_ns=at_ns, action=wish.action, flatten=wish.scope)
                 self._flow.want(
-                    [*self._cancels(wish.scope, at_ns), acted, *self._round(wish.action, wish.scope, 0, at_ns)]
+                    [*_cancels(self._open(wish.scope), at_ns), acted, *self._round(wish.action, wish.scope, 0, at_ns)]
                 )
             case Reconcile():
                 self._compares.append(wish)
@@ -110,9 +111,6 @@ class Hand:
             if one.order.request.leg not in PROTECTIVE_LEGS
             and scope.covers(one.order.request.strategy, one.order.request.symbol)
         ]
-
-    def _cancels(self, scope: Scope, at_ns: int) -> list[OrderEntry]:
-        return [CancelWanted(at_ns=at_ns, client_order_id=one.order.id) for one in self._open(scope)]
 
     def _flatten(self) -> bool:
         """The next round of each flattening whose orders are over: what was filled meanwhile, or could not be exited."""
@@ -238,3 +236,7 @@ class Hand:
             strategy=strategy,
             symbol=symbol,
         )
+
+
+def _cancels(orders: Sequence[DeskOrder], at_ns: int) -> list[OrderEntry]:
+    return [CancelWanted(at_ns=at_ns, client_order_id=one.order.id) for one in orders]

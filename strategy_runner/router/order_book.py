@@ -36,6 +36,7 @@ from strategy_runner.router.order_entry import (
 )
 
 FINISHED_KEPT = 2_000  # for what comes late
+CLOSING_LEGS = ("exit", "flatten")
 
 
 class DeskOrder(msgspec.Struct, kw_only=True):
@@ -55,7 +56,7 @@ class Flattening(msgspec.Struct, frozen=True):
 class OrderBook(msgspec.Struct, kw_only=True):
     """`entries` counts what was taken in, `fills` the entries of the fill log that are in it. `orders` by id, with the last so
     many that are over in `finished`; `accounts` by name; `contradicted` says of a symbol what cannot be true; `flattening` by
-    the operator's action."""
+    the operator's action. `closings` has by worker the last decision that closed all it held, once the OMS has its exit."""
 
     client: str
     entries: int = 0
@@ -68,6 +69,7 @@ class OrderBook(msgspec.Struct, kw_only=True):
     accounts: dict[str, Account] = {}
     contradicted: dict[str, str] = {}
     flattening: dict[int, Flattening] = {}
+    closings: dict[str, int] = {}
 
     def find(self, order_id: str) -> Order | None:
         known = self.orders.get(order_id)
@@ -176,12 +178,12 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
         book.next_event = event.number + 1
     if not entry.counts:
         return
-    account = _account_after(book, event, instruments)
-    if account is not None:
-        book.accounts[event.account] = account
     news = news_of_event(event)
     if news is not None:
         _advance(book, _order_id(event), news)
+    account = _account_after(book, event, instruments)
+    if account is not None:
+        book.accounts[event.account] = account
 
 
 def _account_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> Account | None:
@@ -209,12 +211,21 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
         if finished is not None:
             book.finished[order_id] = advance(finished, news)
         return
-    known.order = advance(known.order, news)
+    was_known, known.order = known.order.is_known, advance(known.order, news)
+    if known.order.is_known and not was_known and (known.order.filled or not known.order.is_final):
+        _note_closing(book, known)
     if known.order.is_final:
         del book.orders[order_id]
         book.finished[order_id] = known.order
         while len(book.finished) > FINISHED_KEPT:
             del book.finished[next(iter(book.finished))]
+
+
+def _note_closing(book: OrderBook, one: DeskOrder) -> None:
+    request = one.order.request
+    if request.leg in CLOSING_LEGS and one.order.quantity >= abs(book.held(request.strategy, request.symbol)):
+        worker = f"{request.strategy}.{request.symbol}"
+        book.closings[worker] = max(one.decision, book.closings.get(worker, OWN))
 
 
 def _order_id(event: OmsEvent) -> str:

@@ -31,7 +31,7 @@ from strategy_runner.risk.limits import Rate
 from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueue, Waiting
 from strategy_runner.risk.state import PROTECTIVE_LEGS
 from strategy_runner.router.journal import DecisionReader
-from strategy_runner.router.order_book import DeskOrder
+from strategy_runner.router.order_book import CLOSING_LEGS, DeskOrder
 from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, OrderEntry, Told
 from strategy_runner.router.order_journal import OrderJournal
 
@@ -42,7 +42,6 @@ ASK_AGAIN_S = 0.25
 CANCEL_AGAIN_S = 1.0
 NEVER_NS = 1 << 62
 ENTRY_ENDED = "entry_ended"
-CLOSING_LEGS = ("exit", "flatten")
 _RETRIED = frozenset({"no_session", "superseded"})
 _ENDS: dict[OmsEventKind, type[Rejected | Expired | Cancelled]] = {
     "rejected": Rejected,
@@ -88,6 +87,7 @@ class OrderFlow:
         self._asking = {one.order.id for one in self._book.in_state(*_MAYBE_SENT)}
         self._ask_at = self._cancel_at = 0.0
         self._is_drained = False
+        self._tidied = -1
         lost = [one.order.id for one in self._book.in_state(OrderState.SENT)]
         self._tell([(order_id, Lost()) for order_id in lost])
         ring(journal.fills_offset)
@@ -176,7 +176,7 @@ class OrderFlow:
     # -- to the OMS --------------------------------------------------------------------------------------------------------
 
     def lapse(self) -> bool:
-        """Ends what has waited too long; for while the OMS cannot be asked."""
+        """Ends what has waited too long, also while the OMS cannot be asked."""
         now_ns = self._clock()
         late = [one for one in self._queue.waiting if one.expires_ns <= now_ns]
         if late:
@@ -194,6 +194,7 @@ class OrderFlow:
         count, now_ns = 0, self._clock()
         blocked = self._blocked()
         for index, one in enumerate(taken.ready):
+            self._drop_cancelled(one.number)
             orders = self._unsent(one.number)
             if count + len(orders) > BATCH_ORDERS_MAX and batch:
                 self._put_back(taken.ready[index:])
@@ -208,6 +209,13 @@ class OrderFlow:
         if batch:
             self._submit(batch)
         return bool(taken.ready or taken.expired)
+
+    def _drop_cancelled(self, number: int) -> None:
+        """Ends what was cancelled before it left, and the exits that depend on it."""
+        for order_id in self._groups.get(number, ()):
+            one = self._book.orders.get(order_id)
+            if one is not None and one.order.state is OrderState.INTENT and (one.cancel or self._is_orphan(one)):
+                self._own_event(one, "cancelled", "asked" if one.cancel else ENTRY_ENDED)
 
     def _blocked(self) -> set[str]:
         unknown = {one.order.request.symbol for one in self._book.in_state(OrderState.UNKNOWN)}
@@ -233,7 +241,7 @@ class OrderFlow:
             return
         for number in numbers:
             del self._groups[number]
-        self._tell([(report.client_order_id, news_of_report(report)) for report in reports], self._frees(orders))
+        self._tell([(report.client_order_id, news_of_report(report)) for report in reports])
         self._asking |= {one.order.id for one in self._book.in_state(OrderState.UNKNOWN)}
 
     def _take_back(self, order_ids: Sequence[str]) -> None:
@@ -260,19 +268,29 @@ class OrderFlow:
             bucket = self._queue.exits if one.is_exit else self._queue.entries
             bucket.credit_ns = min(bucket.rate.span_ns, bucket.credit_ns + bucket.cost_ns)
 
-    def _frees(self, orders: Sequence[OrderRequest]) -> list[OrderEntry]:
-        """An exit that leaves nothing cancels what else of its worker could still be filled."""
+    def tidy(self) -> bool:
+        """Wants the end of what could still be filled though it should not: the entries and exits from before a close of all
+        that was held, and the exits of a position that is gone. An OMS may do so by itself; then nothing is left to do here."""
+        if self._tidied == self._book.entries:
+            return False
         at_ns = time.time_ns()
-        entries: list[OrderEntry] = []
-        for order in orders:
-            if order.leg not in CLOSING_LEGS or order.quantity < abs(self._book.held(order.strategy, order.symbol)):
-                continue
-            entries += [
-                CancelWanted(at_ns=at_ns, client_order_id=one.order.id)
-                for one in self._book.of_worker(order.strategy, order.symbol)
-                if one.order.request.leg not in CLOSING_LEGS and not one.cancel
-            ]
-        return entries
+        wanted = [
+            CancelWanted(at_ns=at_ns, client_order_id=one.order.id)
+            for one in self._book.orders.values()
+            if not one.cancel and one.order.request.leg not in CLOSING_LEGS and self._is_left(one)
+        ]
+        self._journal.append(wanted)
+        self._tidied = self._book.entries
+        return bool(wanted)
+
+    def _is_left(self, one: DeskOrder) -> bool:
+        request = one.order.request
+        if one.decision != OWN and one.decision < self._book.closings.get(f"{request.strategy}.{request.symbol}", OWN):
+            return True
+        if request.leg not in PROTECTIVE_LEGS or not one.order.is_known:
+            return False
+        entry = self._book.find(request.bracket)
+        return (entry is None or entry.is_final) and not self._book.held(request.strategy, request.symbol)
 
     def cancel(self) -> bool:
         """Cancels what is to be cancelled: here what never left, at the OMS the rest. Raises OmsUnavailable."""
@@ -374,7 +392,7 @@ class OrderFlow:
         )
         self.happen([event])
 
-    def _tell(self, told: Sequence[tuple[str, News]], more: Sequence[OrderEntry] = ()) -> bool:
+    def _tell(self, told: Sequence[tuple[str, News]]) -> bool:
         """Notes what is known of orders now; False if some of it contradicts what was known."""
         at_ns, is_sound = time.time_ns(), True
         entries: list[OrderEntry] = []
@@ -395,7 +413,7 @@ class OrderFlow:
             if after is not known.order:
                 latest[order_id] = DeskOrder(order=after, decision=known.decision, expires_ns=known.expires_ns)
                 entries.append(Told(at_ns=at_ns, news=news, report=report_of(after)))
-        self._journal.append([*more, *entries])
+        self._journal.append(entries)
         return is_sound
 
 

@@ -3,7 +3,7 @@
 import heapq
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +34,10 @@ class Operator(Protocol):
     """What people ask of a router."""
 
     def turn(self) -> object: ...
+
+    def reload(self, on_restart: Mapping[str, str]) -> None: ...
+
+    def refusal(self, strategy: str, symbol: str, *, is_exit: bool) -> str: ...
 
 
 class Router:
@@ -70,6 +74,8 @@ class Router:
         self._judge = Judge(market, spec.freshness)
         self._trading = trading
         self._operator = operator
+        if operator is not None:
+            self._judge.heed(operator.refusal)
         self._undecided: list[Arrival] = []
         self._unwritten: list[Decision] = []
         self._unwritable = ""
@@ -116,6 +122,8 @@ class Router:
         self._judge.reload(spec.freshness)
         if self._trading is not None:
             self._trading.reload(spec)
+        if self._operator is not None:
+            self._operator.reload(spec.on_restart)
         self._want(spec.workers)
         self._awaited = set(spec.workers)
 

@@ -6,6 +6,7 @@ are: nobody should be held in a position by a fault of the feed.
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
@@ -41,6 +42,11 @@ class Ruling(msgspec.Struct, frozen=True):
 ACCEPTED = Ruling("accepted")
 
 
+class Stop(Protocol):
+    def __call__(self, strategy: str, symbol: str, *, is_exit: bool) -> str:
+        """The reason for which a worker is stopped, "" if it is not."""
+
+
 class Judge:
     """Rules on signals in the order in which they are decided.
 
@@ -52,6 +58,11 @@ class Judge:
         self._market = market
         self._freshness = dict(freshness)
         self._feed_limit_ns = self._least_feed_limit_ns()
+        self._stop: Stop | None = None
+
+    def heed(self, stop: Stop) -> None:
+        """Asks it of each signal that is in time."""
+        self._stop = stop
 
     def reload(self, freshness: Mapping[str, FreshnessSpec]) -> None:
         """New limits; a worker that left the plan keeps its own, for its log may hold more."""
@@ -91,7 +102,7 @@ class Judge:
                 continue
             position = changed.get(worker) or positions.get(worker, Position())
             position = position.of(arrival.logged.envelope.generation)
-            ruling = _rule(arrival, position, moment, self._freshness.get(worker))
+            ruling = _rule(arrival, position, moment, self._freshness.get(worker), self._stop)
             changed[worker] = position.after(body, accepted=ruling.verdict == "accepted")
             rulings.append(ruling)
         return rulings, changed
@@ -113,14 +124,20 @@ class Moment:
         return self._silence_ns[symbol]
 
 
-def _rule(arrival: Arrival, position: Position, moment: Moment | None, limits: FreshnessSpec | None) -> Ruling:
+def _rule(
+    arrival: Arrival, position: Position, moment: Moment | None, limits: FreshnessSpec | None, stop: Stop | None
+) -> Ruling:
     body = arrival.body
     late = late_ruling(arrival, moment, limits)
     if late is not None:
         return late
     if position.was_never_entered(body):
         return Ruling("refused", "never_entered")
-    if position.is_exit(body):
+    is_exit = position.is_exit(body)
+    stopped = stop(body.strategy, body.symbol, is_exit=is_exit) if stop is not None else ""
+    if stopped:
+        return Ruling("refused", stopped)
+    if is_exit:
         return ACCEPTED
     return stale_ruling(arrival, moment, limits) or ACCEPTED
 

@@ -75,6 +75,7 @@ def with_orders(home: Home, environment: EnvironmentConfig, config: ClientConfig
         sizing={one.id: SizingSpec(size=one.size, sizing=one.sizing) for one in config.strategies},
         instruments={symbol: instruments[symbol] for symbol in sorted(traded)},
         rates=exact(config.risk.rates),
+        on_restart={one.id: one.on_restart for one in config.strategies},
     )
 
 

@@ -25,7 +25,7 @@ RELOADED: Mapping[Kind, tuple[str, ...]] = {
     "watchdog": (),
     "feed": ("streams", "private"),
     "oms": ("endpoints", "instruments", "fills", "fills_by_symbol", "opening"),
-    "router": ("workers", "freshness"),
+    "router": ("workers", "freshness", "on_restart"),
     "worker": (),
 }
 HISTORICAL = "historical"

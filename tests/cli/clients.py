@@ -13,6 +13,7 @@ strategy = "moving_average_crossover"
 symbols = ["BTC-USD"]
 timeframe = "10s"
 time_to_live_s = 60.0
+on_restart = "resume"
 params = { fast = 2, slow = 4 }
 size = 0.5
 stop_loss_fraction = 0.01

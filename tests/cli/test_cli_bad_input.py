@@ -59,8 +59,8 @@ BROKEN_FILES = {
         ],
     ),
     "route of a later day": (
-        CROSSOVER.replace('"quantconnect"', '"oms"'),
-        ["routes: oms: not available yet"],
+        CROSSOVER.replace('"quantconnect"', '"bigquery"'),
+        ["routes: bigquery: not available yet"],
     ),
     "live without a source": (
         'mode = "live"\n' + CROSSOVER + LIVE_LIMITS,

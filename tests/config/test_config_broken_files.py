@@ -303,7 +303,9 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
         [
             *(f"risk.{limit}: expected a limit, since mode is live, found nothing" for limit in LIMITS_NOT_GIVEN),
             "strategies[0].time_to_live_s (high): expected a limit, since mode is live, found nothing",
+            'strategies[0].on_restart (high): expected "resume", "hold", "flatten" or "ask", since mode is live, found nothing',
             "strategies[1].time_to_live_s (ride): expected a limit, since mode is live, found nothing",
+            'strategies[1].on_restart (ride): expected "resume", "hold", "flatten" or "ask", since mode is live, found nothing',
         ],
     ),
     (

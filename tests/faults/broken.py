@@ -44,7 +44,8 @@ def with_luck() -> None:
     def begin_with_luck(self: Outbox, *arguments: Any, **more: Any) -> None:
         begin(self, *arguments, **more)
         if self._recorded:
-            Strategy.random = property(lambda self: random.Random(os.urandom(8)))  # type: ignore[assignment]
+            luck = random.Random(os.urandom(8))  # drawn here: inside a strategy the determinism guard would see it
+            Strategy.random = property(lambda self: luck)  # type: ignore[assignment]
 
     Outbox.__init__ = begin_with_luck  # type: ignore[method-assign]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import msgspec
+from faults.home import Stuck
 
 from strategy_runner.config.spec import RouterSpec, WorkerSpec
 from strategy_runner.history.parity import lives
@@ -90,12 +91,14 @@ def judge(workers: Iterable[WorkerSpec], routers: Iterable[RouterSpec]) -> Verdi
     return verdict
 
 
-def derived_of(spec: WorkerSpec) -> dict[str, bytes]:
-    """The bodies of all that a worker must have signalled, by id, from each of its beginnings on."""
+def derived_of(spec: WorkerSpec, *, to_the_end: bool = True) -> dict[str, bytes]:
+    """The bodies of all that a worker must have signalled, by id, from each of its beginnings on. `to_the_end` asks that it
+    has read the whole tape."""
     folder, tape = Path(spec.folder), Path(spec.market.tape)
     status = read_status(folder / "status")
     end = TapeReader(tape).head.count
-    assert status is not None and status.position == end, f"{folder}: expected to have read to {end}, found {status}"
+    if to_the_end and (status is None or status.position != end):
+        raise Stuck(f"{folder}: expected to have read to {end}, found {status}")
     found: dict[str, bytes] = {}
     stretches, _ = lives(folder, 0, end)
     for life in stretches:

@@ -57,17 +57,10 @@ class Trio:
 
     def run_to_the_end(self) -> Verdict:
         """Until all is read, decided and delivered; then a clean stop and the oracle's word. Raises Stuck."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not self.is_done():
-            self._start_the_dead()
-            if time.monotonic() > deadline:
-                raise Stuck(f"expected an end, found {[self.log(role).read_text()[-600:] for role in ROLES]}")
-            time.sleep(0.01)
-        for role in ("worker", "router", "feed"):
-            self._running[role].send_signal(signal.SIGTERM)
-            code = self._running[role].wait(PATIENCE_S)
-            if code:
-                raise Stuck(f"{role}: expected a clean stop, found {code}: {self.log(role).read_text()[-600:]}")
+        self._await_end()
+        while any(self._stop(role) for role in ("worker", "router", "feed")):
+            self._start_the_dead()  # the step lay in the stop
+            self._await_end()
         return judge([self.worker], [self.router])
 
     def is_done(self) -> bool:
@@ -88,10 +81,25 @@ class Trio:
             process.kill()
             process.wait()
 
+    def _await_end(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.is_done():
+            self._start_the_dead()
+            if time.monotonic() > deadline:
+                raise Stuck(f"expected an end within {PATIENCE_S:g} s, found {self._last_words()}")
+            time.sleep(0.01)
+
+    def _last_words(self) -> dict[str, str]:
+        return {role: self.log(role).read_text()[-600:] for role in ROLES}
+
+    def _stop(self, role: str) -> int:
+        self._running[role].send_signal(signal.SIGTERM)
+        return self._running[role].wait(PATIENCE_S)
+
     def _start_the_dead(self) -> None:
         for role, process in list(self._running.items()):
             if process.poll() is not None:
                 if self.lives[role] > LIVES_MAX:
-                    raise Stuck(f"{role}: ended {LIVES_MAX} times: {self.log(role).read_text()[-600:]}")
+                    raise Stuck(f"{role} ended {LIVES_MAX} times, now with {process.returncode}: {self._last_words()}")
                 self.start(role)
 

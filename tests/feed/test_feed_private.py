@@ -37,9 +37,8 @@ def context() -> Iterator[Context]:
 
 
 def desk_of(feed: FeedProcess, context: Context, client: str = "acme", *, rings: bool = True) -> FillDesk:
-    return FillDesk(
-        feed.root / client / "fills.log", context, feed.spec.market.private, client=client, rings=rings
-    )
+    bell = (context, feed.spec.market.private) if rings else None
+    return FillDesk(feed.root / client / "fills.log", bell, client=client)
 
 
 def source_of(desk: FillDesk) -> PrivateSource:

@@ -10,7 +10,6 @@ from router.trade import TALK, D, Floor
 from worker.build import short_folder
 
 from strategy_runner.model.order import client_order_id
-from strategy_runner.router.order_entry import Happened, Intended
 
 
 @pytest.fixture
@@ -50,4 +49,4 @@ def test_an_accepted_signal_becomes_an_order_and_its_fill_is_told(root: Path, fl
         kinds = [type(entry).__name__ for entry in one.orders()]
         assert kinds[:2] == ["Intended", "Told"]
         one.turn_until(lambda: one.trading.record.state.books, "the fill in the risk state")
-        assert one.trading.record.state.books[f"talk/X"].quantity == 2
+        assert one.trading.record.state.books["talk/X"].quantity == 2

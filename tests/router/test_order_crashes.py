@@ -1,70 +1,24 @@
 """A router killed between every two steps of an order's life: one order at the venue for each intent, or none; never two."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from oms.venue import FaultyCalls, VenueBackend
 from router.crash import Crash, CrashingOms, Killed, crashing
 from router.desk import CLIENT
+from router.own_venue import OwnVenue, venue_in
 from router.trade import D, Floor
 from worker.build import short_folder
 
-from strategy_runner.bus.call import CallServer
-from strategy_runner.bus.context import new_context
-from strategy_runner.bus.news import NewsPublisher
 from strategy_runner.model.order import OrderState, client_order_id
-from strategy_runner.oms.protocol import REQUEST_BYTES_MAX, news_endpoint
-from strategy_runner.oms.server import OmsServer
 from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.risk.state import encode_state
 from strategy_runner.router.risk_record import RiskRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
-
-class OwnVenue:
-    """A venue in this process. It places an order as often as it is sent, so that sending blindly twice would show."""
-
-    def __init__(self, root: Path, *, fills: bool) -> None:
-        self._context = new_context()
-        self.endpoint = f"ipc://{root}/venue.sock"
-        self.backend = VenueBackend(root / "venue.log", fills=fills, dedupe=False)
-        calls = CallServer(self._context, self.endpoint, frame_bytes_max=REQUEST_BYTES_MAX)
-        self.calls = FaultyCalls(calls, self.backend)
-        self.server = OmsServer(self._context, self.backend, name="venue")
-        news = NewsPublisher(self._context, news_endpoint(self.endpoint))
-        self.server.serve_at(CLIENT, self.calls, news)  # type: ignore[arg-type]  # a CallServer to all who use it
-
-    def fill(self, order_id: str) -> None:
-        self.backend.fill(CLIENT, order_id)
-        self.server.on_news(CLIENT, self.backend.last_number(CLIENT))
-
-    def close(self) -> None:
-        self.server.stop()
-        self._context.term()
-
-
-@contextmanager
-def venue_in(root: Path, *, fills: bool = False) -> Iterator[OwnVenue]:
-    venue = OwnVenue(root, fills=fills)
-    try:
-        yield venue
-    finally:
-        venue.close()
-
-
-def kill(one: Floor) -> None:
-    """What is left of a killed router: nothing that goes on."""
-    one.trading.desk._stopping.set()
-    one.trading.desk._wake()
-    one.trading.desk._thread.join()
-    assert one._listener is not None
-    one._listener.close()
-    one.router = one._listener = None
 
 
 class Life:
@@ -121,12 +75,10 @@ def run(root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
         one._open_oms = lambda: CrashingOms(ZeroMqOms(one.context, CLIENT, venue.endpoint, timeout_s=0.5), crash)  # type: ignore[assignment, return-value]
         life = Life(one, venue, crash)
         with crashing(crash, monkeypatch):
-            try:
+            with suppress(Killed):
                 life.live()
-            except Killed:
-                pass
             if crash.happened.is_set() and one.router is not None:
-                kill(one)
+                one.kill()
         if crash.happened.is_set():
             one._open_oms = lambda: ZeroMqOms(one.context, CLIENT, venue.endpoint, timeout_s=0.5)
             life.live_on()

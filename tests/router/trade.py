@@ -34,9 +34,7 @@ TALK = "talk.X"
 
 
 def instrument(symbol: str, **changes: Any) -> Instrument:
-    made = Instrument(
-        symbol=symbol, asset_class="crypto", currency="USD", tick_size=D("0.01"), lot_size=D("0.1")
-    )
+    made = Instrument(symbol=symbol, asset_class="crypto", currency="USD", tick_size=D("0.01"), lot_size=D("0.1"))
     return msgspec.structs.replace(made, **changes)
 
 
@@ -76,6 +74,7 @@ class Floor:
         for symbol in self.spec.instruments:
             self.trade(symbol, price)
         self._listener: SignalListener | None = None
+        self._desk: Desk | None = None
         self.router: Router | None = None
 
     def trade(self, symbol: str, price: float) -> None:
@@ -85,8 +84,10 @@ class Floor:
     def start(self) -> Router:
         self._listener = SignalListener(self.context, self.spec.doorbell)
         market = Market(self.root / "tape")
+        self._desk = desk = Desk(
+            self.spec, self._open_oms, lambda: None, clock=market.clock_ns, event_ns=market.event_ns
+        )
         record = RiskRecord(Path(self.spec.folder), CLIENT, self.spec.mode)
-        desk = Desk(self.spec, self._open_oms, lambda: None, clock=market.clock_ns, event_ns=market.event_ns)
         self.trading = Trading(self.spec, record, desk, market)
         self.router = Router(
             self.spec,
@@ -106,6 +107,17 @@ class Floor:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+
+    def kill(self) -> None:
+        """As kill -9, as far as that can be in one process: nothing of the router goes on, and nothing is said or kept."""
+        desk = self._desk
+        if desk is not None and desk._thread.is_alive():
+            desk._stopping.set()
+            desk._wake()
+            desk._thread.join()
+        if self._listener is not None:
+            self._listener.close()
+        self.router = self._listener = None
 
     def turn_until(self, condition: Callable[[], object], what: str) -> None:
         def holds() -> object:

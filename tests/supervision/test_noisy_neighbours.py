@@ -82,4 +82,3 @@ def all_dealt_with(firm: Firm) -> dict[str, Any] | None:
 def signals(firm: Firm) -> int:
     rows = firm.status("quiet")
     return sum(int(rows[name]["signals"]) for name in QUIET_WORKERS)
-

@@ -92,7 +92,7 @@ class Watch:
         """As above, but each of these processes writes its page in between."""
         for _ in range(round(seconds / STEP_S)):
             before = {name: self.beat_ns(name) for name in names}
-            until(lambda before=before: all(self.beat_ns(name) != beat for name, beat in before.items()))  # type: ignore[misc]
+            until(lambda before=before: all(self.beat_ns(name) != beat for name, beat in before.items()))
             self.pass_time(STEP_S)
 
     def beat_ns(self, name: str) -> int:

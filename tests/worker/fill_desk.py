@@ -17,14 +17,14 @@ D = Decimal
 
 
 class FillDesk:
-    """`rings=False`: one whose rings nobody hears."""
+    """`bell` is where it rings: a context and the feed's endpoint. Without one nobody hears of what it writes."""
 
-    def __init__(self, path: Path, context: Context, endpoint: str, *, client: str = "acme", rings: bool = True) -> None:
+    def __init__(self, path: Path, bell: tuple[Context, str] | None = None, *, client: str = "acme") -> None:
         self.path = path
         self.entries: list[PrivateEntry] = []
         self._client = client
         self._log = AppendLog(path, permissions=0o600)
-        self._bell = FillDoorbell(context, endpoint, client) if rings else None
+        self._bell = FillDoorbell(*bell, client) if bell else None
         self._held: dict[str, Decimal] = {}
 
     def fill(self, worker: str, side: Side, quantity: str, price: str = "100") -> PrivateEntry:

@@ -13,6 +13,8 @@ from strategy_runner.supervision.watchdog.rules import CATCH_UP_GRACE_S, RESTART
 from strategy_runner.supervision.watchdog.watched import Watched
 from strategy_runner.tape.status import State
 
+# how much there is to read is looked up only for who did not move for so long
+LOOK_SELDOM_S = 5.0
 _MB = 1 << 20
 _OF_ONE_LIFE: tuple[ConditionKind, ...] = ("over cpu_limit", "stuck", "blocked", "given up")
 
@@ -34,6 +36,7 @@ class Measures:
         self._restarts = Restarts()
         self._cpu = CpuUse()
         self._slowed = False
+        self._behind_since: float | None = None
         self._round = 0
 
     @property
@@ -42,7 +45,7 @@ class Measures:
 
     def begin_anew(self, now: float) -> None:
         """Of another process than before."""
-        self._cpu, self._slowed = CpuUse(), False
+        self._cpu, self._slowed, self._behind_since = CpuUse(), False, None
         for kind in _OF_ONE_LIFE:
             self._deeds.board.clear(self._one.name, kind)
         if self._one.lives > 1:
@@ -96,16 +99,22 @@ class Measures:
             self._deeds.kill(self._one, f"uses {used_mb:.0f} MB of memory, memory_limit_mb is {limit}", now)
 
     def _measure_progress(self, now: float) -> None:
-        """A worker that beats and does not go on along a tape that does."""
+        """A worker that beats and does not go on along a tape that does: seen behind, and behind at the same place later."""
         one = self._one
-        stalled_s = now - one.moved
-        if stalled_s <= self._stall_s:
+        if now - one.moved <= LOOK_SELDOM_S:
+            self._behind_since = None
             self._deeds.board.clear(one.name, "blocked")
             return
         count = self._tape_count()
         if one.state not in (State.FOLLOWING, State.CATCHING_UP) or one.position >= count:
-            one.moved = now  # there is nothing to read
-        elif own_word := one.last_error:
+            one.moved = now  # there was nothing to read
+            return
+        if self._behind_since is None or self._behind_since < one.moved:
+            self._behind_since = now
+        stalled_s = now - self._behind_since
+        if stalled_s <= self._stall_s:
+            return
+        if own_word := one.last_error:
             self._deeds.board.show(one.name, "blocked", own_word)
         else:
             reason = f"reads nothing for {stalled_s:.0f} s: stands at seq {one.position}, the tape at {count}"

@@ -1,0 +1,113 @@
+"""end-to-end: from a tick to the worker that learns of the fill it led to, through every process there is.
+
+Feed, worker, router with its risk checks, paper OMS, fill log, and by the feed back to the worker. Measured on the tape, by the
+feed's own clock: from the receipt of the tick that a signal names as its cause, to the receipt of the record of its first fill.
+The paper market fills an order at the first trade of its symbol after it has come, so up to one interval between two trades of
+a symbol is part of every lag.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.common import Figure, Sample, Settings, figure, talk
+from benchmarks.homes import bench_home
+from benchmarks.load import missed_records
+from benchmarks.standing import SILENT, SYMBOLS, Fleet, grid, running
+from strategy_runner.config.spec import WorkerSpec
+from strategy_runner.errors import NotRunningError
+from strategy_runner.model.private import PrivateEntry, decode_private
+from strategy_runner.model.signal import decode_body
+from strategy_runner.model.stream import private
+from strategy_runner.tape.logs import read_log
+from strategy_runner.tape.reader import TapeReader
+from strategy_runner.worker.outbox import decode_logged
+
+NAME = "end-to-end"
+_EVERY = 200  # trades of a symbol between two signals of one worker on it
+# cash for all, and a market without delay of its own
+_TABLES = "[risk]\nstarting_cash = 1_000_000_000.0\n\n[paper]\nlatency_ms = 0.0"
+_DEADLINE_S = 5.0
+_RECEIVED_NS, _NUMBER = 3, 11  # places in a record; the number of a private entry is its v3
+
+
+def run(settings: Settings) -> Iterator[Figure]:
+    workers, rate = settings.end_to_end_workers, settings.end_to_end_rate
+    symbols, strategies = grid(workers, "{number}")
+    step = _EVERY // len(strategies)
+    tables = [
+        f'id = "often{number}"\nstrategy = "trade_often"\ntimeframe = "1m"\nsize = 0.01\n'
+        f"params = {{ every = {_EVERY}, offset = {number * step} }}"
+        for number in range(len(strategies))
+    ]
+    with (
+        bench_home(symbols, tables, own=["trade_often"], routes=["oms"], tables=_TABLES, lot_size=0.0001) as home,
+        running(home, workers, market=SILENT) as fleet,
+    ):
+        talk(f"  {workers} workers ready in {fleet.boot_s:.1f} s, {rate:,} events/s ...")
+        reader = TapeReader(fleet.tape)
+        fleet.set_market(rate / len(symbols))
+        time.sleep(settings.settle_s)
+        begin_ns = reader.head.clock_ns()
+        time.sleep(settings.end_to_end_s)
+        end_ns = reader.head.clock_ns()
+        time.sleep(_DEADLINE_S)
+        asked_ns = {id_: at_ns for id_, at_ns in _signals(fleet).items() if begin_ns <= at_ns < end_ns}
+        filled_ns = _first_fills(fleet, reader)
+        missed = missed_records(fleet, reader)
+        reader.close()
+    lags_ms = Sample.of((filled_ns[id_] - at_ns) / 1e6 for id_, at_ns in asked_ns.items() if id_ in filled_ns)
+    if not lags_ms.values:
+        raise NotRunningError(f"{NAME}: expected fills of {len(asked_ns)} signals, found none")
+    what = f"{workers} workers, {rate:,} events/s"
+    elapsed_s = (end_ns - begin_ns) / 1e9
+    for title, unit, value in (
+        ("tick to fill on the tape, p50", "ms", lags_ms.percentile(50.0)),
+        ("tick to fill on the tape, p99", "ms", lags_ms.percentile(99.0)),
+        ("trades of a symbol are apart", "ms", 1e3 * len(symbols) / rate),
+        ("signals", "1/s", len(asked_ns) / elapsed_s),
+        (f"signals without a fill after {_DEADLINE_S:g} s", "signals", float(len(asked_ns) - len(lags_ms.values))),
+        ("records that a worker missed", "records", float(missed)),
+    ):
+        yield figure(settings, NAME, f"{title}, {what}", unit, Sample.of([value]), at=rate)
+
+
+def _signals(fleet: Fleet) -> dict[str, int]:
+    """When the tick that caused it was received, by the id of each signal that the pipeline let pass."""
+    found = {}
+    for spec in _workers(fleet):
+        for payload in read_log(Path(spec.folder) / "signals.log"):
+            logged = decode_logged(payload)
+            body = decode_body(logged.body)
+            if body.refusal is None:
+                found[body.id] = logged.envelope.received_ns
+    return found
+
+
+def _first_fills(fleet: Fleet, reader: TapeReader) -> dict[str, int]:
+    """When the record of its first fill was received, by signal."""
+    workers = _workers(fleet)
+    entries = [decode_private(payload) for payload in read_log(Path(workers[0].fills))]
+    found: dict[str, int] = {}
+    for spec in workers:
+        stream = reader.find(private(spec.key))
+        if stream is None:
+            continue
+        for seq in _seqs(reader, stream):
+            fields = reader.fields(seq, stream)
+            entry: PrivateEntry = entries[int(fields[_NUMBER])]
+            if entry.event.kind == "fill":
+                found.setdefault(entry.signal_id, fields[_RECEIVED_NS])
+    return found
+
+
+def _seqs(reader: TapeReader, stream: int) -> Iterator[int]:
+    at, entries = 0, reader.entries(stream)
+    while at < entries:
+        seqs = reader.seqs(stream, at, entries)
+        yield from seqs
+        at += len(seqs)
+
+
+def _workers(fleet: Fleet) -> list[WorkerSpec]:
+    return [spec for name in fleet.workers if isinstance(spec := fleet.specs[name], WorkerSpec)]

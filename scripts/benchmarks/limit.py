@@ -1,0 +1,47 @@
+"""limit: a fleet of thousands on this machine: whether it starts, follows a busy market and stops, and how long each takes."""
+
+from collections.abc import Iterator
+
+from benchmarks.common import Figure, Sample, Settings, figure, talk
+from benchmarks.fleet import load_figures
+from benchmarks.homes import bench_home
+from benchmarks.load import COUNT_TRADES, under_load
+from benchmarks.machine import available_mb
+from benchmarks.standing import SILENT, grid, running
+from strategy_runner.errors import UsageError
+
+NAME = "limit"
+# a little more than a worker takes (density), and what feed, router, daemon, page cache and this process need
+_WORKER_MB = 4.2
+_OTHERS_MB = 1_024.0
+_PROTOTYPE = "prototype of 4,000 workers: "
+
+
+def run(settings: Settings) -> Iterator[Figure]:
+    workers, rate = settings.limit_workers, settings.limit_rate
+    _refuse_without_memory(workers)
+    symbols, strategies = grid(workers, COUNT_TRADES)
+    with (
+        bench_home(symbols, strategies, own=["count_trades"]) as home,
+        running(home, workers, market=SILENT) as fleet,
+    ):
+        talk(f"  {workers} workers ready in {fleet.boot_s:.1f} s, {rate:,} events/s ...")
+        boot_s = Sample.of([fleet.boot_s])
+        load = under_load(fleet, rate, settings.fleet_s, settings.settle_s)
+        stop_s = Sample.of([fleet.stop()])
+    yield figure(settings, NAME, f"all {workers} workers ready", "s", boot_s, against=f"{_PROTOTYPE}29 s", at=workers)
+    yield from load_figures(settings, NAME, workers, rate, load)
+    yield figure(
+        settings, NAME, f"all {workers} workers and daemon stopped", "s", stop_s, against=f"{_PROTOTYPE}35 s", at=workers
+    )
+
+
+def _refuse_without_memory(workers: int) -> None:
+    """Before anything is started: a machine out of memory would end processes of others."""
+    needed, found = workers * _WORKER_MB + _OTHERS_MB, available_mb()
+    if found < needed:
+        fit = max(0, int((found - _OTHERS_MB) / _WORKER_MB))
+        raise UsageError(
+            f"{NAME}: expected {needed:,.0f} MB of free memory for {workers:,} workers, found {found:,.0f} MB; "
+            f"--set limit_workers={fit} would fit"
+        )

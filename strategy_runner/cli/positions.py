@@ -1,0 +1,104 @@
+"""The verb positions: what clients hold, and what it has gained."""
+
+import os
+from collections.abc import Sequence
+from decimal import Decimal
+
+import click
+
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.signals import mode_option
+from strategy_runner.cli.table import Column
+from strategy_runner.config.home import Home
+from strategy_runner.config.load import client_names
+from strategy_runner.supervision.holdings import Holding, holdings
+from strategy_runner.supervision.target import parse_target
+from strategy_runner.supervision.wishes import latest_mode, read_latest_run
+
+_COLUMNS = (
+    Column("worker"),
+    Column("account", spare=3),
+    Column("fills", right=True),
+    Column("quantity", right=True),
+    Column("average", right=True, spare=2),
+    Column("last", right=True, spare=2),
+    Column("realised", right=True),
+    Column("unrealised", right=True),
+    Column("fees", right=True, spare=1),
+    Column("funding", right=True, spare=4),
+    Column("profit", right=True),
+    Column("currency"),
+)
+_CENT = Decimal("0.01")
+
+
+@click.command()
+@click.argument("target")
+@mode_option
+@output_option
+@click.pass_obj
+def positions(home: Home, target: str, mode: str | None, output: str) -> None:
+    """Show what workers hold, and their profit, by their fills and the tape's last prices."""
+    parsed = parse_target(target)
+    if parsed.client is None:
+        clients = [client for client in client_names(home) if read_latest_run(home, client) is not None]
+    else:
+        clients = [parsed.client]
+    found = holdings(home, {client: mode or latest_mode(home, client) for client in clients}, parsed, os.environ)
+    if output == "json":
+        show_json(found)
+    elif output == "name":
+        for holding in found:
+            click.echo(holding.key.name)
+    elif found:
+        show_table(_COLUMNS, [*map(_row, found), *_totals(found)])
+    else:
+        talk("no fills yet")
+
+
+def _row(one: Holding) -> tuple[object, ...]:
+    return (
+        one.key.name,
+        one.account,
+        one.fills,
+        f"{one.quantity.normalize():f}",
+        _short(one.average_price) if one.quantity else None,
+        None if one.last_price is None else _short(one.last_price),
+        _money(one.realised),
+        _money(one.unrealised),
+        _money(one.fees),
+        _money(one.funding),
+        _money(one.profit),
+        one.currency,
+    )
+
+
+def _totals(found: Sequence[Holding]) -> list[tuple[object, ...]]:
+    """One row for each client and currency, where it has more than one worker."""
+    rows: list[tuple[object, ...]] = []
+    for client, currency in dict.fromkeys((one.client, one.currency) for one in found):
+        own = [one for one in found if (one.client, one.currency) == (client, currency)]
+        if len(own) > 1:
+            sums = (
+                _money(_sum([getattr(one, what) for one in own]))
+                for what in ("realised", "unrealised", "fees", "funding", "profit")
+            )
+            rows.append((f"{client} total", None, sum(one.fills for one in own), None, None, None, *sums, currency))
+    return rows
+
+
+def _sum(numbers: Sequence[Decimal | None]) -> Decimal | None:
+    """What is unknown of one is unknown of all."""
+    known = [number for number in numbers if number is not None]
+    return sum(known, Decimal(0)) if len(known) == len(numbers) else None
+
+
+def _money(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount.quantize(_CENT):,}"
+
+
+def _short(price: Decimal) -> str:
+    return f"{price:.8g}"
+
+
+COMMANDS = [positions]

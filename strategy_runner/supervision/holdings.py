@@ -1,0 +1,110 @@
+"""What clients hold and what it has gained, from their fill logs alone: each worker's position, at the tape's last prices."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.instruments import instruments_of
+from strategy_runner.config.load import load_environment
+from strategy_runner.errors import NotRunningError
+from strategy_runner.model.instrument import Instrument, decimal_of
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.position import Position
+from strategy_runner.model.private import decode_private
+from strategy_runner.oms.ledger import unrealised
+from strategy_runner.router.market import Market
+from strategy_runner.supervision.target import Target
+from strategy_runner.supervision.wishes import read_wishes
+from strategy_runner.tape.logs import read_log
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's. Money in `currency`. `profit` is realised and unrealised, less fees, with funding; what rests on a price is
+    None where there is none: the position of an instrument that the environment has lost, or a run without a tape."""
+
+    client: str
+    strategy: str
+    symbol: str
+    account: str
+    fills: int
+    quantity: Decimal
+    average_price: Decimal
+    last_price: Decimal | None
+    realised: Decimal
+    unrealised: Decimal | None
+    fees: Decimal
+    funding: Decimal
+    profit: Decimal | None
+    currency: str | None
+
+    @property
+    def key(self) -> WorkerKey:
+        return WorkerKey(self.client, self.strategy, self.symbol)
+
+
+def holdings(home: Home, runs: Mapping[str, str], target: Target, environ: Mapping[str, str]) -> list[Holding]:
+    """`runs` says by client which mode's run is read. Raises ConfigurationError, StateError for a damaged log."""
+    environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={}).value
+    instruments = instruments_of(environment.instruments)
+    markets = {mode: _market(home, mode) for mode in set(runs.values())}
+    found: list[Holding] = []
+    for client, mode in runs.items():
+        for position, fills in _positions(fill_logs(home, client, mode)):
+            if target.matches(WorkerKey(client, position.strategy, position.symbol).name):
+                market = markets[mode]
+                price = market.price(position.symbol) if market is not None else None
+                found.append(_holding(position, fills, instruments.get(position.symbol), price))
+    return sorted(found, key=lambda holding: holding.key)
+
+
+def fill_logs(home: Home, client: str, mode: str) -> list[Path]:
+    """The client's, or those of its workers where each filled its own orders."""
+    own = home.fills(client, mode)
+    workers = sorted((home.client_state(client, mode) / "workers").glob("*/fills.log"))
+    return [own] if own.exists() else workers
+
+
+def _positions(logs: Iterable[Path]) -> list[tuple[Position, int]]:
+    """The last position of each worker, and how many fills made it."""
+    last: dict[str, Position] = {}
+    fills: dict[str, int] = {}
+    for path in logs:
+        for entry in map(decode_private, read_log(path)):
+            last[entry.worker] = entry.position
+            fills[entry.worker] = fills.get(entry.worker, 0) + (entry.event.fill is not None)
+    return [(position, fills[worker]) for worker, position in last.items()]
+
+
+def _holding(position: Position, fills: int, instrument: Instrument | None, price: float | None) -> Holding:
+    last = None if price is None else decimal_of(price)
+    gain: Decimal | None = None
+    if not position.quantity:
+        gain = Decimal(0)
+    elif last is not None and instrument is not None:
+        gain = unrealised(position, last, instrument)
+    return Holding(
+        client=position.client,
+        strategy=position.strategy,
+        symbol=position.symbol,
+        account=position.account,
+        fills=fills,
+        quantity=position.quantity,
+        average_price=position.average_price,
+        last_price=last,
+        realised=position.realised,
+        unrealised=gain,
+        fees=position.fees,
+        funding=position.funding,
+        profit=None if gain is None else position.realised + gain - position.fees + position.funding,
+        currency=instrument.currency if instrument else None,
+    )
+
+
+def _market(home: Home, mode: str) -> Market | None:
+    try:
+        return Market(home.market(mode) / "tape")
+    except NotRunningError:
+        return None

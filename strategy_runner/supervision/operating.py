@@ -1,0 +1,184 @@
+"""Operating: what a person asks of clients' trading, written down for each of them, and seen to that it holds.
+
+A router that does not answer in time is ended: it decides nothing any more, and the one that supervisord starts in its place
+reads what was asked before it decides anything.
+"""
+
+import contextlib
+import fcntl
+import getpass
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.load import client_names
+from strategy_runner.config.spec import RouterSpec, WorkerSpec, read_spec
+from strategy_runner.errors import UsageError
+from strategy_runner.model.names import router_name
+from strategy_runner.risk.state import Latch
+from strategy_runner.router.acknowledgement import read_acknowledgement
+from strategy_runner.router.operator_log import Action, Request, record
+from strategy_runner.router.stops import read_stops
+from strategy_runner.supervision.target import Target
+from strategy_runner.supervision.wishes import one_operator_at_a_time, read_latest_run
+
+ANSWER_S = 1.0
+COME_BACK_S = 10.0
+ORDERS_S = 10.0
+LOOK_INTERVAL_S = 0.01
+
+Outcome = Literal["in force", "at the next start", "taken, its orders not yet", "router ended, nothing trades"]
+
+
+class Operated(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one client's part. `ended_router` is the process that was ended because it did not answer, 0 for none;
+    `stops` hold there now."""
+
+    client: str
+    mode: str
+    scope: str
+    number: int
+    outcome: Outcome
+    ended_router: int
+    took_s: float
+    stops: tuple[Latch, ...]
+
+
+def operate(home: Home, targets: list[Target], request: Request) -> list[Operated]:
+    """Records a request for every client that a target names, on the disk, and waits until it is in force there.
+
+    Raises UsageError for a target that is none of the last run's, or a client that never ran; then nothing is recorded.
+    """
+    runs = [(client, mode, target) for target in targets for client, mode in _runs(home, target)]
+    began = time.monotonic()
+    recorded = []
+    for client, mode, target in runs:
+        asked = msgspec.structs.replace(request, strategy=target.strategy or "", symbol=target.symbol or "")
+        (action,) = record(home.client_state(client, mode), [asked], who=who(), at_ns=time.time_ns())
+        recorded.append((client, mode, action))
+    held = _hung(home, recorded, began + ANSWER_S)
+    return [_operated(home, client, mode, action, held.get(client, 0), began) for client, mode, action in recorded]
+
+
+def who() -> str:
+    """The person at the keyboard, as well as this host knows."""
+    try:
+        return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}@{socket.gethostname()}"
+
+
+def covered(target: Target, latch: Latch) -> bool:
+    """Whether a stop lies within what a target names."""
+    return (target.strategy in (None, latch.strategy)) and (target.symbol in (None, latch.symbol))
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _runs(home: Home, target: Target) -> list[tuple[str, str]]:
+    """(client, mode) of the latest run of each client that a target names. Raises UsageError."""
+    known = client_names(home)
+    if target.program is not None:
+        raise UsageError(f"{target}: expected CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL, CLIENT:*:SYMBOL or all")
+    if target.client is not None and target.client not in known:
+        raise UsageError(f"{target.client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
+    found = []
+    for client in known if target.client is None else [target.client]:
+        run = read_latest_run(home, client)
+        if run is not None:
+            _check_worker(home, client, run.mode, target)
+            found.append((client, run.mode))
+    if not found:
+        raise UsageError(f"{target}: expected a client that has run, found none; start it first")
+    return found
+
+
+def _check_worker(home: Home, client: str, mode: str, target: Target) -> None:
+    """A word with a typing error in it must not be taken for a stop."""
+    if target.client is None:
+        return
+    folder = home.client_state(client, mode) / "workers"
+    specs = [read_spec(path) for path in (home.daemon / "specs" / client).glob("*.json")]
+    workers = {spec.key.folder for spec in specs if isinstance(spec, WorkerSpec)}
+    workers |= {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    if workers and not any(target.matches(f"{client}:{worker}") for worker in workers):
+        raise UsageError(f"{target}: expected a worker of {client}, one of {', '.join(sorted(workers))}")
+
+
+def _hung(home: Home, recorded: list[tuple[str, str, Action]], deadline: float) -> dict[str, int]:
+    """Ends the routers that have not taken their action by the deadline; their pids by client."""
+    ended = {}
+    for client, mode, action in recorded:
+        folder = home.router(client, mode)
+        if _await(lambda f=folder, a=action: _has_taken(f, a) or not holder(f), deadline):  # type: ignore[misc]
+            continue
+        pid = holder(folder)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            ended[client] = pid
+    return ended
+
+
+def _operated(home: Home, client: str, mode: str, action: Action, ended: int, began: float) -> Operated:
+    folder = home.router(client, mode)
+    outcome: Outcome = "in force"
+    if not ended and not holder(folder):
+        outcome = "at the next start"
+    elif ended and not _await(lambda: _has_taken(folder, action), time.monotonic() + COME_BACK_S):
+        outcome = "router ended, nothing trades"
+    took_s = time.monotonic() - began
+    if outcome == "in force" and not _await(lambda: _has_acted(folder, action), time.monotonic() + ORDERS_S):
+        outcome = "taken, its orders not yet"
+    return Operated(
+        client=client,
+        mode=mode,
+        scope=action.request.scope,
+        number=action.number,
+        outcome=outcome,
+        ended_router=ended,
+        took_s=round(took_s, 3),
+        stops=read_stops(home.client_state(client, mode), client, mode),
+    )
+
+
+def _has_taken(folder: Path, action: Action) -> bool:
+    word = read_acknowledgement(folder)
+    return word is not None and word.taken >= action.number and word.pid == holder(folder)
+
+
+def _has_acted(folder: Path, action: Action) -> bool:
+    word = read_acknowledgement(folder)
+    return word is not None and word.acted >= action.number
+
+
+def holder(folder: Path) -> int:
+    """The process that holds a state folder, 0 if none does: whoever has its lock lives."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.pread(descriptor, 32, 0) or 0)
+    finally:
+        os.close(descriptor)
+    return 0
+
+
+def _await(holds: Callable[[], object], deadline: float) -> bool:
+    while not holds():
+        if time.monotonic() >= deadline:
+            return False
+        select.select([], [], [], LOOK_INTERVAL_S)
+    return True

@@ -1,0 +1,366 @@
+"""Trading on paper, through the real daemon: signals become orders, fills, positions and profit, and come back to the workers.
+
+At the end of a run everything is laid side by side: what the workers asked for, what the OMS filled, what the router counts,
+what the workers were told, and what a few lines of arithmetic make of the fills alone.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+from end_to_end.harness import Firm, until
+from end_to_end.recordings import write_market
+
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.fill import Fill
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.order import client_order_id
+from strategy_runner.model.private import PrivateEntry, decode_private
+from strategy_runner.model.signal import SignalBody, decode_body
+from strategy_runner.model.stream import private
+from strategy_runner.oms.paper_journal import PaperJournal
+from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.tape.logs import read_log
+from strategy_runner.tape.reader import TapeReader
+
+OPENING = Decimal(200_000)
+SPEED = 100
+RECORDS = 10_000  # of two symbols, three a second of each: 1,700 s of market, 17 s of ours
+KILLS = ("oms:paper", "acme:router", "market:feed", "worker", "oms:paper", "acme:router", "worker")
+
+# Enters on every tenth bar, leaves five bars later, and each time that it has become flat it says what it was told until then:
+# a close of nothing is refused, and recorded.
+ECHO = """
+from strategy_runner.model.event import Bar, Fill, Position
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Echo(Strategy):
+    inputs = Inputs(bars=True)
+
+    def on_start(self) -> None:
+        self._bars, self._fills, self._bought, self._sold, self._fees = 0, 0, 0.0, 0.0, 0.0
+
+    def on_bar(self, bar: Bar) -> None:
+        self._bars += 1
+        if self._bars % 10 == 0 and not self.position:
+            (self.buy if self._bars % 20 else self.sell)("every tenth bar")
+        elif self._bars % 10 == 5 and self.position:
+            self.close("five bars later")
+
+    def on_fill(self, fill: Fill) -> None:
+        self._fills += 1
+        self._bought += max(fill.size, 0.0)
+        self._sold += max(-fill.size, 0.0)
+        self._fees += fill.fee
+
+    def on_position(self, position: Position) -> None:
+        assert self.position == position.size
+        if not position.size:
+            self.close(f"told of {self._fills} fills, {self._bought:.6f} {self._sold:.6f} {self._fees:.6f}")
+"""
+CLIENT = """
+routes = ["oms", "quantconnect"]
+
+[accounts]
+%(accounts)s
+
+[risk]
+starting_cash = 200_000.0
+max_position_notional = 150_000.0
+max_order_value = 60_000.0
+max_open_orders = 50
+
+[paper]
+latency_ms = 20
+participation = %(participation)s
+fees = { maker = 0.0002, taker = 0.0005, minimum = 0.05 }
+
+[[strategies]]
+id = "echo"
+strategy = "echo"
+symbols = %(symbols)s
+timeframe = "%(timeframe)s"
+size = %(size)s
+
+[[strategies]]
+id = "cross"
+strategy = "moving_average_crossover"
+symbols = %(symbols)s
+timeframe = "%(timeframe)s"
+params = { fast = 2, slow = 5 }
+size = %(size)s
+stop_loss_fraction = 0.002
+take_profit_fraction = 0.003
+"""
+
+
+@pytest.fixture
+def luck() -> random.Random:
+    seed = int(os.environ.get("STRATEGY_RUNNER_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"STRATEGY_RUNNER_SEED={seed} repeats the choices of this run")
+    return random.Random(seed)
+
+
+def test_a_mock_market_is_traded_through_kills_and_every_book_agrees(firm: Firm, luck: random.Random) -> None:
+    bring_client(firm, ["BTC-USD", "ETH-USD"], timeframe="10s", size=0.5, participation=0.5)
+    mock = {"SPEED": SPEED, "RECORDS": RECORDS, "TRADES_PER_S": 2, "QUOTES_PER_S": 1}
+    environ = {f"STRATEGY_RUNNER__MOCK__{name}": str(value) for name, value in mock.items()}
+    firm.run("start", "acme", environ=environ)
+    for name in KILLS:
+        filled = len(entries(firm, "mock"))
+        workers = sorted(known for known in until(firm.pids, "processes") if "." in known)
+        victim = luck.choice(workers) if name == "worker" else name
+        until(lambda victim=victim: firm.states().get(victim) == "RUNNING", f"{victim} running")  # type: ignore[misc]
+        firm.await_new_pid(victim, firm.kill(victim))
+        until(lambda filled=filled: len(entries(firm, "mock")) > filled, f"news after a kill of {victim}")  # type: ignore[misc]
+    await_end(firm)
+    compare(firm, "mock", least_fills=30)
+    assert firm.run("parity", "acme").code == 0
+
+
+def test_recorded_history_at_a_pace_is_traded_on_paper(firm: Firm, recorded_data: Path) -> None:
+    assert (recorded_data / "trades/BTC-USDT-PERP.parquet").is_file()
+    instrument = (
+        '\n[instruments.BTC-USDT-PERP]\nasset_class = "crypto"\nprice = 90_000.0\ntick_size = 0.1\nlot_size = 0.001\n'
+    )
+    environment = firm.root / "configs/local-dev.toml"
+    environment.write_text(environment.read_text() + instrument + 'currency = "USD"\n')
+    bring_client(firm, ["BTC-USDT-PERP"], timeframe="2s", size=0.2, participation=0.9)
+    firm.run("start", "acme", "--mode", "simulation", "--history", recorded_data, "--speed", 40)
+    await_end(firm)
+    compare(firm, "simulation", least_fills=30)
+
+
+def test_flat_out_and_historical_runs_hold_and_gain_the_same(firm: Firm, tmp_path: Path) -> None:
+    for seed, symbol in enumerate(("BTC-USD", "ETH-USD")):
+        write_market(tmp_path, symbol, seed=seed, seconds=1_200, per_second=5)
+    bring_client(firm, ["BTC-USD", "ETH-USD"], timeframe="10s", size=5.0, participation=0.5)
+    firm.run("backtest", "acme", "--history", tmp_path)
+    historical = holdings(firm)
+    firm.run("start", "acme", "--mode", "simulation", "--history", tmp_path, "--speed", 0)
+    assert [unpriced(one) for one in holdings(firm)] == [unpriced(one) for one in historical]
+    assert len(historical) == 4
+    assert all(one["fills"] > 10 for one in historical)
+    for one in holdings(firm):
+        own = [entry.event.fill for entry in worker_entries(firm, "simulation", one) if entry.event.fill is not None]
+        agrees_with_fills(one, own)
+
+
+def test_one_more_client_on_the_paper_oms_changes_no_other_process(firm: Firm) -> None:
+    bring_client(firm, ["BTC-USD"], timeframe="10s", size=0.5, participation=1.0)
+    firm.run("start", "acme")
+    before = firm.pids()
+    firm.write(
+        "clients/other/client.toml", (firm.root / "clients/acme/client.toml").read_text().replace("echo", "cross2")
+    )
+    firm.edit("clients/other/client.toml", 'strategy = "cross2"', 'strategy = "moving_average_crossover"')
+    firm.run("start", "other")
+    until(lambda: entries(firm, "mock", "other"), "fills of the new client")
+    assert {name: pid for name, pid in firm.pids().items() if name in before} == before
+    until(lambda: entries(firm, "mock"), "fills of the old client")
+    firm.run("stop", "acme")
+    told = len(entries(firm, "mock", "other"))
+    until(lambda: len(entries(firm, "mock", "other")) > told, "fills of who stayed")
+    assert firm.pids()["oms:paper"] == before["oms:paper"]
+    firm.run("stop", "other")
+    assert "oms:paper" not in firm.pids()
+
+
+# -- the run -------------------------------------------------------------------------------------------------------------
+
+
+def bring_client(firm: Firm, symbols: list[str], *, timeframe: str, size: float, participation: float) -> None:
+    accounts = "\n".join(f'{symbol} = {{ venue = "binance", account = "acme-main" }}' for symbol in symbols)
+    named = "[" + ", ".join(f'"{symbol}"' for symbol in symbols) + "]"
+    values = {
+        "accounts": accounts,
+        "symbols": named,
+        "timeframe": timeframe,
+        "size": size,
+        "participation": participation,
+    }
+    firm.write("clients/acme/client.toml", CLIENT % values)
+    firm.write("clients/acme/strategies/echo.py", ECHO)
+
+
+def await_end(firm: Firm) -> None:
+    """The source has ended, every worker has read all that followed from it, and nobody adds to it any more."""
+    until(lambda: is_finished(firm), "the end of the market", patience_s=120.0)
+
+    def nothing_comes() -> bool:
+        before = len(entries(firm, firm.status()["acme:router"]["mode"]))
+        return is_finished(firm) and len(entries(firm, firm.status()["acme:router"]["mode"])) == before
+
+    until(nothing_comes, "the end of what follows from it")
+    firm.run("down")
+
+
+def is_finished(firm: Firm) -> bool:
+    rows = firm.status()
+    return all(row["trading_state"] == "finished" for name, row in rows.items() if name == "market:feed" or "." in name)
+
+
+# -- the books -----------------------------------------------------------------------------------------------------------
+
+
+def compare(firm: Firm, mode: str, *, least_fills: int) -> None:
+    """Asks everybody, and the fills."""
+    found = entries(firm, mode)
+    fills = [entry.event.fill for entry in found if entry.event.fill is not None]
+    assert len(fills) >= least_fills, "too few to prove anything"
+    assert [entry.number for entry in found] == list(range(len(found)))
+    assert len({fill.fill_id for fill in fills}) == len(fills), "a fill was counted twice"
+
+    state = oms_state(firm, mode)
+    assert list(oms_fills(firm, mode)) == fills, "the OMS has filled what the router does not know, or the other way"
+    account = state.accounts["acme-main"]
+    assert account.cash == {"USD": OPENING + sum(paid(fill) for fill in fills)}
+
+    held = {(one["strategy"], one["symbol"]): one for one in holdings(firm)}
+    assert held.keys() == {(fill.strategy, fill.symbol) for fill in fills}
+    for (strategy, symbol), one in held.items():
+        own = [fill for fill in fills if (fill.strategy, fill.symbol) == (strategy, symbol)]
+        agrees_with_fills(one, own)
+        theirs = account.positions[f"{strategy}/{symbol}"]
+        assert (str(theirs.quantity), str(theirs.realised)) == (one["quantity"], one["realised"])
+
+    asked = {client_order_id(body.id, leg) for body in accepted(firm, mode) for leg in ("entry", "exit")}
+    legs = {
+        entry.event.report.client_order_id for entry in found if entry.event.report and entry.leg in ("entry", "exit")
+    }
+    assert legs <= asked, "an order that no accepted signal asked for"
+    told_of_echo(firm, mode, found)
+    on_the_tape(firm, mode, found)
+
+
+def agrees_with_fills(one: dict[str, Any], fills: list[Fill]) -> None:
+    """Average cost, from the fills alone, to the cent."""
+    position = cost = realised = Decimal(0)
+    for fill in fills:
+        change = fill.quantity if fill.side == "buy" else -fill.quantity
+        closed = -min(abs(change), abs(position)).copy_sign(position) if position * change < 0 else Decimal(0)
+        if closed:
+            part = cost * -closed / position
+            realised += -closed * fill.price - part
+            cost -= part
+        cost += (change - closed) * fill.price
+        position += change
+    fees = sum((fill.fee for fill in fills), Decimal(0))
+    assert Decimal(one["quantity"]) == position
+    assert one["fills"] == len(fills)
+    for name, expected in (("realised", realised), ("fees", fees)):
+        assert abs(Decimal(one[name]) - expected) < Decimal("0.001"), (name, one, expected)
+    if one["last_price"] is not None:
+        gain = position * Decimal(one["last_price"]) - cost
+        assert abs(Decimal(one["profit"]) - (realised + gain - fees)) < Decimal("0.001")
+
+
+def told_of_echo(firm: Firm, mode: str, found: list[PrivateEntry]) -> None:
+    """What the strategy says that it was told, at each moment when it was flat, is what the fill log held then."""
+    flat: dict[str, list[str]] = {}
+    counts: dict[str, list[Any]] = {}
+    for entry in found:
+        fill = entry.event.fill
+        if entry.worker.startswith("echo.") and fill is not None:
+            count = counts.setdefault(entry.worker, [0, Decimal(0), Decimal(0), Decimal(0)])
+            count[0] += 1
+            count[1 if fill.side == "buy" else 2] += fill.quantity
+            count[3] += fill.fee
+            if not entry.position.quantity:
+                flat.setdefault(entry.worker, []).append(
+                    f"told of {count[0]} fills, {count[1]:.6f} {count[2]:.6f} {count[3]:.6f}"
+                )
+    said: dict[str, list[str]] = {}
+    for body in bodies(firm, mode):
+        if body.strategy == "echo" and body.reasons[0].startswith("told of"):
+            assert body.cause.stream == f"acme:echo.{body.symbol}/private"
+            said.setdefault(f"echo.{body.symbol}", []).append(body.reasons[0])
+    assert said == flat
+    assert all(len(words) > 2 for words in said.values())
+
+
+def on_the_tape(firm: Firm, mode: str, found: list[PrivateEntry]) -> None:
+    """Every entry has one record, in the order of the log, and names nobody's numbers."""
+    reader = TapeReader(firm.home.market(mode) / "tape")
+    try:
+        slots: list[tuple[int, int]] = []
+        for worker in {entry.worker for entry in found}:
+            stream_id = reader.find(private(WorkerKey.parse(f"acme:{worker}")))
+            assert stream_id is not None, worker
+            for seq in reader.seqs(stream_id, 0, reader.entries(stream_id)):
+                slots.append((seq, int(reader.fields(seq, stream_id)[11])))
+    finally:
+        reader.close()
+    assert [number for _, number in sorted(slots)] == [entry.number for entry in found]
+
+
+# -- where the books lie -------------------------------------------------------------------------------------------------
+
+
+def entries(firm: Firm, mode: str, client: str = "acme") -> list[PrivateEntry]:
+    path = firm.home.fills(client, mode)
+    return [decode_private(payload) for payload in read_log(path)] if path.exists() else []
+
+
+def worker_entries(firm: Firm, mode: str, one: dict[str, Any]) -> list[PrivateEntry]:
+    folder = firm.home.client_state("acme", mode) / "workers" / f"{one['strategy']}.{one['symbol']}"
+    return [decode_private(payload) for payload in read_log(folder / "fills.log")]
+
+
+def oms_state(firm: Firm, mode: str) -> Any:
+    """The book as a restart of the OMS would find it."""
+    journal = PaperJournal(firm.home.oms(mode) / "acme", "acme")
+    try:
+        assert not journal.unread(), "a clean stop leaves a snapshot of all"
+        return journal.state
+    finally:
+        journal.close()
+
+
+def oms_fills(firm: Firm, mode: str) -> Iterator[Fill]:
+    journal = PaperJournal(firm.home.oms(mode) / "acme", "acme")
+    try:
+        journal.unread()
+        number = 0
+        while events := journal.events(number, 500):
+            yield from (event.fill for event in events if event.fill is not None)
+            number += len(events)
+    finally:
+        journal.close()
+
+
+def holdings(firm: Firm) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = firm.run("positions", "acme", "-o", "json").json()
+    return found
+
+
+def unpriced(one: dict[str, Any]) -> dict[str, Any]:
+    """Without what rests on the last price of a tape, which a historical run has not."""
+    return {name: value for name, value in one.items() if name not in ("last_price", "unrealised", "profit")}
+
+
+def paid(fill: Fill) -> Decimal:
+    amount = fill.price * fill.quantity
+    return (amount if fill.side == "sell" else -amount) - fill.fee
+
+
+def accepted(firm: Firm, mode: str) -> list[SignalBody]:
+    return [decode_body(one.body) for one in decisions(firm, mode) if one.verdict == "accepted"]
+
+
+def bodies(firm: Firm, mode: str) -> list[SignalBody]:
+    return [decode_body(one.body) for one in decisions(firm, mode)]
+
+
+def decisions(firm: Firm, mode: str) -> list[Decision]:
+    reader = DecisionReader(decision_log(firm.home.router("acme", mode)))
+    try:
+        return list(chain.from_iterable(iter(reader.read, [])))
+    finally:
+        reader.close()

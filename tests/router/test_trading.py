@@ -1,0 +1,314 @@
+"""A client that trades: what risk lets through, what stops it, and what survives."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oms.venue import VenueBackend
+from router.desk import CLIENT
+from router.own_venue import OwnVenue, venue_in
+from router.trade import TALK, D, Floor, freshness
+from worker.build import short_folder
+
+from strategy_runner.config.schema import RiskConfig, SizingConfig
+from strategy_runner.config.spec import SizingSpec
+from strategy_runner.model.order import OrderState, client_order_id
+from strategy_runner.model.position import Position
+from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.risk.state import RiskState, encode_state
+from strategy_runner.router import hand, trading
+from strategy_runner.router.order_entry import Scope
+from strategy_runner.router.reconciliation import read_reconciliation
+from strategy_runner.router.risk_record import read_risk
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with short_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def venue(root: Path) -> Iterator[OwnVenue]:
+    with venue_in(root, fills=True) as made:
+        yield made
+
+
+@pytest.fixture
+def floor(root: Path, venue: OwnVenue) -> Iterator[Callable[..., Floor]]:
+    made: list[Floor] = []
+
+    def make(*workers: str, **changes: Any) -> Floor:
+        made.append(Floor(root, *workers, **changes))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+Make = Callable[..., Floor]
+
+
+def state_of(one: Floor) -> RiskState:
+    return one.trading.record.state
+
+
+def open_breakers(one: Floor) -> set[tuple[str, str]]:
+    return {(latch.breaker, latch.symbol) for latch in state_of(one).latches}
+
+
+def held(one: Floor, worker: str = TALK) -> Any:
+    book = state_of(one).books.get(worker.replace(".", "/", 1))
+    return 0 if book is None else book.quantity
+
+
+def buy(one: Floor, size: float = 1.0, worker: str = TALK) -> None:
+    before = held(one, worker)
+    one.say(worker, size=size)
+    one.turn_until(lambda: held(one, worker) > before, "a fill")
+
+
+# -- breakers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_opens_its_breaker_without_a_signal_and_an_exit_still_passes(floor: Make) -> None:
+    one = floor(risk=RiskConfig(max_daily_loss=50.0))
+    buy(one, 10.0)
+    one.trade("X", 94.0)
+    one.trading._next_mark = 0.0
+    one.turn_until(lambda: ("daily_loss", "") in open_breakers(one), "the breaker")
+    one.say(size=1.0)
+    one.say(action="sell", size=10.0)
+    assert [(order.verdict, order.reason) for order in one.decided(3)[1:]] == [
+        ("refused", "breaker_daily_loss"),
+        ("accepted", ""),
+    ]
+    (leg,) = one.decisions()[-1].orders
+    assert (leg.leg, leg.reduce_only) == ("exit", True)
+    one.turn_until(lambda: held(one) == 0, "flat")
+
+
+def test_what_risk_knows_survives_a_kill_to_the_byte(floor: Make) -> None:
+    one = floor(risk=RiskConfig(max_drawdown=0.05, runaway_signals=3, runaway_window_s=60.0))
+    buy(one, 100.0)
+    for price in (300.0, 150.0):
+        one.trade("X", price)
+        one.trading._next_mark = 0.0
+        one.turn_until(lambda: one.trading._next_mark > 0.0, "a look at the price")
+    assert ("drawdown", "") in open_breakers(one)
+    peak, latches = state_of(one).peak_equity, list(state_of(one).latches)
+    assert peak > 119_000
+    one.kill()
+    (one.root / "router" / "risk.note").unlink()
+    one.start()
+    assert (state_of(one).peak_equity, state_of(one).latches) == (peak, latches)
+    one.say()
+    assert one.decided(2)[-1].reason == "breaker_drawdown"
+
+
+def test_a_runaway_is_stopped_at_its_count_and_others_trade_on(floor: Make) -> None:
+    one = floor(TALK, "calm.Y", risk=RiskConfig(runaway_signals=5, runaway_window_s=60.0))
+    for _ in range(2_000):
+        one.say(size=1.0)
+    one.say("calm.Y", size=1.0)
+    decisions = one.decided(2_001)
+    mad = [decision for decision in decisions if ":talk.X" in decision.signal_id]
+    assert [decision.verdict for decision in mad[:5]] == ["accepted"] * 5
+    assert {decision.reason for decision in mad[5:]} == {"breaker_runaway"}
+    assert next(one for one in decisions if ":calm.Y" in one.signal_id).verdict == "accepted"
+
+
+def test_a_size_a_thousand_times_too_large_is_refused(floor: Make) -> None:
+    one = floor(risk=RiskConfig(max_position_notional=10_000.0))
+    one.say(size=1_000.0)
+    one.say(size=1e300)
+    one.say(size=10.0)
+    reasons = [decision.reason for decision in one.decided(3)]
+    assert reasons == ["position_notional_above_limit", "aggregation_size_invalid", ""]
+
+
+def test_risk_that_is_noted_can_be_read_by_others_and_is_this_clients_alone(floor: Make) -> None:
+    one = floor()
+    buy(one, 2.0)
+    one.stop()
+    noted = read_risk(one.root / "router", CLIENT, "mock")
+    assert noted is not None and encode_state(noted) == encode_state(state_of(one))
+
+
+# -- sizes and several strategies ----------------------------------------------------------------------------------------
+
+
+def test_an_entry_that_names_no_size_is_sized_by_equity(floor: Make) -> None:
+    sizing = {"talk": SizingSpec(size=3.0, sizing=SizingConfig(kind="equity_fraction", fraction=0.01))}
+    one = floor(sizing=sizing)
+    one.say(size=3.0)
+    one.say(size=2.0)
+    quantities = [decision.orders[0].quantity for decision in one.decided(2)]
+    assert quantities == [D(10), D(2)]
+
+
+def test_strategies_that_disagree_are_ruled_and_the_winner_is_named(floor: Make) -> None:
+    one = floor("high.X", "low.X", risk=RiskConfig(aggregation="priority", priorities=("high", "low")))
+    winner = one.say("high.X", size=1.0)
+    one.turn_until(lambda: held(one, "high.X") == 1, "a fill")
+    one.say("low.X", action="sell", size=1.0)
+    loser = one.decided(2)[-1]
+    assert (loser.reason, loser.detail) == ("lower_priority", f"lost to {winner}")
+    one.kill()
+    one.start()
+    one.say("low.X", action="sell", size=2.0)
+    assert one.decided(3)[-1].detail == f"lost to {winner}"
+
+
+# -- time ----------------------------------------------------------------------------------------------------------------
+
+
+class Unreachable:
+    """An OMS that answers nothing."""
+
+    def __init__(self) -> None:
+        self.calls: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_: Any) -> Any:
+            self.calls.add(name)
+            raise OmsUnavailable("down for maintenance")
+
+        return (lambda *_: None) if name in ("wake", "close") else fail
+
+
+def test_an_order_that_is_too_late_when_it_could_go_is_never_sent_and_its_worker_is_told(floor: Make) -> None:
+    oms = Unreachable()
+    one = floor(freshness={TALK: freshness(0.3)}, open_oms=lambda: oms)
+    one.trading.desk.reconciled.set()
+    signal_id = one.say(received_ns=one.trading._market.clock_ns(), stop_loss=90.0)
+    one.turn_until(lambda: len(one.fills()) == 2, "word to the worker")
+    assert one.rulings() == [("accepted", "")]
+    entry, leg = (told.event for told in one.fills())
+    assert entry.report is not None and leg.report is not None
+    assert entry.report.client_order_id == client_order_id(signal_id, "entry")
+    assert (entry.report.state, entry.report.reason) == (OrderState.EXPIRED, "late")
+    assert (leg.report.state, leg.report.reason) == (OrderState.CANCELLED, "entry_ended")
+    one.turn_until(lambda: not state_of(one).orders, "no order open")
+    assert "submit" not in oms.calls
+
+
+def test_entries_wait_for_the_first_comparison_and_are_refused_if_there_is_none(
+    floor: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trading, "RECONCILE_WAIT_S", 0.1)
+    one = floor(open_oms=Unreachable)
+    one.say()
+    assert one.decided(1)[0].reason == "not_reconciled"
+    assert "OMS: down for maintenance" in one.trading.faults()
+
+
+# -- the OMS and this client disagree --------------------------------------------------------------------------------------
+
+
+def at_oms(venue: OwnVenue, quantity: int) -> None:
+    """Somebody traded by hand."""
+    position = Position(
+        client=CLIENT, account="main", strategy="talk", symbol="X", quantity=D(quantity), average_price=D(100)
+    )
+
+    def positions(client: str) -> list[Position]:
+        return [position, *(one for one in VenueBackend.positions(venue.backend, client) if one.symbol != "X")]
+
+    venue.backend.positions = positions  # type: ignore[method-assign]
+
+
+def test_a_difference_blocks_entries_until_somebody_accepts_what_the_oms_says(
+    root: Path, venue: OwnVenue, floor: Make
+) -> None:
+    one = floor(TALK, "talk.Y")
+    buy(one, 2.0)
+    at_oms(venue, 5)
+    one.trading.desk.reconcile(1)
+    one.turn_until(lambda: ("reconciliation", "X") in open_breakers(one), "a difference")
+    outcome = read_reconciliation(root / "router")
+    assert outcome is not None
+    (difference,) = outcome.differences
+    assert (difference.kind, difference.ours, difference.theirs) == ("position", "2", "5")
+    one.say(size=1.0)
+    one.say("talk.Y", size=1.0)
+    one.say(action="sell", size=1.0)
+    found = {one.signal_id.split("@")[0] + one.verdict: one.reason for one in one.decided(4)[1:]}
+    assert found == {"acme:talk.Xrefused": "not_reconciled", "acme:talk.Yaccepted": "", "acme:talk.Xaccepted": ""}
+    one.turn_until(lambda: held(one) == 1, "the exit's fill")
+    one.trading.desk.reconcile(2, accept=True)
+    one.turn_until(lambda: one.trading.desk.acted == 2 and not open_breakers(one), "no difference any more")
+    assert held(one) == 5
+    assert one.fills()[-1].position.quantity == 5
+    buy(one, 1.0)
+    one.kill()
+    one.start()
+    assert held(one) == 6
+
+
+def test_a_difference_that_goes_away_by_itself_lets_entries_through_again(
+    venue: OwnVenue, floor: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hand, "COMPARE_AGAIN_S", 0.02)
+    one = floor()
+    at_oms(venue, 3)
+    one.trading.desk.reconcile(1)
+    one.turn_until(lambda: open_breakers(one), "a difference")
+    at_oms(venue, 0)
+    one.turn_until(lambda: not open_breakers(one), "no difference any more")
+    buy(one)
+
+
+# -- the operator's hand ---------------------------------------------------------------------------------------------------
+
+
+def test_flattening_a_scope_exits_what_it_holds_once_and_nothing_else(venue: OwnVenue, floor: Make) -> None:
+    one = floor(TALK, "talk.Y")
+    buy(one, 2.0)
+    buy(one, 3.0, "talk.Y")
+    for _ in range(2):
+        one.trading.desk.flatten(1, Scope(symbol="X"))
+    one.turn_until(lambda: held(one) == 0, "flat")
+    one.kill()
+    one.start()
+    one.trading.desk.flatten(1, Scope(symbol="X"))
+    one.trading.desk.flatten(2, Scope(strategy="nobody"))
+    one.turn_until(lambda: one.trading.desk.acted == 2, "the second action")
+    assert held(one, "talk.Y") == 3
+    assert len(venue.placed) == 3 and set(venue.placed.values()) == {1}
+
+
+def test_flattening_is_carried_on_after_a_kill(venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    buy(one, 2.0)
+    oms = Unreachable()
+    one.kill()
+    one._open_oms, reachable = lambda: oms, one._open_oms  # type: ignore[assignment, return-value]
+    one.start()
+    one.trading.desk.flatten(1, Scope())
+    one.turn_until(lambda: one.trading.desk.acted == 1, "the action on the disk")
+    one.kill()
+    one._open_oms = reachable
+    one.start()
+    one.turn_until(lambda: held(one) == 0, "flat")
+    assert len(venue.placed) == 2 and set(venue.placed.values()) == {1}
+
+
+def test_cancelling_takes_back_what_is_open_and_leaves_what_protects(root: Path) -> None:
+    with short_folder() as folder, venue_in(folder) as quiet:
+        one = Floor(folder)
+        one.start()
+        entry = one.say(size=1.0, stop_loss=90.0)
+        one.turn_until(lambda: len(quiet.placed) == 2, "a bracket at the venue")
+        quiet.fill(client_order_id(entry, "entry"))
+        one.turn_until(lambda: held(one) == 1, "a fill")
+        second = one.say(size=1.0)
+        one.turn_until(lambda: len(quiet.placed) == 3, "an entry more")
+        one.trading.desk.cancel_entries(1, Scope())
+        one.turn_until(lambda: len(state_of(one).orders) == 1, "one order open")
+        assert state_of(one).orders.keys() == {client_order_id(entry, "stop_loss")}
+        assert quiet.backend._reports[CLIENT, client_order_id(second, "entry")].state is OrderState.CANCELLED
+        one.close()
