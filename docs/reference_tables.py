@@ -31,7 +31,7 @@ from strategy_runner.pipeline.pipeline import REASONS
 from strategy_runner.predictions import aggregation
 from strategy_runner.risk import reasons as risk_reasons
 from strategy_runner.risk.breakers import BREAKERS, RESETS
-from strategy_runner.router import ruling
+from strategy_runner.router import reasons as router_reasons
 from strategy_runner.sinks.duckdb_schema import CREATE
 from strategy_runner.supervision.fleet import FleetRow
 
@@ -410,7 +410,7 @@ def refusals() -> str:
 
 
 def router_refusals() -> str:
-    return _reasons(ruling.REASONS)
+    return _reasons(router_reasons.REASONS)
 
 
 def risk_refusals() -> str:

@@ -29,6 +29,7 @@ from strategy_runner.bus.doorbell import (
 )
 from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.bus.request import RequestServer
+from strategy_runner.config.secret import SecretReference
 from strategy_runner.config.spec import (
     FeedSpec,
     OmsSpec,
@@ -53,6 +54,7 @@ from strategy_runner.feed.feed import SPACE_LOOK_S, Feed
 from strategy_runner.feed.rederivation import group_end
 from strategy_runner.feed.sources.interface import Source
 from strategy_runner.feed.sources.mock import MockSource
+from strategy_runner.router.audit import Audit
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
 from strategy_runner.router.market import Market
@@ -292,6 +294,7 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
         status=StatusFile(folder / "status"),
         trading=trading,
         operator=_operator(spec, trading),
+        audit=Audit(folder.parent),
     )
     try:
         if spec.bulk:
@@ -342,11 +345,13 @@ def _operator(spec: RouterSpec, trading: "Trading | None") -> "Operator | None":
 
 
 def _open_oms(context: Context, client: str, spec: OmsSpec) -> "Oms":
-    """A client's way into its OMS. Raises ConfigurationError for a kind that needs an extra."""
+    """A client's way into its OMS. Raises ConfigurationError for a kind that needs an extra, or a token that cannot be read."""
     if spec.kind == "grpc":
         from strategy_runner.oms.grpc import GrpcOms
+        from strategy_runner.oms.grpc_channel import credentials_for
 
-        return GrpcOms(client, spec.endpoint)
+        token = SecretReference(**spec.token).resolve(os.environ) if spec.token else ""
+        return GrpcOms(client, spec.endpoint, credentials=credentials_for(spec.endpoint), token=token)
     from strategy_runner.oms.zeromq import ZeroMqOms
 
     return ZeroMqOms(context, client, spec.endpoint)

@@ -13,19 +13,26 @@ from benchmarks import (
     boot,
     density,
     doorbell,
+    end_to_end,
     fan_out,
+    fleet,
+    growth,
     historical,
     idle,
+    ingest,
     latency,
+    limit,
     oms,
     peers,
     restart,
     risk,
+    router,
     simulation,
     tape,
 )
 from benchmarks.common import Figure, Settings, talk
 from benchmarks.machine import describe_machine, load_average
+from benchmarks.plots import check_plotting, write_plots
 from benchmarks.table import as_text, write_into
 from strategy_runner.errors import StrategyRunnerError
 
@@ -41,10 +48,16 @@ BENCHMARKS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
         boot,
         restart,
         idle,
+        growth,
+        fleet,
+        end_to_end,
+        limit,
+        ingest,
         historical,
         peers,
         simulation,
         oms,
+        router,
     )
 }
 SHORT: dict[str, Any] = {
@@ -57,6 +70,22 @@ SHORT: dict[str, Any] = {
     "kills": 3,
     "idle_s": 2.0,
     "settle_s": 0.5,
+    "ingest_s": 1.0,
+    "fleet_s": 1.0,
+    "fleet_rates": (500, 2_000),
+    "end_to_end_workers": 10,
+    "end_to_end_rate": 1_000,
+    "end_to_end_s": 3.0,
+    "growth": (5, 10, 20),
+    "density_workers": (10,),
+    "limit_workers": 30,
+    "limit_rate": 2_000,
+    "tapes": (1_000, 100_000),
+}
+_SIZES = {
+    field.name: field.type
+    for field in msgspec.structs.fields(Settings)
+    if field.name not in ("names", "words", "workers", "runs")
 }
 
 
@@ -67,6 +96,8 @@ def main(arguments: Sequence[str]) -> int:
     talk(machine)
     figures = []
     try:
+        if given.plots is not None:
+            check_plotting()
         for name in given.names or BENCHMARKS:
             talk(f"{name} ...")
             for figure in BENCHMARKS[name](settings):
@@ -78,6 +109,9 @@ def main(arguments: Sequence[str]) -> int:
         if given.write is not None:
             circumstances = f"{machine} and {load_average()} after"
             write_into(given.write, figures, circumstances, datetime.date.today().isoformat())
+        if given.plots is not None:
+            for path in write_plots(given.plots, figures):
+                talk(f"drew {path}")
     except StrategyRunnerError as error:
         talk(f"error: {error}")
         return error.exit_code
@@ -96,6 +130,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--short", action="store_true", help="everything tiny: shows that it works, and no more")
     parser.add_argument("--workers", type=_positive, metavar="N", help="size of the fleet [default: 200]")
     parser.add_argument("--runs", type=_positive, metavar="N", help="runs of which the median counts [default: 3]")
+    parser.add_argument(
+        "--set",
+        action="append",
+        type=_sizing,
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"another size, numbers of a list with commas: {', '.join(_SIZES)}",
+    )
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw SVG files there, from the root on")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this document, from the root on")
     return parser
 
@@ -107,14 +150,33 @@ def _positive(text: str) -> int:
     return number
 
 
+def _sizing(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    if name not in _SIZES:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE with a NAME of {', '.join(_SIZES)}, found {text!r}")
+    wanted = _SIZES[name]
+    try:
+        found = msgspec.convert(value.split(",") if wanted == tuple[int, ...] else value, wanted, strict=False)
+    except msgspec.ValidationError:
+        raise argparse.ArgumentTypeError(f"expected {name} to be a number, found {value!r}") from None
+    if not found or any(not number > 0 for number in (found if isinstance(found, tuple) else (found,))):
+        raise argparse.ArgumentTypeError(f"expected {name} above 0, found {value!r}")
+    return name, found
+
+
 def _settings(given: argparse.Namespace) -> Settings:
     unknown = [name for name in given.names if name not in BENCHMARKS]
     if unknown:
         _parser().error(f"expected names of {', '.join(BENCHMARKS)}, found {', '.join(unknown)}")
     chosen = {name: getattr(given, name) for name in ("workers", "runs") if getattr(given, name) is not None}
     words = (" --short" if given.short else "") + "".join(f" --{name} {value}" for name, value in chosen.items())
+    words += "".join(f" --set {name}={_text(value)}" for name, value in given.set)
     sizes = SHORT if given.short else {}
-    return Settings(names=frozenset(given.names or BENCHMARKS), words=words, **{**sizes, **chosen})
+    return Settings(names=frozenset(given.names or BENCHMARKS), words=words, **{**sizes, **dict(given.set), **chosen})
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 if __name__ == "__main__":

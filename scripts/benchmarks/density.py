@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.common import Figure, Sample, Settings, figure
 from benchmarks.processes import pss_mb
-from benchmarks.quiet import Memory, Measured, measure, of_size
+from benchmarks.quiet import Measured, Memory, measure, of_size
 
 NAME = "density"
 _STOCK = "stock supervisord (fork and exec)"

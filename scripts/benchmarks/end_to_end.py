@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.common import Figure, Sample, Settings, figure, talk
 from benchmarks.homes import bench_home
 from benchmarks.load import missed_records
-from benchmarks.standing import SILENT, SYMBOLS, Fleet, grid, running
+from benchmarks.standing import SILENT, Fleet, running, symbols_for
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import NotRunningError
 from strategy_runner.model.private import PrivateEntry, decode_private
@@ -33,15 +33,17 @@ _RECEIVED_NS, _NUMBER = 3, 11  # places in a record; the number of a private ent
 
 def run(settings: Settings) -> Iterator[Figure]:
     workers, rate = settings.end_to_end_workers, settings.end_to_end_rate
-    symbols, strategies = grid(workers, "{number}")
-    step = _EVERY // len(strategies)
-    tables = [
-        f'id = "often{number}"\nstrategy = "trade_often"\ntimeframe = "1m"\nsize = 0.01\n'
-        f"params = {{ every = {_EVERY}, offset = {number * step} }}"
-        for number in range(len(strategies))
-    ]
+    symbols = symbols_for(workers)
+    home_with_orders = bench_home(
+        symbols,
+        _strategies(workers // len(symbols)),
+        own=["trade_often"],
+        routes=["oms"],
+        tables=_TABLES,
+        lot_size=0.0001,
+    )
     with (
-        bench_home(symbols, tables, own=["trade_often"], routes=["oms"], tables=_TABLES, lot_size=0.0001) as home,
+        home_with_orders as home,
         running(home, workers, market=SILENT) as fleet,
     ):
         talk(f"  {workers} workers ready in {fleet.boot_s:.1f} s, {rate:,} events/s ...")
@@ -72,6 +74,15 @@ def run(settings: Settings) -> Iterator[Figure]:
         yield figure(settings, NAME, f"{title}, {what}", unit, Sample.of([value]), at=rate)
 
 
+def _strategies(count: int) -> list[str]:
+    """Each begins to count at another place."""
+    return [
+        f'id = "often{number}"\nstrategy = "trade_often"\ntimeframe = "1m"\nsize = 0.01\n'
+        f"params = {{ every = {_EVERY}, offset = {number * _EVERY // count} }}"
+        for number in range(count)
+    ]
+
+
 def _signals(fleet: Fleet) -> dict[str, int]:
     """When the tick that caused it was received, by the id of each signal that the pipeline let pass."""
     found = {}
@@ -97,7 +108,7 @@ def _first_fills(fleet: Fleet, reader: TapeReader) -> dict[str, int]:
             fields = reader.fields(seq, stream)
             entry: PrivateEntry = entries[int(fields[_NUMBER])]
             if entry.event.kind == "fill":
-                found.setdefault(entry.signal_id, fields[_RECEIVED_NS])
+                found.setdefault(entry.signal_id, int(fields[_RECEIVED_NS]))
     return found
 
 

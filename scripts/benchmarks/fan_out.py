@@ -47,10 +47,11 @@ def run(settings: Settings) -> Iterator[Figure]:
             if shutil.which("redis-server"):
                 redis.append(_through_redis(workers, symbols, events // 5))
         what = f"to {workers} on {symbols} symbol{'s' * (symbols > 1)}"
-        yield figure(settings, NAME, what, "events/s", Sample.of(ours), Sample.of(raw), "raw ZeroMQ XPUB/SUB, ipc")
-        if redis:
-            yield figure(settings, NAME, what, "events/s", Sample.of(ours), Sample.of(redis), "Redis pub/sub, redis-py")
-        else:
+        references = {"raw ZeroMQ XPUB/SUB, ipc": raw, "Redis pub/sub, redis-py": redis}
+        for against, rates in references.items():
+            if rates:
+                yield figure(settings, NAME, what, "events/s", Sample.of(ours), Sample.of(rates), against, at=workers)
+        if not redis:
             talk(f"  {NAME}: no redis-server on this machine, so nothing is compared with it")
 
 

@@ -16,7 +16,10 @@ NAME = "growth"
 
 def run(settings: Settings) -> Iterator[Figure]:
     fleets = {workers: of_size(settings, workers) for workers in sorted(settings.growth)}
-    for what, unit, sample in (("PSS per worker", "MB", _worker_mb), ("kill -9 to ready again, p50", "ms", _restart_ms)):
+    for what, unit, sample in (
+        ("PSS per worker", "MB", _worker_mb),
+        ("kill -9 to ready again, p50", "ms", _restart_ms),
+    ):
         smallest = min(fleets)
         for workers, fleet in fleets.items():
             reference = None if workers == smallest else sample(fleets[smallest])

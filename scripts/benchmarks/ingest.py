@@ -20,7 +20,7 @@ import msgspec
 from benchmarks.common import Figure, Sample, Settings, figure, rate, talk
 from benchmarks.homes import CLIENT, bench_home, clean_environment
 from benchmarks.market import write_trades
-from benchmarks.standing import SYMBOLS, grid
+from benchmarks.standing import SYMBOLS, symbols_for
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, write_spec
 from strategy_runner.errors import NotRunningError, TimeoutExpiredError
@@ -55,7 +55,7 @@ class _Ingested(msgspec.Struct, frozen=True):
 
 def run(settings: Settings) -> Iterator[Figure]:
     packed = Sample.of(_pack_rate(settings.rows) for _ in range(settings.runs))
-    symbols, _ = grid(SYMBOLS, "")
+    symbols = symbols_for(SYMBOLS)
     with bench_home(symbols, _STRATEGIES, own=["ema_trades"]) as home:
         for source, ingested in (
             ("history", _from_history(settings, home, symbols)),

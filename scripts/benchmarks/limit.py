@@ -32,7 +32,13 @@ def run(settings: Settings) -> Iterator[Figure]:
     yield figure(settings, NAME, f"all {workers} workers ready", "s", boot_s, against=f"{_PROTOTYPE}29 s", at=workers)
     yield from load_figures(settings, NAME, workers, rate, load)
     yield figure(
-        settings, NAME, f"all {workers} workers and daemon stopped", "s", stop_s, against=f"{_PROTOTYPE}35 s", at=workers
+        settings,
+        NAME,
+        f"all {workers} workers and daemon stopped",
+        "s",
+        stop_s,
+        against=f"{_PROTOTYPE}35 s",
+        at=workers,
     )
 
 

@@ -94,7 +94,7 @@ def _order(n: int) -> OrderRequest:
 # -- over the protocol -------------------------------------------------------------------------------------------------
 
 
-class _Memory:
+class Memory:
     """A backend that forgets everything when it ends."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class _Memory:
 
 
 def _serve(endpoint: str, ready: Connection) -> None:
-    server = OmsServer(new_context(), _Memory(), name="bench")
+    server = OmsServer(new_context(), Memory(), name="bench")
     server.serve(_CLIENT, endpoint)
     ready.send(True)
     while True:

@@ -129,10 +129,14 @@ def running(home: Home, workers: int, *, warm: bool = True, market: Mapping[str,
         starter.communicate()
 
 
+def symbols_for(workers: int) -> list[str]:
+    """At most SYMBOLS of them, and no more than there are workers."""
+    return [f"S{number:02d}" for number in range(min(SYMBOLS, workers))]
+
+
 def grid(workers: int, strategy: str) -> tuple[list[str], list[str]]:
-    """Symbols, at most SYMBOLS, and strategies enough for so many workers; in `strategy` (a table of TOML) `{number}` is
-    replaced."""
-    symbols = [f"S{number:02d}" for number in range(min(SYMBOLS, workers))]
+    """Symbols, and strategies enough for so many workers; in `strategy` (a table of TOML) `{number}` is replaced."""
+    symbols = symbols_for(workers)
     return symbols, [strategy.replace("{number}", str(number)) for number in range(max(1, workers // len(symbols)))]
 
 

@@ -20,6 +20,8 @@ STYLES: dict[str, dict[str, Any]] = {
     "accepted": {"fg": "green"},
     "refused": {"fg": "yellow"},
     "expired": {"fg": "yellow"},
+    "reducing": {"fg": "yellow"},
+    "halted": {"fg": "red", "bold": True},
     "failed": {"fg": "red", "bold": True},
     "silent": {"fg": "red", "bold": True},
     "ok": {"fg": "green"},

@@ -1,4 +1,4 @@
-"""Verbs about running processes: supervise, up, down, start, stop, restart, resume, status, plan, apply, logs."""
+"""Verbs about running processes: supervise, up, down, start, stop, restart, status, plan, apply, logs."""
 
 import os
 import subprocess
@@ -21,7 +21,6 @@ from strategy_runner.supervision.fleet import FleetRow, fleet
 from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.reports import ChangeReport
-from strategy_runner.supervision.resuming import resume_parked
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import Wish, read_wishes
 
@@ -154,26 +153,6 @@ def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None
             f"{', '.join(targets)}: expected running processes, found none; see `strategy-runner status`"
         )
     _report(daemon.restart(names), "nothing to restart")
-    with ready_bar(False) as show:
-        wait_ready(home, steering.as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
-
-
-@click.command()
-@targets_argument
-@click.option("--skip", is_flag=True, help="Without the record that it was parked at: it is never given that again.")
-@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept, and `explain` shows it.")
-@timeout_option
-@click.pass_obj
-def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeout: float | None) -> None:
-    """Let parked workers try again; return when ready."""
-    parsed = [known_target(home, target) for target in targets]
-    resumed = resume_parked(home, parsed, skip=skip, reason=reason)
-    for one in resumed:
-        talk(f"resumed {one.name}" + (f", without {one.skipped}" if one.skipped else ""))
-    if not Daemon(home).is_running():
-        talk("no daemon is running; `strategy-runner up` starts them")
-        return
-    names = [one.name for one in resumed]
     with ready_bar(False) as show:
         wait_ready(home, steering.as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
 
@@ -340,4 +319,4 @@ def _report(change: ChangeReport, otherwise: str) -> None:
     talk("\n".join(said) or otherwise)
 
 
-COMMANDS = [supervise, up, down, start, stop, restart, resume, status, plan, apply_, logs]
+COMMANDS = [supervise, up, down, start, stop, restart, status, plan, apply_, logs]

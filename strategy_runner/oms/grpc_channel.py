@@ -31,6 +31,11 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 _LOCAL = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 
 
+def credentials_for(address: str) -> grpc.ChannelCredentials | None:
+    """TLS, by the authorities that this host trusts; none for an OMS on this host, to which no network leads."""
+    return None if address.startswith(_LOCAL) else grpc.ssl_channel_credentials()
+
+
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
     """Connects with its first call. Raises SafetyRefusal for another host without credentials: orders, and what says who
     asks, must not be readable on a network."""

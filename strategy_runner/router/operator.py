@@ -14,7 +14,7 @@ from pathlib import Path
 from strategy_runner.risk import events
 from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.state import Latch, Posture
-from strategy_runner.router.acknowledgement import Acknowledgement, write_acknowledgement
+from strategy_runner.router.acknowledgement import Acknowledgement, read_acknowledgement, write_acknowledgement
 from strategy_runner.router.breaker_log import BreakerLog
 from strategy_runner.router.operator_log import Action, ActionReader
 from strategy_runner.router.order_entry import Scope
@@ -41,6 +41,8 @@ class Operator:
             Restarts(folder.parent, workers, client, on_restart, trading.record) if trading is not None else None
         )
         self._latches: list[Latch] = []
+        before = read_acknowledgement(folder)
+        self._known = before.taken if before is not None else 0
         self._word = Acknowledgement(pid=os.getpid())
         self._is_told = False
         self._taken = 0
@@ -77,7 +79,7 @@ class Operator:
             self._limit(action, self._trading)
             self._order(action, self._trading)
         asked = action.request
-        if asked.verb != "configure":
+        if asked.verb != "configure" and action.number > self._known:
             log.warning("operator: action %d: %s%s: %s", action.number, asked.verb, asked.scope, asked.reason)
 
     def _limit(self, action: Action, trading: Trading) -> None:

@@ -51,7 +51,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
 
 
-_decode = msgspec.msgpack.Decoder(Action).decode
+decode_action = msgspec.msgpack.Decoder(Action).decode
 
 
 def operator_log(folder: Path) -> Path:
@@ -100,7 +100,7 @@ class ActionReader:
 
     def read(self) -> list[Action]:
         """What has come. Raises StateError."""
-        found = [_decode(payload) for _, payload in self._reader.read()]
+        found = [decode_action(payload) for _, payload in self._reader.read()]
         for action in found:
             if self._last is not None and action.number != self._last + 1:
                 raise StateError(f"{self._reader.path}: expected action {self._last + 1}, found {action.number}")

@@ -49,8 +49,13 @@ _ENDS: dict[OmsEventKind, type[Rejected | Expired | Cancelled]] = {
     "cancelled": Cancelled,
 }
 REASONS: dict[str, str] = {
-    ENTRY_ENDED: "the exit of an entry that never left",
-    "oms_refused": "the OMS did not take the request that the order came with; the word behind it is the OMS's own",
+    ENTRY_ENDED: "a stop loss or take profit whose entry was never sent, or ended without a fill",
+    "asked": "the order was cancelled before it left",
+    "oms_malformed": "the OMS takes no such order: a number or a name of it cannot be",
+    "oms_too_large": "the OMS takes no message of this size",
+    "oms_foreign_client": "the way into the OMS belongs to another client",
+    "oms_unsupported_version": "the OMS speaks another version of the protocol",
+    "oms_refused": "the OMS did not do what it was asked, for a reason that the router's log has in words",
 }
 
 log = logging.getLogger(__name__)

@@ -86,7 +86,9 @@ class OrderJournal:
             if not problem and is_told(event):
                 position = position_after(self.book, event, self._instruments)
                 worker = f"{event.strategy}.{event.symbol}"
-                self._fills.append(encode_private(PrivateEntry(self._fill_number, worker, event, position)))
+                order = self.book.find(event.report.client_order_id) if event.report else None
+                names = (order.request.signal_id, order.request.leg) if order else ()
+                self._fills.append(encode_private(PrivateEntry(self._fill_number, worker, event, position, *names)))
                 self._fill_number += 1
             payloads += self._happened(event, problem)
         is_told_of = self._fills.offset > begin

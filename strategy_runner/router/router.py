@@ -11,6 +11,7 @@ from strategy_runner.bus.doorbell import SignalListener
 from strategy_runner.config.spec import RouterSpec
 from strategy_runner.errors import DiskFullError
 from strategy_runner.model.decision import Decision
+from strategy_runner.router.audit import Audit
 from strategy_runner.router.cut_off import write_cut_off
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.intake import Arrival, WorkerCursor, WorkerIntake, worker_log
@@ -59,6 +60,7 @@ class Router:
         market: Market | None = None,
         trading: Trading | None = None,
         operator: Operator | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self._spec = spec
         self._workers_folder = Path(spec.workers_folder)
@@ -74,6 +76,7 @@ class Router:
         self._judge = Judge(market, spec.freshness)
         self._trading = trading
         self._operator = operator
+        self._audit = audit
         if operator is not None:
             self._judge.heed(operator.refusal)
         self._undecided: list[Arrival] = []
@@ -90,6 +93,8 @@ class Router:
             delivery.advance(self._journal.synced)
         if trading is not None:
             trading.start(self._judge, self._journal.synced)
+        if audit is not None:
+            audit.start()
         status.enter(State.FOLLOWING)
 
     # -- the loop --------------------------------------------------------------------------------------------------------
@@ -138,6 +143,8 @@ class Router:
             self._trading.stop(deliver_s)
         for delivery in self._deliveries:
             delivery.stop(deliver_s)
+        if self._audit is not None:
+            self._audit.stop(deliver_s)
         self._report()
         self._file.enter(State.STOPPED)
 
@@ -317,6 +324,8 @@ class Router:
         faults = [f"sink {delivery.name}: {delivery.fault}" for delivery in self._deliveries if delivery.fault]
         if self._trading is not None:
             faults = [*self._trading.faults(), *faults]
+        if self._audit is not None and self._audit.fault:
+            faults.append(f"audit trail: {self._audit.fault}")
         silence_ns = self._judge.feed_silence_ns()
         if silence_ns:
             faults.insert(0, f"feed stale for {silence_ns / 1e9:.0f} s")

@@ -38,7 +38,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
     def told(self, now_ns: int) -> str:
         """For a person, with its age."""
-        age = _duration(now_ns - self.since_ns)
+        age = duration(now_ns - self.since_ns)
         if self.kind == "restarted":
             return f"restarted by the watchdog {age} ago: {self.reason}"
         return f"{self.reason} (for {age})"
@@ -159,7 +159,8 @@ def actions_path(folder: Path) -> Path:
     return folder / "actions.log"
 
 
-def _duration(ns: int) -> str:
+def duration(ns: int) -> str:
+    """For a person."""
     seconds = max(0, ns) // 1_000_000_000
     if seconds < 120:
         return f"{seconds} s"

@@ -11,8 +11,11 @@ from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.names import WorkerKey
+from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
-from strategy_runner.supervision.conditions import Condition, read_conditions
+from strategy_runner.router.operator_log import Request
+from strategy_runner.router.stops import read_stops, strictest, told
+from strategy_runner.supervision.conditions import Condition, duration, read_conditions
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.reports import ProcessReport
@@ -99,8 +102,36 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     absent = "stopped by an operator" if is_running else "no daemon is running"
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
     seen = read_conditions(home.monitor) if is_running else {}
+    rows = _with_stops(rows, specs, now_ns)
     rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
     return rows, problems
+
+
+def _with_stops(rows: Sequence[FleetRow], specs: Mapping[str, Spec], now_ns: int) -> list[FleetRow]:
+    """Of workers that trade, what an operator or a breaker lets them do no longer."""
+    stops: dict[Path, tuple[Latch, ...]] = {}
+    found = []
+    for row in rows:
+        spec = specs[row.name]
+        if isinstance(spec, WorkerSpec) and row.trading_state in _GOING_ON:
+            folder = router_folder(spec).parent
+            if folder not in stops:
+                stops[folder] = read_stops(folder, spec.client, spec.mode)
+            latch = strictest(stops[folder], spec.strategy, spec.symbol)
+            found.append(row if latch is None else _stopped(row, latch, now_ns))
+        else:
+            found.append(row)
+    return found
+
+
+def _stopped(row: FleetRow, latch: Latch, now_ns: int) -> FleetRow:
+    way = ""
+    if latch.reset == "operator":
+        target = f"{row.client}{Request(verb='resume', strategy=latch.strategy, symbol=latch.symbol).scope}"
+        way = f"; `strategy-runner resume {target} --reason TEXT` lifts it"
+    reason = f"{told(latch)} (for {duration(now_ns - latch.since_ns)}){way}"
+    said = f"{row.reason}; {reason}" if row.reason else reason
+    return msgspec.structs.replace(row, trading_state=latch.posture.value, reason=said)
 
 
 def status_path(spec: Spec) -> Path:

@@ -5,14 +5,13 @@ reads what was asked before it decides anything.
 """
 
 import contextlib
-import fcntl
 import getpass
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -20,15 +19,15 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import RouterSpec, WorkerSpec, read_spec
+from strategy_runner.config.spec import WorkerSpec, read_spec
 from strategy_runner.errors import UsageError
-from strategy_runner.model.names import router_name
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.router.operator_log import Action, Request, record
+from strategy_runner.router.order_journal import order_log
 from strategy_runner.router.stops import read_stops
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import one_operator_at_a_time, read_latest_run
+from strategy_runner.supervision.wishes import read_latest_run
 
 ANSWER_S = 1.0
 COME_BACK_S = 10.0
@@ -64,8 +63,8 @@ def operate(home: Home, targets: list[Target], request: Request) -> list[Operate
         asked = msgspec.structs.replace(request, strategy=target.strategy or "", symbol=target.symbol or "")
         (action,) = record(home.client_state(client, mode), [asked], who=who(), at_ns=time.time_ns())
         recorded.append((client, mode, action))
-    held = _hung(home, recorded, began + ANSWER_S)
-    return [_operated(home, client, mode, action, held.get(client, 0), began) for client, mode, action in recorded]
+    ended = _end_hung(home, recorded, began + ANSWER_S)
+    return [_operated(home, client, mode, action, ended.get(client), began) for client, mode, action in recorded]
 
 
 def who() -> str:
@@ -76,9 +75,26 @@ def who() -> str:
         return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
-def covered(target: Target, latch: Latch) -> bool:
-    """Whether a stop lies within what a target names."""
-    return (target.strategy in (None, latch.strategy)) and (target.symbol in (None, latch.symbol))
+def clients_of(home: Home, target: Target) -> list[str]:
+    """The clients that have run and that a target names. Raises UsageError for a target that names nothing."""
+    return [client for client, _ in _runs(home, target)]
+
+
+def stops(home: Home, target: Target) -> dict[str, tuple[Latch, ...]]:
+    """What stops the latest run of each client that a target names. Raises UsageError."""
+    return {client: read_stops(home.client_state(client, mode), client, mode) for client, mode in _runs(home, target)}
+
+
+def concerns(target: Target, latch: Latch) -> bool:
+    """Whether a stop and a target have a worker in common."""
+    both = ((target.strategy, latch.strategy), (target.symbol, latch.symbol))
+    return all(asked is None or not stopped or asked == stopped for asked, stopped in both)
+
+
+def has_orders(home: Home, client: str) -> bool:
+    """Whether the orders of a client's latest run go to an OMS."""
+    run = read_latest_run(home, client)
+    return run is not None and order_log(home.router(client, run.mode)).exists()
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
@@ -114,8 +130,13 @@ def _check_worker(home: Home, client: str, mode: str, target: Target) -> None:
         raise UsageError(f"{target}: expected a worker of {client}, one of {', '.join(sorted(workers))}")
 
 
-def _hung(home: Home, recorded: list[tuple[str, str, Action]], deadline: float) -> dict[str, int]:
-    """Ends the routers that have not taken their action by the deadline; their pids by client."""
+class _Ended(msgspec.Struct, frozen=True):
+    pid: int
+    at: float
+
+
+def _end_hung(home: Home, recorded: list[tuple[str, str, Action]], deadline: float) -> dict[str, _Ended]:
+    """Ends the routers that have not taken their action by the deadline, by client."""
     ended = {}
     for client, mode, action in recorded:
         folder = home.router(client, mode)
@@ -125,18 +146,19 @@ def _hung(home: Home, recorded: list[tuple[str, str, Action]], deadline: float) 
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            ended[client] = pid
+            ended[client] = _Ended(pid, time.monotonic())
     return ended
 
 
-def _operated(home: Home, client: str, mode: str, action: Action, ended: int, began: float) -> Operated:
+def _operated(home: Home, client: str, mode: str, action: Action, ended: _Ended | None, began: float) -> Operated:
+    """What is asked of a router that was ended is in force when it is: nothing trades then."""
     folder = home.router(client, mode)
     outcome: Outcome = "in force"
     if not ended and not holder(folder):
         outcome = "at the next start"
     elif ended and not _await(lambda: _has_taken(folder, action), time.monotonic() + COME_BACK_S):
         outcome = "router ended, nothing trades"
-    took_s = time.monotonic() - began
+    took_s = (ended.at if ended else time.monotonic()) - began
     if outcome == "in force" and not _await(lambda: _has_acted(folder, action), time.monotonic() + ORDERS_S):
         outcome = "taken, its orders not yet"
     return Operated(
@@ -145,7 +167,7 @@ def _operated(home: Home, client: str, mode: str, action: Action, ended: int, be
         scope=action.request.scope,
         number=action.number,
         outcome=outcome,
-        ended_router=ended,
+        ended_router=ended.pid if ended else 0,
         took_s=round(took_s, 3),
         stops=read_stops(home.client_state(client, mode), client, mode),
     )
@@ -162,18 +184,22 @@ def _has_acted(folder: Path, action: Action) -> bool:
 
 
 def holder(folder: Path) -> int:
-    """The process that holds a state folder, 0 if none does: whoever has its lock lives."""
+    """The process that holds a state folder, 0 if none does. It is not asked for its lock, which a router that starts may want
+    at the same moment: who is named in the file and has it open is the one."""
+    lock = folder / "lock"
     try:
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        pid = int(lock.read_text() or 0)
+        opened = (Path(f"/proc/{pid}/fd")).iterdir()
+        return pid if any(_leads_to(link, lock) for link in opened) else 0
+    except (OSError, ValueError):
         return 0
+
+
+def _leads_to(link: Path, path: Path) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(os.pread(descriptor, 32, 0) or 0)
-    finally:
-        os.close(descriptor)
-    return 0
+        return link.readlink() == path
+    except OSError:
+        return False
 
 
 def _await(holds: Callable[[], object], deadline: float) -> bool:

@@ -9,6 +9,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.errors import NotRunningError, StateError, UsageError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.private import Slot
 from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import SignalBody, decode_body, digest
 from strategy_runner.model.stream import Stream
@@ -19,12 +20,14 @@ from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import read_status
+from strategy_runner.worker.private_log import PrivateLog
 
 VALUES = {
     Kind.TRADE: ("price", "size", "side"),
     Kind.QUOTE: ("bid", "ask", "bid_size", "ask_size"),
     Kind.BAR: ("open", "high", "low", "close", "volume"),
     Kind.PREDICTION: ("score", "confidence"),
+    Kind.PRIVATE: ("offset", "digest", "digest", "entry"),
 }
 
 
@@ -50,7 +53,7 @@ def tell(home: Home, signal_id: str, mode: str | None) -> Story:
     return Story(
         signal_id,
         [
-            ("record", _cause(body, tape)),
+            ("record", [*_cause(body, tape), *_told(home, key, run, body)]),
             *([("predictions", _predictions(body, tape))] if body.models else []),
             ("strategy", _strategy(body)),
             ("pipeline", _pipeline(body)),
@@ -82,6 +85,28 @@ def _cause(body: SignalBody, tape: TapeReader | None) -> list[str]:
         f"{cause.stream} ordinal {cause.ordinal}, {moment(cause.event_ns)}: {values}",
         on_tape(tape, stream, cause.ordinal),
     ]
+
+
+def _told(home: Home, key: WorkerKey, run: str, body: SignalBody) -> list[str]:
+    """Of a signal that answers to what became of an order: what the worker was told."""
+    if Stream.parse(body.cause.stream).kind is not Kind.PRIVATE:
+        return []
+    own = home.worker(key, run) / "fills.log"
+    path = own if own.exists() else home.fills(key.client, run)
+    log = PrivateLog(path, key)
+    try:
+        entry = log.entry(Slot(*(value or 0.0 for value in body.cause.values)))
+    except StateError as error:
+        return [str(error)]
+    finally:
+        log.close()
+    event, held = entry.event, entry.position
+    what = f"{event.kind} of the {entry.leg} of {entry.signal_id}" if entry.leg else event.kind
+    if event.fill is not None:
+        what += f": {event.fill.side} {event.fill.quantity} at {event.fill.price}, fee {event.fill.fee}"
+    elif event.report is not None and event.report.reason:
+        what += f": {event.report.reason}"
+    return [f"{what}; position {held.quantity} at {held.average_price}"]
 
 
 def _predictions(body: SignalBody, tape: TapeReader | None) -> list[str]:

@@ -1,9 +1,13 @@
-"""What a command is aimed at: CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL, a program's own name, or all."""
+"""What a command is aimed at: CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL, a program's own name, or all. Where it stands for
+a client or strategy, `all` or `*` means each: `all:*:BTC-USD`.
+"""
 
 import msgspec
 
 from strategy_runner.errors import UsageError
 from strategy_runner.model.names import OMS_NAME
+
+ANY = "*"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -16,7 +20,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def is_client(self) -> bool:
-        return self.client is not None and self.strategy is None and self.program is None
+        return self.client is not None and self.strategy is None and self.symbol is None and self.program is None
 
     def matches(self, name: str) -> bool:
         """Whether a program's name (`client:strategy.symbol`, `client:router`, `market:feed`) is meant."""
@@ -31,7 +35,8 @@ class Target(msgspec.Struct, frozen=True):
         return self.symbol is None or symbol == self.symbol
 
     def __str__(self) -> str:
-        parts = (self.client, self.program or self.strategy, self.symbol)
+        strategy = self.program or self.strategy or (ANY if self.symbol else None)
+        parts = (self.client or ("all" if strategy else None), strategy, self.symbol)
         return ":".join(part for part in parts if part is not None) or "all"
 
 
@@ -47,4 +52,8 @@ def parse_target(text: str) -> Target:
         raise UsageError(f"target: expected CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL or all, found {text!r}")
     if (strategy in ("router", "feed", "watchdog") or text == OMS_NAME) and not symbol:
         return Target(client=client, program=strategy)
-    return Target(client=client, strategy=strategy or None, symbol=symbol or None)
+    return Target(
+        client=None if client in ("all", ANY) else client,
+        strategy=None if strategy in ("", ANY) else strategy,
+        symbol=None if symbol in ("", ANY) else symbol,
+    )

@@ -1,5 +1,6 @@
 """Reading a tape: single records by seq, a stream's entries by ordinal, whole segments as numpy arrays."""
 
+from bisect import bisect_left
 from itertools import islice
 from operator import lt
 from pathlib import Path
@@ -17,6 +18,8 @@ from strategy_runner.tape.kept import read_kept
 from strategy_runner.tape.logs import LogReader, read_log
 
 _UNPACK = CODEC.unpack_from
+_WHOLE = np.dtype(f"V{SIZE}")
+_CHECKED = np.dtype([("crc", "<u4"), ("rest", f"V{SIZE - 4}")])
 _FEW = 64  # entries, which are compared faster without numpy
 
 
@@ -143,6 +146,25 @@ class TapeReader:
                 f"{path}: seq {seq}: expected a record of stream {stream_id}, found one of {fields[1]}"
             )
         return fields
+
+    def rows(self, seqs: list[int], stream_id: int) -> "npt.NDArray[np.void] | None":
+        """As `fields` for the records of many seqs, which ascend, in an array of DTYPE: those that lie in the segment of the first.
+
+        None if one of them is damaged, or not of the stream: who then reads them one by one has all before it.
+        """
+        if not self._base <= seqs[0] < self._end:
+            self._map_segment(seqs[0])
+        if seqs[-1] >= self._end:
+            seqs = seqs[: bisect_left(seqs, self._end)]
+        first, behind = seqs[0] - self._base, seqs[-1] + 1 - self._base
+        if behind - first == len(seqs):
+            whole = np.frombuffer(self._view[first * SIZE : behind * SIZE], dtype=_WHOLE)
+        else:
+            whole = np.frombuffer(self._view, dtype=_WHOLE, count=self._segment_records)[np.array(seqs) - self._base]
+        checked, rows = whole.view(_CHECKED), whole.view(DTYPE)
+        if list(map(crc32, checked["rest"].tolist(), seqs)) != checked["crc"].tolist():
+            return None
+        return None if (rows["stream"] != stream_id).any() else rows
 
     def raw(self, seq: int) -> bytes:
         """The 80 bytes of one published record."""

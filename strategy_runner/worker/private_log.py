@@ -28,12 +28,17 @@ class PrivateLog:
     def event(self, event_ns: int, v0: float, v1: float, v2: float, v3: float, v4: float) -> PrivateEvent:
         """The event of a record. Raises CorruptRecordError if the log does not hold its entry."""
         slot = Slot(v0, v1, v2, v3)
-        offset = self._reader.offset = int(v0)
+        return PrivateEvent(event_ns, self.entry(slot), slot)
+
+    def entry(self, slot: Slot) -> PrivateEntry:
+        """The entry that a record stands for. Raises CorruptRecordError if the log does not hold it."""
+        offset, number = int(slot.offset), int(slot.number)
+        self._reader.offset = offset
         payload = next((payload for _, payload in self._reader.read(_ENTRY_BYTES)), None)
-        if payload is None or slot_of(payload, offset, int(v3)) != slot:
+        if payload is None or slot_of(payload, offset, number) != slot:
             found = "another" if payload else "none"
-            raise CorruptRecordError(f"{self._path}: offset {offset}: expected entry {v3:.0f}, found {found}")
-        return PrivateEvent(event_ns, self._own(payload, offset), slot)
+            raise CorruptRecordError(f"{self._path}: offset {offset}: expected entry {number}, found {found}")
+        return self._own(payload, offset)
 
     def close(self) -> None:
         self._reader.close()
@@ -67,7 +72,7 @@ def position_at(reader: TapeReader, path: Path, key: WorkerKey, seq: int) -> flo
         return _position_of_entry(path, key, ordinal)
     log = PrivateLog(path, key)
     try:
-        return float(log.event(fields[2], *fields[8:13]).entry.position.quantity)
+        return float(log.entry(Slot(*fields[8:12])).position.quantity)
     finally:
         log.close()
 

@@ -1,7 +1,11 @@
 """A subscription: one stream of a worker, how its records become events, and which callback they go to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
 from strategy_runner.model.record import Kind
@@ -32,6 +36,15 @@ class Subscription:
         self.is_market = is_market
         self.is_private = stream.kind is Kind.PRIVATE
         self.make: Callable[..., Any] = make or _MAKERS[stream.kind](stream)
+
+    def events(self, rows: "npt.NDArray[np.void]") -> Iterator[Any]:
+        """As `make` for each of many records, an array of record.DTYPE; an event is made when it is asked for."""
+        times, values = rows["event_ns"].tolist(), rows["v"].T
+        event = _MARKET_EVENTS.get(self.kind)
+        if event is None:
+            return map(self.make, times, *values[:5].tolist())
+        made, named, numbers = event
+        return map(made, *(repeat(getattr(self.stream, name)) for name in named), times, *values[:numbers].tolist())
 
 
 def _make_trade(stream: Stream) -> Callable[..., Event]:
@@ -65,4 +78,11 @@ _MAKERS: dict[Kind, Callable[[Stream], Callable[..., Event]]] = {
     Kind.BAR: _make_bar,
     Kind.PREDICTION: _make_prediction,
     Kind.CLOCK: _make_timer,
+}
+
+# what makes the events that come by the million, without a call of ours for each: its first arguments, and how many numbers
+_MARKET_EVENTS: dict[Kind, tuple[Callable[..., Event], tuple[str, ...], int]] = {
+    Kind.TRADE: (Trade, ("symbol",), 3),
+    Kind.QUOTE: (Quote, ("symbol",), 4),
+    Kind.BAR: (Bar, ("symbol", "timeframe"), 5),
 }

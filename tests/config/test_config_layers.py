@@ -308,6 +308,8 @@ def test_live_mode_has_no_silent_limits(home: Home) -> None:
         "expected a limit, since mode is live, found only the built-in 512",
         "clients/odum/client.toml: limits.cpu_limit: expected a limit, since mode is live, found only the built-in 1.0",
         "clients/odum/client.toml: strategies[0].time_to_live_s (ride): expected a limit, since mode is live, found nothing",
+        'clients/odum/client.toml: strategies[0].on_restart (ride): expected "resume", "hold", "flatten" or "ask", '
+        "since mode is live, found nothing",
     )
 
 

@@ -53,6 +53,39 @@ class Listener(Strategy):
         return "seen " + ", ".join(f"{kind} {count}" for kind, count in self._seen.items())
 '''
 
+# Trades on what becomes of its orders: fills, positions and ends of orders are records of its own.
+ANSWERING = '''
+"""Enters at every fifth bar; what it is told of its orders stands in its reasons, and makes it ask for more."""
+
+from strategy_runner.model.event import Bar, Fill, OrderUpdate, Position
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Answering(Strategy):
+    inputs = Inputs(bars=True)
+
+    def on_start(self) -> None:
+        self._bars, self._told = 0, ""
+
+    def on_bar(self, bar: Bar) -> None:
+        self._bars += 1
+        if self._bars % 5 == 0 and not self.position:
+            (self.buy if self.random.random() < 0.5 else self.sell)("fifth bar", self._told)
+
+    def on_fill(self, fill: Fill) -> None:
+        self._told = f"fill {fill.size} at {fill.price}, fee {fill.fee}"
+        if self.random.random() < 0.2:
+            self.buy("once more", self._told)
+
+    def on_position(self, position: Position) -> None:
+        self._told += f", holds {position.size} at {position.average_price}, won {position.realised}"
+        if position.size and self.random.random() < 0.3:
+            self.close("enough", self._told)
+
+    def on_order(self, order: OrderUpdate) -> None:
+        self._told += f", {order.leg} {order.state} {order.reason}"
+'''
+
 # Raises before its first record while CAUSE is True: a worker that cannot start, until its file is mended.
 RAISING = '''
 """Raises at its start."""

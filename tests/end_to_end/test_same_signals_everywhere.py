@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 
 from end_to_end.harness import Firm
-from end_to_end.own_strategies import LISTENER
+from end_to_end.own_strategies import ANSWERING, LISTENER
+
+from strategy_runner.model.signal import decode_body
 
 STRATEGIES = {"momentum", "cross", "revert", "high", "low", "listener"}
 CLIENT = """
@@ -67,6 +69,35 @@ strategy = "listener"
 symbols = ["SPY", "BTC-USDT-PERP"]
 timeframe = "1m"
 """
+TRADING = """
+routes = ["oms"]
+
+[accounts]
+SPY = { venue = "arca", account = "acme-main" }
+EURUSD = { venue = "oanda", account = "acme-main" }
+
+[paper]
+latency_ms = 500
+slippage_ticks = 1
+fees = { taker = 0.0001 }
+
+[[strategies]]
+id = "answering"
+strategy = "answering"
+symbols = ["SPY", "EURUSD"]
+timeframe = "1m"
+size = 100.0
+stop_loss_fraction = 0.0005
+take_profit_fraction = 0.0005
+
+[[strategies]]
+id = "cross"
+strategy = "moving_average_crossover"
+symbols = ["SPY", "EURUSD"]
+timeframe = "1m"
+params = { fast = 3, slow = 8 }
+size = 100.0
+"""
 
 
 def test_real_data_gives_the_same_bytes_in_simulation_and_historical_mode_every_time(
@@ -113,6 +144,32 @@ def test_real_data_gives_the_same_bytes_in_simulation_and_historical_mode_every_
             result["signals"],
             result["refusals"],
         )
+
+
+def test_strategies_that_answer_their_fills_give_the_same_bytes_and_fills_in_both_modes(
+    firm: Firm, recorded_data: Path
+) -> None:
+    assert (recorded_data / "trades/SPY.parquet").is_file()
+    firm.write("clients/acme/client.toml", TRADING)
+    firm.write("clients/acme/strategies/answering.py", ANSWERING)
+    firm.run("backtest", "acme", "--history", recorded_data)
+    historical = firm.bodies("acme"), fills(firm, "historical")
+    firm.run("start", "acme", "--mode", "simulation", "--history", recorded_data, "--speed", 0)
+    simulated = firm.bodies("acme"), fills(firm, "simulation")
+    firm.run("stop", "acme")
+    assert sorted(simulated[0].splitlines()) == sorted(historical[0].splitlines())
+    assert simulated[1] == historical[1]
+    assert len(historical[1]) == 4
+    causes = [decode_body(line.encode()).cause.stream for line in historical[0].splitlines()]
+    answers = sum(cause.endswith("/private") for cause in causes)
+    print(f"{len(causes)} signals, {answers} of them answers to fills")
+    assert answers > 20
+
+
+def fills(firm: Firm, mode: str) -> dict[str, bytes]:
+    """By worker, its fill log to the byte."""
+    paths = (firm.root / "var/clients/acme" / mode / "workers").glob("*/fills.log")
+    return {path.parent.name: path.read_bytes() for path in paths}
 
 
 def names(results: list[dict[str, object]]) -> list[object]:

@@ -63,10 +63,16 @@ def without_digests() -> None:
     Outbox.record = believe  # type: ignore[method-assign]
 
 
+def without_rings() -> None:
+    """Every doorbell is lost, and a worker does not look at the tape by itself: only the heartbeat is left."""
+    StreamDoorbell.ring = lambda self, topic, seq: None  # type: ignore[method-assign]
+    Follower.wait = lambda self: self._listener.wait(NEVER_MS) and None  # type: ignore[method-assign, assignment]
+
+
 def without_beat() -> None:
-    """No heartbeat, and nobody looks at the tape unless a doorbell rings."""
+    """No heartbeat either."""
+    without_rings()
     StreamDoorbell.beat = lambda self, count, epoch, durable: None  # type: ignore[method-assign]
-    Follower.wait = lambda self: self._listener.wait(NEVER_MS) and None  # type: ignore[method-assign, func-returns-value]
 
 
 def without_lock() -> None:
@@ -80,6 +86,7 @@ TWINS: dict[str, Callable[[], None]] = {
     "sync": without_sync,
     "luck": with_luck,
     "digests": without_digests,
+    "rings": without_rings,
     "beat": without_beat,
     "lock": without_lock,
 }

@@ -24,7 +24,9 @@ from strategy_runner.tape import boot
 from strategy_runner.worker import follower
 
 FOLDER_VARIABLE = "STRATEGY_RUNNER_FAULTS_FOLDER"  # where the ledger lies, and the name of the boot
-MARKET_VARIABLE = "STRATEGY_RUNNER_FAULTS_MARKET"  # records a second and symbol of the restless market; unset is the mock
+MARKET_VARIABLE = (
+    "STRATEGY_RUNNER_FAULTS_MARKET"  # records a second and symbol of the restless market; unset is the mock
+)
 BROKEN_VARIABLE = "STRATEGY_RUNNER_FAULTS_BROKEN"
 BOOT = "boot_id"
 SNAPSHOT_RECORDS = 400

@@ -124,7 +124,10 @@ CLIENTS = {
 
 
 class FaultyHome:
-    """A home in memory where that is possible, so that many runs wear out no disk, else in /tmp. `close` ends whatever runs in it; `keep` leaves the files behind."""
+    """A home in memory where that is possible, so that many runs wear out no disk, else in /tmp.
+
+    `close` ends whatever runs in it; `keep` leaves the files behind.
+    """
 
     def __init__(self, *, seed: int, per_s: float = 0.0, broken: str = "") -> None:
         """`per_s` is of the restless market for each symbol; 0 is the mock market, which gives lost records again."""
@@ -200,7 +203,15 @@ class FaultyHome:
 
     def start(self) -> None:
         """Starts the daemon, and returns when it answers."""
-        command = [sys.executable, "-m", "strategy_runner.supervision.daemon", "--home", str(self.root), "--entry", ENTRY]
+        command = [
+            sys.executable,
+            "-m",
+            "strategy_runner.supervision.daemon",
+            "--home",
+            str(self.root),
+            "--entry",
+            ENTRY,
+        ]
         with (self.home.daemon / "daemon.log").open("ab") as log:
             self.daemon = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environ, start_new_session=True

@@ -14,7 +14,9 @@ from faults.power import Power
 
 PAUSE_S = (0.02, 0.25)
 STOPPED_S = (0.05, 0.6)
-UP_DECISIONS = 12  # so many new ones after a power cut before the next fault: else it would meet a home where nothing happens
+UP_DECISIONS = (
+    12  # so many new ones after a power cut before the next fault: else it would meet a home where nothing happens
+)
 # how often each is chosen; a power cut and the daemon's end take all processes with them
 WEIGHTS = {
     "kill feed": 14,
@@ -102,7 +104,9 @@ class Injection:
         pids = self._home.pids()
         if whom in _KINDS:
             return pids.get(_KINDS[whom])
-        names = sorted(name for name in pids if name.endswith(":router") == (whom == "router") and name not in _KINDS.values())
+        names = sorted(
+            name for name in pids if name.endswith(":router") == (whom == "router") and name not in _KINDS.values()
+        )
         return pids[self._luck.choice(names)] if names else None
 
     def _kill_daemon(self, kind: str) -> None:
@@ -164,4 +168,3 @@ class Injection:
 
 def _other(pid: int | None, old: int) -> int | None:
     return pid if pid != old else None
-

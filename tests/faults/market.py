@@ -55,7 +55,9 @@ class RestlessMarket:
                 rows.append((symbol, _TRADE, self._next_ns, price, size, luck.choice((-1.0, 1.0)), 0.0, 0.0))
             else:
                 bid, ask = round(price - 0.01, 4), round(price + 0.01, 4)
-                rows.append((symbol, _QUOTE, self._next_ns, bid, ask, luck.uniform(0.1, 5.0), luck.uniform(0.1, 5.0), 0.0))
+                rows.append(
+                    (symbol, _QUOTE, self._next_ns, bid, ask, luck.uniform(0.1, 5.0), luck.uniform(0.1, 5.0), 0.0)
+                )
             self._next_ns += step_ns
         return rows
 

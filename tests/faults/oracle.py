@@ -19,8 +19,8 @@ from strategy_runner.history.tape_run import TapeRun
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import decode_body, digest
 from strategy_runner.router.journal import DecisionReader, decision_log
-from strategy_runner.sinks.quantconnect_row import csv_row
 from strategy_runner.sinks.interface import DeadLetter
+from strategy_runner.sinks.quantconnect_row import csv_row
 from strategy_runner.tape.logs import read_log
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import read_status
@@ -151,7 +151,9 @@ def _judge_decisions(
 
 def _judge_duckdb(verdict: Verdict, router: RouterSpec, decisions: list[Decision]) -> None:
     with duckdb.connect(router.duckdb, read_only=True) as database:
-        rows = database.execute("SELECT signal_id, number, verdict, reason, body FROM signals ORDER BY number").fetchall()
+        rows = database.execute(
+            "SELECT signal_id, number, verdict, reason, body FROM signals ORDER BY number"
+        ).fetchall()
     expected = {d.signal_id: _row(d.number, d.verdict, d.reason, d.body.decode()) for d in decisions}
     verdict.compare(f"{router.client} duckdb", expected, ((row[0], _row(*row[1:])) for row in rows))
 

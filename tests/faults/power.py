@@ -152,7 +152,9 @@ class Power:
                 path.unlink()
                 return [f"{self._name(path)}: gone, never synced"]
             synced = 0
-        keep = luck.randint(min(max(synced, 0), size), size)  # shorter than synced: written anew since, over what was there
+        keep = luck.randint(
+            min(max(synced, 0), size), size
+        )  # shorter than synced: written anew since, over what was there
         garbage = self._garbage() if keep >= START else b""
         if keep == size and not garbage:
             return []
@@ -164,7 +166,9 @@ class Power:
 
     def _garbage(self) -> bytes:
         luck = self._luck
-        return luck.choice((b"", b"", luck.randbytes(luck.randrange(1, GARBAGE_BYTES_MAX)), bytes(luck.randrange(1, 64))))
+        return luck.choice(
+            (b"", b"", luck.randbytes(luck.randrange(1, GARBAGE_BYTES_MAX)), bytes(luck.randrange(1, 64)))
+        )
 
     def _cut_segment(self, path: Path, synced: int, records: int) -> list[str]:
         """Records above what was synced: gone, torn in the middle of one, garbage, or some pages of them."""
@@ -209,7 +213,9 @@ class Power:
     def _first_torn(self, raw: bytearray, first: int, kept: int) -> int:
         """Where recovery will find the end: some of the pages that were kept may go on where others were lost."""
         at = kept - kept % SIZE
-        while at < len(raw) and record_crc(first + at // SIZE, raw[at : at + SIZE]) == int.from_bytes(raw[at : at + 4], "little"):
+        while at < len(raw) and record_crc(first + at // SIZE, raw[at : at + SIZE]) == int.from_bytes(
+            raw[at : at + 4], "little"
+        ):
             at += SIZE
         return at
 

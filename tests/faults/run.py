@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from strategy_runner.errors import StrategyRunnerError
+
 RESTLESS_PER_S = 350.0  # of each of three symbols: with bars and predictions above 1,000 records a second
 KILLS = 100  # of one run of the command
 CUTS = 10
@@ -56,6 +58,8 @@ def run_once(
             verdict = judge(home.workers, home.routers)
         except Stuck as stuck:
             verdict.note(f"{stuck}; last errors: {home.last_errors()}")
+        except StrategyRunnerError as damage:
+            verdict.note(f"{type(damage).__name__}: {damage}")
         is_clean = verdict.is_clean
         (home.root / "faults.log").write_text("\n".join(injection.log))
     finally:
@@ -72,7 +76,9 @@ def run_once(
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="begin no further run after so long [default: 2]")
-    parser.add_argument("--seed", type=int, default=None, help="of the first run; the next ones count up [default: any]")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="of the first run; the next ones count up [default: any]"
+    )
     parser.add_argument("-o", dest="output", choices=("table", "json"), default="table")
     given = parser.parse_args(arguments)
     seed = time.time_ns() % 1_000_000 if given.seed is None else given.seed
@@ -106,7 +112,9 @@ def _runs(seed: int, seconds: float, talk: Console) -> list[Run]:
             )
             runs.append(run)
             verdict = run.verdict
-            progress.update(task, description=f"run {this}: {verdict.signals} signals, {len(verdict.differences)} differences")
+            progress.update(
+                task, description=f"run {this}: {verdict.signals} signals, {len(verdict.differences)} differences"
+            )
     return runs
 
 

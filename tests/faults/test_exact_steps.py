@@ -1,4 +1,4 @@
-"""A fault at the n-th system call of a kind, in each of the three processes: they go on, or are started again, and all is well."""
+"""A fault at the n-th system call of a kind, in each of three processes: they go on or are started again, and all is well."""
 
 import os
 import random

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import psutil
 import pytest
 from faults.home import FaultyHome, position_of, until
@@ -15,10 +14,7 @@ from faults.trio import Trio
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 
-MESSAGES = 150_000
-RSS_MB_MAX = 20
-NOTICED_S = 0.3
-SLACK_S = 3.0  # of a busy machine, which may not let anybody run for so long
+GROWN_MB_MAX = 20
 
 
 @pytest.fixture
@@ -28,60 +24,54 @@ def home() -> Iterator[FaultyHome]:
     home.close()
 
 
-def started(home: FaultyHome, *, records: int, speed: float) -> Trio:
-    trio = Trio(home, records=records, speed=speed)
-    for role in ("feed", "worker", "router"):
-        trio.start(role)
-    trio.await_following()
-    return trio
-
-
 def count_of(trio: Trio) -> int:
-    return Head(head_path(Path(trio.feed.market.tape))).count
+    return _head(trio).count
 
 
-def test_a_worker_stopped_through_150_000_messages_misses_none_and_costs_the_feed_nothing(home: FaultyHome) -> None:
-    trio = Trio(home, records=MESSAGES)
+@pytest.mark.parametrize("messages", [15_000, pytest.param(150_000, marks=pytest.mark.slow)])
+def test_a_worker_stopped_while_the_market_goes_on_misses_nothing_and_costs_the_feed_nothing(
+    home: FaultyHome, messages: int
+) -> None:
+    trio = Trio(home, records=messages + messages // 4)
     try:
-        trio.start("worker")
-        trio.start("feed")
-        trio.start("router")
+        for role in ("worker", "feed", "router"):
+            trio.start(role)
         trio.await_following()
         os.kill(trio.pid("worker"), signal.SIGSTOP)
-        feed = psutil.Process(trio.pid("feed"))
-        before_mb, seen = _own_mb(feed), count_of(trio)
-        until(lambda: count_of(trio) >= MESSAGES, "the whole market on the tape")
-        grown_mb = _own_mb(feed) - before_mb
-        missed = count_of(trio) - seen
+        feed, seen = psutil.Process(trio.pid("feed")), count_of(trio)
+        before_mb = _own_mb(feed)
+        until(lambda: _head(trio).finished, "the whole market on the tape")
+        grown_mb, missed = _own_mb(feed) - before_mb, count_of(trio) - seen
+        position = position_of(trio.worker)
         os.kill(trio.pid("worker"), signal.SIGCONT)
         continued = time.monotonic()
-        position = position_of(trio.worker)
         until(lambda: position_of(trio.worker) != position, "a look at the tape")
         noticed_s = time.monotonic() - continued
         verdict = trio.run_to_the_end()
     finally:
         trio.end()
-    print(f"missed {missed} records, noticed after {noticed_s * 1e3:.0f} ms, the feed grew by {grown_mb:.1f} MB")
+    print(f"stopped for {missed} records, noticed after {noticed_s * 1e3:.0f} ms, the feed grew by {grown_mb:.1f} MB")
     assert verdict.is_clean and verdict.signals, verdict
-    assert grown_mb < RSS_MB_MAX
-    assert noticed_s < NOTICED_S + SLACK_S
+    assert missed > messages // 2
+    assert grown_mb < GROWN_MB_MAX
 
 
-def test_the_heartbeat_finds_a_tail_whose_doorbell_was_lost(home: FaultyHome) -> None:
-    trio, verdict = _with_silent_tail(home), None
+def test_the_heartbeat_finds_a_tail_whose_doorbell_was_lost() -> None:
+    home, trio = _unheard("rings")
     try:
         until(lambda: position_of(trio.worker) == count_of(trio), "the worker at the end")
         verdict = trio.run_to_the_end()
     finally:
         trio.end()
-    assert verdict.is_clean
+        home.close()
+    assert verdict.is_clean and verdict.signals, verdict
 
 
 def test_without_a_heartbeat_nobody_finds_it() -> None:
-    home = FaultyHome(seed=3, broken="beat")
-    trio = _with_silent_tail(home)
+    home, trio = _unheard("beat")
     try:
         count = count_of(trio)
+        assert (position_of(trio.worker) or 0) < count
         deadline = time.monotonic() + 2.5  # longer than any look of a worker that has no beat
         while time.monotonic() < deadline:
             assert position_of(trio.worker) != count
@@ -91,15 +81,19 @@ def test_without_a_heartbeat_nobody_finds_it() -> None:
         home.close()
 
 
-def _with_silent_tail(home: FaultyHome) -> Trio:
-    """A worker that has followed, and records whose doorbell never rang, and then silence."""
-    trio = Trio(home, records=600)
-    silent = msgspec.structs.replace(trio.feed.market, doorbell=trio.feed.market.doorbell + "-unheard")
-    trio.start("feed")
-    trio.start("worker")
-    trio.start("router")
-    del silent
-    return trio
+def _unheard(broken: str) -> tuple[FaultyHome, Trio]:
+    """A worker that began to follow, a market that went on and has ended since, and no doorbell that rang."""
+    home = FaultyHome(seed=3, broken=broken)
+    trio = Trio(home, records=600, speed=100.0)
+    for role in ("feed", "worker", "router"):
+        trio.start(role)
+    trio.await_following()
+    until(lambda: _head(trio).finished, "the end of the market")
+    return home, trio
+
+
+def _head(trio: Trio) -> Head:
+    return Head(head_path(Path(trio.feed.market.tape)))
 
 
 def _own_mb(process: psutil.Process) -> float:

@@ -102,4 +102,3 @@ class Trio:
                 if self.lives[role] > LIVES_MAX:
                     raise Stuck(f"{role} ended {LIVES_MAX} times, now with {process.returncode}: {self._last_words()}")
                 self.start(role)
-

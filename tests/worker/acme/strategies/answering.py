@@ -9,7 +9,7 @@ from strategy_runner.strategies.interface import Inputs, Params, Strategy
 
 
 class AnsweringParams(Params, frozen=True):
-    every: Annotated[int, Meta(ge=1)] = 5
+    every: Annotated[int, Meta(ge=1)] = 12
 
 
 class Answering(Strategy):

@@ -1,0 +1,294 @@
+"""The operator's hand: halt, resume, flatten, reconcile, risk."""
+
+import time
+from decimal import Decimal
+
+import click
+
+from strategy_runner.cli.output import age, output_option, show_json, show_table, talk
+from strategy_runner.cli.progress import ready_bar
+from strategy_runner.cli.running import READY_TIMEOUT_S, known_target, targets_argument, timeout_option
+from strategy_runner.cli.table import Column
+from strategy_runner.config.home import Home
+from strategy_runner.errors import TimeoutExpiredError, UsageError
+from strategy_runner.risk.report import Gauge, gauges
+from strategy_runner.risk.state import Latch
+from strategy_runner.router.operator_log import Request
+from strategy_runner.router.reconciliation import Reconciliation, read_reconciliation
+from strategy_runner.router.risk_record import read_risk
+from strategy_runner.router.stops import told
+from strategy_runner.supervision import operating, steering
+from strategy_runner.supervision.control import Daemon
+from strategy_runner.supervision.operating import Operated, operate
+from strategy_runner.supervision.readiness import wait_ready
+from strategy_runner.supervision.resuming import resume_parked
+from strategy_runner.supervision.target import Target, parse_target
+from strategy_runner.supervision.wishes import latest_mode
+
+RECONCILE_S = 10.0
+NUMBER_DIGITS = 6
+
+reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept in the audit trail.")
+
+
+@click.command()
+@targets_argument
+@click.option("--hard", is_flag=True, help="Exits of strategies are stopped too; their stop losses stay in place.")
+@reason_option
+@click.pass_obj
+def halt(home: Home, targets: tuple[str, ...], hard: bool, reason: str) -> None:
+    """Let no entries through any more, and cancel those that are working.
+
+    TARGET may also be CLIENT:*:SYMBOL or all:*:SYMBOL. It holds over restarts, until `resume` of the same target.
+    """
+    request = Request(verb="halt", is_hard=hard, reason=_worded(reason))
+    word = "halted" if hard else "halted, exits pass"
+    _tell(operate(home, [parse_target(target) for target in targets], request), word)
+
+
+@click.command()
+@targets_argument
+@click.option("--halt", "halts", is_flag=True, help="Let no new entries through either.")
+@reason_option
+@click.pass_obj
+def flatten(home: Home, targets: tuple[str, ...], halts: bool, reason: str) -> None:
+    """Cancel open orders, and exit at the market what the workers hold.
+
+    Once: strategies go on, and may enter again, unless --halt is given.
+    """
+    parsed = [parse_target(target) for target in targets]
+    for target in parsed:
+        _needs_orders(home, target)
+    if halts:
+        _tell(operate(home, parsed, Request(verb="halt", reason=_worded(reason))), "halted, exits pass")
+    _tell(operate(home, parsed, Request(verb="flatten", reason=_worded(reason))), "flattening")
+
+
+@click.command()
+@targets_argument
+@click.option("--skip", is_flag=True, help="Without the record that it was parked at: it is never given that again.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept. Needed for what was stopped.")
+@timeout_option
+@click.pass_obj
+def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeout: float | None) -> None:
+    """Let go on what is stopped: trading that a person or a breaker halted, workers that are parked.
+
+    Of trading it lifts what was stopped for exactly this target, and says what else still stops it.
+    """
+    parsed = [parse_target(target) for target in targets]
+    stopped = [target for target in parsed if any(_is_at(target, one) for _, one in _stops(home, target))]
+    parked = _unpark(home, parsed, targets, skip, reason, timeout, is_needed=not stopped)
+    if stopped:
+        if not reason.strip():
+            raise UsageError("--reason: expected why what was stopped may go on, found nothing")
+        _tell(operate(home, stopped, Request(verb="resume", reason=_worded(reason))), "resumed")
+    assert parked or stopped
+    for target in parsed:
+        for client, one in _stops(home, target):
+            name = f"{client}{_scope(one)}"
+            talk(f"still stopped: {name}: {told(one)}; `strategy-runner resume {name}` lifts it")
+
+
+@click.command()
+@click.argument("client")
+@click.option("--accept", is_flag=True, help="What the OMS says becomes the truth here.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; needed with --accept.")
+@output_option
+@click.pass_obj
+def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -> None:
+    """Compare positions and orders with the OMS, and show the differences; they stop entries until they are settled."""
+    target = parse_target(client)
+    if not target.is_client:
+        raise UsageError(f"{client}: expected a client, since all its accounts are compared")
+    _needs_orders(home, target)
+    if accept and not reason.strip():
+        raise UsageError("--reason: expected why the OMS is right, found nothing")
+    request = Request(verb="reconcile", accepts=accept, reason=_worded(reason) if reason else "asked for")
+    (done,) = operate(home, [target], request)
+    if done.outcome == "at the next start":
+        talk(f"{client}: not running; it is compared at every start")
+        return
+    found = _outcome(home, done)
+    if output == "json":
+        show_json(found)
+        return
+    columns = (Column("symbol"), Column("kind"), Column("whose"), Column("here"), Column("OMS", folds=True))
+    rows = [
+        (one.symbol, one.kind, one.client_order_id or f"{one.account} {one.strategy}".strip(), one.ours, one.theirs)
+        for one in found.differences
+    ]
+    if rows:
+        show_table(columns, rows)
+        talk(
+            f"{client}: {len(rows)} differences stop entries; `reconcile {client} --accept --reason TEXT` settles them"
+        )
+    else:
+        talk(f"{client}: positions and orders are those of the OMS")
+
+
+@click.command()
+@click.argument("client")
+@output_option
+@click.pass_obj
+def risk(home: Home, client: str, output: str) -> None:
+    """Show each breaker: what it measures, how far it is from opening, and how it closes."""
+    mode = latest_mode(home, client)
+    state = read_risk(home.router(client, mode), client, mode)
+    if state is None:
+        raise UsageError(
+            f"{client}: expected risk state of its {mode} run, found none: it is kept for clients with the route oms"
+        )
+    found = gauges(state, time.time_ns())
+    if output == "json":
+        show_json(found)
+    elif output == "name":
+        for one in found:
+            click.echo(f"{one.breaker} {_where(client, one)}")
+    else:
+        _show_gauges(client, found)
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _tell(done: list[Operated], word: str) -> None:
+    late = []
+    for one in done:
+        name = f"{one.client}{one.scope}"
+        if one.ended_router:
+            talk(f"{one.client}: its router, process {one.ended_router}, did not answer and was ended")
+        if one.outcome == "in force":
+            talk(f"{name}: {word}, {one.mode} run, action {one.number}, in force after {one.took_s:.2f} s")
+        elif one.outcome == "at the next start":
+            talk(
+                f"{name}: recorded as action {one.number} of the {one.mode} run; no router runs, the next one begins with it"
+            )
+        else:
+            late.append(f"{name}: action {one.number}: {one.outcome}; see `strategy-runner status {one.client}`")
+    if late:
+        raise TimeoutExpiredError("\n".join(late))
+
+
+def _unpark(
+    home: Home,
+    parsed: list[Target],
+    texts: tuple[str, ...],
+    skip: bool,
+    reason: str,
+    timeout: float | None,
+    *,
+    is_needed: bool,
+) -> bool:
+    """Lets parked workers try again. Raises UsageError if there are none and there should be."""
+    try:
+        resumed = resume_parked(home, parsed, skip=skip, reason=reason)
+    except UsageError:
+        for text in texts:
+            known_target(home, text)
+        if is_needed or skip:
+            raise UsageError(_nothing_to_resume(home, parsed)) from None
+        return False
+    for one in resumed:
+        talk(f"resumed {one.name}" + (f", without {one.skipped}" if one.skipped else ""))
+    if not Daemon(home).is_running():
+        talk("no daemon is running; `strategy-runner up` starts them")
+        return True
+    with ready_bar(False) as show:
+        names = [one.name for one in resumed]
+        wait_ready(home, steering.as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
+    return True
+
+
+def _nothing_to_resume(home: Home, parsed: list[Target]) -> str:
+    asked = ", ".join(map(str, parsed))
+    others = {f"{client}{_scope(one)}" for target in parsed for client, one in _stops(home, target)}
+    hint = f"; stopped is {', '.join(sorted(others))}" if others else "; `strategy-runner status` shows how they are"
+    return f"{asked}: expected something stopped or parked, found nothing of exactly that{hint}"
+
+
+def _stops(home: Home, target: Target) -> list[tuple[str, Latch]]:
+    """What stops a target now, or a part of it."""
+    return [
+        (client, one)
+        for client, latches in operating.stops(home, target).items()
+        for one in latches
+        if operating.concerns(target, one)
+    ]
+
+
+def _is_at(target: Target, latch: Latch) -> bool:
+    return latch.reset == "operator" and (latch.strategy, latch.symbol) == (target.strategy or "", target.symbol or "")
+
+
+def _needs_orders(home: Home, target: Target) -> None:
+    """Raises UsageError where there is nothing that could be exited."""
+    without = [client for client in operating.clients_of(home, target) if not operating.has_orders(home, client)]
+    if without:
+        raise UsageError(
+            f"{target}: expected a client whose orders go to an OMS, found that those of {', '.join(without)} go to none"
+        )
+
+
+def _outcome(home: Home, done: Operated) -> Reconciliation:
+    deadline = time.monotonic() + RECONCILE_S
+    while time.monotonic() < deadline:
+        found = read_reconciliation(home.router(done.client, done.mode))
+        if found is not None and found.action >= done.number:
+            return found
+        time.sleep(0.05)
+    raise TimeoutExpiredError(
+        f"{done.client}: expected an answer of the OMS within {RECONCILE_S:g} s, found none; it is asked on"
+    )
+
+
+def _show_gauges(client: str, found: list[Gauge]) -> None:
+    now_ns = time.time_ns()
+    columns = [
+        Column("breaker"),
+        Column("scope"),
+        Column("state"),
+        Column("value", right=True),
+        Column("limit", right=True),
+        Column("distance", right=True),
+        Column("for", right=True),
+        Column("closes", folds=True, spare=1),
+        Column("opens when", folds=True, spare=2),
+        Column("why", folds=True),
+    ]
+    rows = [
+        (
+            one.breaker,
+            _where(client, one),
+            one.posture,
+            _short(one.value),
+            _short(one.limit),
+            _short(one.distance),
+            age((now_ns - one.since_ns) / 1e9) if one.since_ns else None,
+            one.reset,
+            one.formula,
+            one.facts or None,
+        )
+        for one in found
+    ]
+    show_table(columns, rows)
+
+
+def _where(client: str, one: Gauge) -> str:
+    return client + Request(verb="halt", strategy=one.strategy, symbol=one.symbol).scope
+
+
+def _scope(one: Latch) -> str:
+    return Request(verb="halt", strategy=one.strategy, symbol=one.symbol).scope
+
+
+def _short(number: Decimal | None) -> str | None:
+    return None if number is None else f"{number:.{NUMBER_DIGITS}g}"
+
+
+def _worded(reason: str) -> str:
+    if not reason.strip():
+        raise UsageError("--reason: expected why, found nothing")
+    return reason.strip()
+
+
+COMMANDS = [halt, resume, flatten, reconcile, risk]

@@ -1,0 +1,159 @@
+"""The audit trail's writer: a thread of the router that copies what the client's logs tell into the audit log.
+
+It stands in nobody's way: what it has not copied when the router dies, the next one copies.
+"""
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.errors import StrategyRunnerError
+from strategy_runner.router.audit_log import (
+    NO_HASH,
+    SOURCES,
+    AuditEntry,
+    Place,
+    Source,
+    audit_log,
+    chained,
+    encode_entry,
+    read_audit,
+    source_log,
+)
+from strategy_runner.router.note import read_note, write_note
+from strategy_runner.tape.boot import this_boot
+from strategy_runner.tape.logs import START, AppendLog, LogReader
+
+LOOK_INTERVAL_S = 1.0
+NOTE_ENTRIES = 10_000
+
+log = logging.getLogger(__name__)
+
+
+class _Note(msgspec.Struct, kw_only=True):
+    """What the audit log comes to at `offset`."""
+
+    boot: int = 0
+    offset: int = START
+    number: int = 0
+    chain: bytes = NO_HASH
+    places: dict[Source, Place] = {}
+
+
+class AuditTrail:
+    """The one writer of a run's audit log. `folder` is the run's. Raises StateError, OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._note_path = folder / "router" / "audit.note"
+        self._at = _read_note(self._note_path)
+        self._noted = self._at.number
+        self._log = AppendLog(audit_log(folder), whole_to=self._at.offset, permissions=0o600)
+        for end, entry in read_audit(folder, self._at.offset):
+            self._pass(entry, end)
+        self._sources = {
+            source: LogReader(source_log(folder, source), self._place(source).offset) for source in SOURCES
+        }
+
+    def follow(self) -> int:
+        """Copies what has come, and returns how much that is. A source is on the disk before its copy is."""
+        copied = sum(self._copy(source, reader) for source, reader in self._sources.items())
+        if copied:
+            self._log.sync()
+        if self._at.number - self._noted >= NOTE_ENTRIES:
+            self.note()
+        return copied
+
+    def note(self) -> None:
+        try:
+            self._at.boot = this_boot()
+            write_note(self._note_path, msgspec.msgpack.encode(self._at))
+        except OSError as error:
+            log.warning("%s: no note at entry %d: %s", self._note_path, self._at.number, error)
+        self._noted = self._at.number
+
+    def close(self) -> None:
+        for reader in self._sources.values():
+            reader.close()
+        self._log.close()
+
+    def _copy(self, source: Source, reader: LogReader) -> int:
+        """Raises OSError, and then nothing is copied."""
+        begin = reader.offset
+        frames = list(reader.read())
+        if not frames:
+            return 0
+        at_ns, chain, number = time.time_ns(), self._at.chain, self._at.number
+        ordinal = self._place(source).count
+        entries: list[AuditEntry] = []
+        for index, (end, payload) in enumerate(frames):
+            entry = chained(chain, number + index, at_ns, source, ordinal + index, end, payload)
+            entries.append(entry)
+            chain = entry.chain
+        try:
+            reader.sync()
+            self._log.append_many([encode_entry(entry) for entry in entries])
+        except OSError:
+            reader.offset = begin
+            raise
+        for entry in entries:
+            self._pass(entry, self._log.offset)
+        return len(entries)
+
+    def _pass(self, entry: AuditEntry, end: int) -> None:
+        self._at.number, self._at.chain, self._at.offset = entry.number + 1, entry.chain, end
+        self._at.places[entry.source] = Place(entry.ordinal + 1, entry.end)
+
+    def _place(self, source: Source) -> Place:
+        return self._at.places.get(source, Place())
+
+
+class Audit:
+    """The thread. `fault` is why it cannot go on, "" while it can; it tries again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.fault = ""
+        self._folder = folder
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Copies what is there by now."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        trail: AuditTrail | None = None
+        while True:
+            is_last = self._stopping.is_set()
+            try:
+                trail = trail or AuditTrail(self._folder)
+                while trail.follow():
+                    pass
+                self.fault = ""
+            except (StrategyRunnerError, OSError) as error:
+                if not self.fault:
+                    log.error("audit trail: %s; trying again", error)
+                self.fault = str(error)
+            if is_last:
+                break
+            self._stopping.wait(LOOK_INTERVAL_S)
+        if trail is not None:
+            trail.note()
+            trail.close()
+
+
+def _read_note(path: Path) -> _Note:
+    """An empty note, which costs a whole read, for one that is missing, damaged or of another boot."""
+    payload = read_note(path)
+    try:
+        note = msgspec.msgpack.decode(payload, type=_Note) if payload else _Note()
+    except msgspec.DecodeError:
+        return _Note()
+    return note if note.boot == this_boot() else _Note()
