@@ -41,6 +41,7 @@ _BLOCK = re.compile(r"(<!-- table (?P<name>[a-z_]+) -->\n).*?(<!-- end -->)", re
 KEYS = {
     "environment": "Which kind of environment the file describes; the file is named after it.",
     "mode": "Where records come from: see the modes in [architecture.md](architecture.md#modes).",
+    "posture": "`observation`: strategies run and are recorded, nothing is routed, not even later; as `start --observe`.",
     "routes": "Where decisions go beside the client's DuckDB file. `bigquery` is refused until it exists.",
     "log_level": "Least level that is logged.",
     "storage.kind": "Where signals are analysed. `bigquery` is refused until it exists.",

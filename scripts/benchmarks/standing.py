@@ -32,8 +32,8 @@ QUIET = {
     "STRATEGY_RUNNER__MOCK__TRADES_PER_S": "0.01",
     "STRATEGY_RUNNER__MOCK__QUOTES_PER_S": "0",
 }
-# one that does not: the first trade is days away, so that the tape is empty until the market is set to another rate
-SILENT = {**QUIET, "STRATEGY_RUNNER__MOCK__TRADES_PER_S": "0.000001"}
+# one that does not: of a quote, which nobody reads, in ten days nothing comes on the tape until the market is set to a rate
+SILENT = {**QUIET, "STRATEGY_RUNNER__MOCK__TRADES_PER_S": "0", "STRATEGY_RUNNER__MOCK__QUOTES_PER_S": "0.000001"}
 PATIENCE_S = 300.0
 _READY = (State.FOLLOWING, State.FINISHED)
 _LOOK_S = 0.001
@@ -43,14 +43,13 @@ _BOOT_LOOK_S = 0.02
 class Fleet:
     """`specs` and `pages` (of status) are by program name; `workers` are the names of those that count."""
 
-    def __init__(self, home: Home, specs: Mapping[str, Spec], workers: list[str], market: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, specs: Mapping[str, Spec], workers: list[str]) -> None:
         self.home = home
         self.specs = specs
         self.pages = {name: status_path(spec) for name, spec in specs.items()}
         self.workers = workers
         self.tape = Path(next(spec.market.tape for spec in specs.values() if isinstance(spec, WorkerSpec)))
         self.boot_s = 0.0
-        self._market = market
         self._daemon = Daemon(home)
 
     def daemon_pid(self) -> int:
@@ -74,8 +73,8 @@ class Fleet:
         """Lets so many trades a second come of each symbol. The feed alone is restarted, and the market must have been SILENT:
         what a market of another rate has made could not be made again."""
         before = self.pid(FEED_NAME)
-        self._market = {**self._market, "STRATEGY_RUNNER__MOCK__TRADES_PER_S": repr(trades_per_s)}
-        run_command(self.home, "apply", environ=self._market)
+        market = {**QUIET, "STRATEGY_RUNNER__MOCK__TRADES_PER_S": repr(trades_per_s)}
+        run_command(self.home, "apply", environ=market)
         self._await(FEED_NAME, other_than=before)
 
     def restart_ms(self, kills: int) -> Sample:
@@ -105,7 +104,7 @@ def running(home: Home, workers: int, *, warm: bool = True, market: Mapping[str,
     environment = clean_environment(market)
     plan = make_plan(home, wishes, environ=environment)
     specs = {process.name: process.spec for process in plan.processes}
-    fleet = Fleet(home, specs, [name for name, spec in specs.items() if isinstance(spec, WorkerSpec)][:workers], market)
+    fleet = Fleet(home, specs, [name for name, spec in specs.items() if isinstance(spec, WorkerSpec)][:workers])
     if warm:
         words = command(home, "start", "all", "--no-wait")
     else:

@@ -16,7 +16,7 @@ from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StateError, UsageError
 from strategy_runner.history.table_file import write_table
-from strategy_runner.router.audit_check import Verified, verify
+from strategy_runner.router.audit_check import Verified, sizes, verify
 from strategy_runner.router.audit_log import audit_log
 from strategy_runner.router.audit_rows import AuditRow, rows
 from strategy_runner.supervision.operating import holder
@@ -80,9 +80,10 @@ def audit(
 
 
 def _verified(folder: Path, pin: tuple[int, str] | None) -> Verified:
-    """A running router is about a second behind: what came while it was read is given the time."""
+    """A running router's trail is about a second behind: it is given the time."""
+    until = sizes(folder)
     for _ in range(LOOKS):
-        found = verify(folder, pin)
+        found = verify(folder, until, pin)
         if found.broken or not found.missing or not holder(folder / "router"):
             break
         time.sleep(LOOK_INTERVAL_S)

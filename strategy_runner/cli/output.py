@@ -16,6 +16,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "publishing": {"fg": "green"},
     "routing": {"fg": "green"},
     "filling": {"fg": "green"},
+    "observing": {"fg": "cyan"},
     "finished": {"fg": "cyan"},
     "accepted": {"fg": "green"},
     "refused": {"fg": "yellow"},

@@ -89,6 +89,7 @@ def down(home: Home) -> None:
     help="Historical workers at a time [default: cores].",
 )
 @click.option("--environment", metavar="NAME", help="Environment file configs/NAME.toml [default: local-dev].")
+@click.option("--observe", is_flag=True, help="Strategies run and are recorded; nothing is routed.")
 @click.option("--no-wait", is_flag=True, help="Return at once instead of when ready.")
 @timeout_option
 @click.pass_obj
@@ -104,6 +105,7 @@ def start(
     symbols: str | None,
     parallel: int | None,
     environment: str | None,
+    observe: bool,
     no_wait: bool,
     timeout: float | None,
 ) -> None:
@@ -117,6 +119,7 @@ def start(
         to_ns=to_ns or 0,
         symbols=split_symbols(symbols),
         parallel=parallel or 0,
+        observe=observe,
     )
     parsed = [parse_target(target) for target in targets]
     plan, change = steering.start(home, parsed, wish, environment, os.environ)

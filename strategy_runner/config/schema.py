@@ -378,9 +378,11 @@ class StrategyConfig(Section, frozen=True, kw_only=True):
 
 
 class ClientConfig(Section, frozen=True, kw_only=True):
-    """clients/X/client.toml, with everything it inherits from its environment filled in."""
+    """clients/X/client.toml, with everything it inherits from its environment filled in. In the posture `observation` its
+    strategies run and are recorded, and nothing is routed."""
 
     mode: Mode
+    posture: Literal["trading", "observation"] = "trading"
     routes: tuple[Route, ...] = ()
     log_level: LogLevel
     limits: LimitsConfig

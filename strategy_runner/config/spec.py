@@ -172,7 +172,7 @@ class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, tag="router"):
 
     `oms` is None without a route to one, and what follows it without use then: the limits, `sizing` by strategy, `instruments`
     by symbol, and `rates`, what one unit of a currency is worth in the client's. `on_restart` says by strategy what becomes of a
-    position that is there when trading comes back.
+    position that is there when trading comes back. `is_observed` marks decisions that go to no route, not even later.
     """
 
     client: str
@@ -197,6 +197,7 @@ class RouterSpec(msgspec.Struct, frozen=True, kw_only=True, tag="router"):
     instruments: dict[str, Instrument] = {}
     rates: dict[str, Decimal] = {}
     on_restart: dict[str, str] = {}
+    is_observed: bool = False
 
 
 class MockSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,8 @@ class Decision(msgspec.Struct, frozen=True, array_like=True):
 
     With a route to an OMS an accepted signal carries its `orders`, as they were checked and as they are sent: not at or after
     `expires_ns` of the feed's clock (0: whenever). `price` is the last of the symbol, which they were checked by; `detail`
-    says more of a refusal, such as the signal that it lost to.
+    says more of a refusal, such as the signal that it lost to. What `is_observed` is recorded and routed nowhere, not even by
+    a route that is opened later.
     """
 
     number: int
@@ -36,3 +37,4 @@ class Decision(msgspec.Struct, frozen=True, array_like=True):
     expires_ns: int = 0
     price: Decimal | None = None
     detail: str = ""
+    is_observed: bool = False

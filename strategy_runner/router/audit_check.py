@@ -1,6 +1,6 @@
 """Whether an audit log is what it says: its chain whole, each entry as its source has it, and nothing of a source left out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,8 +24,15 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         return not self.broken and not self.missing
 
 
-def verify(folder: Path, pinned: tuple[int, str] | None = None) -> Verified:
-    """Reads all of a run's audit log and of its sources. `pinned` is the number and hash of an entry that was kept elsewhere."""
+def sizes(folder: Path) -> dict[Source, int]:
+    """How long each source of a run is now."""
+    paths = {source: source_log(folder, source) for source in SOURCES}
+    return {source: path.stat().st_size if path.exists() else 0 for source, path in paths.items()}
+
+
+def verify(folder: Path, until: Mapping[Source, int], pinned: tuple[int, str] | None = None) -> Verified:
+    """Reads all of a run's audit log and of its sources; what they have beyond `until` is not missed. `pinned` is the number and
+    hash of an entry that was kept elsewhere."""
     sources = {source: _frames(source_log(folder, source)) for source in SOURCES}
     counts: dict[Source, int] = dict.fromkeys(SOURCES, 0)
     chain, number, broken = NO_HASH, 0, ""
@@ -38,7 +45,7 @@ def verify(folder: Path, pinned: tuple[int, str] | None = None) -> Verified:
             chain, number = entry.chain, number + 1
         if not broken and pinned is not None and pinned[0] >= number:
             broken = f"entry {pinned[0]}: expected the pinned entry, found that the log ends with entry {number - 1}"
-        left = {} if broken else {str(source): sum(1 for _ in sources[source]) for source in SOURCES}
+        left = {} if broken else {str(source): sum(end <= until[source] for end, _ in sources[source]) for source in SOURCES}
     except StateError as error:
         return Verified(entries=number, head=chain.hex(), broken=f"entry {number}: {error}", missing={})
     return Verified(

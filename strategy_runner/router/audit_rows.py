@@ -45,7 +45,7 @@ def rows(folder: Path, from_ns: int, to_ns: int) -> Iterator[AuditRow]:
 
 def row_of(entry: AuditEntry) -> AuditRow:
     at_ns, words, told = _READERS[entry.source](entry.payload)
-    named = {name: "" for name in ("what", "strategy", "symbol", "signal_id", "order_id", "reason")} | words
+    named = dict.fromkeys(("what", "strategy", "symbol", "signal_id", "order_id", "reason"), "") | words
     return AuditRow(
         number=entry.number,
         at_ns=at_ns,

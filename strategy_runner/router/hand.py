@@ -18,7 +18,6 @@ from strategy_runner.model.order import OmsEvent, OrderRequest, Side, client_ord
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms.interface import Oms
 from strategy_runner.oms.order_machine import Cancelled, advance, report_of
-from strategy_runner.oms.paper_state import instrument_of
 from strategy_runner.risk.state import PROTECTIVE_LEGS
 from strategy_runner.router.order_book import DeskOrder
 from strategy_runner.router.order_entry import OWN, Acted, CancelWanted, Flattened, Intended, OrderEntry, Scope, Settled
@@ -28,6 +27,7 @@ from strategy_runner.router.reconciliation import Difference, Reconciliation, di
 
 FLATTEN_ROUNDS_MAX = 5
 COMPARE_AGAIN_S = 1.0
+LOOK_TWICE_S = 0.2  # until a difference is one
 NOT_AT_OMS = "not_at_oms"
 REASONS: dict[str, str] = {NOT_AT_OMS: "an operator accepted that the OMS has no such order any more"}
 
@@ -74,6 +74,8 @@ class Hand:
         self._instruments = instruments
         self._event_ns = event_ns
         self._compare_at: float | None = 0.0
+        self._suspected: tuple[Difference, ...] = ()
+        self._refused: tuple[Difference, ...] = ()
         self._compares: list[Reconcile] = []
 
     def take(self, wish: Wish) -> None:
@@ -160,10 +162,15 @@ class Hand:
             return True  # they may be younger than what was read before: compare again
         book = self._book
         found = differences(book.positions(), positions, book.orders, orders, book.contradicted)
-        wish = self._compares.pop(0) if self._compares else None
-        if wish is not None and wish.accept and found:
+        if found not in (self.differences, self._suspected):
+            # an order may be over there while its event cannot be told yet
+            self._suspected, self._compare_at = found, time.monotonic() + LOOK_TWICE_S if found else 0.0
+            if found:
+                return True
+        wish = self._compares[0] if self._compares else None
+        if wish is not None and wish.accept and found and found != self._refused:
+            self._refused = found  # so that what cannot be accepted is not tried for ever
             self._accept(wish.action, found, positions)
-            self._flow.want([Acted(at_ns=time.time_ns(), action=wish.action)])
             return True
         for one in found:
             if one not in self.differences:
@@ -175,6 +182,8 @@ class Hand:
         write_reconciliation(self._folder, Reconciliation(at_ns=time.time_ns(), action=action, differences=found))
         if wish is not None:
             self._flow.want([Acted(at_ns=time.time_ns(), action=wish.action)])
+            self._compares.pop(0)
+            self._refused = ()
         if not self._compares:
             self._compare_at = time.monotonic() + COMPARE_AGAIN_S if found else None
         return True
@@ -187,19 +196,24 @@ class Hand:
         for one in found:
             known = self._book.orders.get(one.client_order_id)
             if one.kind == "position":
-                position = told.get((one.account, one.strategy, one.symbol))
-                events.append(self._adjustment(action, one, position))
+                events += self._adjustment(action, one, told.get((one.account, one.strategy, one.symbol)))
             elif one.kind == "order" and known is not None:
                 events.append(self._gone(known))
             elif one.kind == "order":
                 self._oms.cancel(one.client_order_id)
         self._flow.happen(events)
-        self._flow.want([Settled(at_ns=time.time_ns())])
+        next_event = self._flow.events_known() if "" in self._book.contradicted else None
+        self._flow.want([Settled(at_ns=time.time_ns(), next_event=next_event)])
 
-    def _adjustment(self, action: int, one: Difference, theirs: Position | None) -> OmsEvent:
+    def _adjustment(self, action: int, one: Difference, theirs: Position | None) -> list[OmsEvent]:
+        """Nothing where no price is known: a price of 0 would be an invented gain."""
         ours = self._book.position(one.account, one.strategy, one.symbol)
         change = (theirs.quantity if theirs else ZERO) - ours.quantity
-        price = next((held.average_price for held in (theirs, ours) if held and held.average_price), Decimal(0))
+        prices = [held.average_price for held in (theirs, ours) if held is not None]
+        price = next((one for one in [*prices, self._last_price(one.symbol)] if one), None)
+        if price is None or one.symbol not in self._instruments:
+            log.error("cannot accept: %s: expected a price and an instrument, found none", one)
+            return []
         fill = Fill(
             fill_id=f"reconciliation/{action}/{one.account}/{one.strategy}.{one.symbol}",
             client_order_id="",
@@ -212,11 +226,18 @@ class Hand:
             price=price,
             quantity=abs(change),
             fee=ZERO,
-            currency=instrument_of(self._instruments, self._book.client, one.symbol).currency,
+            currency=self._instruments[one.symbol].currency,
             liquidity="taker",
             event_ns=self._event_ns(),
         )
-        return self._own(fill.event_ns, one.account, one.strategy, one.symbol, fill=fill)
+        return [self._own(fill.event_ns, one.account, one.strategy, one.symbol, fill=fill)]
+
+    def _last_price(self, symbol: str) -> Decimal | None:
+        """At which an order of a symbol was filled."""
+        for order in reversed(self._book.finished.values()):
+            if order.request.symbol == symbol and order.filled:
+                return order.turnover / order.filled
+        return None
 
     def _gone(self, known: DeskOrder) -> OmsEvent:
         request = known.order.request

@@ -135,6 +135,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
                 book.flattening[entry.action] = Flattening(flattening.scope, flattening.rounds + 1)
         case Settled():
             book.contradicted.clear()
+            book.next_event = book.next_event if entry.next_event is None else entry.next_event
     book.entries += 1
 
 

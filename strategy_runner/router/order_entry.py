@@ -77,7 +77,10 @@ class Flattened(Entry, frozen=True, kw_only=True, tag="flattened"):
 
 
 class Settled(Entry, frozen=True, kw_only=True, tag="settled"):
-    """A person has accepted what the OMS says; contradictions so far are forgotten."""
+    """A person has accepted what the OMS says; contradictions so far are forgotten. `next_event` is given for an OMS that knows
+    of fewer events than the desk: from there on they are taken in."""
+
+    next_event: int | None = None
 
 
 OrderEntry = Intended | Told | Happened | CancelWanted | Contradicted | Acted | Flattened | Settled

@@ -90,7 +90,8 @@ class OrderFlow:
         self._own_groups = OWN
         # what a life before may have sent: asked about before anything is sent
         self._asking = {one.order.id for one in self._book.in_state(*_MAYBE_SENT)}
-        self._ask_at = self._cancel_at = 0.0
+        self._ask_at = 0.0
+        self._cancel_at: dict[str, float] = {}
         self._is_drained = False
         self._tidied = -1
         lost = [one.order.id for one in self._book.in_state(OrderState.SENT)]
@@ -304,11 +305,11 @@ class OrderFlow:
         for one in [one for one in wanted if one.order.state is OrderState.INTENT and one.order.id not in self._asking]:
             self._own_event(one, "cancelled", "asked")
             worked = True
-        if time.monotonic() < self._cancel_at:
-            return worked
+        now = time.monotonic()
+        self._cancel_at = {order_id: at for order_id, at in self._cancel_at.items() if order_id in self._book.orders}
         for one in wanted:
-            if one.order.is_known and not one.order.is_final:
-                self._cancel_at = time.monotonic() + CANCEL_AGAIN_S
+            if one.order.is_known and not one.order.is_final and now >= self._cancel_at.get(one.order.id, 0.0):
+                self._cancel_at[one.order.id] = now + CANCEL_AGAIN_S
                 report = self._oms.cancel(one.order.id)
                 if report.state is not OrderState.REJECTED:
                     self._tell([(one.order.id, news_of_report(report))])
@@ -326,6 +327,7 @@ class OrderFlow:
         again: dict[int, list[str]] = {}
         for order_id, report in zip(order_ids, reports, strict=True):
             if not self._tell([(order_id, news_of_report(report))]):
+                self._asking.discard(order_id)  # asking does not help any more: it is a person's turn
                 continue
             known = self._book.orders.get(order_id)
             if known is not None and known.order.state is OrderState.UNKNOWN:
@@ -368,6 +370,20 @@ class OrderFlow:
         if events:
             self.happen(events)
         return bool(events)
+
+    def events_known(self) -> int:
+        """How many events the OMS knows of, for one that lost some. Raises OmsUnavailable."""
+        low, high = 0, self._book.next_event
+        while low < high:
+            middle = (low + high + 1) // 2
+            try:
+                self._oms.events(middle, 1)
+                low = middle
+            except OmsRefused as refused:
+                if refused.code != "ahead":
+                    raise OmsUnavailable(str(refused)) from refused
+                high = middle - 1
+        return low
 
     def happen(self, events: Sequence[OmsEvent]) -> None:
         if self._journal.take_events(events):

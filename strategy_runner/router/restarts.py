@@ -82,8 +82,7 @@ class Restarts:
     def _way_out(self, policy: str, strategy: str) -> str:
         if policy != "ask":
             return ""
-        target = f"{self._client}:{strategy} --reason TEXT"
-        return f"; `strategy-runner resume {target}` goes on, `strategy-runner flatten {target}` gets out"
+        return f"; `strategy-runner flatten {self._client}:{strategy} --reason TEXT` gets out"
 
     def _is_stopped(self, strategy: str) -> bool:
         return any(

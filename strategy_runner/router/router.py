@@ -268,7 +268,7 @@ class Router:
 
     def _decisions(self, ready: list[Arrival], rulings: list[Ruling], at_ns: int) -> list[Decision]:
         return [
-            _decision(number, arrival, ruling, at_ns)
+            _decision(number, arrival, ruling, at_ns, is_observed=self._spec.is_observed)
             for number, (arrival, ruling) in enumerate(zip(ready, rulings, strict=True), self._journal.number)
         ]
 
@@ -333,7 +333,7 @@ class Router:
         self._file.write()
 
 
-def _decision(number: int, arrival: Arrival, ruling: Ruling, at_ns: int) -> Decision:
+def _decision(number: int, arrival: Arrival, ruling: Ruling, at_ns: int, *, is_observed: bool) -> Decision:
     return Decision(
         number=number,
         signal_id=arrival.body.id,
@@ -348,6 +348,7 @@ def _decision(number: int, arrival: Arrival, ruling: Ruling, at_ns: int) -> Deci
         expires_ns=ruling.expires_ns,
         price=ruling.price,
         detail=ruling.detail,
+        is_observed=is_observed,
     )
 
 

@@ -108,7 +108,7 @@ class QuantConnectSink:
         batches: dict[str, list[CsvRow]] = {}
         owners = {name: mark.symbol for name, mark in progress.files.items()}
         for decision in decisions:
-            if decision.verdict != "accepted":
+            if decision.verdict != "accepted" or decision.is_observed:
                 continue
             try:
                 row = csv_row(decision, read_body(decision, self._client))

@@ -32,12 +32,14 @@ def generation(
     venue: str = "",
     has_fills: bool = False,
     paper: PaperSpec | None = None,
+    is_observed: bool = False,
 ) -> str:
     """8 hex digits of BLAKE2b over the canonical JSON of the arguments and the versions that matter.
 
     `params` should be complete (Params, or Resolved.params of describe.py), so that writing a default out changes
     nothing. `venue` is part of a signal's body. A strategy that holds what was filled (`has_fills`), or what it fills itself
-    (`paper`), is another one than one that holds what it asked for.
+    (`paper`), is another one than one that holds what it asked for; and one that is only observed has nothing to do with the
+    positions of one that trades.
     """
     versions = {
         "strategy_runner": strategy_runner.__version__,
@@ -53,7 +55,7 @@ def generation(
         "protection": protection,
         "extra_symbols": list(extra_symbols),
         "venue": venue,
-        "position": paper or ("fills" if has_fills else "signals"),
+        "position": paper or ("fills" if has_fills else "observed" if is_observed else "signals"),
         "versions": versions,
     }
     return blake2b(msgspec.json.encode(decided_by, order="sorted"), digest_size=4).hexdigest()

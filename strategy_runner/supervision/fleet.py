@@ -102,7 +102,7 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     absent = "stopped by an operator" if is_running else "no daemon is running"
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
     seen = read_conditions(home.monitor) if is_running else {}
-    rows = _with_stops(rows, specs, now_ns)
+    rows = [_observed(row, specs) for row in _with_stops(rows, specs, now_ns)]
     rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
     return rows, problems
 
@@ -122,6 +122,14 @@ def _with_stops(rows: Sequence[FleetRow], specs: Mapping[str, Spec], now_ns: int
         else:
             found.append(row)
     return found
+
+
+def _observed(row: FleetRow, specs: Mapping[str, Spec]) -> FleetRow:
+    """A worker that trades, and a router, whose signals go nowhere."""
+    router = specs.get(f"{row.client}:router")
+    if not isinstance(router, RouterSpec) or not router.is_observed or row.trading_state not in ("trading", "routing"):
+        return row
+    return msgspec.structs.replace(row, trading_state="observing")
 
 
 def _stopped(row: FleetRow, latch: Latch, now_ns: int) -> FleetRow:

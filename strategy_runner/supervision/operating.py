@@ -5,11 +5,9 @@ reads what was asked before it decides anything.
 """
 
 import contextlib
-import getpass
 import os
 import select
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +25,7 @@ from strategy_runner.router.operator_log import Action, Request, record
 from strategy_runner.router.order_journal import order_log
 from strategy_runner.router.stops import read_stops
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import read_latest_run
+from strategy_runner.supervision.wishes import operator_name, read_latest_run
 
 ANSWER_S = 1.0
 COME_BACK_S = 10.0
@@ -61,18 +59,10 @@ def operate(home: Home, targets: list[Target], request: Request) -> list[Operate
     recorded = []
     for client, mode, target in runs:
         asked = msgspec.structs.replace(request, strategy=target.strategy or "", symbol=target.symbol or "")
-        (action,) = record(home.client_state(client, mode), [asked], who=who(), at_ns=time.time_ns())
+        (action,) = record(home.client_state(client, mode), [asked], who=operator_name(), at_ns=time.time_ns())
         recorded.append((client, mode, action))
     ended = _end_hung(home, recorded, began + ANSWER_S)
     return [_operated(home, client, mode, action, ended.get(client), began) for client, mode, action in recorded]
-
-
-def who() -> str:
-    """The person at the keyboard, as well as this host knows."""
-    try:
-        return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 def clients_of(home: Home, target: Target) -> list[str]:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from strategy_runner.config.availability import unavailable
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import load_client, load_environment
@@ -65,8 +67,9 @@ def client_processes(
     resolved = _resolve(home, client, loaded)
     replay = replay_of(home, environment.value, wish) if mode in (SIMULATION, HISTORICAL) else None
     at_a_pace = _is_at_a_pace(environment.value, mode, wish)
+    config = _routed(loaded.value, wish)
     workers = [
-        _worker(home, environment.value, loaded.value, client, strategy, symbol, found, wish, replay, at_a_pace)
+        _worker(home, environment.value, config, client, strategy, symbol, found, wish, replay, at_a_pace)
         for strategy, found in zip(loaded.value.strategies, resolved, strict=True)
         for symbol in strategy.symbols
         if not wish.symbols or symbol in wish.symbols
@@ -77,11 +80,18 @@ def client_processes(
         _check_history(loaded.file, Path(replay.folder), workers)
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
     freshness = _freshness(environment.value, loaded.value, running) if at_a_pace else {}
-    router = _router(home, loaded.value, client, [worker.key.folder for worker in running], freshness)
-    if at_a_pace and "oms" in loaded.value.routes:
-        router = with_orders(home, environment.value, loaded.value, router)
+    router = _router(home, config, client, [worker.key.folder for worker in running], freshness)
+    if at_a_pace and "oms" in config.routes:
+        router = with_orders(home, environment.value, config, router)
     processes = [new_process(home, router_name(client), "router", router)]
     return processes + [new_process(home, worker.key.name, "worker", worker) for worker in running]
+
+
+def _routed(config: ClientConfig, wish: Wish) -> ClientConfig:
+    """What is only observed goes nowhere."""
+    if config.posture == "trading" and not wish.observe:
+        return config
+    return msgspec.structs.replace(config, posture="observation", routes=())
 
 
 def _refuse_unsafe(
@@ -164,6 +174,7 @@ def _worker(
             venue=account.venue,
             has_fills=bool(orders.fills),
             paper=orders.paper,
+            is_observed=config.posture == "observation",
         ),
         market=market_of(home, config.mode),
         router_doorbell=home.router_endpoint(client, "doorbell"),
@@ -269,6 +280,7 @@ def _router(
         ordered=mode == SIMULATION,
         bulk=mode == HISTORICAL,
         routes=tuple(config.routes),
+        is_observed=config.posture == "observation",
         market=market_of(home, mode),
         doorbell=home.router_endpoint(client, "doorbell"),
         sql=home.router_endpoint(client, "sql"),

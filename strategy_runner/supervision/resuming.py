@@ -8,9 +8,10 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import WorkerSpec, read_spec
 from strategy_runner.errors import SafetyRefusal, UsageError
+from strategy_runner.router.operator_log import Request, record
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import one_operator_at_a_time
+from strategy_runner.supervision.wishes import one_operator_at_a_time, operator_name
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.logs import read_log
@@ -45,10 +46,19 @@ def resume_parked(home: Home, targets: list[Target], *, skip: bool, reason: str)
             note_skip(Path(spec.folder), one)
         for spec, trouble in parked:
             write_trouble(Path(spec.folder), resumed(trouble, reason=reason, now_ns=now_ns))
+        for spec, trouble in parked:
+            _note(home, spec, trouble.record if skip else "", reason, now_ns)
         daemon = Daemon(home)
         if daemon.is_running():
             daemon.restart([spec.key.name for spec, _ in parked])
         return [Resumed(name=spec.key.name, skipped=trouble.record if skip else "") for spec, trouble in parked]
+
+
+def _note(home: Home, spec: WorkerSpec, skipped: str, reason: str, now_ns: int) -> None:
+    """For the audit trail: a record that is left out changes what the worker does."""
+    detail = "parked worker may try again" + (f", without {skipped}" if skipped else "")
+    asked = Request(verb="configure", strategy=spec.strategy, symbol=spec.symbol, reason=reason, detail=detail)
+    record(home.client_state(spec.client, spec.mode), [asked], who=operator_name(), at_ns=now_ns)
 
 
 def _parked(home: Home, targets: list[Target]) -> list[tuple[WorkerSpec, Trouble]]:

@@ -1,7 +1,9 @@
 """Steering: turn changed wishes into running processes. Every verb that starts or stops something comes through here."""
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -19,6 +21,7 @@ from strategy_runner.config.spec import (
 )
 from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, UsageError
 from strategy_runner.model.names import FEED_NAME, OMS_NAME, WATCHDOG_NAME, router_name
+from strategy_runner.router.operator_log import Request, record
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import Plan, make_plan
@@ -33,6 +36,7 @@ from strategy_runner.supervision.wishes import (
     Wish,
     Wishes,
     one_operator_at_a_time,
+    operator_name,
     read_latest_run,
     read_wishes,
     write_latest_run,
@@ -217,6 +221,7 @@ def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -
 
 
 def _write(home: Home, plan: Plan) -> None:
+    _record_changes(home, plan)
     kept = set()
     for process in plan.processes:
         kept.add(process.path)
@@ -226,6 +231,24 @@ def _write(home: Home, plan: Plan) -> None:
     for path in (home.daemon / "specs").glob("*/*.json"):
         if path not in kept:
             path.unlink()
+
+
+def _record_changes(home: Home, plan: Plan) -> None:
+    """For the audit trail of each client: what changes with its router and its workers, before it does."""
+    written = _written(home)
+    specs: dict[str, Spec] = {**written, **{process.name: process.spec for process in plan.processes}}
+    requests: dict[Path, list[Request]] = {}
+    for change in differences(home, plan):
+        spec = specs[change.name]
+        if change.action == "keep" or not isinstance(spec, RouterSpec | WorkerSpec):
+            continue
+        detail = f"{change.action} {change.name}: {change.reason}"
+        asked = Request(verb="configure", detail=detail)
+        if isinstance(spec, WorkerSpec):
+            asked = Request(verb="configure", strategy=spec.strategy, symbol=spec.symbol, detail=detail)
+        requests.setdefault(home.client_state(spec.client, spec.mode), []).append(asked)
+    for folder, asked_for in requests.items():
+        record(folder, asked_for, who=operator_name(), at_ns=time.time_ns())
 
 
 def _written(home: Home) -> dict[str, Spec]:

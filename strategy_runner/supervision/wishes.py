@@ -5,7 +5,9 @@ What a person stopped, no machine starts: a client without a wish stays down, a 
 
 import contextlib
 import fcntl
+import getpass
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from strategy_runner.errors import StateError, UsageError
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """One client that should run, with what the command line said of the run; None leaves it to the files.
 
-    `stopped` lists workers by folder name (strategy.symbol). `from_ns` and `to_ns` 0 are the ends of history.
+    `stopped` lists workers by folder name (strategy.symbol). `from_ns` and `to_ns` 0 are the ends of history. `observe` is for a
+    run without routes.
     """
 
     mode: str | None = None
@@ -30,6 +33,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     to_ns: int = 0
     symbols: tuple[str, ...] = ()
     parallel: int = 0
+    observe: bool = False
     stopped: tuple[str, ...] = ()
 
 
@@ -128,3 +132,11 @@ def one_operator_at_a_time(home: Home) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def operator_name() -> str:
+    """The person at the keyboard, as well as this host knows."""
+    try:
+        return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}@{socket.gethostname()}"

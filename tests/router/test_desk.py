@@ -1,4 +1,4 @@
-"""The order desk: one order at the venue for each intent, and every fill told once."""
+"""The order desk and a venue in a process of its own: killed, stopped, silent. And what becomes of orders at each step."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from router.trade import TALK, D, Floor
 from worker.build import short_folder
 
 from strategy_runner.model.order import client_order_id
+from strategy_runner.router.order_entry import Told
 
 
 @pytest.fixture
@@ -24,6 +25,7 @@ def floor(root: Path) -> Iterator[Callable[..., Floor]]:
 
     def make(*workers: str, **changes: Any) -> Floor:
         made.append(Floor(root, *workers, **changes))
+        made[-1].start()
         return made[-1]
 
     yield make
@@ -34,19 +36,89 @@ def floor(root: Path) -> Iterator[Callable[..., Floor]]:
 Make = Callable[..., Floor]
 
 
-def test_an_accepted_signal_becomes_an_order_and_its_fill_is_told(root: Path, floor: Make) -> None:
+def held(one: Floor, worker: str = TALK) -> Any:
+    book = one.trading.record.state.books.get(worker.replace(".", "/", 1))
+    return 0 if book is None else book.quantity
+
+
+def test_an_accepted_signal_becomes_an_order_and_its_fill_is_told_to_its_worker(root: Path, floor: Make) -> None:
     with Venue(root, fills=True) as venue:
         one = floor()
-        one.start()
         signal_id = one.say(size=2.0)
-        one.turn_until(lambda: len(one.fills()) == 1, "a fill")
+        one.turn_until(lambda: held(one) == 2, "the fill in the risk state")
         assert one.rulings() == [("accepted", "")]
-        order_id = client_order_id(signal_id, "entry")
-        assert venue.placed() == {order_id: 1}
+        assert venue.placed() == {client_order_id(signal_id, "entry"): 1}
         (entry,) = one.fills()
         assert (entry.number, entry.worker, entry.position.quantity) == (0, TALK, D(2))
         assert entry.event.fill is not None and entry.event.fill.signal_id == signal_id
-        kinds = [type(entry).__name__ for entry in one.orders()]
-        assert kinds[:2] == ["Intended", "Told"]
-        one.turn_until(lambda: one.trading.record.state.books, "the fill in the risk state")
-        assert one.trading.record.state.books["talk/X"].quantity == 2
+        states = [entry.report.state.value for entry in one.orders() if isinstance(entry, Told)]
+        assert states == ["sent", "acknowledged"]
+
+
+@pytest.mark.parametrize("kind", ["killed before", "killed after", "stopped", "silent", "rejecting"])
+def test_whatever_the_venue_does_an_intent_is_one_order_or_none(root: Path, floor: Make, kind: str) -> None:
+    """The venue places an order as often as it is sent: sending blindly twice would show."""
+    with Venue(root, fills=True, dedupe=False) as venue:
+        one = floor()
+        one.turn_until(one.trading.desk.reconciled.is_set, "reconciled")
+        faults = {
+            "killed before": "die_before",
+            "killed after": "die_after",
+            "silent": "lose_reply",
+            "rejecting": "reject",
+        }
+        if kind in faults:
+            venue.fault(faults[kind])
+        else:
+            venue.freeze()
+        signal_id = one.say(size=2.0)
+        one.decided(1)
+        if kind.startswith("killed"):
+            venue.wait_dead()
+            venue.kill()
+            venue.start()
+        elif kind == "stopped":
+            one.turn_until(lambda: one.trading.desk.unknown, "an order of which nothing is known")
+            venue.thaw()
+        one.turn_until(lambda: one.fills() and not one.trading.desk.unknown, "the outcome")
+        order_id = client_order_id(signal_id, "entry")
+        assert venue.placed() == ({} if kind == "rejecting" else {order_id: 1})
+        assert [entry.event.kind for entry in one.fills()] == ["rejected" if kind == "rejecting" else "fill"]
+
+
+def test_while_an_outcome_is_unknown_the_symbol_takes_no_entries_and_others_do(root: Path, floor: Make) -> None:
+    with Venue(root, fills=True, dedupe=False) as venue:
+        one = floor(TALK, "talk.Y")
+        one.say(size=1.0)
+        one.turn_until(lambda: held(one) == 1, "a fill")
+        venue.freeze()
+        one.say(size=1.0)
+        one.turn_until(lambda: one.trading.desk.unknown, "an order of which nothing is known")
+        one.turn_until(
+            lambda: "unknown" in {order.state.value for order in one.trading.record.state.orders.values()},
+            "risk to know",
+        )
+        one.say(size=1.0)
+        one.say("talk.Y", size=1.0)
+        one.say(action="close", size=1.0, reasons=("closes:long",))
+        rulings = sorted((":talk.Y" in one.signal_id, one.reason) for one in one.decided(5)[2:])
+        assert rulings == [(False, ""), (False, "order_outcome_unknown"), (True, "")]
+        venue.thaw()
+        one.turn_until(lambda: held(one, "talk.Y") == 1 and held(one) == 1, "all that was meant to be filled")
+        assert set(venue.placed().values()) == {1}
+        one.say(size=1.0)
+        one.turn_until(lambda: held(one) == 2, "an entry again")
+
+
+def test_an_oms_that_is_down_for_a_while_gets_the_orders_when_it_is_back(root: Path, floor: Make) -> None:
+    with Venue(root, fills=True, dedupe=False) as venue:
+        one = floor()
+        one.turn_until(one.trading.desk.reconciled.is_set, "reconciled")
+        venue.kill()
+        for _ in range(3):
+            one.say(size=1.0)
+        one.decided(3)
+        one.turn_until(lambda: one.trading.desk.fault, "word of it")
+        venue.start()
+        one.turn_until(lambda: held(one) == 3, "three fills")
+        assert len(venue.placed()) == 3 and set(venue.placed().values()) == {1}

@@ -1,5 +1,7 @@
 """A client that trades: what risk lets through, what stops it, and what survives."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from strategy_runner.model.order import OrderState, client_order_id
 from strategy_runner.model.position import Position
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.risk.state import RiskState, encode_state
-from strategy_runner.router import hand, trading
+from strategy_runner.router import desk, hand, trading
 from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.reconciliation import read_reconciliation
 from strategy_runner.router.risk_record import read_risk
+from strategy_runner.tape.logs import AppendLog
 
 
 @pytest.fixture
@@ -312,3 +315,66 @@ def test_cancelling_takes_back_what_is_open_and_leaves_what_protects(root: Path)
         assert state_of(one).orders.keys() == {client_order_id(entry, "stop_loss")}
         assert quiet.backend._reports[CLIENT, client_order_id(second, "entry")].state is OrderState.CANCELLED
         one.close()
+
+
+def test_an_oms_that_has_lost_its_events_blocks_entries_until_that_is_accepted(venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    buy(one, 2.0)
+    one.stop()
+    venue.backend._events[CLIENT].clear()
+    one.start()
+    one.turn_until(lambda: ("reconciliation", "") in open_breakers(one), "a difference")
+    one.say(size=1.0)
+    assert one.decided(2)[-1].reason == "not_reconciled"
+    one.trading.desk.reconcile(1, accept=True)
+    one.turn_until(lambda: one.trading.desk.acted == 1 and not open_breakers(one), "no difference any more")
+    assert held(one) == 0
+    buy(one, 1.0)
+
+
+def test_news_that_cannot_be_true_change_no_position_and_block_the_symbol(venue: OwnVenue, floor: Make) -> None:
+    one = floor(TALK, "talk.Y")
+    buy(one, 2.0)
+    with venue.backend._lock:
+        venue.backend._fill(venue.backend._orders[CLIENT, next(iter(venue.placed))])
+    venue.server.on_news(CLIENT, venue.backend.last_number(CLIENT))
+    one.trading.desk.reconcile(1)
+    one.turn_until(lambda: ("reconciliation", "X") in open_breakers(one), "the contradiction")
+    assert held(one) == 2
+    one.say("talk.Y", size=1.0)
+    one.say(size=1.0)
+    found = {one.signal_id.split("@")[0]: one.reason for one in one.decided(3)[1:]}
+    assert found == {"acme:talk.Y": "", "acme:talk.X": "not_reconciled"}
+
+
+# -- the disk ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["decisions.log", "orders.log", "fills.log", "risk.log"])
+def test_a_disk_that_is_full_for_a_while_loses_nothing_and_doubles_nothing(
+    venue: OwnVenue, floor: Make, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    one = floor(risk=RiskConfig(runaway_signals=3, runaway_window_s=60.0))
+    buy(one, 2.0)
+    append, refused = AppendLog.append_many, []
+
+    def full(log: AppendLog, payloads: Any) -> int:
+        if log.path.name == name and len(refused) < 3:
+            refused.append(name)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log.path))
+        return append(log, payloads)
+
+    monkeypatch.setattr(AppendLog, "append_many", full)
+    monkeypatch.setattr(desk, "RETRY_S_MAX", 0.05)
+    one.say(size=1.0)
+    one.turn_until(lambda: held(one) == 3, "a fill")
+    assert refused
+    one.say(size=1.0)
+    assert [decision.reason for decision in one.decided(3)] == ["", "", ""]
+    one.turn_until(lambda: held(one) == 4, "another fill")
+    assert set(venue.placed.values()) == {1}
+    before = encode_state(state_of(one))
+    one.kill()
+    (one.root / "router" / "risk.note").unlink(missing_ok=True)
+    one.start()
+    assert encode_state(state_of(one)) == before
