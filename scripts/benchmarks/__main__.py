@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ SHORT: dict[str, Any] = {
     "end_to_end_rate": 1_000,
     "end_to_end_s": 3.0,
     "growth": (5, 10, 20),
-    "density_workers": (10,),
+    "density_workers": (20,),
     "limit_workers": 30,
     "limit_rate": 2_000,
     "tapes": (1_000, 100_000),
@@ -91,6 +92,7 @@ _SIZES = {
 
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no fleet may outlive the benchmark
     settings = _settings(given)
     machine = f"{describe_machine()}, load average {load_average()} before"
     talk(machine)

@@ -145,10 +145,9 @@ def _check_client(home: Home, client: str, environment: str) -> list[Finding]:
     except SafetyRefusal as error:
         return [Finding("error", str(error))]
     warnings = [Finding("warning", line) for line in unreadable_secrets(loaded, os.environ)]
-    if loaded.value.risk != RiskConfig():
-        warnings.append(
-            Finding("warning", f"{loaded.file}: risk: valid, but not enforced yet: no orders are sent so far")
-        )
+    if loaded.value.risk != RiskConfig() and "oms" not in loaded.value.routes:
+        why = "valid, and held to by no one: without the route oms there are no orders"
+        warnings.append(Finding("warning", f"{loaded.file}: risk: {why}"))
     return warnings
 
 

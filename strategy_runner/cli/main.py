@@ -5,7 +5,7 @@ import sys
 import click
 
 from strategy_runner import __version__
-from strategy_runner.cli import audit, evidence, files, operating, positions, recorded, running, signals
+from strategy_runner.cli import audit, evidence, files, operating, positions, recorded, running, signals, trading
 from strategy_runner.config.home import Home
 from strategy_runner.errors import ConfigurationError, StrategyRunnerError
 
@@ -29,7 +29,7 @@ def _use_home(context: click.Context, _: click.Parameter, given: str | None) -> 
         context.obj = Home.find(given)
 
 
-for group in (running, operating, signals, positions, audit, recorded, evidence, files):
+for group in (running, operating, signals, positions, trading, audit, recorded, evidence, files):
     for command in group.COMMANDS:
         # --home may stand before the verb and after it
         command.params.append(

@@ -23,7 +23,7 @@ class Kind(IntEnum):
     FUNDING = 5  # v0 rate, fraction per interval
     NEWS = 6  # v0 sentiment in [-1, 1], v1 relevance in [0, 1]
     CLOCK = 7  # event_ns is a whole interval
-    PRIVATE = 8  # a slot, see private.py: v0 offset in one client's fill log, v1 and v2 digest, v3 number
+    PRIVATE = 8  # v0 offset of an entry in one client's fill log, v1 and v2 its digest, v3 its number
     GAP = 9  # v0 seconds in which records may be missing, v1 cause (see GapCause); event_ns is the end of the gap
     CLOCK_STEP = 10  # v0 seconds by which the host's wall clock was set forward (below 0: back)
 

@@ -58,7 +58,7 @@ def _check_worker(folder: Path, client: str, findings: list[Finding]) -> Signals
         if fault:
             findings.append(error("signals", path, f"offset {offset}: the next signal of the worker", fault, _RESTORE))
             break
-    findings += _ends("signals", frames, folder / "status", _RESTORE)
+    findings += ends("signals", frames, folder / "status", _RESTORE)
     findings += _check_genesis(folder)
     return signals
 
@@ -131,7 +131,7 @@ def _check_decisions(log: _Decided, client: str, signals: dict[str, Signals]) ->
             findings.append(error("decisions", path, place, fault, _RESTORE_DECISIONS))
             break
         expected += 1
-    findings += _ends("decisions", frames, path.parent / "status", _RESTORE_DECISIONS)
+    findings += ends("decisions", frames, path.parent / "status", _RESTORE_DECISIONS)
     if not findings and expected < log.number:
         told = f"{log.number} decisions, as the router says"
         findings.append(error("decisions", path, told, str(expected), _RESTORE_DECISIONS))
@@ -169,7 +169,7 @@ def _decision_fault(
 # -- both --------------------------------------------------------------------------------------------------------------
 
 
-def _ends(check: str, frames: Frames, status_path: Path, advice: str) -> list[Finding]:
+def ends(check: str, frames: Frames, status_path: Path, advice: str) -> list[Finding]:
     """How a log ends. A writer that stopped as it should has left nothing torn."""
     if frames.damage:
         return [error(check, frames.path, "a whole log", frames.damage, advice)]

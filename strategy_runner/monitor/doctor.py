@@ -10,6 +10,7 @@ from strategy_runner.monitor import (
     checks_home,
     checks_host,
     checks_logs,
+    checks_orders,
     checks_processes,
     checks_sinks,
     checks_tape,
@@ -71,11 +72,17 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
     for state in sorted(path.parent for path in home.var.glob("clients/*/*/workers")):
         yield "snapshots", lambda state=state: _snapshots(state)  # type: ignore[misc]
         yield "signals", lambda state=state: checks_logs.check_client(state, state.parent.name)  # type: ignore[misc]
+        yield "orders", lambda state=state: _orders(home, state)  # type: ignore[misc]
         yield "sinks", lambda state=state: _sinks(state, host)  # type: ignore[misc]
 
 
 def _snapshots(state: Path) -> list[Finding]:
     return [one for folder in sorted((state / "workers").glob("*")) for one in checks_sinks.check_snapshots(folder)]
+
+
+def _orders(home: Home, state: Path) -> list[Finding]:
+    mode, client = state.name, state.parent.name
+    return checks_orders.check_orders(state, home.oms(mode) / client, client)
 
 
 def _sinks(state: Path, host: Host) -> list[Finding]:

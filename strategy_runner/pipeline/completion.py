@@ -3,7 +3,7 @@
 from strategy_runner.pipeline.draft import Draft, Moment
 
 NOTHING_TO_CLOSE = "nothing_to_close"
-REASONS = {NOTHING_TO_CLOSE: "a close while the strategy holds nothing: by its fills, or without an OMS by its own signals"}
+REASONS = {NOTHING_TO_CLOSE: "a close while the strategy holds nothing, by its fills or, without an OMS, its signals"}
 
 
 def complete(draft: Draft, moment: Moment) -> str | None:

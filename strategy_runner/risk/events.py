@@ -90,7 +90,7 @@ class DayRolled(Event, frozen=True, kw_only=True, tag="day_rolled"):
 
 class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):
     """Somebody with the authority stops a client, a strategy, a symbol or a worker; "" is all of them. `action` is the number of
-    the operator's, dense and growing: one that is in the state changes nothing. 0 is nobody's."""
+    the operator's, 0 if it is no operator's; the state keeps the last, so that none is taken in twice."""
 
     authority: Authority
     posture: Stop

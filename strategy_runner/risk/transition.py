@@ -22,8 +22,7 @@ def apply(state: RiskState, event: events.RiskEvent) -> None:
 
 def _stopped(state: RiskState, event: events.Stopped) -> None:
     """The newest word of an authority over a scope is the one that counts."""
-    if _is_known(state, event.action):
-        return
+    state.acted = max(state.acted, event.action)
     same = (event.authority, event.strategy, event.symbol)
     state.latches = [one for one in state.latches if (one.breaker, one.strategy, one.symbol) != same]
     stopped = Latch(
@@ -39,18 +38,9 @@ def _stopped(state: RiskState, event: events.Stopped) -> None:
 
 
 def _resumed(state: RiskState, event: events.Resumed) -> None:
-    if _is_known(state, event.action):
-        return
+    state.acted = max(state.acted, event.action)
     lift(state, event.authority, event.strategy, event.symbol)
     trip_by_money(state, event.at_ns)
-
-
-def _is_known(state: RiskState, action: int) -> bool:
-    """Whether an operator's action is in the state; else it is from now on."""
-    if 0 < action <= state.acted:
-        return True
-    state.acted = max(state.acted, action)
-    return False
 
 
 _TRANSITIONS: dict[type, Callable[[RiskState, typing.Any], None]] = {

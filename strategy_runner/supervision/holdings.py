@@ -49,7 +49,7 @@ def holdings(home: Home, runs: Mapping[str, str], target: Target, environ: Mappi
     """`runs` says by client which mode's run is read. Raises ConfigurationError, StateError for a damaged log."""
     environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={}).value
     instruments = instruments_of(environment.instruments)
-    markets = {mode: _market(home, mode) for mode in set(runs.values())}
+    markets = {mode: market_of_run(home, mode) for mode in set(runs.values())}
     found: list[Holding] = []
     for client, mode in runs.items():
         for position, fills in _positions(fill_logs(home, client, mode)):
@@ -103,7 +103,7 @@ def _holding(position: Position, fills: int, instrument: Instrument | None, pric
     )
 
 
-def _market(home: Home, mode: str) -> Market | None:
+def market_of_run(home: Home, mode: str) -> Market | None:
     try:
         return Market(home.market(mode) / "tape")
     except NotRunningError:

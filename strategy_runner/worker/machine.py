@@ -86,10 +86,10 @@ class Machine:
         """A clean end. What the strategy changes now is not in its state. Raises StrategyError if the strategy does."""
         self._tell("on_stop", self.strategy.on_stop)
 
-    def apply(self, subscription: Subscription, ordinal: int, event: Event) -> None:
+    def apply(self, subscription: Subscription, ordinal: int, event: Event | PrivateEvent) -> None:
         """One record. Raises StrategyError, naming the record, if the strategy does."""
-        if subscription.is_private:
-            self._apply_private(subscription, ordinal, event)  # type: ignore[arg-type]  # what its `make` gives
+        if isinstance(event, PrivateEvent):
+            self._apply_private(subscription, ordinal, event)
             return
         if self.paper is not None and self.paper.waits and subscription.is_market:
             self._meet(self.paper, event)

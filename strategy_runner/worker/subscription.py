@@ -16,10 +16,10 @@ from strategy_runner.model.timeframe import timeframe_ns
 class Subscription:
     """`make(event_ns, v0 .. v4)` gives the event of a record, `callback` takes it.
 
-    `is_market`: orders that the worker fills itself meet its records. `is_private`: its records tell of the worker's orders.
+    `is_market`: orders that the worker fills itself meet its records.
     """
 
-    __slots__ = ("callback", "is_market", "is_private", "kind", "make", "name", "stream")
+    __slots__ = ("callback", "is_market", "kind", "make", "name", "stream")
 
     def __init__(
         self,
@@ -34,7 +34,6 @@ class Subscription:
         self.kind = stream.kind
         self.callback = callback
         self.is_market = is_market
-        self.is_private = stream.kind is Kind.PRIVATE
         self.make: Callable[..., Any] = make or _MAKERS[stream.kind](stream)
 
     def events(self, rows: "npt.NDArray[np.void]") -> Iterator[Any]:

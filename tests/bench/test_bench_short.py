@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-CHEAP = ("tape", "risk", "doorbell", "historical", "simulation")
+CHEAP = ("tape", "risk", "doorbell", "ingest", "historical", "simulation")
 FLEETS = ("density", "boot", "restart", "idle")
+BUSY_FLEETS = ("fleet", "end-to-end", "limit")
 KEYS = {"name": str, "figure": str, "value": float, "unit": str, "reference": float, "ratio": float, "command": str}
 
 
@@ -58,7 +59,21 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     ended = bench("historicl")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "historicl" in ended.stderr
-    assert all(name in ended.stderr for name in (*CHEAP, *FLEETS))
+    assert all(name in ended.stderr for name in (*CHEAP, *FLEETS, *BUSY_FLEETS, "growth"))
+
+
+@pytest.mark.parametrize("words", ["ingest_s=soon", "ingest_s=0", "fleet_rates=500,", "names=tape", "ingest_s"])
+def test_a_size_that_is_none_is_refused(words: str) -> None:
+    ended = bench("ingest", "--set", words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "expected" in ended.stderr
+    assert words.partition("=")[0] in ended.stderr
+
+
+def test_a_fleet_for_which_there_is_no_memory_is_refused_before_it_starts() -> None:
+    ended = bench("limit", "--set", "limit_workers=10000000")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "expected 42,001,024 MB of free memory for 10,000,000 workers" in ended.stderr
 
 
 def test_the_table_replaces_what_stands_between_the_marks_of_a_document(tmp_path: Path) -> None:
@@ -92,6 +107,26 @@ def test_a_fleet_is_measured_under_both_supervisors_and_leaves_nothing_behind() 
         assert list(Path(folder).iterdir()) == []
     assert {line["name"] for line in measured} == set(FLEETS)
     assert all(line["value"] >= 0 and line["reference"] is not None for line in measured)
+
+
+@pytest.mark.slow
+def test_workers_of_a_busy_market_miss_nothing_and_no_signal_stays_without_its_fill() -> None:
+    with tempfile.TemporaryDirectory(prefix="sr", dir="/tmp") as folder:
+        measured = lines(*BUSY_FLEETS, temporary=folder)
+        assert list(Path(folder).iterdir()) == []
+    assert {line["name"] for line in measured} == set(BUSY_FLEETS)
+    lost = [line for line in measured if "missed" in line["figure"] or "without a fill" in line["figure"]]
+    assert len(lost) == 5
+    assert [line for line in lost if line["value"]] == []
+
+
+@pytest.mark.slow
+def test_plots_are_drawn_of_what_was_measured_and_of_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    ended = bench("fan-out", "tape", "--short", "--plots", str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["fan_out.svg"]
+    assert "raw ZeroMQ" in (tmp_path / "fan_out.svg").read_text()
 
 
 def _text_of(path: Path) -> str:

@@ -16,17 +16,19 @@ from typing import Any
 import pytest
 from end_to_end.harness import Firm, until
 from end_to_end.recordings import write_market
+from msgspec.structs import replace
 
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import client_order_id
-from strategy_runner.model.private import PrivateEntry, decode_private
+from strategy_runner.model.private import PrivateEntry, decode_private, encode_private
 from strategy_runner.model.signal import SignalBody, decode_body
 from strategy_runner.model.stream import private
+from strategy_runner.monitor.checks_orders import check_orders
 from strategy_runner.oms.paper_journal import PaperJournal
 from strategy_runner.router.journal import DecisionReader, decision_log
-from strategy_runner.tape.logs import read_log
+from strategy_runner.tape.logs import AppendLog, read_log
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, read_status
 
@@ -80,9 +82,9 @@ max_open_orders = 50
 
 [paper]
 latency_ms = 20
-participation = %(participation)s
 fees = { maker = 0.0002, taker = 0.0005, minimum = 0.05 }
 
+%(paper)s
 [[strategies]]
 id = "echo"
 strategy = "echo"
@@ -131,6 +133,10 @@ def test_a_mock_market_is_traded_through_kills_and_every_book_agrees(
     await_end(firm, "mock")
     compare(firm, "mock", least_fills=30)
     assert firm.run("parity", "acme").code == 0
+    state, book = firm.home.client_state("acme", "mock"), firm.home.oms("mock") / "acme"
+    (healthy,) = check_orders(state, book, "acme")
+    assert (healthy.level, healthy.found.split()[1:]) == ("ok", ["fills", "of", "acme", "whole"])
+    a_fill_that_the_oms_never_made_is_found(state, book)
 
 
 def test_recorded_history_at_a_pace_is_traded_on_paper(firm: Firm, recorded_data: Path) -> None:
@@ -187,12 +193,13 @@ def test_one_more_client_on_the_paper_oms_changes_no_other_process(firm: Firm) -
 def bring_client(firm: Firm, symbols: list[str], *, timeframe: str, size: float, participation: float) -> None:
     accounts = "\n".join(f'{symbol} = {{ venue = "binance", account = "acme-main" }}' for symbol in symbols)
     named = "[" + ", ".join(f'"{symbol}"' for symbol in symbols) + "]"
+    paper = "".join(f"[paper.symbols.{symbol}]\nparticipation = {participation}\n\n" for symbol in symbols)
     values = {
+        "paper": paper,
         "accounts": accounts,
         "symbols": named,
         "timeframe": timeframe,
         "size": size,
-        "participation": participation,
     }
     firm.write("clients/acme/client.toml", CLIENT % values)
     firm.write("clients/acme/strategies/echo.py", ECHO)
@@ -260,6 +267,24 @@ def compare(firm: Firm, mode: str, *, least_fills: int) -> None:
     assert legs <= asked, "an order that no accepted signal asked for"
     told_of_echo(firm, mode, found)
     assert numbers_on_the_tape(firm, mode, found) == [entry.number for entry in found]
+
+
+def a_fill_that_the_oms_never_made_is_found(state: Path, book: Path) -> None:
+    """By the doctor, who is shown a fill log with a price of its own."""
+    path = state / "fills.log"
+    whole = path.read_bytes()
+    told = [decode_private(payload) for payload in read_log(path)]
+    at = next(index for index, entry in enumerate(told) if entry.event.fill is not None)
+    forged = replace(told[at].event.fill, price=Decimal(1))
+    told[at] = replace(told[at], event=replace(told[at].event, fill=forged))
+    path.unlink()
+    log = AppendLog(path)
+    for entry in told:
+        log.append(encode_private(entry))
+    log.close()
+    (finding,) = check_orders(state, book, "acme")
+    assert (finding.level, forged.fill_id in finding.found) == ("error", True)
+    path.write_bytes(whole)
 
 
 def agrees_with_fills(one: dict[str, Any], fills: list[Fill]) -> None:

@@ -3,7 +3,7 @@
 A power cut takes what no sync covers. The harness does not believe the product about that: it wraps the system calls and
 notes what they made durable, one line each, in a file that survives the process. `power.py` reads it when it cuts.
 
-    sync INODE SIZE RECORDS     a file's first SIZE bytes; RECORDS is the tape's count then, for segments
+    sync INODE SIZE RECORDS     a file's first SIZE bytes; RECORDS is how many the tape had then, for segments
     shortened INODE SIZE        a file was cut to SIZE
     folder INODE                renames and removals in a folder
     moved PATH KEPT             a rename; KEPT is a link to what stood at PATH before, or -
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from strategy_runner.model.record import SIZE, record_crc
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 
@@ -39,9 +40,9 @@ class DiskWatch:
         self._link, self._unlink, self._replace, self._write = os.link, os.unlink, os.replace, os.write
 
     def install(self) -> None:
-        os.fsync = self._syncing(os.fsync)
-        os.fdatasync = self._syncing(os.fdatasync)
-        os.replace = os.rename = self._moving
+        os.fsync = self._syncing(os.fsync)  # type: ignore[assignment]  # the same but for the names of arguments
+        os.fdatasync = self._syncing(os.fdatasync)  # type: ignore[assignment]
+        os.replace = os.rename = self._moving  # type: ignore[assignment]
         os.unlink = os.remove = self._removing
         os.ftruncate = self._shortening(os.ftruncate)
 
@@ -50,7 +51,7 @@ class DiskWatch:
             number = fd if isinstance(fd, int) else fd.fileno()
             found = os.fstat(number)
             path = os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115  once for each sync: it should cost nothing
-            records = _published(path) if path.endswith(".tape") else 0
+            records = _written(path, number) if path.endswith(".tape") else 0
             sync(fd)
             time.sleep(self._luck.expovariate(1.0 / SYNC_S))
             if os.path.isdir(path):  # noqa: PTH112
@@ -95,12 +96,19 @@ class DiskWatch:
             self._note(f"{what} {os.fspath(path)} {kept}")
 
     def _is_watched(self, path: Any) -> bool:
-        return os.fspath(path).startswith(self._root)
+        return str(os.fspath(path)).startswith(self._root)
 
     def _note(self, line: str) -> None:
         self._write(self._ledger, f"{line}\n".encode())
 
 
-def _published(segment: str) -> int:
-    """How many records the tape of a segment has published: all of them lie in the pages that a sync is about to write."""
-    return Head(head_path(Path(segment).parent)).count
+def _written(segment: str, fd: int) -> int:
+    """Up to which seq a sync of a segment is about to write records: those published, and whole ones behind them that are
+    written and not published yet."""
+    path = Path(segment)
+    seq, first = Head(head_path(path.parent)).count, int(path.stem[4:])
+    while True:
+        raw = os.pread(fd, SIZE, (seq - first) * SIZE) if seq >= first else b""
+        if len(raw) < SIZE or record_crc(seq, raw) != int.from_bytes(raw[:4], "little"):
+            return seq
+        seq += 1

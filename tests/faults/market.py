@@ -37,13 +37,14 @@ class RestlessMarket:
     def next_ns(self) -> int | None:
         return None
 
-    def wait(self, timeout_s: float, sleep: Sleep = lambda s, other: time.sleep(s)) -> None:
+    def wait(self, timeout_s: float, sleep: Sleep) -> None:
         sleep(min(timeout_s, WAIT_S), None)
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
         if not self._prices:
             return []
-        now_ns, rows, luck = time.time_ns(), [], self._luck
+        rows: list[Raw] = []
+        now_ns, luck = time.time_ns(), self._luck
         symbols, step_ns = list(self._prices), int(1e9 / (self._per_s * len(self._prices)))
         self._next_ns = max(self._next_ns, now_ns - ROWS_MAX * step_ns)  # what is older was missed
         while self._next_ns <= now_ns and len(rows) < min(limit, ROWS_MAX):

@@ -213,9 +213,7 @@ class Power:
     def _first_torn(self, raw: bytearray, first: int, kept: int) -> int:
         """Where recovery will find the end: some of the pages that were kept may go on where others were lost."""
         at = kept - kept % SIZE
-        while at < len(raw) and record_crc(first + at // SIZE, raw[at : at + SIZE]) == int.from_bytes(
-            raw[at : at + 4], "little"
-        ):
+        while at < len(raw) and record_crc(first + at // SIZE, bytes(raw[at : at + SIZE])) == _crc_at(raw, at):
             at += SIZE
         return at
 
@@ -225,3 +223,7 @@ class Power:
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self._home.home.var))
+
+
+def _crc_at(raw: bytearray, at: int) -> int:
+    return int.from_bytes(raw[at : at + 4], "little")

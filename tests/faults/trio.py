@@ -38,9 +38,9 @@ class Trio:
 
     def start(self, role: str, *, step: str = "") -> int:
         """Its process id. `step` is where it meets a fault (crash.py)."""
-        spec: Spec = {"feed": self.feed, "worker": self.worker, "router": self.router}[role]
+        specs: dict[str, Spec] = {"feed": self.feed, "worker": self.worker, "router": self.router}
         path = self.home.root / f"{role}.json"
-        write_spec(path, spec)
+        write_spec(path, specs[role])
         environ = {**self.home.environ, "PYTHONHASHSEED": "0", **({STEP_VARIABLE: step} if step else {})}
         with self.log(role).open("ab") as log:
             self._running[role] = subprocess.Popen(

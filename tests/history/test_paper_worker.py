@@ -16,7 +16,6 @@ from worker.build import (
     START_NS,
     Followers,
     bodies_on_disk,
-    run_out,
     short_folder,
     strategy,
     worker_spec,

@@ -12,6 +12,7 @@ from router.desk import CLIENT
 from router.own_venue import OwnVenue, venue_in
 from router.trade import TALK, D, Floor, freshness
 from worker.build import short_folder
+from worker.processes import await_that
 
 from strategy_runner.config.schema import RiskConfig, SizingConfig
 from strategy_runner.config.spec import SizingSpec
@@ -105,11 +106,27 @@ def test_what_risk_knows_survives_a_kill_to_the_byte(floor: Make) -> None:
     peak, latches = state_of(one).peak_equity, list(state_of(one).latches)
     assert peak > 119_000
     one.kill()
-    (one.root / "router" / "risk.note").unlink()
+    (one.root / "router" / "risk.note").unlink(missing_ok=True)
     one.start()
     assert (state_of(one).peak_equity, state_of(one).latches) == (peak, latches)
     one.say()
     assert one.decided(2)[-1].reason == "breaker_drawdown"
+
+
+def test_a_price_that_comes_after_a_fill_comes_after_it_again(floor: Make) -> None:
+    one = floor(risk=RiskConfig(max_daily_loss=50.0))
+    one.say(size=10.0)
+    one.decided(1)
+    await_that(one.fills, "a fill")
+    record = one.trading.record
+    await_that(lambda: record.follow() or held(one) == 10, "the fill in the risk state")
+    record.mark(1, "X", D(90))
+    assert ("daily_loss", "") in open_breakers(one)
+    record.keep()
+    one.kill()
+    (one.root / "router" / "risk.note").unlink(missing_ok=True)
+    one.start()
+    assert ("daily_loss", "") in open_breakers(one)
 
 
 def test_a_runaway_is_stopped_at_its_count_and_others_trade_on(floor: Make) -> None:
@@ -277,11 +294,12 @@ def test_flattening_a_scope_exits_what_it_holds_once_and_nothing_else(venue: Own
     one.turn_until(lambda: held(one) == 0, "flat")
     one.kill()
     one.start()
+    buy(one, 1.0)
     one.trading.desk.flatten(1, Scope(symbol="X"))
     one.trading.desk.flatten(2, Scope(strategy="nobody"))
     one.turn_until(lambda: one.trading.desk.acted == 2, "the second action")
-    assert held(one, "talk.Y") == 3
-    assert len(venue.placed) == 3 and set(venue.placed.values()) == {1}
+    assert (held(one), held(one, "talk.Y")) == (1, 3)
+    assert len(venue.placed) == 4 and set(venue.placed.values()) == {1}
 
 
 def test_flattening_is_carried_on_after_a_kill(venue: OwnVenue, floor: Make) -> None:

@@ -21,6 +21,7 @@ from strategy_runner.oms.interface import Oms
 from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.router.desk import Desk
 from strategy_runner.router.market import Market
+from strategy_runner.router.operator import Operator
 from strategy_runner.router.order_entry import OrderEntry
 from strategy_runner.router.order_journal import order_log, read_fills, read_orders
 from strategy_runner.router.risk_record import RiskRecord
@@ -97,6 +98,13 @@ class Floor:
             status=StatusFile(self.root / "router" / "status"),
             market=market,
             trading=self.trading,
+            operator=Operator(
+                self.root / "router",
+                self.root / "workers",
+                client=CLIENT,
+                trading=self.trading,
+                on_restart=self.spec.on_restart,
+            ),
         )
         return self.router
 

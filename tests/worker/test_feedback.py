@@ -1,4 +1,4 @@
-"""Feedback: fills and positions reach the strategy through the tape, its own alone, and a restart repeats what it made of them."""
+"""Feedback: fills and positions reach the strategy through the tape, its own alone, and a restart repeats what came of them."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ import pytest
 from worker.build import (
     START_NS,
     Followers,
-    Recorded,
     bodies_on_disk,
     new_tape,
     random_rows,
@@ -222,7 +221,7 @@ def test_the_entry_of_another_worker_is_refused_whatever_the_tape_says(
     market.tape.publish()
     market.tape.make_durable()
     follower = followers.make(spec_in(folder))
-    with pytest.raises(CorruptRecordError, match="expected an entry of acme:talk.X, found one of acme:other.X"):
+    with pytest.raises(CorruptRecordError, match=r"expected an entry of acme:talk.X, found one of acme:other.X"):
         run_out(follower)
 
 
@@ -303,11 +302,9 @@ def test_an_operator_s_skip_of_a_fill_leaves_it_out_and_the_next_one_sets_the_po
     market.record()
     market.desk.fill(OWN, "buy", "1")
     market.record()
-    with pytest.raises(StrategyError, match="acme:talk.X/private ordinal 0: RuntimeError: cannot bear the first"):
+    with pytest.raises(StrategyError, match=r"acme:talk.X/private ordinal 0: RuntimeError: cannot bear the first"):
         run_out(followers.make(spec, strategy(Frail, spec)))
-    skip = Skip(
-        generation=spec.generation, seq=0, stream="acme:talk.X/private", ordinal=0, reason="a test", at_ns=1
-    )
+    skip = Skip(generation=spec.generation, seq=0, stream="acme:talk.X/private", ordinal=0, reason="a test", at_ns=1)
     note_skip(Path(spec.folder), skip)
     frail = strategy(Frail, spec)
     run_out(followers.make(spec, frail))
@@ -361,7 +358,9 @@ def test_fills_reach_a_worker_process_through_the_feed_and_a_run_over_the_tape_s
         for _, payload in log.read():
             body = decode_body(msgspec.msgpack.decode(payload)[2])
             if body.refusal is None and len(desk.entries) < 200:
-                side = ("sell" if body.reasons[-1] == "closes:long" else "buy") if body.action == "close" else body.action
+                side = (
+                    ("sell" if body.reasons[-1] == "closes:long" else "buy") if body.action == "close" else body.action
+                )
                 desk.fill(OWN, side, str(Decimal(str(body.size))), f"{body.entry_price:.2f}")
         if len(desk.entries) > 20 * (killed + 1) and killed < 4:
             name = luck.choice(("feed", "worker"))

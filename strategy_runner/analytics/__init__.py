@@ -1,0 +1,1 @@
+"""Performance: what came of trading, computed from fills alone."""

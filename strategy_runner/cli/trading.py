@@ -1,0 +1,233 @@
+"""Verbs about what became of signals: orders, fills, report."""
+
+import os
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import click
+
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.signals import mode_option
+from strategy_runner.cli.table import Column
+from strategy_runner.config.home import Home
+from strategy_runner.config.load import client_names
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.private import decode_private
+from strategy_runner.router.order_journal import order_log
+from strategy_runner.router.order_rows import OrderRow, order_rows
+from strategy_runner.supervision.holdings import fill_logs
+from strategy_runner.supervision.performance_report import LEVELS, ReportRow
+from strategy_runner.supervision.performance_report import report as report_on
+from strategy_runner.supervision.target import Target, parse_target
+from strategy_runner.supervision.wishes import latest_mode, read_latest_run
+from strategy_runner.tape.logs import read_log
+
+CENT = Decimal("0.01")
+last_option = click.option("-n", "--last", type=click.IntRange(min=1), default=None, help="Only the last so many.")
+
+
+@click.command()
+@click.argument("target")
+@click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
+@last_option
+@mode_option
+@output_option
+@click.pass_obj
+def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str | None, output: str) -> None:
+    """Show orders, and what has become of each."""
+    parsed = parse_target(target)
+    found = [
+        row
+        for client, run in _runs(home, parsed, mode).items()
+        for row in order_rows(order_log(home.router(client, run)))
+        if _is_meant(parsed, row.client, row.strategy, row.symbol) and (row.is_open or not only_open)
+    ][-(last or 0) :]
+    if output == "json":
+        show_json(found)
+    elif output == "name":
+        for row in found:
+            click.echo(row.client_order_id)
+    elif found:
+        _show_orders(found)
+    else:
+        talk("no orders")
+
+
+@click.command()
+@click.argument("target")
+@last_option
+@mode_option
+@output_option
+@click.pass_obj
+def fills(home: Home, target: str, last: int | None, mode: str | None, output: str) -> None:
+    """Show fills, in the order in which they were told."""
+    parsed = parse_target(target)
+    entries = (
+        decode_private(payload)
+        for client, run in _runs(home, parsed, mode).items()
+        for path in fill_logs(home, client, run)
+        for payload in read_log(path)
+    )
+    told = (entry.event.fill for entry in entries)
+    found = [fill for fill in told if fill and _is_meant(parsed, fill.client, fill.strategy, fill.symbol)][
+        -(last or 0) :
+    ]
+    if output == "json":
+        show_json(found)
+        return
+    if output == "name":
+        for fill in found:
+            click.echo(fill.fill_id)
+        return
+    columns = (
+        Column("event time (UTC)", spare=2),
+        Column("worker"),
+        Column("side"),
+        Column("quantity", right=True),
+        Column("price", right=True),
+        Column("fee", right=True),
+        Column("currency", spare=3),
+        Column("signal", spare=1),
+    )
+    rows = [
+        (
+            _moment(one.event_ns),
+            WorkerKey(one.client, one.strategy, one.symbol).name,
+            one.side,
+            _plain(one.quantity),
+            _plain(one.price),
+            _money(one.fee),
+            one.currency,
+            one.signal_id,
+        )
+        for one in found
+    ]
+    show_table(columns, rows) if rows else talk("no fills")
+
+
+@click.command()
+@click.argument("target")
+@click.option("--by", "level", type=click.Choice(LEVELS), default=None, help="Only these groups [default: all].")
+@mode_option
+@output_option
+@click.pass_obj
+def report(home: Home, target: str, level: str | None, mode: str | None, output: str) -> None:
+    """Show profit and how it was made, by client, strategy, symbol and model.
+
+    A trade goes from flat to flat, its result is after fees; among models it is divided by weight times confidence.
+    """
+    parsed = parse_target(target)
+    found = [
+        row for row in report_on(home, _runs(home, parsed, mode), parsed, os.environ) if level in (None, row.level)
+    ]
+    if output == "json":
+        show_json(found)
+    elif output == "name":
+        for row in found:
+            click.echo(f"{row.level} {row.name}")
+    elif found:
+        _show_report(found)
+    else:
+        talk("no fills yet")
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _runs(home: Home, target: Target, mode: str | None) -> dict[str, str]:
+    """The run that is read of each client that is meant, and has run."""
+    if target.client is not None:
+        return {target.client: mode or latest_mode(home, target.client)}
+    runs = {client: read_latest_run(home, client) for client in client_names(home)}
+    return {client: mode or run.mode for client, run in runs.items() if run is not None}
+
+
+def _is_meant(target: Target, client: str, strategy: str, symbol: str) -> bool:
+    return target.matches(WorkerKey(client, strategy, symbol).name)
+
+
+def _show_orders(found: list[OrderRow]) -> None:
+    columns = (
+        Column("time (UTC)", spare=3),
+        Column("worker"),
+        Column("leg"),
+        Column("side"),
+        Column("type", spare=2),
+        Column("quantity", right=True),
+        Column("price", right=True, spare=1),
+        Column("filled", right=True),
+        Column("at", right=True),
+        Column("state"),
+        Column("reason", folds=True),
+        Column("order", spare=4),
+    )
+    rows = [
+        (
+            _moment(one.at_ns),
+            WorkerKey(one.client, one.strategy, one.symbol).name,
+            one.leg,
+            one.side,
+            one.type,
+            _plain(one.quantity),
+            None if one.price is None else _plain(one.price),
+            _plain(one.filled),
+            None if one.average_price is None else _plain(one.average_price),
+            one.state,
+            one.reason or None,
+            one.client_order_id,
+        )
+        for one in found
+    ]
+    show_table(columns, rows)
+
+
+def _show_report(found: list[ReportRow]) -> None:
+    columns = (
+        Column("by"),
+        Column("name"),
+        Column("trades", right=True),
+        Column("won", right=True),
+        Column("profit factor", right=True, spare=2),
+        Column("result", right=True),
+        Column("open", right=True),
+        Column("profit", right=True),
+        Column("fees", right=True, spare=1),
+        Column("max drawdown", right=True, spare=3),
+        Column("best", right=True, spare=4),
+        Column("worst", right=True, spare=5),
+        Column("currency"),
+    )
+    rows = [
+        (
+            one.level,
+            one.name,
+            one.closed.trades,
+            None if one.closed.win_rate is None else f"{one.closed.win_rate:.0%}",
+            None if one.closed.profit_factor is None else f"{one.closed.profit_factor:.2f}",
+            _money(one.closed.result),
+            _money(one.open),
+            _money(one.profit),
+            _money(one.fees),
+            _money(one.closed.max_drawdown),
+            _money(one.closed.best),
+            _money(one.closed.worst),
+            one.currency,
+        )
+        for one in found
+    ]
+    show_table(columns, rows)
+
+
+def _moment(ns: int) -> str:
+    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{ns // 1_000_000 % 1000:03d}"
+
+
+def _plain(number: Decimal) -> str:
+    return f"{round(number, 8).normalize():f}"
+
+
+def _money(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount.quantize(CENT):,}"
+
+
+COMMANDS = [orders, fills, report]

@@ -1,0 +1,105 @@
+"""Checks of orders and fills: the client's fill log, the order desk's journal, and the paper OMS's.
+
+What a worker was told was filled is compared with what the OMS filled: nothing told that did not happen, nothing twice.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from strategy_runner.model.fill import Fill
+from strategy_runner.model.private import decode_private
+from strategy_runner.monitor.checks_logs import ends
+from strategy_runner.monitor.finding import Finding, error, ok
+from strategy_runner.monitor.frames import Frames
+from strategy_runner.oms.paper_state import Entry
+from strategy_runner.router.order_entry import OrderEntry
+from strategy_runner.router.order_journal import order_log
+
+_RESTORE = "restore the file from a copy; `strategy-runner reconcile` compares what is held with the OMS"
+_decode_book = msgspec.msgpack.Decoder(Entry).decode
+_decode_desk: Any = msgspec.msgpack.Decoder(OrderEntry).decode
+
+Fills = dict[str, Fill]
+
+
+def check_orders(state: Path, oms: Path, client: str) -> list[Finding]:
+    """`state` is one client's folder of one mode, `oms` that of its book at the paper OMS. Nothing where no order ever was."""
+    findings: list[Finding] = []
+    told: Fills = {}
+    logs = [state / "fills.log", *sorted((state / "workers").glob("*/fills.log"))]
+    logs = [path for path in logs if path.exists()]
+    for path in logs:
+        findings += _check_fills(path, client, told)
+    findings += _check_desk(order_log(state / "router"))
+    # last, since what is filled meanwhile may be told of at once
+    findings += _check_book(oms / "orders.log", client, told)
+    return findings if findings or not logs else [ok("orders", state, f"{len(told)} fills of {client} whole")]
+
+
+def _check_fills(path: Path, client: str, told: Fills) -> list[Finding]:
+    findings: list[Finding] = []
+    frames = Frames(path)
+    for expected, (offset, payload) in enumerate(frames):
+        fault = _fill_fault(payload, expected, client, told)
+        if fault:
+            place = f"offset {offset}: entry {expected} of {client}"
+            findings.append(error("orders", path, place, fault, _RESTORE))
+            break
+    writer = path.parent if path.parent.parent.name == "workers" else path.parent / "router"
+    return findings + ends("orders", frames, writer / "status", _RESTORE)
+
+
+def _fill_fault(payload: bytes, expected: int, client: str, told: Fills) -> str:
+    """What is wrong with an entry; "" and its fill noted if nothing is."""
+    try:
+        entry = decode_private(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        return f"no entry: {problem}"
+    fill = entry.event.fill
+    if entry.number != expected:
+        return f"entry {entry.number}"
+    if entry.event.client != client:
+        return f"entry {entry.number} of {entry.event.client}"
+    if fill is None:
+        return ""
+    if fill.fill_id in told:
+        return f"entry {entry.number} with the fill {fill.fill_id} once more"
+    told[fill.fill_id] = fill
+    return ""
+
+
+def _check_desk(path: Path) -> list[Finding]:
+    frames = Frames(path)
+    for offset, payload in frames:
+        try:
+            _decode_desk(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            return [error("orders", path, f"offset {offset}: an entry of the order desk", str(problem), _RESTORE)]
+    return ends("orders", frames, path.parent / "status", _RESTORE)
+
+
+def _check_book(path: Path, client: str, told: Fills) -> list[Finding]:
+    """The paper OMS's journal, if the client has one: dense events, and all that was told among them."""
+    if not path.exists():
+        return []
+    frames, number, filled = Frames(path), 0, dict(told)
+    for offset, payload in frames:
+        try:
+            entry = _decode_book(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            return [error("orders", path, f"offset {offset}: an entry of the paper OMS", str(problem), _RESTORE)]
+        for event in entry.events:
+            if event.number != number:
+                place = f"offset {offset}: event {number} of {client}"
+                return [error("orders", path, place, f"event {event.number}", _RESTORE)]
+            number += 1
+            if event.fill is not None and filled.get(event.fill.fill_id) == event.fill:
+                del filled[event.fill.fill_id]
+    findings = ends("orders", frames, path.parents[1] / "status", _RESTORE)
+    if filled and not frames.damage:
+        name = next(iter(filled))
+        fault = f"{len(filled)} fills that it never made, the first {name}"
+        findings.append(error("orders", path, f"every fill that {client} was told of", fault, _RESTORE))
+    return findings

@@ -1,0 +1,140 @@
+"""The operator's hand through the real daemon: what a person types holds within two seconds, and is on record."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from end_to_end.harness import Firm, assert_one_message, until
+
+from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.supervision.operating import holder
+from strategy_runner.supervision.performance_report import LEVELS
+
+WORKER = "acme:cross.BTC-USD"
+CLIENT = """
+routes = ["oms", "quantconnect"]
+
+[accounts]
+BTC-USD = { venue = "binance", account = "acme-main" }
+
+[[strategies]]
+id = "cross"
+strategy = "moving_average_crossover"
+symbols = ["BTC-USD"]
+timeframe = "10s"
+time_to_live_s = 60.0
+on_restart = "hold"
+params = { fast = 2, slow = 4 }
+size = 0.5
+"""
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Firm]:
+    with Firm() as firm:
+        firm.write("clients/acme/client.toml", CLIENT)
+        firm.run("start", "acme")
+        yield firm
+
+
+def decisions(firm: Firm) -> list[Any]:
+    reader = DecisionReader(decision_log(firm.home.router("acme", "mock")))
+    found = []
+    while more := reader.read():
+        found += more
+    return found
+
+
+def router(firm: Firm) -> Path:
+    return firm.home.router("acme", "mock")
+
+
+def test_a_halt_holds_within_two_seconds_though_the_router_hangs(desk: Firm) -> None:
+    until(lambda: len(desk.run("fills", "acme", "-o", "name").lines) > 2, "fills")
+    hung = holder(router(desk))
+    os.kill(hung, signal.SIGSTOP)
+    ran = desk.run("halt", "acme:cross", "--reason", "it hangs")
+    assert f"process {hung}, did not answer and was ended" in ran.err
+    took_s = float(ran.err.rpartition("in force after ")[2].split()[0])
+    assert took_s < 2.0, "the time until nothing could trade any more"
+    assert holder(router(desk)) not in (0, hung)
+
+    row = desk.status(WORKER)[WORKER]
+    assert row["trading_state"] == "reducing"
+    assert "it hangs" in row["reason"] and "resume acme:cross --reason" in row["reason"]
+    shown = desk.run("risk", "acme", "-o", "json").json()
+    assert {(gauge["breaker"], gauge["strategy"], gauge["posture"]) for gauge in shown} >= {
+        ("operator", "cross", "reducing")
+    }
+    count = len(decisions(desk))
+    until(lambda: len(decisions(desk)) > count + 3, "signals of the halted strategy")
+    entries = [one for one in decisions(desk)[count:] if one.orders and not one.orders[0].reduce_only]
+    assert not entries
+
+
+def test_what_is_stopped_is_lifted_by_its_own_name_alone(desk: Firm) -> None:
+    wrong = desk.run("resume", "acme", "--reason", "a test", code=None)
+    assert_one_message(wrong, 2, "found nothing of exactly that", "acme:cross")
+    assert_one_message(desk.run("resume", "acme:cross", code=None), 2, "--reason")
+    assert_one_message(desk.run("halt", "acme:crosss", "--reason", "a test", code=None), 2, "cross.BTC-USD")
+    desk.run("resume", "acme:cross", "--reason", "it works again")
+    assert desk.status(WORKER)[WORKER]["trading_state"] == "trading"
+
+
+def test_flatten_leaves_nothing_and_the_trail_has_it_all(desk: Firm) -> None:
+    until(lambda: _held(desk) and desk.status(WORKER), "a position")
+    desk.run("flatten", "acme:*:BTC-USD", "--halt", "--reason", "enough")
+    until(lambda: not _held(desk) and not desk.run("orders", "acme", "--open", "-o", "name").lines, "nothing left")
+    assert "are those of the OMS" in desk.run("reconcile", "acme").err
+
+    (holding,) = desk.run("positions", "acme", "-o", "json").json()
+    rows = {row["level"]: row for row in desk.run("report", "acme", "-o", "json").json()}
+    assert set(rows) == set(LEVELS) - {"model"}
+    assert {row["closed"]["result"] for row in rows.values()} == {rows["client"]["closed"]["result"]}
+    assert float(rows["client"]["closed"]["result"]) == pytest.approx(float(holding["profit"]), abs=0.01)
+
+    assert "entries whole" in desk.run("audit", "verify", "acme").out
+    told = desk.run("audit", "export", "acme", "--format", "json").objects()
+    asked = [row["what"] for row in told if row["source"] == "operator" and row["what"] != "operator configure"]
+    assert asked == [f"operator {verb}" for verb in ("halt", "resume", "halt", "flatten", "reconcile")]
+    assert {"signal accepted", "order entry", "fill", "breaker operator opened", "operator configure"} <= {
+        row["what"] for row in told
+    }
+
+
+def _held(desk: Firm) -> bool:
+    return any(float(row["quantity"]) for row in desk.run("positions", "acme", "-o", "json").json())
+
+
+def test_what_is_only_observed_is_recorded_and_goes_nowhere_not_even_later(desk: Firm) -> None:
+    desk.run("stop", "acme")
+    traded = desk.run("orders", "acme", "-o", "name").lines
+    lines = _csv_lines(desk)
+    count = len(decisions(desk))
+    desk.run("start", "acme", "--observe")
+    assert desk.status(WORKER)[WORKER]["trading_state"] == "observing"
+    until(lambda: any(one.verdict == "accepted" for one in decisions(desk)[count:]), "observed signals")
+    desk.run("stop", "acme")
+    observed = decisions(desk)[count:]
+    assert all(one.is_observed and not one.orders for one in observed)
+    assert desk.run("orders", "acme", "-o", "name").lines == traded and _csv_lines(desk) == lines
+
+    count = len(decisions(desk))
+    desk.run("resume", "acme:*:BTC-USD", "--reason", "trade again", code=None)
+    desk.run("start", "acme")
+    until(lambda: _csv_lines(desk) > lines, "signals that are routed again")
+    ids = {one.signal_id for one in observed}
+    text = "".join(path.read_text() for path in _csv_files(desk))
+    assert not [signal_id for signal_id in ids if signal_id in text]
+    assert desk.run("audit", "verify", "acme").code == 0
+
+
+def _csv_files(desk: Firm) -> list[Path]:
+    return sorted((desk.home.client_state("acme", "mock") / "quantconnect").rglob("*.csv"))
+
+
+def _csv_lines(desk: Firm) -> int:
+    return sum(len(path.read_text().splitlines()) for path in _csv_files(desk))

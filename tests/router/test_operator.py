@@ -1,0 +1,275 @@
+"""The operator's hand on a router that trades: what was asked holds from the next decision on, once, whatever dies."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oms.venue import Venue
+from router.trade import D, Floor
+from worker.build import short_folder
+
+from strategy_runner.model.order import client_order_id
+from strategy_runner.risk.state import Posture
+from strategy_runner.router.acknowledgement import read_acknowledgement
+from strategy_runner.router.breaker_log import read_breakers
+from strategy_runner.router.operator_log import Action, Request, read_actions, record
+from strategy_runner.router.order_entry import Flattened, Intended
+from strategy_runner.router.stops import read_stops, strictest
+
+OTHER = "walk.X"
+STOPPED = ("refused", "stopped_by_operator")
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with short_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def floor(root: Path) -> Iterator[Callable[..., Floor]]:
+    made: list[Floor] = []
+
+    def make(*workers: str, **changes: Any) -> Floor:
+        made.append(Floor(root, *workers, **changes))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+Make = Callable[..., Floor]
+
+
+def ask(root: Path, verb: Any, **scope: Any) -> Action:
+    (action,) = record(root, [Request(verb=verb, reason="a test", **scope)], who="tester", at_ns=time.time_ns())
+    return action
+
+
+def acted(floor: Floor, action: Action) -> None:
+    """Turns the router until it says that the action is in force and its orders are on their way."""
+
+    def has_acted() -> bool:
+        word = read_acknowledgement(floor.root / "router")
+        return word is not None and word.taken >= action.number and word.acted >= action.number
+
+    floor.turn_until(has_acted, f"the acknowledgement of action {action.number}")
+
+
+def buy_filled(floor: Floor, venue: Venue, worker: str = "talk.X", size: float = 2.0) -> None:
+    before = len(floor.fills())
+    signal_id = floor.say(worker, size=size)
+    order_id = client_order_id(signal_id, "entry")
+    await_placed(floor, venue, order_id)
+    venue.fill(order_id)
+    floor.turn_until(lambda: len(floor.fills()) > before, "the fill")
+    strategy, _, symbol = worker.partition(".")
+    books = floor.trading.record.state.books
+    floor.turn_until(lambda: f"{strategy}/{symbol}" in books and books[f"{strategy}/{symbol}"].quantity, "the position")
+
+
+def await_placed(floor: Floor, venue: Venue, order_id: str) -> None:
+    floor.turn_until(lambda: order_id in venue.placed(), f"order {order_id} at the venue")
+
+
+def test_a_halt_stops_entries_of_its_scope_and_lets_exits_pass(root: Path, floor: Make) -> None:
+    with Venue(root) as venue:
+        one = floor("talk.X", OTHER)
+        one.start()
+        buy_filled(one, venue)
+        acted(one, ask(root, "halt", strategy="talk"))
+
+        one.say("talk.X", size=1.0)
+        one.say(OTHER, size=1.0)
+        one.say("talk.X", action="close", size=2.0, reasons=("closes:long",))
+        one.decided(4)
+        by_worker = {(d.signal_id.partition("@")[0], d.verdict, d.reason) for d in one.decisions()[1:]}
+        assert by_worker == {
+            ("acme:talk.X", "refused", "stopped_by_operator"),
+            ("acme:walk.X", "accepted", ""),
+            ("acme:talk.X", "accepted", ""),
+        }
+
+
+def test_a_hard_halt_stops_exits_too(root: Path, floor: Make) -> None:
+    with Venue(root) as venue:
+        one = floor()
+        one.start()
+        buy_filled(one, venue)
+        acted(one, ask(root, "halt", is_hard=True))
+        one.say(action="close", size=2.0, reasons=("closes:long",))
+        one.decided(2)
+        assert one.rulings()[1] == STOPPED
+
+
+def test_a_halt_outlives_the_router_and_only_a_resume_of_its_scope_lifts_it(root: Path, floor: Make) -> None:
+    with Venue(root):
+        one = floor()
+        one.start()
+        acted(one, ask(root, "halt", symbol="X"))
+        one.kill()
+        one.start()
+        one.say(size=1.0)
+        one.decided(1)
+        acted(one, ask(root, "resume"))
+        one.say(size=1.0)
+        one.decided(2)
+        assert one.rulings() == [STOPPED, STOPPED]
+        acted(one, ask(root, "resume", symbol="X"))
+        one.say(size=1.0)
+        one.decided(3)
+        assert one.rulings()[2] == ("accepted", "")
+
+
+def test_what_is_asked_while_no_router_runs_holds_for_the_next_from_its_first_decision(root: Path, floor: Make) -> None:
+    with Venue(root):
+        one = floor()
+        one.say(size=1.0)
+        ask(root, "halt")
+        one.start()
+        one.decided(1)
+        assert one.rulings() == [STOPPED]
+
+
+def test_an_action_is_taken_once_though_a_router_reads_it_again(root: Path, floor: Make) -> None:
+    """A resume that was read again at the next start would lift what a breaker has stopped since."""
+    with Venue(root):
+        one = floor()
+        one.start()
+        ask(root, "halt")
+        acted(one, ask(root, "resume"))
+        (again,) = [ask(root, "halt", is_hard=True)]
+        acted(one, again)
+        since_ns = one.trading.record.state.latches[0].since_ns
+        one.kill()
+        one.start()
+        acted(one, again)
+        (latch,) = one.trading.record.state.latches
+        assert (latch.posture, latch.since_ns) == (Posture.HALTED, since_ns)
+
+
+def test_a_halt_cancels_working_entries_and_leaves_exits(root: Path, floor: Make) -> None:
+    with Venue(root) as venue:
+        one = floor("talk.X", OTHER)
+        one.start()
+        buy_filled(one, venue)
+        exit_id = client_order_id(one.say(action="close", size=2.0, reasons=("closes:long",)), "exit")
+        entry_id = client_order_id(one.say(OTHER, size=1.0), "entry")
+        await_placed(one, venue, exit_id)
+        await_placed(one, venue, entry_id)
+        acted(one, ask(root, "halt"))
+        book = one.trading.desk
+        one.turn_until(lambda: book.open_orders == 1, "the entry cancelled")
+        reports = {e.event.report.client_order_id: e.event.kind for e in one.fills() if e.event.report is not None}
+        assert reports.get(entry_id) == "cancelled"
+        assert exit_id not in {order_id for order_id, kind in reports.items() if kind == "cancelled"}
+
+
+def test_flatten_exits_what_is_held_in_its_scope_once_whatever_dies(root: Path, floor: Make) -> None:
+    with Venue(root) as venue:
+        one = floor("talk.X", OTHER)
+        one.start()
+        buy_filled(one, venue, "talk.X")
+        buy_filled(one, venue, OTHER, size=3.0)
+        ask(root, "flatten", strategy="talk")
+        one.turn_until(lambda: one.trading.desk.acted, "the desk's word")
+        one.kill()
+        one.start()
+        (flattening,) = exits(one)
+        await_placed(one, venue, flattening.client_order_id)
+        one.kill()
+        one.start()
+        venue.fill(flattening.client_order_id)
+        one.turn_until(lambda: not one.trading.record.state.books["talk/X"].quantity, "the position closed")
+        one.turn_until(
+            lambda: any(isinstance(e, Flattened) and e.is_over for e in one.orders()), "the end of flattening"
+        )
+        assert exits(one) == [flattening]
+        assert venue.placed()[flattening.client_order_id] == 1
+        assert one.trading.record.state.books["walk/X"].quantity == D(3)
+        one.say("talk.X", size=1.0)
+        one.decided(3)
+        assert one.rulings()[2] == ("accepted", ""), "a flattened strategy goes on"
+
+
+def exits(floor: Floor) -> list[Any]:
+    return [e.order for e in floor.orders() if isinstance(e, Intended) and e.order.leg == "flatten"]
+
+
+def test_a_reconciliation_that_is_asked_for_is_answered(root: Path, floor: Make) -> None:
+    with Venue(root):
+        one = floor()
+        one.start()
+        action = ask(root, "reconcile")
+        acted(one, action)
+        assert one.trading.desk.differences == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_stopped", "flattened"),
+    [
+        ("resume", False, 0),
+        ("hold", True, 0),
+        ("ask", True, 0),
+        ("flatten", False, 1),
+    ],
+)
+def test_a_position_that_nobody_watched_is_dealt_with_as_configured(
+    root: Path, floor: Make, policy: str, is_stopped: bool, flattened: int
+) -> None:
+    with Venue(root) as venue:
+        one = floor("talk.X", OTHER, on_restart={"talk": policy, "walk": policy})
+        one.start()
+        buy_filled(one, venue)
+        assert not list(read_actions(root)), "a position is watched as it comes"
+        one.kill()
+        one.start()
+        one.turn_until(lambda: len(exits(one)) == flattened, "the exits")
+        one.say("talk.X", size=1.0)
+        one.say(OTHER, size=1.0)
+        rulings = {d.signal_id.partition("@")[0]: (d.verdict, d.reason) for d in one.decided(3)[1:]}
+        assert rulings == {"acme:talk.X": STOPPED if is_stopped else ("accepted", ""), "acme:walk.X": ("accepted", "")}
+        assert {action.who for action in read_actions(root)} <= {"on_restart"}
+        latch = strictest(read_stops(root, "acme", "mock"), "talk", "X")
+        assert (latch is not None) == is_stopped
+        if policy == "ask":
+            assert latch is not None and "strategy-runner flatten acme:talk" in latch.facts
+
+        one.kill()
+        one.start()
+        one.turn_until(lambda: True, "a turn")
+        asked = [action.request.verb for action in read_actions(root)]
+        assert asked.count("halt") == is_stopped, "a hold that holds is not asked for again"
+
+
+def test_each_breaker_that_opens_and_closes_is_logged_once(root: Path, floor: Make) -> None:
+    with Venue(root):
+        one = floor()
+        one.start()
+        acted(one, ask(root, "halt"))
+        one.turn_until(lambda: list(read_breakers(root / "router")), "the breaker in its log")
+        one.kill()
+        one.start()
+        acted(one, ask(root, "resume"))
+        one.turn_until(lambda: len(list(read_breakers(root / "router"))) == 2, "its end in the log")
+        assert [(c.opened, c.latch.breaker) for c in read_breakers(root / "router")] == [
+            (True, "operator"),
+            (False, "operator"),
+        ]
+
+
+def test_two_writers_never_give_one_number_twice(root: Path) -> None:
+    def write() -> None:
+        for _ in range(20):
+            ask(root, "halt")
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [action.number for action in read_actions(root)] == list(range(1, 81))
