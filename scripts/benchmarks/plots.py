@@ -88,7 +88,7 @@ def _draw(plot: Plot, lines: dict[str, Points], path: Path) -> None:
         axes.plot([at for at, _ in points], [value for _, value in points], marker="o", label=name)
     measured = sorted({at for points in lines.values() for at, _ in points})
     axes.set_xticks(measured, [f"{at:,.0f}" for at in measured])
-    axes.minorticks_off()
+    axes.set_xticks([], minor=True)
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize="small")
     drawing.savefig(path, metadata={"Date": None})  # the same figures make the same file

@@ -57,6 +57,7 @@ class StreamListener:
             self._socket.subscribe(topic_of(stream))
         self._socket.subscribe(BEAT_TOPIC)
         self._socket.connect(endpoint)
+        self._ear = _Ear(self._socket)
         self._streams = set(streams)
 
     def listen(self, streams: set[str]) -> None:
@@ -69,7 +70,7 @@ class StreamListener:
 
     def wait(self, timeout_ms: int) -> bool:
         """True when it rang within the time given. Swallows every further ring that is queued: one look at the tape is enough."""
-        if _received(self._socket, timeout_ms) is None:
+        if self._ear.hear(timeout_ms) is None:
             return False
         while _has_more(self._socket):
             self._socket.recv(zmq.NOBLOCK)
@@ -108,12 +109,13 @@ class SignalListener:
         self._socket = context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.bind(endpoint)
+        self._ear = _Ear(self._socket)
         self._heard: set[str] = set()
 
     def wait(self, timeout_ms: int) -> bool:
         """True when a worker rang within the time given."""
         if not self._heard:
-            ring = _received(self._socket, timeout_ms)
+            ring = self._ear.hear(timeout_ms)
             if ring is not None:
                 self._heard.add(ring.decode())
         return bool(self._heard)
@@ -189,14 +191,22 @@ class FillListener:
         self._socket.close()
 
 
-def _received(socket: "zmq.Socket[bytes]", timeout_ms: int) -> bytes | None:
-    """The next frame within the time given, None if there is none. (A poll first would cost as much again as the rest.)"""
-    if socket.rcvtimeo != timeout_ms:
-        socket.rcvtimeo = timeout_ms
-    try:
-        return socket.recv()
-    except zmq.Again:
-        return None
+class _Ear:
+    """Receives within a time given. (A poll first would cost as much again as the rest, and so would to ask the socket for the
+    time that it was told last.)"""
+
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        self._socket = socket
+        self._timeout_ms = int(socket.rcvtimeo)
+
+    def hear(self, timeout_ms: int) -> bytes | None:
+        """The next frame, None if there is none within the time."""
+        if timeout_ms != self._timeout_ms:
+            self._socket.rcvtimeo = self._timeout_ms = timeout_ms
+        try:
+            return self._socket.recv()
+        except zmq.Again:
+            return None
 
 
 def _has_more(socket: "zmq.Socket[bytes]") -> bool:

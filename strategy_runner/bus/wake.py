@@ -29,5 +29,6 @@ class Wake:
 
     def close(self) -> None:
         with self._closing:
-            os.close(self._fd)
-            self._fd = -1
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1

@@ -18,18 +18,21 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import WorkerSpec, read_spec
-from strategy_runner.errors import UsageError
+from strategy_runner.errors import StrategyRunnerError, UsageError
+from strategy_runner.model.names import router_name
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.router.operator_log import Action, Request, record
 from strategy_runner.router.order_journal import order_log
 from strategy_runner.router.stops import read_stops
+from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import operator_name, read_latest_run
 
 ANSWER_S = 1.0
 COME_BACK_S = 10.0
 ORDERS_S = 10.0
+_COMING = ("STARTING", "RUNNING", "BACKOFF", "EXITED")
 LOOK_INTERVAL_S = 0.01
 
 Outcome = Literal["in force", "at the next start", "taken, its orders not yet", "router ended, nothing trades"]
@@ -144,9 +147,10 @@ def _operated(home: Home, client: str, mode: str, action: Action, ended: _Ended 
     """What is asked of a router that was ended is in force when it is: nothing trades then."""
     folder = home.router(client, mode)
     outcome: Outcome = "in force"
-    if not ended and not holder(folder):
+    is_there = ended is None and bool(holder(folder))
+    if not ended and not is_there and not _is_to_run(home, client):
         outcome = "at the next start"
-    elif ended and not _await(lambda: _has_taken(folder, action), time.monotonic() + COME_BACK_S):
+    elif not is_there and not _await(lambda: _has_taken(folder, action), time.monotonic() + COME_BACK_S):
         outcome = "router ended, nothing trades"
     took_s = (ended.at if ended else time.monotonic()) - began
     if outcome == "in force" and not _await(lambda: _has_acted(folder, action), time.monotonic() + ORDERS_S):
@@ -161,6 +165,16 @@ def _operated(home: Home, client: str, mode: str, action: Action, ended: _Ended 
         took_s=round(took_s, 3),
         stops=read_stops(home.client_state(client, mode), client, mode),
     )
+
+
+def _is_to_run(home: Home, client: str) -> bool:
+    """Whether a daemon is about to start the client's router again."""
+    try:
+        daemon = Daemon(home)
+        reports = daemon.processes() if daemon.is_running() else ()
+    except StrategyRunnerError:
+        return False  # who cannot be asked starts nothing
+    return any(one.full_name == router_name(client) and one.state in _COMING for one in reports)
 
 
 def _has_taken(folder: Path, action: Action) -> bool:

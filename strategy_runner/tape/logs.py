@@ -107,7 +107,10 @@ class LogReader:
         """
         if self._fd < 0 and not self._open():
             return
-        block = os.pread(self._fd, max(bytes_max, _FRAME.size), self.offset)
+        there = os.fstat(self._fd).st_size - self.offset  # a read makes room for all it asks for
+        if there <= 0:
+            return
+        block = os.pread(self._fd, min(there, max(bytes_max, _FRAME.size)), self.offset)
         if len(block) >= _FRAME.size and len(block) < _FRAME.size + _FRAME.unpack_from(block)[0] <= PAYLOAD_BYTES_MAX:
             block = os.pread(self._fd, _FRAME.size + _FRAME.unpack_from(block)[0], self.offset)
         at = 0

@@ -19,7 +19,7 @@ from strategy_runner.tape.logs import LogReader, read_log
 
 _UNPACK = CODEC.unpack_from
 _WHOLE = np.dtype(f"V{SIZE}")
-_CHECKED = np.dtype([("crc", "<u4"), ("rest", f"V{SIZE - 4}")])
+_WORDS = np.dtype(("<u4", SIZE // 4))
 _FEW = 64  # entries, which are compared faster without numpy
 
 
@@ -148,7 +148,7 @@ class TapeReader:
         return fields
 
     def rows(self, seqs: list[int], stream_id: int) -> "npt.NDArray[np.void] | None":
-        """As `fields` for the records of many seqs, which ascend, in an array of DTYPE: those that lie in the segment of the first.
+        """As `fields`, for the records of many seqs, which ascend: an array of DTYPE with those in the segment of the first.
 
         None if one of them is damaged, or not of the stream: who then reads them one by one has all before it.
         """
@@ -156,15 +156,13 @@ class TapeReader:
             self._map_segment(seqs[0])
         if seqs[-1] >= self._end:
             seqs = seqs[: bisect_left(seqs, self._end)]
-        first, behind = seqs[0] - self._base, seqs[-1] + 1 - self._base
-        if behind - first == len(seqs):
-            whole = np.frombuffer(self._view[first * SIZE : behind * SIZE], dtype=_WHOLE)
+        exact = np.array(seqs, dtype=np.int64)
+        if seqs[-1] + 1 - seqs[0] == len(seqs):
+            at = (seqs[0] - self._base) * SIZE
+            whole = np.frombuffer(self._view[at : at + len(seqs) * SIZE], dtype=_WHOLE)
         else:
-            whole = np.frombuffer(self._view, dtype=_WHOLE, count=self._segment_records)[np.array(seqs) - self._base]
-        checked, rows = whole.view(_CHECKED), whole.view(DTYPE)
-        if list(map(crc32, checked["rest"].tolist(), seqs)) != checked["crc"].tolist():
-            return None
-        return None if (rows["stream"] != stream_id).any() else rows
+            whole = np.frombuffer(self._view, dtype=_WHOLE, count=self._segment_records)[exact - self._base]
+        return whole.view(DTYPE) if _are_whole(whole.view(_WORDS), exact, stream_id) else None
 
     def raw(self, seq: int) -> bytes:
         """The 80 bytes of one published record."""
@@ -254,6 +252,22 @@ class TapeReader:
                 f"{self.folder}: seq {seq}: expected its segment, found none (the tape begins at {self.head.first})"
             ) from None
         self._view, self._base, self._end = memoryview(mapped), first, first + self._segment_records
+
+
+def _are_whole(words: "npt.NDArray[np.uint32]", seqs: "npt.NDArray[np.int64]", stream_id: int) -> bool:
+    """Whether the records of these seqs, as words, match their crcs and are of the stream.
+
+    All crcs in one pass, which costs a fifth of a call for each. A crc counts its seed as if it were added (xor) to the first
+    four bytes. So a record's crc comes out behind the crc of the record before it, too, if what the two seeds differ by is added
+    there; and the last one comes out only if all did: a wrong one makes all behind it wrong, unless a second hits upon the
+    very bits that mend it, as likely as damage that no crc finds.
+    """
+    crcs, rest = words[:, 0], words[:, 1:].copy()
+    if (rest[:, 0] != stream_id).any():
+        return False
+    rest[:, 0] ^= seqs.astype(np.uint32)
+    rest[1:, 0] ^= crcs[:-1]
+    return crc32(rest.data) == int(crcs[-1])
 
 
 def _ascend(before: int | None, entries: memoryview, seqs: list[int], behind: int | None) -> bool:

@@ -110,9 +110,8 @@ class StatusFile:
     def write(self) -> None:
         s = self.status
         s.beat_ns = time.time_ns()
-        _LAYOUT.pack_into(
-            self._page,
-            0,
+        # not pack_into: it clears the page before it packs, and a reader would find zeros
+        self._page[: _LAYOUT.size] = _LAYOUT.pack(
             _MAGIC,
             1,
             s.state,

@@ -29,10 +29,12 @@ from strategy_runner.tape.kept import Kept, read_kept, write_kept
 from strategy_runner.tape.logs import AppendLog, read_log
 from strategy_runner.tape.reserve import Reserve
 
-# A record in two steps, since its crc is over the rest: the rest as bytes, then both into the segment at once.
-_REST = struct.Struct("<IqqIHBB6d")
+# A record in two steps, since its crc is over the rest: the rest as bytes, then both into the segment at once. What is the same
+# in each record of a stream (id, epoch, kind, flags) is one number; v5 is 0.
+_REST = struct.Struct("<IqqQ5d8x")
+_EPOCH_BIT, _KIND_BIT = 32, 48
 _WHOLE = struct.Struct(f"<I{_REST.size}s")
-assert CODEC.format == f"<I{_REST.format[1:]}"
+assert CODEC.format == "<IIqqIHBB6d"
 assert _WHOLE.size == SIZE
 _PACK_REST, _PACK_WHOLE_INTO = _REST.pack, _WHOLE.pack_into
 
@@ -88,7 +90,6 @@ class TapeWriter:
         self.head.first = max(self.head.first, self._kept.first)
         self._ends_group = ends_group
         self.streams = [Stream.parse(payload.decode()) for payload in read_log(files.names_path(folder))]
-        self._kinds = [int(stream.kind) for stream in self.streams]
         self._ids = {stream: i for i, stream in enumerate(self.streams)}
         self._indexes: list[memoryview] = []
         self._entries: list[int] = []
@@ -109,6 +110,7 @@ class TapeWriter:
         self.head.boot = this_boot()
         self._sync_head()
         self.epoch = self.head.epoch & 0xFFFF
+        self._marks = [self._mark(stream) for stream in self.streams]
         self._last_event_ns = self.head.event_ns
 
     def stream_id(self, stream: Stream) -> int:
@@ -129,7 +131,7 @@ class TapeWriter:
         self._indexes.append(index)
         self._entries.append(0)
         self.streams.append(stream)
-        self._kinds.append(int(stream.kind))
+        self._marks.append(self._mark(stream))
         self._ids[stream] = stream_id
         return stream_id
 
@@ -159,18 +161,14 @@ class TapeWriter:
             stream_id,
             event_ns,
             self.received_ns,
-            0,
-            self.epoch,
-            self._kinds[stream_id],
-            0,
+            self._marks[stream_id],
             v0,
             v1,
             v2,
             v3,
             v4,
-            0.0,
         )
-        _PACK_WHOLE_INTO(self._view, at, crc32(rest, seq & 0xFFFFFFFF), rest)
+        _PACK_WHOLE_INTO(self._view, at, crc32(rest, seq), rest)  # of the seed crc32 takes the lower 32 bits
         self._at = at + SIZE
         self._indexes[stream_id][within] = seq
         self._entries[stream_id] = entry + 1
@@ -239,6 +237,9 @@ class TapeWriter:
     def close(self) -> None:
         self._names.close()
         self._close_segments()
+
+    def _mark(self, stream: Stream) -> int:
+        return int(stream.kind) << _KIND_BIT | self.epoch << _EPOCH_BIT
 
     # -- opening ---------------------------------------------------------------------------------------------------------
 

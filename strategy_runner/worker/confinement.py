@@ -5,6 +5,7 @@ limit is on private memory (RLIMIT_DATA). The address space (RLIMIT_AS) would be
 segments of the tape, which all workers share, and one that catches up would seem to use gigabytes.
 """
 
+import mmap
 import resource
 from pathlib import Path
 
@@ -21,8 +22,8 @@ class Confinement:
 
     def __init__(self, memory_limit_mb: int, *, own_mb: int = OWN_MB) -> None:
         """Private memory: what the process has now and so much more. `own_mb` is what this product itself may need."""
-        # never touched, so it costs nothing but a place in the count
-        self._reserve: bytearray | None = bytearray(RESERVE_MB * _MB)
+        # a mapping that is never touched costs nothing but its place in the count (a bytearray would clear all of it)
+        self._reserve = mmap.mmap(-1, RESERVE_MB * _MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
         stack = _STACK_BYTES_MAX if stack == resource.RLIM_INFINITY else min(stack, _STACK_BYTES_MAX)
         _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB + _THREADS * stack)
@@ -31,7 +32,7 @@ class Confinement:
 
     def make_room(self) -> None:
         """For the last words of a process whose strategy has taken all there was."""
-        self._reserve = None
+        self._reserve.close()
 
 
 def private_bytes() -> int:

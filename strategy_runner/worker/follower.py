@@ -3,11 +3,14 @@
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, count, repeat
 from pathlib import Path
 from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import WorkerSpec
@@ -40,7 +43,7 @@ STOP_WAIT_S = 0.25
 
 # records that the machine takes in runs
 _RUNNING = frozenset({Kind.TRADE, Kind.QUOTE, Kind.BAR, Kind.CLOCK})
-Told = tuple[int, Event | PrivateEvent]  # when the feed received a record, and its event
+_Told = tuple[int, int, Event | PrivateEvent]  # a record's seq, when the feed received it, and its event
 
 log = logging.getLogger(__name__)
 
@@ -227,14 +230,24 @@ class Follower:
         return len(seqs) >= RUN_RECORDS_MIN and seqs[0] >= self._live_from and subscription.kind in _RUNNING
 
     def _run_on(self, run: _Run) -> int:
-        """Applies the records of one stream; returns how many."""
-        self._machine.live = True
-        return self._machine.apply_block(run.subscription, run.ordinal, self._at_hand(run))
+        """Applies the records of one stream; returns how many. They are read before the machine is at work, so that damage of the
+        tape is not taken for the strategy's fault: `_step` comes to it."""
+        machine, (subscription, ordinal, seqs) = self._machine, run
+        machine.live = True
+        at = 0
+        while at < len(seqs):
+            some = seqs[at : at + RUN_RECORDS_MAX]
+            rows = self._reader.rows(some, self._ids[subscription])
+            if rows is None:
+                return at + self._step([_Run(subscription, ordinal + at, seqs[at:])])
+            machine.apply_block(subscription, ordinal + at, self._at_hand(_told(subscription, some, rows)))
+            at += len(rows)
+        return at
 
-    def _at_hand(self, run: _Run) -> Iterator[Event]:
-        """The events of a run, each noted as the one in hand when the machine takes it."""
+    def _at_hand(self, read: Iterable[_Told]) -> Iterator[Event]:
+        """The events of records, each noted as the one in hand when the machine takes it."""
         machine, outbox, words = self._machine, self._outbox, self._file.words
-        for seq, (received_ns, event) in zip(run.seqs, self._told(run.subscription, run.seqs), strict=True):
+        for seq, received_ns, event in read:
             machine.seq, outbox.received_ns = seq, received_ns
             words[APPLYING] = seq + 1  # whoever finds this process gone knows where it was
             yield event  # type: ignore[misc]  # runs are not private
@@ -246,42 +259,42 @@ class Follower:
         if len(runs) > 1:
             batch.sort(key=_seq_of)
         batch = skips.left_of(batch)
-        told = {
-            of: self._told(of, [seq for seq, other, _ in batch if other is of] if skips else seqs)
+        read = {
+            of: self._read(of, [seq for seq, other, _ in batch if other is of] if skips else seqs)
             for of, _, seqs in runs
         }
         for seq, subscription, ordinal in batch:
-            outbox.received_ns, event = next(told[subscription])
+            _, outbox.received_ns, event = next(read[subscription])
             machine.seq = seq
             machine.live = seq >= self._live_from
             words[APPLYING] = seq + 1
             machine.apply(subscription, ordinal, event)
         return len(batch)
 
-    def _told(self, subscription: Subscription, seqs: list[int]) -> Iterator[Told]:
-        """What records tell, each read when it is asked for or with some before it. Raises CorruptRecordError at the first that
-        is damaged."""
+    def _read(self, subscription: Subscription, seqs: list[int]) -> Iterator[_Told]:
+        """What the records of a stream tell, read a few hundred at a time. Raises CorruptRecordError when one that is damaged is
+        asked for."""
         if len(seqs) < RUN_RECORDS_MIN:
-            return self._told_one_by_one(subscription, seqs)
-        return chain.from_iterable(self._told_in_runs(subscription, seqs))
+            return self._read_one_by_one(subscription, seqs)
+        return chain.from_iterable(self._read_in_runs(subscription, seqs))
 
-    def _told_in_runs(self, subscription: Subscription, seqs: list[int]) -> Iterator[Iterator[Told]]:
+    def _read_in_runs(self, subscription: Subscription, seqs: list[int]) -> Iterator[Iterable[_Told]]:
         at = 0
         while at < len(seqs):
             some = seqs[at : at + RUN_RECORDS_MAX]
             rows = self._reader.rows(some, self._ids[subscription])
             if rows is None:
-                yield self._told_one_by_one(subscription, some)
+                yield self._read_one_by_one(subscription, some)
                 at += len(some)
             else:
-                yield zip(rows["received_ns"].tolist(), subscription.events(rows), strict=True)
+                yield _told(subscription, some, rows)
                 at += len(rows)
 
-    def _told_one_by_one(self, subscription: Subscription, seqs: list[int]) -> Iterator[Told]:
+    def _read_one_by_one(self, subscription: Subscription, seqs: list[int]) -> Iterator[_Told]:
         fields_of, stream_id, make = self._reader.fields, self._ids[subscription], subscription.make
         for seq in seqs:
             fields = fields_of(seq, stream_id)
-            yield fields[3], make(fields[2], *fields[8:13])
+            yield seq, fields[3], make(fields[2], *fields[8:13])
 
     def _stream_id(self, subscription: Subscription) -> int | None:
         stream_id = self._ids.get(subscription)
@@ -420,6 +433,10 @@ class Follower:
             elif not finished and status.state is not State.FOLLOWING:
                 file.enter(State.FOLLOWING)
         file.write()
+
+
+def _told(subscription: Subscription, seqs: list[int], rows: "npt.NDArray[np.void]") -> Iterable[_Told]:
+    return zip(seqs[: len(rows)], rows["received_ns"].tolist(), subscription.events(rows), strict=True)
 
 
 def _seq_of(entry: tuple[int, Subscription, int]) -> int:

@@ -36,7 +36,8 @@ size = 0.5
 def desk() -> Iterator[Firm]:
     with Firm() as firm:
         firm.write("clients/acme/client.toml", CLIENT)
-        firm.run("start", "acme")
+        # the watchdog would end a router that hangs too, later: it is to be the operator here
+        firm.run("start", "acme", environ={"STRATEGY_RUNNER__WATCHDOG__HANG_S": "600"})
         yield firm
 
 
@@ -45,6 +46,7 @@ def decisions(firm: Firm) -> list[Any]:
     found = []
     while more := reader.read():
         found += more
+    reader.close()  # a home is left with no file of it open
     return found
 
 

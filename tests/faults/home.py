@@ -40,7 +40,7 @@ from strategy_runner.tape.status import State, read_status
 MEMORY = Path("/dev/shm")
 ENTRY = "faults.entry"
 TESTS = Path(__file__).parents[1]
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 LOOK_S = 0.005
 SEGMENT_RECORDS = 2_048
 T = TypeVar("T")

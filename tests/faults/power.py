@@ -152,9 +152,8 @@ class Power:
                 path.unlink()
                 return [f"{self._name(path)}: gone, never synced"]
             synced = 0
-        keep = luck.randint(
-            min(max(synced, 0), size), size
-        )  # shorter than synced: written anew since, over what was there
+        safe = min(max(synced, 0), size)  # shorter than synced: written anew since, over what was there
+        keep = luck.randint(safe, size)
         garbage = self._garbage() if keep >= START else b""
         if keep == size and not garbage:
             return []

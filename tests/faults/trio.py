@@ -11,7 +11,7 @@ from faults.crash import STEP_VARIABLE
 from faults.home import ENTRY, PATIENCE_S, FaultyHome, Stuck, is_done, position_of, signals_of, until
 from faults.oracle import Verdict, judge
 
-from strategy_runner.config.spec import Spec, write_spec
+from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, write_spec
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.status import State, read_status
@@ -64,14 +64,20 @@ class Trio:
         return judge([self.worker], [self.router])
 
     def is_done(self) -> bool:
-        feed = read_status(Path(self.feed.folder) / "status")
-        if feed is None or feed.state is not State.FINISHED or feed.pid != self.pid("feed"):
+        specs: dict[str, FeedSpec | WorkerSpec | RouterSpec] = {
+            "feed": self.feed,
+            "worker": self.worker,
+            "router": self.router,
+        }
+        pages = {role: read_status(Path(spec.folder) / "status") for role, spec in specs.items()}
+        feed = pages["feed"]
+        if any(page is None or page.pid != self.pid(role) for role, page in pages.items()):
+            return False  # a page of an earlier life
+        if feed is None or feed.state is not State.FINISHED:
             return False
         if position_of(self.worker) != Head(head_path(Path(self.feed.market.tape))).count:
             return False
-        router = read_status(Path(self.router.folder) / "status")
-        is_own = router is not None and router.pid == self.pid("router")
-        return is_own and is_done(self.router, sum(1 for _ in signals_of(self.worker)))
+        return is_done(self.router, sum(1 for _ in signals_of(self.worker)))
 
     def await_following(self) -> None:
         until(lambda: position_of(self.worker) is not None, "a worker that follows")

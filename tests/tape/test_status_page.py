@@ -1,5 +1,6 @@
 """The status page: what a process says of itself is what another one reads."""
 
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -41,6 +42,31 @@ def test_record_at_hand_and_descent_stand_apart_and_outlive_whatever_else_is_wri
     found = read_status(tmp_path / "status")
     assert found is not None
     assert (found.applying, found.descent) == (0, 2**64 - 1)
+
+
+def test_a_page_that_is_written_all_the_time_is_never_found_cleared(tmp_path: Path) -> None:
+    path = tmp_path / "status"
+    writer = multiprocessing.get_context("spawn").Process(target=_write_on, args=(path,), daemon=True)
+    writer.start()
+    try:
+        deadline = time.monotonic() + 30.0
+        while (first := read_status(path)) is None or first.position != 7:
+            assert time.monotonic() < deadline, "no page was written"
+        found = [read_status(path) for _ in range(2_000)]
+        last = read_status(path)
+    finally:
+        writer.kill()
+        writer.join()
+    assert last is not None
+    assert last.beat_ns > first.beat_ns, "the writer wrote on meanwhile"
+    assert [page for page in found if page is None or page.position != 7 or not page.pid or not page.beat_ns] == []
+
+
+def _write_on(path: Path) -> None:
+    file = StatusFile(path)
+    file.status.position = 7
+    while True:
+        file.write()
 
 
 @pytest.mark.parametrize("state", list(State))
