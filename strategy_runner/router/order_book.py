@@ -91,19 +91,6 @@ class OrderBook(msgspec.Struct, kw_only=True):
         """The signed quantity over all accounts; a worker has one."""
         return sum((one.quantity for one in self.positions() if (one.strategy, one.symbol) == (strategy, symbol)), ZERO)
 
-    def of_worker(self, strategy: str, symbol: str) -> list[DeskOrder]:
-        return [
-            one
-            for one in self.orders.values()
-            if (one.order.request.strategy, one.order.request.symbol) == (strategy, symbol)
-        ]
-
-    def is_blocked(self, symbol: str) -> bool:
-        """Whether no entry may go: an order's outcome is not known, or news contradict each other."""
-        return symbol in self.contradicted or any(
-            one.order.state is OrderState.UNKNOWN and one.order.request.symbol == symbol for one in self.orders.values()
-        )
-
 
 def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrument]) -> None:
     """Changes the book by its next entry. Raises IllegalTransitionError for news that may not follow (see `problem_of`)."""

@@ -4,19 +4,14 @@ import logging
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import chain, count, repeat
+from itertools import count, repeat
 from pathlib import Path
 from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StrategyError, StrategyRunnerError
 from strategy_runner.model.event import Event
-from strategy_runner.model.private import PrivateEvent
 from strategy_runner.model.record import Kind
 from strategy_runner.strategies.interface import Strategy
 from strategy_runner.tape.reader import TapeReader
@@ -27,15 +22,12 @@ from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.paper_log import PaperLog
 from strategy_runner.worker.private_log import PrivateLog, position_at
+from strategy_runner.worker.run import RUN_RECORDS_MAX, RUN_RECORDS_MIN, Run, Told, read_records, told
 from strategy_runner.worker.skips import Skips, read_skips
 from strategy_runner.worker.snapshot import Snapshot, newest_snapshot, oldest_seq, remove_snapshots, write_snapshot
 from strategy_runner.worker.subscription import Subscription
 
 TURN_RECORDS_MAX = 4096
-RUN_RECORDS_MIN, RUN_RECORDS_MAX = (
-    8,
-    512,
-)  # so many are read at once: fewer cost less one by one, more leave the cache again
 SNAPSHOT_RECORDS = 20_000
 SNAPSHOT_SEQS = 2_000_000  # 160 MB: so much tape at most is kept for a worker that reads little of it
 WAIT_MS_MAX = 2_000
@@ -43,17 +35,8 @@ STOP_WAIT_S = 0.25
 
 # records that the machine takes in runs
 _RUNNING = frozenset({Kind.TRADE, Kind.QUOTE, Kind.BAR, Kind.CLOCK})
-_Told = tuple[int, int, Event | PrivateEvent]  # a record's seq, when the feed received it, and its event
 
 log = logging.getLogger(__name__)
-
-
-class _Run(NamedTuple):
-    """The next records of one stream: the ordinal of the first, the seqs of all."""
-
-    subscription: Subscription
-    ordinal: int
-    seqs: list[int]
 
 
 class Follower:
@@ -197,13 +180,13 @@ class Follower:
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
-    def _gather(self) -> list[_Run]:
+    def _gather(self) -> list[Run]:
         """The next records of all streams, below the seq that is the next one afterwards."""
         reader = self._reader
         limit = reader.head.count
         if limit <= self._seq:
             return []
-        runs: list[_Run] = []
+        runs: list[Run] = []
         for subscription, position in self._positions.items():
             stream_id = self._stream_id(subscription)
             if stream_id is None:
@@ -215,21 +198,21 @@ class Follower:
             reader.refuse_below(self._seq, stream_id, seqs)
             if position + len(seqs) < entries:
                 limit = min(limit, seqs[-1] + 1)
-            runs.append(_Run(subscription, position, seqs))
+            runs.append(Run(subscription, position, seqs))
         for run in runs:
             if run.seqs[-1] >= limit:
                 del run.seqs[bisect_left(run.seqs, limit) :]
         self._seq = limit
         return [run for run in runs if run.seqs]
 
-    def _can_run_on(self, runs: list[_Run]) -> bool:
+    def _can_run_on(self, runs: list[Run]) -> bool:
         """Whether there is one stream's run, and nothing for the machine to be told in it but the records."""
         if len(runs) != 1 or self._skips:
             return False
         subscription, _, seqs = runs[0]
         return len(seqs) >= RUN_RECORDS_MIN and seqs[0] >= self._live_from and subscription.kind in _RUNNING
 
-    def _run_on(self, run: _Run) -> int:
+    def _run_on(self, run: Run) -> int:
         """Applies the records of one stream; returns how many. They are read before the machine is at work, so that damage of the
         tape is not taken for the strategy's fault: `_step` comes to it."""
         machine, (subscription, ordinal, seqs) = self._machine, run
@@ -239,12 +222,12 @@ class Follower:
             some = seqs[at : at + RUN_RECORDS_MAX]
             rows = self._reader.rows(some, self._ids[subscription])
             if rows is None:
-                return at + self._step([_Run(subscription, ordinal + at, seqs[at:])])
-            machine.apply_block(subscription, ordinal + at, self._at_hand(_told(subscription, some, rows)))
+                return at + self._step([Run(subscription, ordinal + at, seqs[at:])])
+            machine.apply_block(subscription, ordinal + at, self._at_hand(told(subscription, some, rows)))
             at += len(rows)
         return at
 
-    def _at_hand(self, read: Iterable[_Told]) -> Iterator[Event]:
+    def _at_hand(self, read: Iterable[Told]) -> Iterator[Event]:
         """The events of records, each noted as the one in hand when the machine takes it."""
         machine, outbox, words = self._machine, self._outbox, self._file.words
         for seq, received_ns, event in read:
@@ -252,15 +235,18 @@ class Follower:
             words[APPLYING] = seq + 1  # whoever finds this process gone knows where it was
             yield event  # type: ignore[misc]  # runs are not private
 
-    def _step(self, runs: list[_Run]) -> int:
+    def _step(self, runs: list[Run]) -> int:
         """Applies the records of several streams in the order of seq; returns how many."""
-        machine, outbox, words, skips = self._machine, self._outbox, self._file.words, self._skips
+        machine, outbox, words = self._machine, self._outbox, self._file.words
+        reader, skips = self._reader, self._skips
         batch = [entry for s, ordinal, seqs in runs for entry in zip(seqs, repeat(s), count(ordinal))]
         if len(runs) > 1:
             batch.sort(key=_seq_of)
         batch = skips.left_of(batch)
         read = {
-            of: self._read(of, [seq for seq, other, _ in batch if other is of] if skips else seqs)
+            of: read_records(
+                reader, self._ids[of], of, [seq for seq, other, _ in batch if other is of] if skips else seqs
+            )
             for of, _, seqs in runs
         }
         for seq, subscription, ordinal in batch:
@@ -270,31 +256,6 @@ class Follower:
             words[APPLYING] = seq + 1
             machine.apply(subscription, ordinal, event)
         return len(batch)
-
-    def _read(self, subscription: Subscription, seqs: list[int]) -> Iterator[_Told]:
-        """What the records of a stream tell, read a few hundred at a time. Raises CorruptRecordError when one that is damaged is
-        asked for."""
-        if len(seqs) < RUN_RECORDS_MIN:
-            return self._read_one_by_one(subscription, seqs)
-        return chain.from_iterable(self._read_in_runs(subscription, seqs))
-
-    def _read_in_runs(self, subscription: Subscription, seqs: list[int]) -> Iterator[Iterable[_Told]]:
-        at = 0
-        while at < len(seqs):
-            some = seqs[at : at + RUN_RECORDS_MAX]
-            rows = self._reader.rows(some, self._ids[subscription])
-            if rows is None:
-                yield self._read_one_by_one(subscription, some)
-                at += len(some)
-            else:
-                yield _told(subscription, some, rows)
-                at += len(rows)
-
-    def _read_one_by_one(self, subscription: Subscription, seqs: list[int]) -> Iterator[_Told]:
-        fields_of, stream_id, make = self._reader.fields, self._ids[subscription], subscription.make
-        for seq in seqs:
-            fields = fields_of(seq, stream_id)
-            yield seq, fields[3], make(fields[2], *fields[8:13])
 
     def _stream_id(self, subscription: Subscription) -> int | None:
         stream_id = self._ids.get(subscription)
@@ -433,10 +394,6 @@ class Follower:
             elif not finished and status.state is not State.FOLLOWING:
                 file.enter(State.FOLLOWING)
         file.write()
-
-
-def _told(subscription: Subscription, seqs: list[int], rows: "npt.NDArray[np.void]") -> Iterable[_Told]:
-    return zip(seqs[: len(rows)], rows["received_ns"].tolist(), subscription.events(rows), strict=True)
 
 
 def _seq_of(entry: tuple[int, Subscription, int]) -> int:

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from end_to_end.harness import Firm, assert_one_message, until
 
+from strategy_runner.model.private import PrivateEntry
 from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.router.order_journal import order_log, read_fills
+from strategy_runner.router.order_rows import OrderRow, order_rows
 from strategy_runner.supervision.operating import holder
 from strategy_runner.supervision.performance_report import LEVELS
 
@@ -55,7 +58,7 @@ def router(firm: Firm) -> Path:
 
 
 def test_a_halt_holds_within_two_seconds_though_the_router_hangs(desk: Firm) -> None:
-    until(lambda: len(desk.run("fills", "acme", "-o", "name").lines) > 2, "fills")
+    until(lambda: len(fills(desk)) > 2, "fills")
     hung = holder(router(desk))
     os.kill(hung, signal.SIGSTOP)
     ran = desk.run("halt", "acme:cross", "--reason", "it hangs")
@@ -87,9 +90,10 @@ def test_what_is_stopped_is_lifted_by_its_own_name_alone(desk: Firm) -> None:
 
 
 def test_flatten_leaves_nothing_and_the_trail_has_it_all(desk: Firm) -> None:
-    until(lambda: _held(desk) and desk.status(WORKER), "a position")
+    until(lambda: _held(desk), "a position")
     desk.run("flatten", "acme:*:BTC-USD", "--halt", "--reason", "enough")
-    until(lambda: not _held(desk) and not desk.run("orders", "acme", "--open", "-o", "name").lines, "nothing left")
+    until(lambda: not _held(desk) and not _open_orders(desk), "nothing left")
+    assert len(desk.run("fills", "acme", "-o", "name").lines) == sum(one.event.fill is not None for one in fills(desk))
     assert "are those of the OMS" in desk.run("reconcile", "acme").err
 
     (holding,) = desk.run("positions", "acme", "-o", "json").json()
@@ -107,13 +111,21 @@ def test_flatten_leaves_nothing_and_the_trail_has_it_all(desk: Firm) -> None:
     }
 
 
+def fills(desk: Firm) -> list[PrivateEntry]:
+    return list(read_fills(desk.home.fills("acme", "mock")))
+
+
 def _held(desk: Firm) -> bool:
-    return any(float(row["quantity"]) for row in desk.run("positions", "acme", "-o", "json").json())
+    return bool(fills(desk)[-1].position.quantity)
+
+
+def _open_orders(desk: Firm) -> list[OrderRow]:
+    return [one for one in order_rows(order_log(router(desk))) if one.is_open]
 
 
 def test_what_is_only_observed_is_recorded_and_goes_nowhere_not_even_later(desk: Firm) -> None:
     desk.run("stop", "acme")
-    traded = desk.run("orders", "acme", "-o", "name").lines
+    traded = order_rows(order_log(router(desk)))
     lines = _csv_lines(desk)
     count = len(decisions(desk))
     desk.run("start", "acme", "--observe")
@@ -122,10 +134,9 @@ def test_what_is_only_observed_is_recorded_and_goes_nowhere_not_even_later(desk:
     desk.run("stop", "acme")
     observed = decisions(desk)[count:]
     assert all(one.is_observed and not one.orders for one in observed)
-    assert desk.run("orders", "acme", "-o", "name").lines == traded and _csv_lines(desk) == lines
+    assert order_rows(order_log(router(desk))) == traded and _csv_lines(desk) == lines
 
-    count = len(decisions(desk))
-    desk.run("resume", "acme:*:BTC-USD", "--reason", "trade again", code=None)
+    desk.run("resume", "acme:*:BTC-USD", "--reason", "trade again")
     desk.run("start", "acme")
     until(lambda: _csv_lines(desk) > lines, "signals that are routed again")
     ids = {one.signal_id for one in observed}

@@ -16,6 +16,7 @@ from strategy_runner.model.signal import Cause, SignalBody, decode_body, signal_
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.market import Market
+from strategy_runner.router.operator import Operator
 from strategy_runner.router.router import Router
 from strategy_runner.sinks.interface import Sink, SinkUnavailable, assert_follows
 from strategy_runner.tape.status import State, Status, StatusFile, read_status
@@ -145,6 +146,9 @@ class Desk:
             listener=self._listeners[-1],
             durable=lambda: self.durable,
             deliveries=deliveries,
+            operator=Operator(
+                self.root / "router", self.root / "workers", client=CLIENT, trading=None, on_restart={}
+            ),
             status=StatusFile(self.root / "router" / "status"),
             market=Market(self.root / "tape") if (self.root / "tape").exists() else None,
         )

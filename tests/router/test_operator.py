@@ -1,5 +1,6 @@
 """The operator's hand on a router that trades: what was asked holds from the next decision on, once, whatever dies."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from oms.venue import Venue
+from router.desk import Desk, Talker
 from router.trade import D, Floor
 from worker.build import short_folder
 
@@ -17,7 +19,9 @@ from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.router.breaker_log import read_breakers
 from strategy_runner.router.operator_log import Action, Request, read_actions, record
 from strategy_runner.router.order_entry import Flattened, Intended
+from strategy_runner.router.restarts import LOOK_INTERVAL_S
 from strategy_runner.router.stops import read_stops, strictest
+from strategy_runner.tape.status import StatusFile
 
 OTHER = "walk.X"
 STOPPED = ("refused", "stopped_by_operator")
@@ -244,6 +248,47 @@ def test_a_position_that_nobody_watched_is_dealt_with_as_configured(
         one.turn_until(lambda: True, "a turn")
         asked = [action.request.verb for action in read_actions(root)]
         assert asked.count("halt") == is_stopped, "a hold that holds is not asked for again"
+
+
+def test_a_position_whose_worker_became_another_process_is_dealt_with_too(root: Path, floor: Make) -> None:
+    with Venue(root) as venue:
+        one = floor(on_restart={"talk": "hold"})
+        one.start()
+        buy_filled(one, venue)
+        page = StatusFile(root / "workers" / "talk.X" / "status")
+        await_looks(one)
+        assert not list(read_actions(root))
+        page.status.pid = os.getppid()
+        page.write()
+        one.turn_until(lambda: list(read_actions(root)), "the hold")
+        one.say(size=1.0)
+        assert one.decided(2)[1].reason == "stopped_by_operator"
+
+
+def await_looks(floor: Floor) -> None:
+    """Turns until the workers were looked at twice."""
+    until = time.monotonic() + 3 * LOOK_INTERVAL_S
+    floor.turn_until(lambda: time.monotonic() > until, "two looks")
+
+
+def test_without_an_oms_the_operator_log_alone_stops_signals(root: Path) -> None:
+    desk = Desk(root)
+    talker = Talker(root)
+    talker.say(size=2.0)
+    desk.decide()
+    ask(root, "halt", strategy="talk")
+    talker.say(size=1.0)
+    talker.say(action="close", size=2.0, reasons=("closes:long",))
+    desk.decide()
+    desk.restart()
+    talker.say(size=1.0)
+    desk.decide()
+    ask(root, "resume", strategy="talk")
+    talker.say(size=1.0)
+    desk.decide()
+    rulings = [(one.verdict, one.reason) for one in desk.decisions()]
+    assert rulings == [("accepted", ""), STOPPED, ("accepted", ""), STOPPED, ("accepted", "")]
+    desk.close()
 
 
 def test_each_breaker_that_opens_and_closes_is_logged_once(root: Path, floor: Make) -> None:

@@ -196,6 +196,75 @@ def test_a_damaged_record_is_named_with_its_segment_and_seq_when_it_is_read(tmp_
             read(61)
 
 
+@given(
+    segment_records=st.sampled_from((16, 50, 4096)),
+    stream_id=st.integers(0, 2),
+    start=st.integers(0, 300),
+    many=st.integers(1, 300),
+)
+@settings(deadline=None, max_examples=60)
+def test_many_records_read_at_once_are_those_read_one_by_one_up_to_the_end_of_their_segment(
+    tmp_path_factory: pytest.TempPathFactory, segment_records: int, stream_id: int, start: int, many: int
+) -> None:
+    folder = tmp_path_factory.mktemp("tape")
+    writer = open_writer(folder, segment_records=segment_records)
+    append(writer, 700)
+    writer.publish()
+    writer.close()
+    reader = TapeReader(folder)
+    seqs = stream_seqs(reader, stream_id)[start : start + many] or [699 - stream_id]
+    of = reader.fields(seqs[0])[1]
+    rows = reader.rows(seqs, of)
+    assert rows is not None
+    assert [row.tobytes() for row in rows] == [reader.raw(seq) for seq in seqs[: len(rows)]]
+    first = seqs[0] // segment_records
+    assert len(rows) == sum(1 for seq in seqs if seq // segment_records == first)
+
+
+def test_no_flipped_bit_passes_when_many_records_are_read_at_once(tmp_path: Path) -> None:
+    """Each bit of a record in the middle, the first and the last one's, with the neighbours' whole: dense and with gaps."""
+    writer = open_writer(tmp_path, segment_records=64)
+    for number in range(40):
+        writer.append(1, 1_000 + number, float(number), 1.0, math.nan, 0.5, 2.0)
+    writer.publish()
+    writer.close()
+    path = files.segment_path(tmp_path, 0)
+    whole = path.read_bytes()
+    reader = TapeReader(tmp_path)
+    dense, gaps = list(range(10, 20)), [3, 4, 9, 15, 21, 22, 30, 38]
+    assert reader.rows(dense, 1) is not None and reader.rows(gaps, 1) is not None
+    with path.open("r+b") as segment:
+        for seqs in (dense, gaps):
+            for seq in (seqs[0], seqs[4], seqs[-1]):
+                for bit in range(SIZE * 8):
+                    at = seq * SIZE + bit // 8
+                    segment.seek(at)
+                    segment.write(bytes([whole[at] ^ 1 << bit % 8]))
+                    segment.flush()
+                    assert reader.rows(seqs, 1) is None, f"bit {bit} of seq {seq}"
+                    segment.seek(at)
+                    segment.write(whole[at : at + 1])
+                    segment.flush()
+            assert reader.rows(seqs, 1) is not None
+    assert reader.rows(dense, 0) is None, "records of another stream"
+
+
+def test_records_that_changed_places_do_not_pass_when_many_are_read_at_once(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=64)
+    for number in range(40):
+        writer.append(1, 1_000 + number, float(number), 1.0, math.nan, 0.5, 2.0)
+    writer.publish()
+    writer.close()
+    path = files.segment_path(tmp_path, 0)
+    content = bytearray(path.read_bytes())
+    content[12 * SIZE : 14 * SIZE] = content[13 * SIZE : 14 * SIZE] + content[12 * SIZE : 13 * SIZE]
+    path.write_bytes(content)
+    reader = TapeReader(tmp_path)
+    assert reader.rows(list(range(10, 20)), 1) is None
+    assert reader.rows([10, 12, 18], 1) is None
+    assert reader.rows([10, 14, 18], 1) is not None
+
+
 def test_a_record_whose_segment_is_gone_is_named_with_where_the_tape_begins(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, segment_records=50)
     append(writer, 170)

@@ -32,13 +32,14 @@ from worker.build import (
 
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import WorkerSpec
-from strategy_runner.errors import DivergenceError, StrategyError
-from strategy_runner.model.event import Bar, Trade
+from strategy_runner.errors import CorruptRecordError, DivergenceError, StrategyError
+from strategy_runner.model.event import Bar, Event, Trade
+from strategy_runner.model.record import SIZE
 from strategy_runner.model.signal import canonical, decode_body
 from strategy_runner.strategies.interface import Inputs, Strategy
 from strategy_runner.strategies.registry import load
 from strategy_runner.tape import files
-from strategy_runner.tape.status import State
+from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.worker.follower import SNAPSHOT_SEQS
 
 Chatty = load("chatty", CHATTY)
@@ -357,6 +358,59 @@ def test_a_strategys_fault_leaves_what_it_said_before_and_the_reason_in_its_stat
     status = status_of(worker)
     assert (status.state, status.reason, status.signals) == (State.FAILED, "StrategyError", 33)
     assert "RuntimeError: told to raise at record 100" in status.last_error
+
+
+@pytest.mark.parametrize("streams", [("X/trade",), ("X/trade", "X/quote")])
+def test_at_a_damaged_record_it_has_said_what_came_before_and_the_strategy_is_not_blamed(
+    folder: Path, followers: Followers, streams: tuple[str, ...]
+) -> None:
+    """Wherever the record stands in what is read at once."""
+    rows = random_rows(13, 100)
+    write_rows(new_tape(folder), rows)
+    path = files.segment_path(folder / "tape", 0)
+    whole = path.read_bytes()
+    trades = [seq for seq, (name, _, _) in enumerate(rows) if name == "X/trade"]
+    heard = [seq for seq, (name, _, _) in enumerate(rows) if name in streams]
+    for number, seq in enumerate((trades[0], trades[5], trades[511], trades[512], trades[-1])):
+        content = bytearray(whole)
+        content[seq * SIZE + 50] ^= 1
+        path.write_bytes(content)
+        worker = spec_in(folder, models=(), streams=streams, folder=str(folder / f"talk{number}.X"))
+        follower = followers.make(worker, strategy(Echo, worker))
+        with pytest.raises(CorruptRecordError, match=rf"seq {seq}: expected crc") as raised:
+            run_out(follower)
+        assert StatusFile(Path(worker.folder) / "status").applying in (0, seq), "the one before, if any"
+        follower.fail(raised.value)
+        said = [signal.envelope.seq for signal in logged(Path(worker.folder) / "signals.log")]
+        assert said == [at for at in heard if at < seq]
+        assert status_of(worker).applying == 0
+
+
+@pytest.mark.parametrize("streams", [("X/trade",), ("X/trade", "X/quote")])
+def test_the_record_in_hand_is_on_the_status_page_and_in_the_envelope_while_many_are_read_at_once(
+    folder: Path, followers: Followers, streams: tuple[str, ...]
+) -> None:
+    rows = random_rows(14, 100)
+    tape = new_tape(folder)
+    for number, row in enumerate(rows):
+        tape.received_ns = START_NS + number
+        write_rows(tape, [row], durable=False)
+    tape.make_durable()
+    worker = spec_in(folder, models=(), streams=streams)
+    page = StatusFile(Path(worker.folder) / "status")
+    in_hand: list[int] = []
+
+    class Looks(Echo):
+        def _hear(self, event: Event) -> None:
+            in_hand.append(page.applying - 1)
+            super()._hear(event)
+
+    run_out(followers.make(worker, strategy(Looks, worker)))
+    heard = [seq for seq, (name, _, _) in enumerate(rows) if name in streams]
+    assert in_hand == heard
+    assert page.applying == 0
+    envelopes = [signal.envelope for signal in logged(Path(worker.folder) / "signals.log")]
+    assert [(envelope.seq, envelope.received_ns) for envelope in envelopes] == [(seq, START_NS + seq) for seq in heard]
 
 
 def test_a_tape_that_tells_another_story_is_a_divergence(folder: Path, followers: Followers) -> None:
