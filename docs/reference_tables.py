@@ -58,8 +58,8 @@ KEYS = {
     "limits.crash_window_s": "Seconds in which unclean ends of one worker count together.",
     "tape.segment_records": "Records in one file of the tape, 80 bytes each; taken when a tape is made.",
     "tape.durable_interval_ms": "Time between two syncs of the tape: a signal waits at most so long at the gate, and the sync.",
-    "tape.reserve_mb": "Space that the tape holds back, beside one segment, so that a full disk halts the feed before it publishes "
-    "what it could not keep; the feed goes on by itself when so much is free again.",
+    "tape.reserve_mb": "Space that the tape holds back, beside one segment, so that a full disk halts the feed before it "
+    "publishes what it could not keep; the feed goes on by itself when so much is free again.",
     "tape.retention_hours": "Segments older than this are deleted, unless a worker still needs them.",
     "tape.retention_gb": "Segments beyond this size are deleted, the oldest first, unless a worker still needs them.",
     "feed.beat_interval_s": "Time between two beats of the feed; a lost doorbell is noticed within one.",
@@ -165,10 +165,11 @@ KEYS = {
     "strategies[].stop_loss_fraction": "Of the entry price, where the strategy gives no stop loss.",
     "strategies[].take_profit_fraction": "Of the entry price, where the strategy gives no take profit.",
     "strategies[].extra_symbols": "More symbols that its workers read, for strategies of the client's own.",
-    "strategies[].time_to_live_s": "From the feed's receipt of a record: a signal decided later is recorded as expired and not traded. Live mode wants it given.",
-    "strategies[].on_restart": "What becomes of a position that is there when router or worker comes back: `resume` goes on, `hold` "
-    "lets no entry through until an operator resumes, `flatten` exits it and goes on, `ask` holds and `status` says what to type. "
-    "Needs the route `oms`; live mode wants it given.",
+    "strategies[].time_to_live_s": "From the feed's receipt of a record: a signal decided later is recorded as expired and "
+    "not traded. Live mode wants it given.",
+    "strategies[].on_restart": "What becomes of a position that is there when router or worker comes back: `resume` goes on, "
+    "`hold` lets no entry through until an operator resumes, `flatten` exits it and goes on, `ask` holds and `status` says "
+    "what to type. Needs the route `oms`; live mode wants it given.",
     "strategies[].log_level": "Instead of the client's.",
     "strategies[].limits.memory_limit_mb": "Instead of the client's.",
     "strategies[].limits.cpu_limit": "Instead of the client's.",

@@ -6,7 +6,7 @@ anything. So what was asked while no router ran, or while it hung, holds for the
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -59,18 +59,29 @@ def operator_log(folder: Path) -> Path:
     return folder / "operator.log"
 
 
-def record(folder: Path, requests: Sequence[Request], *, who: str, at_ns: int) -> tuple[Action, ...]:
-    """Appends requests and returns them as the actions they are now; on the disk. Raises OSError, StateError."""
+def record(
+    folder: Path,
+    requests: Sequence[Request],
+    *,
+    who: str,
+    at_ns: int,
+    is_wanted: Callable[[Request, Sequence[Action]], bool] | None = None,
+) -> tuple[Action, ...]:
+    """Appends requests and returns them as the actions they are now; on the disk. Raises OSError, StateError.
+
+    `is_wanted` is asked of each request with all actions that are there, of which none comes in between.
+    """
     if not requests:
         return ()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _one_writer(folder):
-        last = 0
-        for action in read_actions(folder):
-            last = action.number
+        known = list(read_actions(folder))
+        wanted = [one for one in requests if is_wanted is None or is_wanted(one, known)]
+        if not wanted:
+            return ()
         actions = tuple(
             Action(number=number, at_ns=at_ns, who=who, request=request)
-            for number, request in enumerate(requests, last + 1)
+            for number, request in enumerate(wanted, known[-1].number + 1 if known else 1)
         )
         log = AppendLog(operator_log(folder))
         try:

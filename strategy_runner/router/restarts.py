@@ -5,12 +5,14 @@ said it: it holds until a person resumes, and no later restart forgets it.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from strategy_runner.risk.book import Book
-from strategy_runner.router.operator_log import Request, record
+from strategy_runner.risk.state import Latch
+from strategy_runner.router.operator_log import Action, Request, record
 from strategy_runner.router.risk_record import RiskRecord
+from strategy_runner.router.stops import stops_after
 from strategy_runner.tape.status import State, read_status
 
 LOOK_INTERVAL_S = 0.5
@@ -73,22 +75,25 @@ class Restarts:
             reason = f"on_restart = {policy}: {what} came back, {strategy} holds {held}"
             if policy == "flatten":
                 requests.append(Request(verb="flatten", strategy=strategy, reason=reason))
-            elif not self._is_stopped(strategy):
+            else:
                 requests.append(
                     Request(verb="halt", strategy=strategy, reason=reason + self._way_out(policy, strategy))
                 )
-        record(self._folder, requests, who=WHO, at_ns=time.time_ns())
+        record(self._folder, requests, who=WHO, at_ns=time.time_ns(), is_wanted=_is_wanted)
 
     def _way_out(self, policy: str, strategy: str) -> str:
         if policy != "ask":
             return ""
         return f"; `strategy-runner flatten {self._client}:{strategy} --reason TEXT` gets out"
 
-    def _is_stopped(self, strategy: str) -> bool:
-        return any(
-            one.breaker == "operator" and (one.strategy, one.symbol) == (strategy, "")
-            for one in self._record.state.latches
-        )
+
+def _is_wanted(request: Request, known: Sequence[Action]) -> bool:
+    """What a person has stopped stays as that person said it, which may be harder."""
+    latches: list[Latch] = []
+    for action in known:
+        latches = stops_after(latches, action)
+    scope = request.strategy, request.symbol
+    return request.verb != "halt" or all((one.strategy, one.symbol) != scope for one in latches)
 
 
 def _is_there(pid: int) -> bool:

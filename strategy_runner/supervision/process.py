@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -25,7 +26,7 @@ RELOADED: Mapping[Kind, tuple[str, ...]] = {
     "watchdog": (),
     "feed": ("streams", "private"),
     "oms": ("endpoints", "instruments", "fills", "fills_by_symbol", "opening"),
-    "router": ("workers", "freshness", "on_restart"),
+    "router": ("workers", "freshness", "on_restart", "risk", "sizing", "instruments", "rates", "oms.accounts"),
     "worker": (),
 }
 HISTORICAL = "historical"
@@ -43,10 +44,20 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """Over everything that needs a restart to change."""
-        tree = msgspec.to_builtins(self.spec)
-        for field in RELOADED[self.kind]:
-            tree.pop(field)
+        tree = lasting(self.kind, msgspec.to_builtins(self.spec))
         return hashlib.blake2b(msgspec.json.encode(tree, order="sorted"), digest_size=8).hexdigest()
+
+
+def lasting(kind: Kind, tree: dict[str, Any]) -> dict[str, Any]:
+    """A spec as builtins, without what is reloaded: what is left needs a restart to change."""
+    kept = dict(tree)
+    for path in RELOADED[kind]:
+        field, _, part = path.partition(".")
+        if not part:
+            kept.pop(field, None)
+        elif kept.get(field) is not None:
+            kept[field] = {name: value for name, value in kept[field].items() if name != part}
+    return kept
 
 
 def new_process(home: Home, name: str, kind: Kind, spec: Spec) -> Process:

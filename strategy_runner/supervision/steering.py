@@ -26,7 +26,7 @@ from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import Plan, make_plan
 from strategy_runner.supervision.plan_oms import is_paper, only_clients
-from strategy_runner.supervision.process import HISTORICAL, RELOADED, SIMULATION, Process
+from strategy_runner.supervision.process import HISTORICAL, SIMULATION, Process, lasting
 from strategy_runner.supervision.programs import Kind, write_configuration
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.state_version import check_state_version
@@ -268,12 +268,16 @@ def _change(process: Process, written: Spec | None) -> Change:
     if "freshness" in differing:
         told += _changed_limits(old["freshness"], new["freshness"])
     reason = "; ".join(told) or "the strategy's code"
-    reloads = set(differing) <= set(RELOADED[process.kind])
+    reloads = lasting(process.kind, old) == lasting(process.kind, new)
     return Change(name=process.name, action="reload" if reloads else "restart", reason=reason)
 
 
 def _difference(key: str, old: object, new: object) -> str:
-    """Of two lists what came and what went, since both together are too long to read."""
+    """Of two lists what came and what went, and of two tables which keys, since both together are too long to read."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        if 0 < len(keys) <= DIFFERENCES_MAX:
+            return "; ".join(_difference(f"{key}.{name}", old.get(name), new.get(name)) for name in keys)
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         changed = [f"+{_short(one)}" for one in new if one not in old]
         changed += [f"-{_short(one)}" for one in old if one not in new]

@@ -167,7 +167,7 @@ def test_flat_out_and_historical_runs_hold_and_gain_the_same(firm: Firm, tmp_pat
         agrees_with_fills(one, own)
 
 
-def test_one_more_client_on_the_paper_oms_changes_no_other_process(firm: Firm) -> None:
+def test_one_more_client_or_symbol_on_the_paper_oms_changes_no_other_process(firm: Firm) -> None:
     bring_client(firm, ["BTC-USD"], timeframe="10s", size=0.5, participation=1.0)
     firm.run("start", "acme")
     before = firm.pids()
@@ -179,6 +179,18 @@ def test_one_more_client_on_the_paper_oms_changes_no_other_process(firm: Firm) -
     until(lambda: entries(firm, "mock", "other"), "fills of the new client")
     assert {name: pid for name, pid in firm.pids().items() if name in before} == before
     until(lambda: entries(firm, "mock"), "fills of the old client")
+    text = (
+        (firm.root / "clients/acme/client.toml")
+        .read_text()
+        .replace('symbols = ["BTC-USD"]', 'symbols = ["BTC-USD", "ETH-USD"]')
+    )
+    account = 'ETH-USD = { venue = "binance", account = "acme-main" }'
+    firm.write("clients/acme/client.toml", text.replace("[accounts]", f"[accounts]\n{account}"))
+    firm.run("apply")
+    assert {name: pid for name, pid in firm.pids().items() if name in before} == before, (
+        "one more symbol restarted others"
+    )
+    until(lambda: "echo.ETH-USD" in {one.worker for one in entries(firm, "mock")}, "fills of the new symbol")
     firm.run("stop", "acme")
     told = len(entries(firm, "mock", "other"))
     until(lambda: len(entries(firm, "mock", "other")) > told, "fills of who stayed")

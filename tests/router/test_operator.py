@@ -250,6 +250,21 @@ def test_a_position_that_nobody_watched_is_dealt_with_as_configured(
         assert asked.count("halt") == is_stopped, "a hold that holds is not asked for again"
 
 
+def test_a_hold_after_a_restart_softens_no_halt_of_a_person(root: Path, floor: Make) -> None:
+    with Venue(root) as venue:
+        one = floor(on_restart={"talk": "hold"})
+        one.start()
+        buy_filled(one, venue)
+        one.kill()
+        action = ask(root, "halt", strategy="talk", is_hard=True)
+        one.start()
+        acted(one, action)
+        one.turn_until(lambda: True, "a turn")
+        (latch,) = one.trading.record.state.latches
+        assert (latch.posture, latch.facts) == (Posture.HALTED, "a test")
+        assert list(read_actions(root)) == [action]
+
+
 def test_a_position_whose_worker_became_another_process_is_dealt_with_too(root: Path, floor: Make) -> None:
     with Venue(root) as venue:
         one = floor(on_restart={"talk": "hold"})
