@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.bus.doorbell import StreamListener
+from strategy_runner.errors import StateError
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest, OrderState
@@ -108,6 +109,12 @@ class PaperOms:
             book.fold(entry)
         for symbol in book.watched:
             instrument_of(self._instruments, client, symbol)
+        count = self._reader.head.count
+        if book.state.seq > count:
+            raise StateError(
+                f"{journal.path}: expected a book that has read at most the {count} records of the tape, found one that has "
+                f"read {book.state.seq}, of another tape; bring that one back, or move {journal.path.parent} away to begin anew"
+            )
         with self._lock:
             self._desks = {**self._desks, client: Desk(book, journal)}
 

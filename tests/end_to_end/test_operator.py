@@ -125,6 +125,7 @@ def _open_orders(desk: Firm) -> list[OrderRow]:
 
 def test_what_is_only_observed_is_recorded_and_goes_nowhere_not_even_later(desk: Firm) -> None:
     desk.run("stop", "acme")
+    desk.run("resume", "acme:*:BTC-USD", "--reason", "while nothing runs")
     traded = order_rows(order_log(router(desk)))
     lines = _csv_lines(desk)
     count = len(decisions(desk))
@@ -136,7 +137,6 @@ def test_what_is_only_observed_is_recorded_and_goes_nowhere_not_even_later(desk:
     assert all(one.is_observed and not one.orders for one in observed)
     assert order_rows(order_log(router(desk))) == traded and _csv_lines(desk) == lines
 
-    desk.run("resume", "acme:*:BTC-USD", "--reason", "trade again")
     desk.run("start", "acme")
     until(lambda: _csv_lines(desk) > lines, "signals that are routed again")
     ids = {one.signal_id for one in observed}

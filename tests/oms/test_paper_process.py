@@ -1,6 +1,7 @@
 """The paper OMS as a process: what it answers outlives kill -9, nothing is filled twice, nothing is missed."""
 
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,6 +196,22 @@ def test_a_damaged_snapshot_costs_nothing_but_time(market: Market) -> None:
     market.start()
     assert insist(lambda: every_event(oms)) == before
     assert [held.quantity for held in insist(oms.positions)] == [1]
+
+
+def test_a_book_of_another_tape_is_not_gone_on_with(market: Market) -> None:
+    """Else nothing would be filled until the new tape is as long as the old one was."""
+    oms = market.way_in()
+    insist(lambda: oms.submit([request(event_ns=0)]))
+    market.trade(100, 101)
+    await_that(market.caught_up, "two trades read")
+    market.process.terminate()
+    market.process.wait(20)
+    market.tape.close()
+    shutil.rmtree(market.folder / "tape")
+    market.tape = new_tape(market.folder)
+    assert market.start().wait(20) == 1
+    status = read_status(Path(market.spec.folder) / "status")
+    assert status is not None and "found one that has read 2, of another tape" in status.last_error
 
 
 def test_a_new_client_is_served_without_a_restart(market: Market) -> None:
