@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says how busy the machine is
+settings.register_profile("strategy-runner", deadline=None)
+settings.load_profile("strategy-runner")
 
 
 @pytest.fixture(scope="session")

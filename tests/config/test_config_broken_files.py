@@ -322,7 +322,7 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
         'mode = "mock"',
         "zzz = 1",
         [
-            'zzz: expected a known key, found "zzz"; known here: mode, routes, log_level, limits, storage, '
+            'zzz: expected a known key, found "zzz"; known here: mode, posture, routes, log_level, limits, storage, '
             "messaging, oms, paper, accounts, risk, quantconnect, strategies"
         ],
     ),

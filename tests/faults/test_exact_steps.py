@@ -10,6 +10,7 @@ from faults.crash import CALLS, NEVER_FULL, WAYS
 from faults.home import FaultyHome, Stuck
 from faults.trio import ROLES, Trio
 
+pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
 RECORDS = 2_000
 CASES = 8  # of all there are, by the seed
 NUMBERS = 20  # calls of each kind in the long form

@@ -14,6 +14,7 @@ from faults.trio import Trio
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 
+pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
 GROWN_MB_MAX = 20
 
 

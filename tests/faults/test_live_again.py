@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
+import pytest
 from faults.again import sha256_of
 from faults.home import FaultyHome, until
 from faults.injection import Injection
 from faults.oracle import decisions_of
 
+pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
 DECISIONS = 300
 HASH_SEEDS = ("1", "4242")
 

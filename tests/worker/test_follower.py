@@ -374,11 +374,12 @@ def test_at_a_damaged_record_it_has_said_what_came_before_and_the_strategy_is_no
     heard = [seq for seq, (name, _, _) in enumerate(rows) if name in streams]
     worker = spec_in(folder, models=(), streams=streams)
     for number, seq in enumerate((trades[0], trades[5], trades[511], trades[512], trades[-1])):
+        path.write_bytes(whole)
+        worker = msgspec.structs.replace(worker, folder=str(folder / f"talk{number}.X"))
+        follower = followers.make(worker, strategy(Echo, worker))
         content = bytearray(whole)
         content[seq * SIZE + 50] ^= 1
         path.write_bytes(content)
-        worker = msgspec.structs.replace(worker, folder=str(folder / f"talk{number}.X"))
-        follower = followers.make(worker, strategy(Echo, worker))
         with pytest.raises(CorruptRecordError, match=rf"seq {seq}: expected crc") as raised:
             run_out(follower)
         follower.fail(raised.value)
