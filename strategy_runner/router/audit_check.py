@@ -45,7 +45,9 @@ def verify(folder: Path, until: Mapping[Source, int], pinned: tuple[int, str] | 
             chain, number = entry.chain, number + 1
         if not broken and pinned is not None and pinned[0] >= number:
             broken = f"entry {pinned[0]}: expected the pinned entry, found that the log ends with entry {number - 1}"
-        left = {} if broken else {str(source): sum(end <= until[source] for end, _ in sources[source]) for source in SOURCES}
+        left: dict[str, int] = {}
+        if not broken:
+            left = {source: sum(end <= until[source] for end, _ in sources[source]) for source in SOURCES}
     except StateError as error:
         return Verified(entries=number, head=chain.hex(), broken=f"entry {number}: {error}", missing={})
     return Verified(

@@ -10,7 +10,7 @@ from faults.injection import Injection
 from faults.oracle import decisions_of
 
 pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
-DECISIONS = 300
+DECISIONS = 150
 HASH_SEEDS = ("1", "4242")
 
 
