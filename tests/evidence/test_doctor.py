@@ -85,7 +85,7 @@ def test_every_error_is_a_line_with_what_to_do_and_ends_with_1(damaged: Firm) ->
     found = {f["check"]: f for f in ran.json() if f["level"] == "error"}
     assert found.keys() == {"templates", "version", "permissions", "specs"}, told(ran)
     assert found["specs"]["subject"] == str(spec)
-    assert (found["version"]["expected"], found["version"]["found"]) == ("1", "'99'")
+    assert (found["version"]["expected"], found["version"]["found"]) == ("2", "'99'")
     assert (found["permissions"]["subject"], found["permissions"]["found"]) == (str(damaged.home.var), "mode 0755")
     assert all(f["advice"] for f in found.values())
     assert damaged.run("doctor", "-o", "name", code=1).lines == ["permissions", "version", "specs", "templates"]
