@@ -53,7 +53,7 @@ def test_apply_touches_only_the_workers_that_an_edit_concerns(firm: Firm) -> Non
     # a parameter: that strategy's workers, and no router
     firm.edit(FILE, "fast = 2", "fast = 3")
     assert changes(firm) == dict.fromkeys((*CROSS, new), "restart")
-    assert reason(firm, new) == 'params: {"fast":2,"slow":4} -> {"fast":3,"slow":4}'
+    assert reason(firm, new) == "params.fast: 2 -> 3"
     assert firm.run("apply").err.startswith("restarted 3: acme:cross.BTC-USD, acme:cross.ETH-USD, acme:cross.SOL-USD")
     with_parameter = firm.pids()
     assert with_parameter.keys() == with_symbol.keys()
