@@ -72,7 +72,8 @@ def test_a_narrow_status_keeps_what_matters_and_a_usual_one_has_it_all(screens: 
     ]
     assert usual[0].split() == everything
     assert narrow[0].split() == ["name", "process", "state", "for", "pid", "signals"]
-    assert usual[3].split()[:3] == [f"{CLIENT}:cross.BTC-USD", "RUNNING", "trading"]
+    (worker,) = [line.split() for line in usual if line.startswith(f"{CLIENT}:cross.BTC-USD ")]
+    assert worker[:3] == [f"{CLIENT}:cross.BTC-USD", "RUNNING", "trading"]
 
 
 def test_a_row_too_wide_for_the_terminal_stands_one_value_a_line_and_whole(running: Firm, screens: Screens) -> None:

@@ -146,9 +146,7 @@ class Desk:
             listener=self._listeners[-1],
             durable=lambda: self.durable,
             deliveries=deliveries,
-            operator=Operator(
-                self.root / "router", self.root / "workers", client=CLIENT, trading=None, on_restart={}
-            ),
+            operator=Operator(self.root / "router", self.root / "workers", client=CLIENT, trading=None, on_restart={}),
             status=StatusFile(self.root / "router" / "status"),
             market=Market(self.root / "tape") if (self.root / "tape").exists() else None,
         )
