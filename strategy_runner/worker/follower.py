@@ -111,12 +111,14 @@ class Follower:
             return 0
         runs = self._gather()
         self._outbox.epoch = self._reader.head.epoch
-        applied = self._run_on(runs[0]) if self._can_run_on(runs) else self._step(runs)
+        taken = sum([len(seqs) for _, _, seqs in runs])
+        if taken < RUN_RECORDS_MIN or self._skips:
+            applied = self._step(runs)
+        else:
+            applied = self._run_on(runs[0]) if self._can_run_on(runs) else self._merge(runs)
         self._file.words[APPLYING] = 0
-        taken = 0
         for subscription, ordinal, seqs in runs:
             self._positions[subscription] = ordinal + len(seqs)
-            taken += len(seqs)
         self._file.status.records += taken
         self._faults.note(self._machine.take_faults())
         if self._send():
@@ -205,12 +207,35 @@ class Follower:
         self._seq = limit
         return [run for run in runs if run.seqs]
 
+    def _step(self, runs: list[Run]) -> int:
+        """Applies records one by one, in the order of seq, but for those that are skipped; returns how many."""
+        machine, reader, outbox, words = self._machine, self._reader, self._outbox, self._file.words
+        left = self._skips.left_of(_in_order(runs))
+        for seq, subscription, ordinal in left:
+            fields = reader.fields(seq, self._ids[subscription])
+            machine.seq, outbox.received_ns = seq, fields[3]
+            machine.live = seq >= self._live_from
+            words[APPLYING] = seq + 1  # whoever finds this process gone knows where it was
+            machine.apply(subscription, ordinal, subscription.make(fields[2], *fields[8:13]))
+        return len(left)
+
+    def _merge(self, runs: list[Run]) -> int:
+        """As `_step`, where none is skipped and many are read at once."""
+        machine, outbox, words = self._machine, self._outbox, self._file.words
+        read = {of: read_records(self._reader, self._ids[of], of, seqs) for of, _, seqs in runs}
+        batch = _in_order(runs)
+        for seq, subscription, ordinal in batch:
+            _, outbox.received_ns, event = next(read[subscription])
+            machine.seq = seq
+            machine.live = seq >= self._live_from
+            words[APPLYING] = seq + 1
+            machine.apply(subscription, ordinal, event)
+        return len(batch)
+
     def _can_run_on(self, runs: list[Run]) -> bool:
         """Whether there is one stream's run, and nothing for the machine to be told in it but the records."""
-        if len(runs) != 1 or self._skips:
-            return False
         subscription, _, seqs = runs[0]
-        return len(seqs) >= RUN_RECORDS_MIN and seqs[0] >= self._live_from and subscription.kind in _RUNNING
+        return len(runs) == 1 and seqs[0] >= self._live_from and subscription.kind in _RUNNING
 
     def _run_on(self, run: Run) -> int:
         """Applies the records of one stream; returns how many. They are read before the machine is at work, so that damage of the
@@ -232,30 +257,8 @@ class Follower:
         machine, outbox, words = self._machine, self._outbox, self._file.words
         for seq, received_ns, event in read:
             machine.seq, outbox.received_ns = seq, received_ns
-            words[APPLYING] = seq + 1  # whoever finds this process gone knows where it was
-            yield event  # type: ignore[misc]  # runs are not private
-
-    def _step(self, runs: list[Run]) -> int:
-        """Applies the records of several streams in the order of seq; returns how many."""
-        machine, outbox, words = self._machine, self._outbox, self._file.words
-        reader, skips = self._reader, self._skips
-        batch = [entry for s, ordinal, seqs in runs for entry in zip(seqs, repeat(s), count(ordinal))]
-        if len(runs) > 1:
-            batch.sort(key=_seq_of)
-        batch = skips.left_of(batch)
-        read = {
-            of: read_records(
-                reader, self._ids[of], of, [seq for seq, other, _ in batch if other is of] if skips else seqs
-            )
-            for of, _, seqs in runs
-        }
-        for seq, subscription, ordinal in batch:
-            _, outbox.received_ns, event = next(read[subscription])
-            machine.seq = seq
-            machine.live = seq >= self._live_from
             words[APPLYING] = seq + 1
-            machine.apply(subscription, ordinal, event)
-        return len(batch)
+            yield event  # type: ignore[misc]  # runs are not private
 
     def _stream_id(self, subscription: Subscription) -> int | None:
         stream_id = self._ids.get(subscription)
@@ -394,6 +397,14 @@ class Follower:
             elif not finished and status.state is not State.FOLLOWING:
                 file.enter(State.FOLLOWING)
         file.write()
+
+
+def _in_order(runs: list[Run]) -> list[tuple[int, Subscription, int]]:
+    """(seq, subscription, ordinal) of the records of all runs, in the order of seq."""
+    batch = [entry for subscription, ordinal, seqs in runs for entry in zip(seqs, repeat(subscription), count(ordinal))]
+    if len(runs) > 1:
+        batch.sort(key=_seq_of)
+    return batch
 
 
 def _seq_of(entry: tuple[int, Subscription, int]) -> int:
