@@ -9,6 +9,8 @@ import pytest
 from cli.clients import CROSSOVER, LIVE_LIMITS
 from end_to_end.harness import Firm, Ran, assert_one_message, told, until
 
+from strategy_runner.config.home import STATE_VERSION
+
 FAILURE, USAGE, NOT_RUNNING, CONFIGURATION, REFUSED, INTERRUPTED = 1, 2, 3, 6, 8, 130
 FILE = "clients/acme/client.toml"
 
@@ -290,7 +292,9 @@ def test_a_state_folder_of_another_version_is_neither_used_nor_changed(firm: Fir
     version = firm.write("var/VERSION", "99\n")
     (firm.root / "history").mkdir()
     for ran in firm.run_all(["start", "acme"], ["up"], ["supervise"]):
-        assert_one_message(ran, FAILURE, f"{version}: expected state version 1, found '99'", "move it away")
+        assert_one_message(
+            ran, FAILURE, f"{version}: expected state version {STATE_VERSION}, found '99'", "move it away"
+        )
     left = {str(path.relative_to(firm.home.var)) for path in firm.home.var.rglob("*") if path.is_file()}
     assert left <= {"VERSION", "daemon/operator.lock"}
 
