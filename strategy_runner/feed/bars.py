@@ -38,7 +38,7 @@ class BarBuilder:
         return closed
 
     def add(self, event_ns: int, price: float, size: float) -> None:
-        """A trade, or a quote's mid with size 0; `due` was asked for the same time before."""
+        """A trade, or a quote's mid with size NaN; `due` was asked for the same time before."""
         if self.end_ns:
             if price > self._high:
                 self._high = price

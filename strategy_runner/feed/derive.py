@@ -112,7 +112,7 @@ class Derivation:
                 self._pass_time(event_ns)
             if self._quote is not None:
                 self.emit(self._quote, event_ns, bid, ask, bid_size, ask_size, NAN)
-            self._add(event_ns, (bid + ask) / 2.0, 0.0)
+            self._add(event_ns, (bid + ask) / 2.0, NAN)
         elif self._quote is not None:
             self.emit(self._quote, event_ns, bid, ask, bid_size, ask_size, NAN)
 

@@ -142,7 +142,8 @@ def _fault_of_quote(bid: float, ask: float, bid_size: float, ask_size: float) ->
 
 
 def _fault_of_bar(open_: float, high: float, low: float, close: float, volume: float) -> str:
-    if not all(map(math.isfinite, (open_, high, low, close, volume))):
+    """A volume that is NaN was not recorded."""
+    if not all(map(math.isfinite, (open_, high, low, close))) or math.isinf(volume):
         return "not_finite"
     if min(open_, high, low, close) <= 0:
         return "not_positive"

@@ -119,7 +119,7 @@ def _values(kind: Kind, columns: dict[str, Values], mapping: ImportMapping, leng
         sizes = [columns.get("bid_size", unknown), columns.get("ask_size", unknown)]
         return [columns["bid"] / mapping.scale, columns["ask"] / mapping.scale, *sizes]
     prices = [_bar_price(columns, name, mapping) for name in ("open", "high", "low", "close")]
-    return [*prices, columns["volume"] if mapping.has_volume else np.zeros(length)]
+    return [*prices, columns["volume"] if mapping.has_volume else unknown]
 
 
 def _bar_price(columns: dict[str, Values], name: str, mapping: ImportMapping) -> Values:

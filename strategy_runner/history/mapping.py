@@ -10,7 +10,7 @@
     member     name or pattern of one member of a zip
 
 Bars quoted as bid and ask map bid_open .. bid_close and ask_open .. ask_close, and become their mean. A volume the source
-does not have is stated as volume=none and written as 0; sizes of quotes that are not mapped are NaN.
+does not have is stated as volume=none; it and sizes of quotes that are not mapped are NaN, which is unknown and not 0.
 """
 
 import difflib

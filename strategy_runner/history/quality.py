@@ -14,7 +14,7 @@ from strategy_runner.history.columns import MISSING_NS, Mask, Times, Values
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream
 
-NOT_FINITE = "not_finite"  # NaN or infinity in a column that is needed; the sizes of a quote may be NaN
+NOT_FINITE = "not_finite"  # NaN or infinity in a column that is needed; a quote's sizes and a bar's volume may be NaN
 ONE_SIDED = "one_sided"  # a quote with 0 for bid or ask: nobody stands there
 NOT_POSITIVE = "not_positive"  # price <= 0, or the size of a trade <= 0
 CROSSED = "crossed"  # bid above ask; high below low; open or close outside [low, high]
@@ -210,9 +210,9 @@ def _quote_faults(bid: Values, ask: Values, bid_size: Values, ask_size: Values) 
 
 
 def _bar_faults(open_: Values, high: Values, low: Values, close: Values, volume: Values) -> dict[str, Mask]:
-    finite = np.isfinite(open_) & np.isfinite(high) & np.isfinite(low) & np.isfinite(close) & np.isfinite(volume)
+    finite = np.isfinite(open_) & np.isfinite(high) & np.isfinite(low) & np.isfinite(close)
     return {
-        NOT_FINITE: ~finite,
+        NOT_FINITE: ~finite | np.isinf(volume),
         NOT_POSITIVE: (open_ <= 0) | (high <= 0) | (low <= 0) | (close <= 0),
         CROSSED: (high < low) | (open_ < low) | (open_ > high) | (close < low) | (close > high),
         NEGATIVE_VOLUME: volume < 0,

@@ -7,6 +7,9 @@ A trade or quote is one point in time. A bar is its open, then its range, then i
 first; where stop and limit both lie within the range the stop comes first; of a bar that had begun before the order was
 active only the close counts, since only that is known to be later. A bar that closes as the order becomes active is the one
 that caused it, and never fills it.
+
+A size that nobody recorded is unknown, which is not zero: a share of it limits nothing. So are NaN, and a bar's volume of 0
+whose price moved (currencies, indices, metals); where the price stood still, a volume of 0 says that nothing was traded.
 """
 
 import math
@@ -103,7 +106,8 @@ def match(
         return []
     found: list[Outcome] = []
     if type(event) is Bar:
-        _Matching(settings, instrument, found, event.volume).bar(orders, event, inside)
+        volume = event.volume if event.volume or event.high == event.low else math.nan
+        _Matching(settings, instrument, found, volume).bar(orders, event, inside)
     elif type(event) is Trade:
         matching = _Matching(settings, instrument, found, event.size)
         for order in orders:
@@ -140,8 +144,8 @@ class _Matching:
         self._is_quote = is_quote
         self._total = size
         share = settings.participation
-        if math.isnan(size):  # nobody published it: a quote then stands for any size, a share of it is nothing
-            self._volume = _ANY_VOLUME if share is None else 0.0
+        if math.isnan(size):
+            self._volume = _ANY_VOLUME
         elif share is None:
             self._volume = size if is_quote else _ANY_VOLUME
         else:

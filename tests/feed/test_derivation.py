@@ -111,7 +111,7 @@ def test_quotes_alone_make_bars_of_mid_prices_without_volume() -> None:
     emitted = Emissions()
     target = derivation(quotes("A"), ("A/bar.1m",), emitted)
     feed(target, [("quote", 1, 10.0), ("quote", 2, 12.0), ("quote", MINUTE, 11.0)])
-    assert list(emitted) == [("A/bar.1m", MINUTE, repr((10.5, 12.5, 10.5, 12.5, 0.0)))]
+    assert list(emitted) == [("A/bar.1m", MINUTE, repr((10.5, 12.5, 10.5, 12.5, float("nan"))))]
 
 
 def test_quotes_beside_trades_are_passed_on_and_drive_nothing() -> None:

@@ -52,7 +52,7 @@ def judge(*rows: Raw) -> tuple[list[Raw], dict[str, int]]:
         (quote(0, 100.0, 101.0, -1.0, 1.0), "negative_volume"),
         (bar(0, 1.0, 2.0, 1.5, 1.6, 1.0), "crossed"),
         (bar(0, 1.0, 2.0, 0.0, 1.6, 1.0), "not_positive"),
-        (bar(0, 1.0, 2.0, 1.0, 1.6, NAN), "not_finite"),
+        (bar(0, 1.0, 2.0, 1.0, 1.6, INF), "not_finite"),
         (bar(0, 1.0, 2.0, 1.0, 1.6, -1.0), "negative_volume"),
         (trade(86_401), "implausible_time"),
         (trade(-NOW / SECOND), "implausible_time"),
@@ -65,7 +65,16 @@ def test_a_row_that_cannot_be_is_dropped_for_this_reason(row: Raw, reason: str) 
 
 
 def test_sound_rows_stay_as_they_are() -> None:
-    rows = [trade(0), trade(0), quote(0), quote(1), trade(1), bar(2, 1.0, 2.0, 0.5, 1.5, 0.0), trade(86_399)]
+    rows = [
+        trade(0),
+        trade(0),
+        quote(0),
+        quote(1),
+        trade(1),
+        bar(2, 1.0, 2.0, 0.5, 1.5, 0.0),
+        bar(3, 1.0, 2.0, 0.5, 1.5, NAN),
+        trade(86_399),
+    ]
     assert judge(*rows) == (rows, {}), "equal trades are real; each series has an order of its own"
 
 

@@ -53,7 +53,7 @@ def judge(kind: Kind, *rows: Row) -> QualityReport:
         (Kind.QUOTE, (1, 2.1, 2.0, 1.0, 1.0), "crossed"),
         (Kind.QUOTE, (1, 1.0, 2.0, 1.0, -1.0), "negative_volume"),
         (Kind.BAR, (1, 2.0, 3.0, 1.0, NAN, 0.0), "not_finite"),
-        (Kind.BAR, (1, 2.0, 3.0, 1.0, 2.0, NAN), "not_finite"),
+        (Kind.BAR, (1, 2.0, 3.0, 1.0, 2.0, INF), "not_finite"),
         (Kind.BAR, (1, 2.0, 3.0, 0.0, 2.0, 0.0), "not_positive"),
         (Kind.BAR, (1, 2.0, 1.0, 3.0, 2.0, 0.0), "crossed"),
         (Kind.BAR, (1, 4.0, 3.0, 1.0, 2.0, 0.0), "crossed"),
@@ -75,6 +75,7 @@ def test_a_row_that_is_wrong_by_itself_is_dropped_under_the_name_of_its_rule(kin
         (Kind.QUOTE, (1, 1.0, 2.0, NAN, NAN)),
         (Kind.QUOTE, (1, 2.0, 2.0, 1.0, 0.0)),  # locked, and a size of 0, are what an exchange may publish
         (Kind.BAR, (1, 1.0, 1.0, 1.0, 1.0, 0.0)),
+        (Kind.BAR, (1, 1.0, 1.0, 1.0, 1.0, NAN)),  # a volume that nobody recorded
     ],
 )
 def test_a_sound_row_is_kept(kind: Kind, row: Row) -> None:

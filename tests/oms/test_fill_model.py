@@ -75,6 +75,23 @@ def test_a_share_of_the_volume_is_filled_in_whole_lots() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("event", "found"),
+    [
+        (bar(100, 102, 99, 101, volume=4), ["o 1@100 taker"]),
+        (bar(100, 102, 99, 101, volume=2), ["o 0.5@100 taker"]),
+        (bar(100, 102, 99, 101, volume=NAN), ["o 1@100 taker"]),
+        (bar(100, 102, 99, 101, volume=0), ["o 1@100 taker"]),
+        (bar(100, 100, 100, 100, volume=0), []),
+        (quote(99, 100, ask_size=NAN), ["o 1@100 taker"]),
+        (quote(99, 100, ask_size=0), []),
+    ],
+    ids=["enough", "less", "nan", "moved without volume", "stood still", "quote without size", "quote of nothing"],
+)
+def test_a_size_that_nobody_recorded_is_unknown_and_limits_nothing(event: MarketEvent, found: list[str]) -> None:
+    assert run([order()], event, settings=FillSettings(participation=0.25)) == found
+
+
 def test_two_orders_share_one_volume() -> None:
     share = FillSettings(participation=0.1)
     orders = [order("first"), order("second")]

@@ -102,3 +102,17 @@ def test_the_books_agree_to_the_cent_with_a_recomputation_from_the_fills(recorde
         events, filled = events + number, filled + len(fills)
     assert events > 1_000
     assert filled > 50
+
+
+@pytest.mark.parametrize("symbol", ["EURUSD", "XAUUSD"])
+def test_a_recording_without_volumes_fills_what_a_share_of_them_is_asked_for(recorded_data: Path, symbol: str) -> None:
+    desk, asked = Desk(MARKET, keep_states=False), 0
+    for number, event in enumerate(recorded(recorded_data / "bars_1m" / f"{symbol}.parquet", 2_000)):
+        assert event.volume == 0
+        desk.apply(event)
+        if number % 20 == 0:
+            desk.submit(request(f"o{number}", side="sell" if number % 40 else "buy", event_ns=event.event_ns))
+            asked += 1
+    fills = [event.fill for entry in desk.entries for event in entry.events if event.fill is not None]
+    assert asked - 1 <= len(fills) <= asked
+    assert len(desk.book.open_orders()) <= 1
