@@ -8,9 +8,10 @@ bytes of another position can never pass for this one.
 import struct
 import zlib
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 
 class Kind(IntEnum):
@@ -55,6 +56,7 @@ DTYPE = np.dtype(
     ]
 )
 assert DTYPE.itemsize == SIZE
+WORDS: np.dtype[Any] = np.dtype(("<u4", SIZE // 4))  # the same record, as words: crc, stream, ...
 
 
 class Record(NamedTuple):
@@ -79,3 +81,17 @@ class Record(NamedTuple):
 def record_crc(seq: int, raw: bytes | memoryview) -> int:
     """crc32 of the bytes after the crc field, seeded with the record's seq."""
     return zlib.crc32(raw[4:], seq & 0xFFFFFFFF)
+
+
+def crcs_hold(words: "npt.NDArray[np.uint32]", seqs: "npt.NDArray[np.int64]") -> bool:
+    """Whether the records of these seqs, an array of WORDS with at least one, match their crcs.
+
+    All crcs in one pass, which costs a fifth of a call for each. A crc counts its seed as if it were added (xor) to the first
+    four bytes. So a record's crc comes out behind the crc of the record before it, too, if what the two seeds differ by is added
+    there; and the last one comes out only if all did: a wrong one makes all behind it wrong, unless a second hits upon the
+    very bits that mend it, as likely as damage that no crc finds.
+    """
+    crcs, rest = words[:, 0], words[:, 1:].copy()
+    rest[:, 0] ^= seqs.astype(np.uint32)
+    rest[1:, 0] ^= crcs[:-1]
+    return zlib.crc32(rest.data) == int(crcs[-1])

@@ -4,8 +4,12 @@ A file is a 16-byte header and then frames: length u32 | crc u32 | payload. The 
 bytes of another place never pass. A torn last frame is what a crash in mid-write leaves: the writer cuts it off when it
 opens the log, a reader stops before it and looks again later. A broken frame with whole ones behind it is no torn tail
 but damage, and an error for both: what was once acted upon is never cut off in silence.
+
+A file that begins with no header of ours and holds no whole frame is what a power cut leaves of a log that was never synced:
+nobody acted upon it. The writer sets it aside and begins anew, to a reader it is a log that is still to come.
 """
 
+import logging
 import os
 import struct
 import zlib
@@ -20,8 +24,12 @@ _MAGIC = b"SRLOG\0\0\0"
 _VERSION = 1
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
 SEARCH_BYTES = 256 * 1024
+_FRAME_SEARCH_BYTES = 2 * (_FRAME.size + PAYLOAD_BYTES_MAX)  # behind damage, for the next whole frame
 START = _HEADER.size
 FRAME_BYTES = _FRAME.size  # of a frame, before its payload
+ASIDE_SUFFIX = ".unreadable"
+
+log = logging.getLogger(__name__)
 
 
 def _crc(offset: int, payload: bytes) -> int:
@@ -33,13 +41,15 @@ class AppendLog:
 
     def __init__(self, path: Path, *, whole_to: int = START, permissions: int = 0o640) -> None:
         """Opens or creates the log and cuts off a torn tail; frames below `whole_to` are known to be whole and not read again.
-        A log that is created has these `permissions`.
+        A log that is created has these `permissions`. What was never a log is kept under another name.
 
         Raises VersionMismatchError, CorruptRecordError if the log ends below `whole_to` or is damaged behind it, OSError.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, permissions)
+        if whole_to == START and _was_never_begun(self._fd):
+            self._fd = _begin_aside(self._fd, path, permissions)
         if os.fstat(self._fd).st_size < START:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
@@ -151,7 +161,7 @@ class LogReader:
         except FileNotFoundError:
             return False
         try:
-            if os.fstat(fd).st_size < START:
+            if os.fstat(fd).st_size < START or _was_never_begun(fd):
                 return False
             _check_header(fd, self.path)
             self._fd, fd = fd, -1
@@ -198,6 +208,28 @@ def frame_behind(path: Path, offset: int) -> tuple[int, bytes] | None:
     return found, block[at + _FRAME.size : at + _FRAME.size + length]
 
 
+def _was_never_begun(fd: int) -> bool:
+    """Whether the file has no header of a log, of whatever version, and no whole frame behind that place.
+
+    Logs whose frames are acted upon have been synced before, and with them their header: damage of one is no such file.
+    """
+    header = os.pread(fd, START, 0)
+    if len(header) < START or header.startswith(_MAGIC):
+        return False
+    return _first_whole(os.pread(fd, _FRAME_SEARCH_BYTES, START), START) is None
+
+
+def _begin_aside(fd: int, path: Path, permissions: int) -> int:
+    """The descriptor of an empty file of this name; what stood there stays for a person to look at."""
+    os.close(fd)
+    aside = path.with_name(path.name + ASIDE_SUFFIX)
+    path.replace(aside)
+    log.warning(
+        "%s: found no log and nothing of one, as a power cut leaves it: begun anew, kept as %s", path, aside.name
+    )
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, permissions)
+
+
 def _check_header(fd: int, path: Path) -> None:
     magic, version, _ = _HEADER.unpack(os.pread(fd, START, 0))
     if magic != _MAGIC or version != _VERSION:
@@ -223,7 +255,7 @@ def _refuse_damage(fd: int, path: Path, offset: int) -> None:
     A killed writer leaves a frame's beginning and nothing behind it. The next frame begins at most one frame further on;
     a crc of 32 bits, seeded with the place, makes sure that a frame found there is one.
     """
-    block = os.pread(fd, 2 * (_FRAME.size + PAYLOAD_BYTES_MAX), offset)
+    block = os.pread(fd, _FRAME_SEARCH_BYTES, offset)
     if _is_whole(block, 0, offset):  # the writer has completed it since the caller looked
         return
     found = _first_whole(block, offset)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strategy_runner.errors import CorruptRecordError
-from strategy_runner.model.record import CODEC, DTYPE, SIZE, Record
+from strategy_runner.model.record import CODEC, DTYPE, SIZE, WORDS, Record, crcs_hold
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
@@ -19,7 +19,6 @@ from strategy_runner.tape.logs import LogReader, read_log
 
 _UNPACK = CODEC.unpack_from
 _WHOLE = np.dtype(f"V{SIZE}")
-_WORDS = np.dtype(("<u4", SIZE // 4))
 _FEW = 64  # entries, which are compared faster without numpy
 
 
@@ -162,7 +161,10 @@ class TapeReader:
             whole = np.frombuffer(self._view[at : at + len(seqs) * SIZE], dtype=_WHOLE)
         else:
             whole = np.frombuffer(self._view, dtype=_WHOLE, count=self._segment_records)[exact - self._base]
-        return whole.view(DTYPE) if _are_whole(whole.view(_WORDS), exact, stream_id) else None
+        words = whole.view(WORDS)
+        if (words[:, 1] != stream_id).any() or not crcs_hold(words, exact):
+            return None
+        return whole.view(DTYPE)
 
     def raw(self, seq: int) -> bytes:
         """The 80 bytes of one published record."""
@@ -252,22 +254,6 @@ class TapeReader:
                 f"{self.folder}: seq {seq}: expected its segment, found none (the tape begins at {self.head.first})"
             ) from None
         self._view, self._base, self._end = memoryview(mapped), first, first + self._segment_records
-
-
-def _are_whole(words: "npt.NDArray[np.uint32]", seqs: "npt.NDArray[np.int64]", stream_id: int) -> bool:
-    """Whether the records of these seqs, as words, match their crcs and are of the stream.
-
-    All crcs in one pass, which costs a fifth of a call for each. A crc counts its seed as if it were added (xor) to the first
-    four bytes. So a record's crc comes out behind the crc of the record before it, too, if what the two seeds differ by is added
-    there; and the last one comes out only if all did: a wrong one makes all behind it wrong, unless a second hits upon the
-    very bits that mend it, as likely as damage that no crc finds.
-    """
-    crcs, rest = words[:, 0], words[:, 1:].copy()
-    if (rest[:, 0] != stream_id).any():
-        return False
-    rest[:, 0] ^= seqs.astype(np.uint32)
-    rest[1:, 0] ^= crcs[:-1]
-    return crc32(rest.data) == int(crcs[-1])
 
 
 def _ascend(before: int | None, entries: memoryview, seqs: list[int], behind: int | None) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strategy_runner.errors import CorruptRecordError, DiskFullError
-from strategy_runner.model.record import CODEC, DTYPE, SIZE, record_crc
+from strategy_runner.model.record import CODEC, DTYPE, SIZE, WORDS, crcs_hold, record_crc
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
 from strategy_runner.tape.boot import this_boot
@@ -37,6 +37,7 @@ _WHOLE = struct.Struct(f"<I{_REST.size}s")
 assert CODEC.format == "<IIqqIHBB6d"
 assert _WHOLE.size == SIZE
 _PACK_REST, _PACK_WHOLE_INTO = _REST.pack, _WHOLE.pack_into
+_CHECKED_AT_ONCE = 8_192  # records, when all of a segment are read
 
 
 class TapeWriter:
@@ -334,7 +335,10 @@ class TapeWriter:
         return max((first + self._segment_records for first, _ in files.segments(self.folder)), default=0)
 
     def _reindex(self, count: int) -> None:
-        """Every stream's index from the records that are kept; ordinals go on from those that retention took."""
+        """Every stream's index from the records that are kept; ordinals go on from those that retention took.
+
+        Raises CorruptRecordError for a damaged record: in the index of a wrong stream it would be missed in its own.
+        """
         entries = [self._kept.of(stream_id) for stream_id in range(len(self.streams))]
         for stream_id, entry in enumerate(entries):
             # entries of removed records are never read but in a search: any numbers that ascend will do
@@ -344,7 +348,7 @@ class TapeWriter:
             stop = min(count - first, self._segment_records)
             if stop <= 0 or first < self._kept.first:
                 continue
-            of_records = np.frombuffer(files.map_existing(path), dtype=DTYPE)["stream"][:stop]
+            of_records = _whole_segment(path, first, stop)["stream"]
             for stream_id in np.unique(of_records).tolist():
                 if stream_id >= len(self.streams):
                     seq = first + int(np.argmax(of_records == stream_id))
@@ -465,3 +469,15 @@ class TapeWriter:
                 if int.from_bytes(raw[:4], "little") != record_crc(seq, raw):
                     return seq
         return count
+
+
+def _whole_segment(path: Path, first: int, stop: int) -> "npt.NDArray[np.void]":
+    """The first `stop` records of a segment, an array of DTYPE. Raises CorruptRecordError naming the first that is damaged."""
+    mapped = files.map_existing(path)
+    words = np.frombuffer(mapped, dtype=WORDS, count=stop)
+    for at in range(0, stop, _CHECKED_AT_ONCE):
+        some = words[at : at + _CHECKED_AT_ONCE]
+        if not crcs_hold(some, np.arange(first + at, first + at + len(some))):
+            seq = next(seq for seq, raw in enumerate(some, first + at) if int(raw[0]) != record_crc(seq, raw.tobytes()))
+            raise CorruptRecordError(f"{path}: seq {seq}: expected bytes that match their crc, found others")
+    return np.frombuffer(mapped, dtype=DTYPE, count=stop)

@@ -328,6 +328,9 @@ class Follower:
     def _keep_beginning(self, beginning: Snapshot) -> None:
         """Before the first signal: once that is out, a power cut must not make the worker begin elsewhere. Raises OSError."""
         sync_genesis(self._folder)
+        self._outbox.sync()  # what is damaged at its beginning, and holds signals, was no log that was never synced
+        if self._paper is not None:
+            self._paper.sync()
         write_snapshot(self._folder, beginning)
         self._beginning = None
 

@@ -93,6 +93,7 @@ def test_a_workers_beginning_is_on_the_disk_before_its_first_signal(tmp_path: Pa
         pass
     first = calls.index("write signals.log")
     assert "sync genesis.log" in calls[:first] and "sync snapshot.new" in calls[:first]
+    assert "sync signals.log" in calls[:first], "or its header may be lost, and what follows not"
     assert "sync talk.X" in calls[:first], "the folder, or the snapshot's name may be lost"
     followers.close()
 

@@ -11,9 +11,11 @@ from fleet_home import is_alive, until
 from watch import Watch, cpu_s, is_gone
 
 from strategy_runner.config.spec import FeedSpec, LimitsSpec, MarketSpec, ModelProviderSpec, TapeSpec
+from strategy_runner.model.record import SIZE
 from strategy_runner.model.stream import bars, trades
 from strategy_runner.supervision.conditions import read_conditions
 from strategy_runner.supervision.watchdog.log_rotation import LogWatch, rotate
+from strategy_runner.tape import files
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
 
@@ -222,6 +224,43 @@ def test_a_silent_feed_is_named_alone_and_one_that_says_why_it_halts_is_not_name
     market.page.enter(State.HALTED, "disk full")
     watch.pass_time(3)
     assert watch.conditions("market:feed") == {}
+
+
+def test_a_tape_that_a_power_cut_left_is_not_looked_at_before_its_feed_has_recovered_it(watch: Watch) -> None:
+    """Its indexes may be anything; the watchdog fell over them, and with it its word on everybody else."""
+    market = Market(watch)
+    market.put("X", 70)
+    market.put("Y", 1)
+    head = market.writer.head
+    this = head.boot
+    counts = files.counts_path(market.writer.folder)
+    whole = counts.read_bytes()
+    head.boot = 1
+    counts.write_bytes(b"\x07" * len(whole))
+    watch.look()
+    watch.pass_time(3)
+    assert watch.conditions("market:feed") == {}
+    counts.write_bytes(whole)
+    head.boot = this
+    watch.pass_time(3)
+    assert watch.conditions("market:feed") == {"stale": "X: no trade, quote or bar"}
+
+
+def test_damage_of_the_tape_does_not_end_the_watchdog(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, hang_s=5.0)
+    market = Market(watch)
+    market.put("X", 70)
+    market.put("X", 70)
+    segment = files.segment_path(market.writer.folder, 0)
+    with segment.open("r+b") as file:
+        file.seek(SIZE + 20)
+        file.write(b"\xff")
+    silent = watch.worker("silent", "silent")
+    watch.look()
+    watch.pass_time(6)
+    until(lambda: is_gone(silent))
+    assert watch.deeds() == [("acme:silent", "killed")]
+    watch.close()
 
 
 def test_a_worker_that_beats_and_reads_nothing_is_ended_unless_it_says_why(tmp_path: Path) -> None:

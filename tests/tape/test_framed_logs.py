@@ -1,5 +1,6 @@
 """Framed logs: what was appended is read, a torn tail is cut, damage is never taken for one."""
 
+import random
 import resource
 import subprocess
 import sys
@@ -118,15 +119,45 @@ def test_frames_known_to_be_whole_are_not_read_again_but_must_be_there(tmp_path:
         AppendLog(path, whole_to=starts[-1] + 1)
 
 
-@pytest.mark.parametrize("content", [b"SRLOG\0\0\0\2\0\0\0\0\0\0\0", b"something else entirely"])
-def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
+    content = b"SRLOG\0\0\0\2\0\0\0\0\0\0\0"
     path.write_bytes(content)
     with pytest.raises(VersionMismatchError, match=r"a\.log: expected a log of version 1"):
         AppendLog(path)
     with pytest.raises(VersionMismatchError):
         list(read_log(path))
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "garbage", [bytes(16), bytes(5_000), random.Random(1).randbytes(16), b"something else entirely"]
+)
+def test_what_a_power_cut_left_of_a_log_that_was_never_synced_is_set_aside_and_begun_anew(
+    tmp_path: Path, garbage: bytes
+) -> None:
+    """It stopped its worker for good, and a router that looked before the worker did never looked again."""
+    path = tmp_path / "a.log"
+    path.write_bytes(garbage)
+    reader = LogReader(path)
+    assert list(reader.read()) == []
+    log = AppendLog(path)
+    log.append(b"x")
+    log.close()
+    assert [payload for _, payload in reader.read()] == [b"x"]
+    assert (tmp_path / "a.log.unreadable").read_bytes() == garbage
+
+
+def test_a_damaged_header_before_a_whole_frame_is_damage_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    written(path, [b"the only one"])
+    damaged = bytearray(path.read_bytes())
+    damaged[:16] = bytes(16)
+    path.write_bytes(damaged)
+    for look in (AppendLog, lambda path: list(read_log(path))):
+        with pytest.raises(VersionMismatchError):
+            look(path)
+    assert path.read_bytes() == damaged
 
 
 _APPEND_FOR_EVER = """

@@ -88,6 +88,22 @@ def test_damage_below_the_durable_mark_halts_and_names_the_record(tmp_path: Path
         TapeWriter(tmp_path, segment_records=SEGMENT)
 
 
+@pytest.mark.parametrize("seq", [0, 255, 256, 299])
+def test_a_record_below_the_mark_that_names_another_stream_halts_and_is_not_indexed_there(
+    tmp_path: Path, seq: int
+) -> None:
+    """Its own stream's readers would have passed it over, and no crc would have been asked."""
+    written_tape(tmp_path, 600, 500)
+    Head(files.head_path(tmp_path), writable=True).boot = 1
+    segment = files.segment_path(tmp_path, seq - seq % SEGMENT)
+    raw = bytearray(segment.read_bytes())
+    raw[seq % SEGMENT * SIZE + 4] ^= 1  # the lowest bit of the stream
+    segment.write_bytes(raw)
+
+    with pytest.raises(CorruptRecordError, match=rf"{segment.name}: seq {seq}: expected bytes that match their crc"):
+        TapeWriter(tmp_path, segment_records=SEGMENT)
+
+
 def test_a_killed_writer_of_the_same_boot_cuts_nothing(tmp_path: Path) -> None:
     written_tape(tmp_path, 600, 300)
 

@@ -1,5 +1,6 @@
 """Markets that are silent: a feed that does not beat, a symbol without records while its market is open."""
 
+import logging
 import time
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from strategy_runner.model.session import is_open
 from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.router.market import Market
+from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 
 _RAW = frozenset({Kind.TRADE, Kind.QUOTE})
 _BARS_MISSED = 2
+
+log = logging.getLogger(__name__)
 
 
 class MarketWatch:
@@ -39,6 +43,15 @@ class MarketWatch:
         market = self._opened()
         if market is None:
             return {}
+        try:
+            return self._silent(market)
+        except StrategyRunnerError as error:
+            # whoever reads its records halts at what is damaged on it; what the others do is still to be watched
+            log.warning("%s: cannot tell who is silent: %s", self._folder, error)
+            self._market = None
+            return {}
+
+    def _silent(self, market: Market) -> dict[str, tuple[str, int]]:
         now_ns, feed_ns = time.time_ns(), market.feed_silence_ns()
         if feed_ns > self._feed_stale_s * 1e9:
             return {"": ("the feed is silent", now_ns - feed_ns)}
@@ -69,8 +82,10 @@ class MarketWatch:
         if self._market is None:
             try:
                 self._inode = head_path(self._folder).stat().st_ino
-                self._head = Head(head_path(self._folder))
-                self._market = Market(self._folder)
+                head = Head(head_path(self._folder))
+                if head.boot != this_boot():
+                    return None  # its feed has still to cut off what a power cut may have taken
+                self._head, self._market = head, Market(self._folder)
             except (StrategyRunnerError, OSError):
                 return None  # no tape yet; the feed's own state says what is wrong with one
         return self._market
