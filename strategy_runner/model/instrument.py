@@ -5,6 +5,7 @@ Prices and sizes on the tape are float64; where they become orders they are roun
 """
 
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -52,6 +53,7 @@ def decimal_of(number: float | Decimal) -> Decimal:
     return exact
 
 
+@lru_cache(maxsize=4_096, typed=True)  # sizes are the same again and again
 def _on_grid(number: float | Decimal, step: Decimal, rounding: str) -> Decimal:
     steps = (decimal_of(number) / step).quantize(Decimal(1), rounding=rounding)
     return (steps * step).normalize() + Decimal(0)

@@ -6,12 +6,13 @@ Pure: the moment and the market's price come in as arguments, and nothing is cha
 from decimal import Decimal
 
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OrderRequest, OrderState
+from strategy_runner.model.order import OrderRequest
 from strategy_runner.risk import breakers, exits, exposure, numbers
 from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.flow import fingerprint, rate_for, rate_name
 from strategy_runner.risk.limits import Limits
-from strategy_runner.risk.state import PROTECTIVE_LEGS, Posture, RiskState, limits_in_force, rate_to_client
+from strategy_runner.risk.state import Posture, RiskState, limits_in_force, rate_to_client
+from strategy_runner.risk.working import PROTECTIVE_LEGS
 
 UNKNOWN_INSTRUMENT = "unknown_instrument"
 NO_MARKET_PRICE = "no_market_price"
@@ -24,7 +25,6 @@ COLLAR = "price_outside_collar"
 DUPLICATE = "duplicate_order"
 PER = {"second": "orders_per_second_above_limit", "minute": "orders_per_minute_above_limit"}
 OPEN_ORDERS = "open_orders_above_limit"
-_UNKNOWN = OrderState.UNKNOWN
 
 REASONS: dict[str, str] = {
     UNKNOWN_INSTRUMENT: "the environment's file does not list the symbol, so neither tick, lot nor currency is known",
@@ -108,14 +108,11 @@ def _entry_refusal(
 
 
 def _working_refusal(order: OrderRequest, state: RiskState, limits: Limits) -> str | None:
-    """By the orders that are working; a plain loop, since this is asked of every entry."""
-    entries = 0
-    for one in state.orders.values():
-        if one.state is _UNKNOWN and one.symbol == order.symbol:
-            return UNKNOWN_OUTCOME
-        if one.is_entry:
-            entries += 1
-    return OPEN_ORDERS if limits.max_open_orders is not None and entries >= limits.max_open_orders else None
+    """By the orders that are working."""
+    if order.symbol in state.totals.unknown:
+        return UNKNOWN_OUTCOME
+    is_full = limits.max_open_orders is not None and state.totals.entries >= limits.max_open_orders
+    return OPEN_ORDERS if is_full else None
 
 
 def _stopped(order: OrderRequest, state: RiskState, now_ns: int) -> str | None:

@@ -1,7 +1,8 @@
 """Exits: an order that may only reduce. It passes where entries are stopped, and never asks for more than is held."""
 
 from strategy_runner.model.order import OrderRequest, signed
-from strategy_runner.risk.state import PROTECTIVE_LEGS, RiskState, held
+from strategy_runner.risk.state import RiskState, held
+from strategy_runner.risk.working import PROTECTIVE_LEGS, worker_key
 
 NOTHING_TO_EXIT = "nothing_to_exit"
 WRONG_SIDE = "exit_on_wrong_side"
@@ -24,9 +25,7 @@ def exit_refusal(order: OrderRequest, state: RiskState) -> str | None:
         return WRONG_SIDE
     free = abs(position)
     if order.leg not in PROTECTIVE_LEGS:
-        for one in state.orders.values():
-            if one.symbol == order.symbol and one.strategy == order.strategy and one.is_closing:
-                free -= one.remaining
+        free -= state.totals.of(worker_key(order.strategy, order.symbol)).closing
         if free <= 0:
             return NOTHING_TO_EXIT
     return MORE_THAN_HELD if order.quantity > free else None

@@ -8,14 +8,8 @@ from decimal import Decimal
 
 from strategy_runner.model.order import OrderRequest
 from strategy_runner.risk.book import ZERO
-from strategy_runner.risk.state import (
-    Exposure,
-    RiskState,
-    limits_in_force,
-    mark,
-    rate_to_client,
-    worker_key,
-)
+from strategy_runner.risk.state import RiskState, limits_in_force, mark, rate_to_client
+from strategy_runner.risk.working import Exposure, worker_key
 
 POSITION_SIZE = "position_size_above_limit"
 POSITION_NOTIONAL = "position_notional_above_limit"
@@ -42,18 +36,14 @@ def exposure_refusal(order: OrderRequest, price: Decimal, state: RiskState) -> s
     multiplier, rate = _terms(state, strategy, symbol)
     if rate is None:
         return RATE_UNKNOWN
-    size, of_strategy = after, after * max(before.price, price) * multiplier * rate
-    total = of_strategy
-    for key, one in state.exposures.items():
-        if key == own or not one.worst:
-            continue
-        if one.worth is None:
-            return RATE_UNKNOWN
-        total += one.worth
-        if one.symbol == symbol:
-            size += one.worst
-        if one.strategy == strategy:
-            of_strategy += one.worth
+    totals = state.totals
+    if totals.unpriced:  # another's: this worker's own rate is known
+        return RATE_UNKNOWN
+    worth = after * max(before.price, price) * multiplier * rate
+    more = worth - (before.worth or ZERO)
+    size = totals.sizes.get(symbol, ZERO) - before.worst + after
+    of_strategy = totals.worths.get(strategy, ZERO) + more
+    total = totals.worth + more
     size_limit = limits.max_position_size.get(symbol)
     if size_limit is not None and size > size_limit:
         return POSITION_SIZE
@@ -66,24 +56,20 @@ def exposure_refusal(order: OrderRequest, price: Decimal, state: RiskState) -> s
 
 def refresh(state: RiskState, strategy: str, symbol: str) -> None:
     """After a change of one worker's book or orders."""
-    state.exposures[worker_key(strategy, symbol)] = _exposure(state, strategy, symbol)
+    state.put_exposure(worker_key(strategy, symbol), _exposure(state, strategy, symbol))
 
 
 def refresh_all(state: RiskState, symbol: str | None = None) -> None:
     """After a change of prices (of one symbol) or rates. What is working stays as it was added up."""
-    for key, one in state.exposures.items():
-        if symbol is None or one.symbol == symbol:
-            state.exposures[key] = _priced(state, one.strategy, one.symbol, one.buys, one.sells, one.working_price)
+    for key in list(state.exposures) if symbol is None else state.totals.places.get(symbol, ()):
+        one = state.exposures[key]
+        priced = _priced(state, one.strategy, one.symbol, one.buys, one.sells, one.working_price)
+        state.put_exposure(key, priced)
 
 
 def _exposure(state: RiskState, strategy: str, symbol: str) -> Exposure:
-    buys, sells, price = ZERO, ZERO, ZERO
-    for order in state.orders.values():
-        if order.is_entry and order.symbol == symbol and order.strategy == strategy:
-            buys += order.remaining if order.side == "buy" else ZERO
-            sells += order.remaining if order.side == "sell" else ZERO
-            price = max(price, order.price)
-    return _priced(state, strategy, symbol, buys, sells, price)
+    working = state.totals.of(worker_key(strategy, symbol))
+    return _priced(state, strategy, symbol, working.buys, working.sells, working.price)
 
 
 def _priced(

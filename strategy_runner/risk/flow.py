@@ -10,8 +10,9 @@ from strategy_runner.risk.exposure import refresh
 from strategy_runner.risk.latching import latch
 from strategy_runner.risk.limits import EXIT_RATE_FACTOR, Rate
 from strategy_runner.risk.money import is_price
-from strategy_runner.risk.state import PROTECTIVE_LEGS, OpenOrder, RiskState, limits_in_force, worker_key
+from strategy_runner.risk.state import RiskState, limits_in_force
 from strategy_runner.risk.window import Window
+from strategy_runner.risk.working import PROTECTIVE_LEGS, OpenOrder, worker_key
 
 
 def signalled(state: RiskState, event: events.Signalled) -> None:
@@ -31,7 +32,7 @@ def ordered(state: RiskState, event: events.Ordered) -> None:
     if order.client_order_id in state.orders:
         return
     prices = (event.price, order.limit_price, order.stop_price)
-    state.orders[order.client_order_id] = OpenOrder(
+    working = OpenOrder(
         strategy=order.strategy,
         symbol=order.symbol,
         side=order.side,
@@ -40,15 +41,14 @@ def ordered(state: RiskState, event: events.Ordered) -> None:
         price=max((price for price in prices if price is not None and is_price(price)), default=ZERO),
         is_entry=not order.reduce_only,
     )
+    state.put_order(order.client_order_id, working)
     refresh(state, order.strategy, order.symbol)
     if order.leg in PROTECTIVE_LEGS:
         return  # they come with an entry, or for a position that is there
     for per, rate in limits.order_rates:
         _window(state, rate_name(order, per)).add(rate_for(order, rate), event.at_ns)
     if not order.reduce_only and limits.duplicate_window_ns is not None:
-        oldest = event.at_ns - limits.duplicate_window_ns
-        state.recent = {name: at for name, at in state.recent.items() if at > oldest}
-        state.recent[fingerprint(order)] = event.at_ns
+        _note_recent(state, fingerprint(order), event.at_ns, limits.duplicate_window_ns)
 
 
 def reported(state: RiskState, event: events.Reported) -> None:
@@ -60,12 +60,11 @@ def reported(state: RiskState, event: events.Reported) -> None:
     if not (is_price(report.quantity) and report.filled.is_finite()):
         raise StateError(f"order {report.client_order_id}: expected quantities, found {report}")
     if report.state not in FINAL_STATES:
-        state.orders[report.client_order_id] = msgspec.structs.replace(
-            order, quantity=report.quantity, filled=report.filled, state=report.state
-        )
+        changed = msgspec.structs.replace(order, quantity=report.quantity, filled=report.filled, state=report.state)
+        state.put_order(report.client_order_id, changed)
         refresh(state, order.strategy, order.symbol)
         return
-    del state.orders[report.client_order_id]
+    state.end_order(report.client_order_id)
     refresh(state, order.strategy, order.symbol)
     rate = limits_in_force(state).rejects
     if report.state is OrderState.REJECTED and rate is not None:
@@ -89,6 +88,15 @@ def fingerprint(order: OrderRequest) -> str:
     """What two entries of one worker have in common when one is the other's duplicate."""
     prices = f"{order.limit_price}/{order.stop_price}"
     return f"{worker_key(order.strategy, order.symbol)}/{order.side}/{order.type}/{order.quantity}/{prices}"
+
+
+def _note_recent(state: RiskState, name: str, at_ns: int, window_ns: int) -> None:
+    """The oldest come first, and leave once nothing can be their duplicate."""
+    recent = state.recent
+    while recent and recent[oldest := next(iter(recent))] <= at_ns - window_ns:
+        del recent[oldest]
+    recent.pop(name, None)
+    recent[name] = at_ns
 
 
 def _window(state: RiskState, name: str) -> Window:

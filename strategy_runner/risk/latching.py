@@ -8,7 +8,8 @@ import msgspec
 from strategy_runner.risk.book import ZERO
 from strategy_runner.risk.breakers import BREAKERS, Measure, money_measures, streak_measures
 from strategy_runner.risk.events import Authority
-from strategy_runner.risk.state import Latch, RiskState, limits_in_force, profits, worker_key
+from strategy_runner.risk.state import Latch, RiskState, limits_in_force, profits
+from strategy_runner.risk.working import worker_key
 
 
 def latch(state: RiskState, name: str, at_ns: int, facts: str, *, strategy: str = "", symbol: str = "") -> None:

@@ -10,7 +10,8 @@ from strategy_runner.risk import events
 from strategy_runner.risk.book import ZERO, Book, after_fill, after_payment
 from strategy_runner.risk.exposure import refresh, refresh_all
 from strategy_runner.risk.latching import close_by_day, trip_by_money, trip_by_streak
-from strategy_runner.risk.state import RiskState, limits_in_force, profits, worker_key
+from strategy_runner.risk.state import RiskState, limits_in_force, profits
+from strategy_runner.risk.working import worker_key
 
 
 def configured(state: RiskState, event: events.Configured) -> None:
@@ -44,7 +45,8 @@ def rated(state: RiskState, event: events.Rated) -> None:
 
 
 def marked(state: RiskState, event: events.Marked) -> None:
-    if is_price(event.price) and any(book.quantity for book in state.books.values() if book.symbol == event.symbol):
+    holders = state.totals.places.get(event.symbol, ())
+    if is_price(event.price) and any(state.exposures[worker].quantity for worker in holders):
         state.marks[event.symbol] = event.price
         refresh_all(state, event.symbol)
         trip_by_money(state, event.at_ns)
@@ -58,9 +60,10 @@ def filled(state: RiskState, event: events.Filled) -> None:
         raise StateError(f"fill {fill.fill_id}: expected a price, a quantity > 0 and a fee, found {fill}")
     book, result = after_fill(_book(state, fill.strategy, fill.symbol, f"fill {fill.fill_id}"), fill)
     state.books[worker_key(fill.strategy, fill.symbol)] = book
-    state.marks[fill.symbol] = fill.price
-    refresh(state, fill.strategy, fill.symbol)  # its first fill may be the first that is known of the worker
-    refresh_all(state, fill.symbol)  # others hold it at another price now
+    if state.marks.get(fill.symbol) != fill.price:
+        state.marks[fill.symbol] = fill.price
+        refresh_all(state, fill.symbol)  # others hold it at another price now
+    refresh(state, fill.strategy, fill.symbol)
     if result is not None:
         losses = state.losses_in_a_row.get(fill.strategy, 0)
         state.losses_in_a_row[fill.strategy] = losses + 1 if result < 0 else 0

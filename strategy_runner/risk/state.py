@@ -11,12 +11,12 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.errors import StateError
-from strategy_runner.model.order import Leg, OrderState, Side
 from strategy_runner.risk.book import ZERO, Book
 from strategy_runner.risk.limits import ONE, Limits
+from strategy_runner.risk.totals import Totals
 from strategy_runner.risk.window import Window
+from strategy_runner.risk.working import Exposure, OpenOrder, worker_key
 
-PROTECTIVE_LEGS = ("stop_loss", "take_profit")
 Reset = Literal["next_day", "operator", "cooldown", "reconciliation"]
 
 
@@ -44,53 +44,13 @@ class Latch(msgspec.Struct, frozen=True, kw_only=True):
         return (not self.strategy or self.strategy == strategy) and (not self.symbol or self.symbol == symbol)
 
 
-class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that is not in a final state. `price` is what its worth is counted with, `is_entry` whether it may open a
-    position."""
-
-    strategy: str
-    symbol: str
-    side: Side
-    leg: Leg
-    quantity: Decimal
-    price: Decimal
-    is_entry: bool
-    filled: Decimal = ZERO
-    state: OrderState = OrderState.INTENT
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether it is an exit that is to be filled now, and not one that waits for the market to go wrong or far enough."""
-        return not self.is_entry and self.leg not in PROTECTIVE_LEGS
-
-    @property
-    def remaining(self) -> Decimal:
-        return max(self.quantity - self.filled, ZERO)
-
-
-class Exposure(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker comes to, see exposure.py. `buys` and `sells` are working entries and `working_price` their highest
-    price, `worst` the largest position they may lead to and `worth` its value at `price`, the higher of that and the market's;
-    `gain` is the profit so far. Money is in the client's currency, None while its rate is missing."""
-
-    strategy: str
-    symbol: str
-    quantity: Decimal
-    buys: Decimal
-    sells: Decimal
-    working_price: Decimal
-    price: Decimal
-    worst: Decimal
-    worth: Decimal | None
-    gain: Decimal | None
-
-
-class RiskState(msgspec.Struct, kw_only=True):
+class RiskState(msgspec.Struct, kw_only=True, dict=True):
     """`books` and `exposures` by `strategy/symbol`, `marks` by symbol, `rates` by currency, `windows` by what they count.
 
     `equity` is cash and what all positions have gained, None while the rate of a currency is missing. What begins with
     `day_start` or ends with it is of the trading day `day`. `recent` holds the moment of each entry that another may be a
-    duplicate of. `number` counts the events taken in, `acted` is the last of an operator's actions among them.
+    duplicate of. `number` counts the events taken in, `acted` is the last of an operator's actions among them. `orders` and
+    `exposures` are changed by the methods alone, which keep the `totals`.
     """
 
     client: str
@@ -114,6 +74,30 @@ class RiskState(msgspec.Struct, kw_only=True):
     recent: dict[str, int] = {}
     latches: list[Latch] = []
 
+    def __post_init__(self) -> None:
+        self.__dict__["totals"] = Totals(self.orders, self.exposures)
+
+    @property
+    def totals(self) -> Totals:
+        """No field: neither kept nor compared."""
+        totals: Totals = self.__dict__["totals"]
+        return totals
+
+    def put_order(self, order_id: str, order: OpenOrder) -> None:
+        """A new order, or what a known one is now."""
+        before = self.orders.get(order_id)
+        if before is not None:
+            self.totals.take_order(before)
+        self.orders[order_id] = order
+        self.totals.add_order(order)
+
+    def end_order(self, order_id: str) -> None:
+        self.totals.take_order(self.orders.pop(order_id))
+
+    def put_exposure(self, key: str, exposure: Exposure) -> None:
+        self.totals.put_exposure(key, self.exposures.get(key), exposure)
+        self.exposures[key] = exposure
+
 
 def encode_state(state: RiskState) -> bytes:
     return msgspec.msgpack.encode(state)
@@ -132,10 +116,6 @@ def limits_in_force(state: RiskState) -> Limits:
     return state.limits
 
 
-def worker_key(strategy: str, symbol: str) -> str:
-    return f"{strategy}/{symbol}"
-
-
 def held(state: RiskState, strategy: str, symbol: str) -> Decimal:
     """The signed quantity that a strategy holds of a symbol."""
     book = state.books.get(worker_key(strategy, symbol))
@@ -149,12 +129,7 @@ def rate_to_client(state: RiskState, currency: str) -> Decimal | None:
 
 def profits(state: RiskState) -> dict[str, Decimal] | None:
     """Realised and unrealised, after fees, in the client's currency, by strategy; None while a rate is missing."""
-    totals: dict[str, Decimal] = {}
-    for one in state.exposures.values():
-        if one.gain is None:
-            return None
-        totals[one.strategy] = totals.get(one.strategy, ZERO) + one.gain
-    return totals
+    return None if state.totals.ungained else dict(state.totals.gains)
 
 
 def mark(state: RiskState, book: Book) -> Decimal:

@@ -20,7 +20,8 @@ from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
 from strategy_runner.risk.checks import UNKNOWN_INSTRUMENT, check
 from strategy_runner.risk.exits import NOTHING_TO_EXIT
 from strategy_runner.risk.sizing import Basis, size_of
-from strategy_runner.risk.state import held, rate_to_client, worker_key
+from strategy_runner.risk.state import held, rate_to_client
+from strategy_runner.risk.working import worker_key
 from strategy_runner.router.intake import Arrival
 from strategy_runner.router.market import Market
 from strategy_runner.router.reconciliation import UNRECONCILED

@@ -18,7 +18,7 @@ from strategy_runner.model.order import OmsEvent, OrderRequest, Side, client_ord
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms.interface import Oms
 from strategy_runner.oms.order_machine import Cancelled, advance, report_of
-from strategy_runner.risk.state import PROTECTIVE_LEGS
+from strategy_runner.risk.working import PROTECTIVE_LEGS
 from strategy_runner.router.order_book import DeskOrder
 from strategy_runner.router.order_entry import OWN, Acted, CancelWanted, Flattened, Intended, OrderEntry, Scope, Settled
 from strategy_runner.router.order_flow import OrderFlow

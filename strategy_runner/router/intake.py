@@ -61,7 +61,8 @@ class WorkerIntake:
         self.path = path
         self.queue: deque[Arrival] = deque()
         self.fault = ""
-        self.cursor = cursor
+        self._next_n = dict(cursor.next_n)
+        self._decided_to = cursor.offset
         self._client = client
         self._decided = decided
         self._reader = LogReader(path, cursor.offset)
@@ -71,6 +72,11 @@ class WorkerIntake:
         self._compared: Digests | None = None
         self._is_again = False
         self.look()
+
+    @property
+    def cursor(self) -> WorkerCursor:
+        """How far the log has been decided."""
+        return WorkerCursor(dict(self._next_n), self._decided_to)
 
     @property
     def offset(self) -> int:
@@ -86,7 +92,7 @@ class WorkerIntake:
                 for offset, payload in self._reader.read(READ_BYTES):
                     self._take(_decode(payload), offset)
             except (CorruptRecordError, VersionMismatchError) as error:
-                if self._reader.offset == before == self.cursor.offset != START and not self._is_again:
+                if self._reader.offset == before == self._decided_to != START and not self._is_again:
                     self._begin_again()  # the place that was noted may be one of another log
                     before = -1
                 else:
@@ -105,7 +111,7 @@ class WorkerIntake:
         """The next signal, now decided."""
         arrival = self.queue.popleft()
         envelope = arrival.logged.envelope
-        self.cursor = self.cursor.after(envelope.generation, envelope.n, arrival.end)
+        self._next_n[envelope.generation], self._decided_to = envelope.n + 1, arrival.end
         return arrival
 
     def _take(self, logged: LoggedSignal, end: int) -> None:
@@ -158,8 +164,8 @@ class WorkerIntake:
         self._reader.close()
         self._reader = LogReader(self.path)
         self.queue.clear()
-        self.cursor = WorkerCursor(self.cursor.next_n)
-        self._read_n = dict(self.cursor.next_n)
+        self._decided_to = START
+        self._read_n = dict(self._next_n)
         self._compared, self._is_again = None, True
         self._lose_trust("")
 

@@ -77,10 +77,12 @@ class Journal:
         self.refusals += sum(decision.verdict != "accepted" for decision in decisions)
         self.synced = self._log.offset
 
-    def note(self, cursors: dict[str, WorkerCursor], *, force: bool = False) -> None:
+    @property
+    def wants_note(self) -> bool:
+        return self.number - self._noted >= NOTE_DECISIONS
+
+    def note(self, cursors: dict[str, WorkerCursor]) -> None:
         """Keeps where the workers' logs stand. Losing a note costs a longer scan and nothing else."""
-        if not force and self.number - self._noted < NOTE_DECISIONS:
-            return
         self.cursors = cursors
         note = Note(
             boot=this_boot(),

@@ -29,7 +29,7 @@ from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.checks import UNKNOWN_OUTCOME
 from strategy_runner.risk.limits import Rate
 from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueue, Waiting
-from strategy_runner.risk.state import PROTECTIVE_LEGS
+from strategy_runner.risk.working import PROTECTIVE_LEGS
 from strategy_runner.router.journal import DecisionReader
 from strategy_runner.router.order_book import CLOSING_LEGS, DeskOrder
 from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, OrderEntry, Told

@@ -19,8 +19,9 @@ from strategy_runner.model.signal import decode_body
 from strategy_runner.risk import events
 from strategy_runner.risk.aggregation import Wish
 from strategy_runner.risk.events import RiskEvent
-from strategy_runner.risk.state import RiskState, decode_state, worker_key
+from strategy_runner.risk.state import RiskState, decode_state
 from strategy_runner.risk.transition import apply
+from strategy_runner.risk.working import worker_key
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
 from strategy_runner.router.order_entry import OWN, Happened, Intended, OrderEntry, Told

@@ -85,6 +85,8 @@ class Router:
         self._next_try = 0.0
         self._ordered = spec.ordered
         self._due: set[str] = set()
+        self._read_bytes = 0
+        self._read_of: dict[str, int] = {}
         self._held = False
         self._next_look = 0.0
         self._want(spec.workers)
@@ -138,7 +140,7 @@ class Router:
         while not self._spec.bulk and self.turn():
             self._next_look = 0.0
         if not self._undecided:
-            self._journal.note(self._cursors(), force=True)
+            self._journal.note(self._cursors())
         if self._trading is not None:
             self._trading.stop(deliver_s)
         for delivery in self._deliveries:
@@ -175,18 +177,22 @@ class Router:
         """Signals that may be decided now, and whether some are held back until their records are durable."""
         durable = self._durable()
         ready = self._merged(_seq, min(durable, self._slowest())) if self._ordered else self._as_they_came(durable)
-        self._held = any(intake.queue and intake.queue[0].seq >= durable for intake in self._intakes.values())
+        waiting = self._intakes if self._ordered else self._due
+        self._held = any((queue := self._intakes[worker].queue) and queue[0].seq >= durable for worker in waiting)
         return ready
 
     def _as_they_came(self, limit: int) -> list[Arrival]:
         ready: list[Arrival] = []
         for worker in sorted(self._due):
             intake = self._intakes.get(worker)
-            if intake is None or not self._fill(intake):
+            if intake is None:
                 self._due.discard(worker)
                 continue
+            if not self._fill(intake):
+                self._due.discard(worker)
             while intake.queue and intake.queue[0].seq < limit and len(ready) < TURN_SIGNALS_MAX:
                 ready.append(intake.pop())
+            self._count(intake)
         return ready
 
     def _merged(self, key: Callable[[Arrival], int], limit: int) -> list[Arrival]:
@@ -201,6 +207,8 @@ class Router:
                 heapq.heapreplace(heads, (key(intake.queue[0]), intake.worker))
             else:
                 heapq.heappop(heads)
+        for intake in self._intakes.values():
+            self._count(intake)
         return ready
 
     def _fill(self, intake: WorkerIntake) -> int:
@@ -208,6 +216,12 @@ class Router:
         if intake.fault != self._cut_off.get(intake.worker, ""):
             self._note_trust(intake)
         return waiting
+
+    def _count(self, intake: WorkerIntake) -> None:
+        """Keeps how much of the logs is decided that has been read whole: a sum over all workers would be made at each turn."""
+        now = 0 if intake.queue else intake.offset
+        self._read_bytes += now - self._read_of.get(intake.worker, 0)
+        self._read_of[intake.worker] = now
 
     def _note_trust(self, intake: WorkerIntake) -> None:
         """A worker was cut off, or is trusted again."""
@@ -259,7 +273,8 @@ class Router:
         if self._trading is not None:
             self._trading.decided(decisions, ready, self._journal.synced)
         self._release()
-        self._journal.note(self._cursors())
+        if self._journal.wants_note:
+            self._journal.note(self._cursors())
         for delivery in self._deliveries:
             delivery.advance(self._journal.synced)
         self._file.status.last_signal = decisions[-1].signal_id
@@ -320,7 +335,7 @@ class Router:
         status.position = status.signals = status.total = self._journal.number
         status.refusals = self._journal.refusals
         status.progress = min((delivery.cursor for delivery in self._deliveries), default=self._journal.number)
-        status.records = sum(intake.offset for intake in self._intakes.values() if not intake.queue)
+        status.records = self._read_bytes
         faults = [f"sink {delivery.name}: {delivery.fault}" for delivery in self._deliveries if delivery.fault]
         if self._trading is not None:
             faults = [*self._trading.faults(), *faults]

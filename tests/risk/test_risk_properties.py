@@ -5,14 +5,15 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from risk_desk import SECOND_NS, Desk
+from risk_desk import CLIENT, SECOND_NS, Desk
 
-from strategy_runner.model.order import Leg, OrderState, Side, signed
+from strategy_runner.model.order import Leg, OrderRequest, OrderState, Side, signed
+from strategy_runner.risk import events
 from strategy_runner.risk.breakers import REASONS as BREAKER_REASONS
 from strategy_runner.risk.checks import REASONS
 from strategy_runner.risk.limits import Rate
 from strategy_runner.risk.reasons import REASONS as ALL_REASONS
-from strategy_runner.risk.state import encode_state, profits
+from strategy_runner.risk.state import RiskState, decode_state, encode_state, profits
 from strategy_runner.risk.window import Window
 
 LIMITS: dict[str, Any] = {
@@ -35,6 +36,7 @@ LIMITS: dict[str, Any] = {
 }
 SIDES: tuple[Side, ...] = ("buy", "sell")
 LEGS: tuple[Leg, ...] = ("entry", "exit", "flatten")
+SYMBOLS = st.sampled_from(("BTC-USD", "DAX"))
 STRATEGIES = st.sampled_from(("high", "low"))
 QUANTITIES = st.sampled_from(("1", "5", "14.999", "40", "NaN", "Infinity", "0", "-2", "0.0005"))
 PRICES = st.sampled_from(("80", "95.5", "100", "101", "130"))
@@ -110,6 +112,59 @@ def test_a_replay_of_the_events_gives_an_equal_state_and_equity_is_what_it_was_m
     gained = profits(trading.desk.state)
     assert gained is not None
     assert trading.desk.state.equity == trading.desk.state.cash + sum(gained.values(), Decimal(0))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(
+                STRATEGIES,
+                SYMBOLS,
+                st.sampled_from(SIDES),
+                st.sampled_from(LEGS),
+                st.integers(1, 9),
+                st.integers(90, 110),
+            ),
+            st.tuples(st.integers(0, 9), st.sampled_from(("acknowledged", "unknown", "cancelled", "filled"))),
+            st.tuples(st.sampled_from(("EUR", "USD")), st.integers(1, 3)),
+        ),
+        max_size=30,
+    )
+)
+def test_totals_are_what_orders_and_exposures_add_up_to(steps: list[tuple[Any, ...]]) -> None:
+    desk = Desk(cash="10000", **LIMITS)
+    working: list[OrderRequest] = []
+    for step in steps:
+        match step:
+            case (str(strategy), str(symbol), side, leg, quantity, price):
+                working.append(desk.order(side, str(quantity), strategy=strategy, symbol=symbol, leg=leg))
+                desk.take(events.Ordered(at_ns=desk.now_ns, order=working[-1], price=Decimal(price)))
+            case (str(currency), rate):
+                desk.take(events.Rated(at_ns=desk.now_ns, currency=currency, rate=Decimal(rate)))
+            case (index, state) if working:
+                order = working[index % len(working)]
+                if state == "filled":
+                    desk.fill(order.side, str(order.quantity), "101", strategy=order.strategy, symbol=order.symbol)
+                desk.report(order, OrderState(state), "0.5")
+        again = decode_state(encode_state(desk.state), CLIENT, "mock")
+        assert added_up(again) == added_up(desk.state)
+        assert again == desk.state
+
+
+def added_up(state: RiskState) -> list[Any]:
+    """All totals, of which 0 is as good as none."""
+    totals = state.totals
+    return [
+        (totals.entries, totals.unpriced, totals.ungained, totals.worth),
+        *({key: one for key, one in found.items() if one} for found in (totals.unknown, totals.worths, totals.sizes)),
+        totals.gains,
+        totals.places,
+        [
+            (one.orders, one.buys, one.sells, one.closing, one.price)
+            for one in (totals.of(key) for key in state.exposures)
+        ],
+    ]
 
 
 @settings(max_examples=100, deadline=None)
