@@ -87,7 +87,8 @@ KEYS = {
     "paper.slippage_bps": "As above, in hundredths of a percent of the price.",
     "paper.assumed_spread": "Fraction of the price, half of which they pay where there are no quotes to trade at.",
     "paper.impact": "They also pay this times the square of the share of the volume that they take.",
-    "paper.participation": "Share of a size or volume that a strategy may take; without it trades and bars are bottomless.",
+    "paper.participation": "Share of a size or volume that a strategy may take; without it, or without a volume, "
+    "trades and bars are bottomless.",
     "paper.queue": "When a trade at its very price fills a limit order: at once, never, or behind `queue_size` that waits there.",
     "paper.queue_size": "See above.",
     "paper.fees.maker": "Fraction of what a resting order trades; below 0 it is a rebate.",

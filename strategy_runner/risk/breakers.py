@@ -198,13 +198,19 @@ def posture(state: RiskState, strategy: str, symbol: str, now_ns: int) -> Postur
     return Posture.ACTIVE if latch is None else latch.posture
 
 
-def entries_to_cancel(state: RiskState, now_ns: int) -> list[str]:
-    """Client order ids of working entries that a latch covers: stopped means that they must not be filled any more either."""
-    return [
-        order_id
-        for order_id, order in state.orders.items()
-        if order.is_entry and stopping(state, order.strategy, order.symbol, now_ns) is not None
-    ]
+def entries_to_cancel(state: RiskState, now_ns: int) -> dict[str, str]:
+    """By client order id, working entries that a latch covers, with the reason: stopped means that they must not be filled any
+    more either. Where the OMS is not agreed with nobody knows what an order is, and none is touched."""
+    latches = [one for one in state.latches if one.reset != "reconciliation" and not has_cooled(one, now_ns)]
+    if not latches:
+        return {}
+    found: dict[str, str] = {}
+    for order_id, order in state.orders.items():
+        if order.is_entry:
+            latch = next((one for one in latches if one.covers(order.strategy, order.symbol)), None)
+            if latch is not None:
+                found[order_id] = BREAKERS[latch.breaker].refusal
+    return found
 
 
 def has_cooled(latch: Latch, now_ns: int) -> bool:

@@ -89,8 +89,8 @@ def _order(payload: bytes) -> _Read:
             words = {"what": f"order {report.state}", "order_id": report.client_order_id, "reason": report.reason}
         case Happened(event=event):
             words = _happened(event)
-        case CancelWanted(client_order_id=order_id):
-            words = {"what": "cancel", "order_id": order_id}
+        case CancelWanted(client_order_id=order_id, reason=reason):
+            words = {"what": "cancel", "order_id": order_id, "reason": reason}
         case Contradicted(symbol=symbol, problem=problem):
             words = {"what": "contradiction", "symbol": symbol, "reason": problem}
         case _:

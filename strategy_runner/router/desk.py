@@ -19,7 +19,7 @@ from strategy_runner.model.instrument import Instrument
 from strategy_runner.oms.interface import Oms, OmsUnavailable
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.limits import Rate, rate_of
-from strategy_runner.router.hand import Cancel, Flatten, Hand, Reconcile, Wish
+from strategy_runner.router.hand import Cancel, Flatten, Hand, Reconcile, Wish, Withdraw
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.order_flow import OrderFlow
@@ -126,6 +126,12 @@ class Desk:
     def reconcile(self, action: int, *, accept: bool = False) -> None:
         """Compares with the OMS again; with `accept` what the OMS says becomes the truth here. As `cancel_entries`."""
         self._ask(Reconcile(action, accept))
+
+    # -- what an open breaker asks -------------------------------------------------------------------------------------------
+
+    def withdraw(self, entries: dict[str, str]) -> None:
+        """Cancels entries, given by client order id with the reason. To be asked again while they are open: it may be lost."""
+        self._ask(Withdraw(entries))
 
     def _ask(self, wish: Wish) -> None:
         self._wishes.put(wish)

@@ -1,4 +1,4 @@
-"""The operator's hand on the desk: cancelling, flattening, and reconciling with the OMS.
+"""The operator's hand on the desk: cancelling, flattening, and reconciling with the OMS. And that of an open breaker.
 
 An action has a number, and is durable in the desk's journal before it is said to be done. The ids of its orders come of that
 number: an action that is carried on after a kill sends none twice.
@@ -18,6 +18,7 @@ from strategy_runner.model.order import OmsEvent, OrderRequest, Side, client_ord
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms.interface import Oms
 from strategy_runner.oms.order_machine import Cancelled, advance, report_of
+from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.working import PROTECTIVE_LEGS
 from strategy_runner.router.order_book import DeskOrder
 from strategy_runner.router.order_entry import OWN, Acted, CancelWanted, Flattened, Intended, OrderEntry, Scope, Settled
@@ -29,7 +30,11 @@ FLATTEN_ROUNDS_MAX = 5
 COMPARE_AGAIN_S = 1.0
 LOOK_TWICE_S = 0.2  # until a difference is one
 NOT_AT_OMS = "not_at_oms"
-REASONS: dict[str, str] = {NOT_AT_OMS: "an operator accepted that the OMS has no such order any more"}
+FLATTENED = "flattened"
+REASONS: dict[str, str] = {
+    NOT_AT_OMS: "an operator accepted that the OMS has no such order any more",
+    FLATTENED: "the order was cancelled to make flat what it belonged to",
+}
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +54,13 @@ class Reconcile(msgspec.Struct, frozen=True):
     accept: bool = False
 
 
-Wish = Cancel | Flatten | Reconcile
+class Withdraw(msgspec.Struct, frozen=True):
+    """Entries that a breaker has stopped, by client order id with its reason. Asked again until they are over."""
+
+    entries: dict[str, str]
+
+
+Wish = Cancel | Flatten | Reconcile | Withdraw
 
 
 class Hand:
@@ -80,18 +91,21 @@ class Hand:
 
     def take(self, wish: Wish) -> None:
         """Makes an action durable; `turn` carries it out."""
+        at_ns = time.time_ns()
+        if isinstance(wish, Withdraw):
+            self._withdraw(wish, at_ns)
+            return
         if wish.action <= self._book.acted:
             return
-        at_ns = time.time_ns()
         match wish:
             case Cancel():
                 entries = [one for one in self._open(wish.scope) if not one.order.request.reduce_only]
-                self._flow.want([*_cancels(entries, at_ns), Acted(at_ns=at_ns, action=wish.action)])
+                cancels = _cancels(entries, at_ns, BREAKERS["operator"].refusal)
+                self._flow.want([*cancels, Acted(at_ns=at_ns, action=wish.action)])
             case Flatten():
                 acted = Acted(at_ns=at_ns, action=wish.action, flatten=wish.scope)
-                self._flow.want(
-                    [*_cancels(self._open(wish.scope), at_ns), acted, *self._round(wish.action, wish.scope, 0, at_ns)]
-                )
+                cancels = _cancels(self._open(wish.scope), at_ns, FLATTENED)
+                self._flow.want([*cancels, acted, *self._round(wish.action, wish.scope, 0, at_ns)])
             case Reconcile():
                 self._compares.append(wish)
                 self._compare_at = 0.0
@@ -104,6 +118,17 @@ class Hand:
         return worked
 
     # -- cancelling and flattening -------------------------------------------------------------------------------------------
+
+    def _withdraw(self, wish: Withdraw, at_ns: int) -> None:
+        """Exits and what protects a position stay; of a bracket whose entry goes they end with it."""
+        known = ((self._book.orders.get(order_id), why) for order_id, why in wish.entries.items())
+        cancels: list[OrderEntry] = [
+            CancelWanted(at_ns=at_ns, client_order_id=one.order.id, reason=why)
+            for one, why in known
+            if one is not None and not one.cancel and not one.order.request.reduce_only
+        ]
+        if cancels:
+            self._flow.want(cancels)
 
     def _open(self, scope: Scope) -> list[DeskOrder]:
         """The open orders of a scope but for those that protect a position: they stay until it is closed."""
@@ -259,5 +284,5 @@ class Hand:
         )
 
 
-def _cancels(orders: Sequence[DeskOrder], at_ns: int) -> list[OrderEntry]:
-    return [CancelWanted(at_ns=at_ns, client_order_id=one.order.id) for one in orders]
+def _cancels(orders: Sequence[DeskOrder], at_ns: int, reason: str) -> list[OrderEntry]:
+    return [CancelWanted(at_ns=at_ns, client_order_id=one.order.id, reason=reason) for one in orders]

@@ -40,12 +40,13 @@ CLOSING_LEGS = ("exit", "flatten")
 
 
 class DeskOrder(msgspec.Struct, kw_only=True):
-    """`cancel` is set once it is to be cancelled, until it is over."""
+    """`cancel` is set once it is to be cancelled, until it is over; `why` is the first reason given."""
 
     order: Order
     decision: int
     expires_ns: int
     cancel: bool = False
+    why: str = ""
 
 
 class Flattening(msgspec.Struct, frozen=True):
@@ -110,6 +111,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             known = book.orders.get(entry.client_order_id)
             if known is not None:
                 known.cancel = True
+                known.why = known.why or entry.reason
         case Contradicted():
             book.contradicted[entry.symbol] = entry.problem
         case Acted():

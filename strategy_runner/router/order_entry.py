@@ -52,7 +52,10 @@ class Happened(Entry, frozen=True, kw_only=True, tag="happened"):
 
 
 class CancelWanted(Entry, frozen=True, kw_only=True, tag="cancel_wanted"):
+    """`reason` is the stable name of why; "" where only the desk's own order is kept."""
+
     client_order_id: str
+    reason: str = ""
 
 
 class Contradicted(Entry, frozen=True, kw_only=True, tag="contradicted"):

@@ -221,7 +221,7 @@ class OrderFlow:
         for order_id in self._groups.get(number, ()):
             one = self._book.orders.get(order_id)
             if one is not None and one.order.state is OrderState.INTENT and (one.cancel or self._is_orphan(one)):
-                self._own_event(one, "cancelled", "asked" if one.cancel else ENTRY_ENDED)
+                self._own_event(one, "cancelled", one.why or "asked" if one.cancel else ENTRY_ENDED)
 
     def _blocked(self) -> set[str]:
         unknown = {one.order.request.symbol for one in self._book.in_state(OrderState.UNKNOWN)}
@@ -303,7 +303,7 @@ class OrderFlow:
         wanted = [one for one in self._book.orders.values() if one.cancel]
         worked = False
         for one in [one for one in wanted if one.order.state is OrderState.INTENT and one.order.id not in self._asking]:
-            self._own_event(one, "cancelled", "asked")
+            self._own_event(one, "cancelled", one.why or "asked")
             worked = True
         now = time.monotonic()
         self._cancel_at = {order_id: at for order_id, at in self._cancel_at.items() if order_id in self._book.orders}

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.model.order import FINAL_STATES, Leg, OrderReport, OrderState, OrderType, Side
-from strategy_runner.router.order_entry import Happened, Intended, Told
+from strategy_runner.router.order_entry import CancelWanted, Happened, Intended, Told
 from strategy_runner.router.order_journal import read_orders
 
 
@@ -36,8 +36,10 @@ class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def order_rows(path: Path) -> list[OrderRow]:
-    """In the order in which they were intended. Raises StateError."""
+    """In the order in which they were intended. An order that was cancelled because somebody here wanted it says why, where the
+    OMS only knows that it was asked. Raises StateError."""
     found: dict[str, OrderRow] = {}
+    wanted: dict[str, str] = {}
     for _, entry in read_orders(path):
         match entry:
             case Intended():
@@ -46,6 +48,12 @@ def order_rows(path: Path) -> list[OrderRow]:
                 _report(found, entry.report)
             case Happened(event=event) if entry.counts and event.report is not None:
                 _report(found, event.report)
+            case CancelWanted() if entry.reason:
+                wanted.setdefault(entry.client_order_id, entry.reason)
+    for order_id, reason in wanted.items():
+        row = found.get(order_id)
+        if row is not None and row.state is OrderState.CANCELLED:
+            found[order_id] = msgspec.structs.replace(row, reason=reason)
     return list(found.values())
 
 

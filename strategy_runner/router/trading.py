@@ -9,6 +9,7 @@ from strategy_runner.config.spec import RouterSpec
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.instrument import decimal_of
 from strategy_runner.risk import events
+from strategy_runner.risk.breakers import entries_to_cancel
 from strategy_runner.risk.day import trading_day
 from strategy_runner.risk.limits import limits_of
 from strategy_runner.router.appraiser import Appraiser
@@ -34,6 +35,7 @@ class Trading:
         self._appraiser: Appraiser | None = None
         self._followed = -1
         self._next_mark = 0.0
+        self._withdrawn: set[str] = set()
         self._wait_until = 0.0
 
     def start(self, judge: Judge, synced: int) -> None:
@@ -60,11 +62,13 @@ class Trading:
             self._next_mark = now + MARK_INTERVAL_S
             self._roll_day(at_ns)
             self._mark(at_ns)
+            self._withdrawn.clear()
         if self.desk.entries != self._followed:
             self._followed = self.desk.entries
             self.record.follow()
         self._latch(at_ns)
         self.record.keep()
+        self._withdraw(at_ns)
         self.record.note()
         return self.desk.reconciled.is_set() or now >= self._wait_until
 
@@ -125,6 +129,17 @@ class Trading:
             price = self._market.price(symbol)
             if price is not None:
                 self.record.mark(at_ns, symbol, decimal_of(price))
+
+    def _withdraw(self, at_ns: int) -> None:
+        """The entries that are still working when a breaker has opened, which is durable by now. Asked again at every look, so
+        that it is done whatever died meanwhile."""
+        if not self.record.state.latches:
+            return
+        wanted = entries_to_cancel(self.record.state, at_ns)
+        new = {order_id: why for order_id, why in wanted.items() if order_id not in self._withdrawn}
+        if new:
+            self._withdrawn |= new.keys()
+            self.desk.withdraw(new)
 
     def _latch(self, at_ns: int) -> None:
         """Differences with the OMS stop entries in their symbol, or in all for one that names none, until they are settled."""

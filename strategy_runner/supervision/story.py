@@ -13,10 +13,9 @@ from strategy_runner.model.private import Slot
 from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import SignalBody, decode_body, digest
 from strategy_runner.model.stream import Stream
-from strategy_runner.pipeline.pipeline import REASONS
-from strategy_runner.router import ruling
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.supervision.story_orders import MEANINGS, orders_of_signal
 from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import read_status
@@ -50,6 +49,7 @@ def tell(home: Home, signal_id: str, mode: str | None) -> Story:
     decision = _find(home, key, run, signal_id)
     body = decode_body(decision.body)
     tape = tape_of(home, run)
+    orders = orders_of_signal(home, key, run, signal_id)
     return Story(
         signal_id,
         [
@@ -59,6 +59,7 @@ def tell(home: Home, signal_id: str, mode: str | None) -> Story:
             ("pipeline", _pipeline(body)),
             ("recorded", _recorded(decision)),
             ("decision", _decided(decision)),
+            *([("orders", orders)] if orders else []),
             ("sinks", _sinks(home, key, run, decision)),
         ],
     )
@@ -149,7 +150,7 @@ def _pipeline(body: SignalBody) -> list[str]:
     filled = ", ".join(f"{name} {value:.10g}" for name, value in numbers if value is not None)
     if body.refusal is None:
         return [f"passed: {filled}"]
-    return [f"refused: {body.refusal}: {REASONS.get(body.refusal, '')}", filled]
+    return [f"refused: {body.refusal}: {MEANINGS.get(body.refusal, '')}", filled]
 
 
 def _recorded(decision: Decision) -> list[str]:
@@ -161,13 +162,14 @@ def _recorded(decision: Decision) -> list[str]:
 
 
 def _decided(decision: Decision) -> list[str]:
-    meaning = REASONS.get(decision.reason) or ruling.REASONS.get(decision.reason, "")
+    meaning = MEANINGS.get(decision.reason, "")
     reason = f": {decision.reason}: {meaning}" if decision.reason else ""
     aged = f"{decision.age_ns / 1e9:.3f} s old, {decision.limit_ns / 1e9:g} s allowed"
     waited_ms = (decision.decided_ns - decision.envelope.recorded_ns) / 1e6
     decided = moment(decision.decided_ns)
     return [
         f"{decision.verdict}{reason}",
+        *([decision.detail] if decision.detail else []),
         *([aged] if decision.limit_ns else []),
         f"number {decision.number}, {decided}, {waited_ms:.1f} ms after it was recorded",
     ]

@@ -80,6 +80,9 @@ max_position_notional = 150_000.0
 max_order_value = 60_000.0
 max_open_orders = 50
 
+[limits]
+crash_limit = 1_000
+
 [paper]
 latency_ms = 20
 fees = { maker = 0.0002, taker = 0.0005, minimum = 0.05 }
@@ -272,6 +275,7 @@ def compare(firm: Firm, mode: str, *, least_fills: int) -> None:
         theirs = account.positions[f"{strategy}/{symbol}"]
         assert (str(theirs.quantity), str(theirs.realised)) == (one["quantity"], one["realised"])
 
+    explained_with_its_fills(firm, fills[-1])
     asked = {client_order_id(body.id, leg) for body in accepted(firm, mode) for leg in ("entry", "exit")}
     legs = {
         entry.event.report.client_order_id for entry in found if entry.event.report and entry.leg in ("entry", "exit")
@@ -343,6 +347,12 @@ def told_of_echo(firm: Firm, mode: str, found: list[PrivateEntry]) -> None:
             said.setdefault(f"echo.{body.symbol}", []).append(body.reasons[0])
     assert said == flat
     assert all(len(words) > 2 for words in said.values())
+
+
+def explained_with_its_fills(firm: Firm, fill: Fill) -> None:
+    told = dict(firm.run("explain", fill.signal_id, "-o", "json").json()["chapters"])["orders"]
+    assert any(line.strip().startswith(f"{fill.quantity} at {fill.price} as {fill.liquidity}") for line in told), told
+    assert any(line.endswith(f"; {fill.client_order_id}") for line in told), told
 
 
 def numbers_on_the_tape(firm: Firm, mode: str, found: list[PrivateEntry]) -> list[int]:

@@ -273,9 +273,9 @@ def test_what_is_still_working_to_enter_is_named_to_be_cancelled_and_exits_are_n
     entry, other, leaving = desk.order(), desk.order(strategy="low"), desk.order("sell", leg="exit")
     for order in (entry, other, leaving):
         assert desk.send(order) is None
-    assert entries_to_cancel(desk.state, desk.now_ns) == []
+    assert entries_to_cancel(desk.state, desk.now_ns) == {}
     desk.stop("reducing", "high")
-    assert entries_to_cancel(desk.state, desk.now_ns) == [entry.client_order_id]
+    assert entries_to_cancel(desk.state, desk.now_ns) == {entry.client_order_id: "stopped_by_operator"}
 
 
 def test_the_strictest_of_several_stops_counts() -> None:

@@ -1,4 +1,7 @@
-"""A router killed between every two steps of an order's life: one order at the venue for each intent, or none; never two."""
+"""A router killed between every two steps of an order's life: one order at the venue for each intent, or none; never two.
+
+And while a breaker that has opened takes back what was still working to enter.
+"""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,9 +16,12 @@ from router.own_venue import OwnVenue, venue_in
 from router.trade import D, Floor
 from worker.build import short_folder
 
+from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import OrderState, client_order_id
 from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.risk.state import encode_state
+from strategy_runner.router.order_journal import order_log
+from strategy_runner.router.order_rows import order_rows
 from strategy_runner.router.risk_record import RiskRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -52,6 +58,20 @@ class Life:
         self._turn_until(lambda: self._held() == 0 and not one.trading.record.state.orders, "flat, and no order open")
         one.stop()
 
+    def check(self) -> None:
+        """What must be true at its end."""
+        one, venue, placed = self._one, self._venue, self._venue.backend.placed
+        expected = [client_order_id(self.entry, leg) for leg in ("entry", "stop_loss", "take_profit")]
+        assert placed == Counter([*expected, client_order_id(self.close, "exit")]), placed
+        fills = [entry.event.fill.fill_id for entry in one.fills() if entry.event.fill is not None]
+        assert len(fills) == len(set(fills)) == 2
+        assert one.fills()[-1].position.quantity == 0
+        states = {report.client_order_id: report.state for report in venue.backend._reports.values()}
+        assert sorted(states.values()) == [OrderState.CANCELLED] * 2 + [OrderState.FILLED] * 2
+        assert [verdict for verdict, _ in one.rulings()] == ["accepted", "accepted"]
+        book = one.trading.record.state.books["talk/X"]
+        assert (book.quantity, book.realised) == (0, D("-0.02"))
+
     def _turn_until(self, condition: Callable[[], object], what: str) -> None:
         def holds() -> object:
             if self._crash is not None and self._crash.happened.is_set():
@@ -68,12 +88,50 @@ class Life:
         return None if book is None else book.quantity
 
 
-def run(root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
+class Trip(Life):
+    """A position with its stop, another entry working, and the price falls: a breaker opens. Begun again after a kill."""
+
+    second = ""
+    has_fallen = False
+
+    def live(self) -> None:
+        one, venue = self._one, self._venue
+        one.start()
+        self.entry = self.entry or one.say(size=10.0, stop_loss=50.0)
+        entry_id = client_order_id(self.entry, "entry")
+        self._turn_until(lambda: self._is_placed(entry_id, 2), "an entry and its stop at the venue")
+        if not venue.backend.positions(CLIENT):
+            venue.fill(entry_id)
+        self._turn_until(lambda: self._held() == 10, "the entry's fill")
+        self.second = self.second or one.say(size=1.0, stop_loss=60.0)
+        self._turn_until(lambda: self._is_placed(client_order_id(self.second, "entry"), 4), "another entry")
+        if not self.has_fallen:
+            self.has_fallen = True
+            one.trade("X", 90.0)
+        one.trading._next_mark = 0.0
+        self._turn_until(
+            lambda: not any(order.is_entry for order in one.trading.record.state.orders.values()), "its end"
+        )
+        one.stop()
+
+    def check(self) -> None:
+        one, venue = self._one, self._venue
+        ids = [client_order_id(signal, leg) for signal in (self.entry, self.second) for leg in ("entry", "stop_loss")]
+        assert venue.backend.placed == Counter(ids)
+        states = {report.client_order_id: report.state for report in venue.backend._reports.values()}
+        assert [states[order_id] for order_id in ids[:3]] == ["filled", "acknowledged", "cancelled"]
+        rows = {row.client_order_id: row for row in order_rows(order_log(Path(one.spec.folder)))}
+        assert rows[ids[2]].reason == "breaker_daily_loss"
+        assert "daily_loss" in {latch.breaker for latch in one.trading.record.state.latches}
+        assert one.trading.record.state.books["talk/X"].quantity == 10
+
+
+def run(root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch, kind: type[Life] = Life) -> None:
     """One life with one crash, and what must be true at its end."""
     with venue_in(root) as venue:
-        one = Floor(root)
+        one = Floor(root, risk=RiskConfig(max_daily_loss=50.0))
         one._open_oms = lambda: CrashingOms(ZeroMqOms(one.context, CLIENT, venue.endpoint, timeout_s=0.5), crash)  # type: ignore[assignment, return-value]
-        life = Life(one, venue, crash)
+        life = kind(one, venue, crash)
         with crashing(crash, monkeypatch):
             with suppress(Killed):
                 life.live()
@@ -82,28 +140,14 @@ def run(root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
         if crash.happened.is_set():
             one._open_oms = lambda: ZeroMqOms(one.context, CLIENT, venue.endpoint, timeout_s=0.5)
             life.live_on()
-        check(one, venue, life)
+        numbers = [entry.event.number for entry in one.fills()]
+        assert len(numbers) == len(set(numbers))
+        assert [entry.number for entry in one.fills()] == list(range(len(one.fills())))
+        life.check()
+        record = RiskRecord(Path(one.spec.folder), CLIENT, one.spec.mode)
+        assert encode_state(record.state) == encode_state(one.trading.record.state)
+        record.close()
         one.close()
-
-
-def check(one: Floor, venue: OwnVenue, life: Life) -> None:
-    placed = venue.backend.placed
-    expected = [client_order_id(life.entry, leg) for leg in ("entry", "stop_loss", "take_profit")]
-    assert placed == Counter([*expected, client_order_id(life.close, "exit")]), placed
-    fills = [entry.event.fill.fill_id for entry in one.fills() if entry.event.fill is not None]
-    assert len(fills) == len(set(fills)) == 2
-    numbers = [entry.event.number for entry in one.fills()]
-    assert len(numbers) == len(set(numbers))
-    assert [entry.number for entry in one.fills()] == list(range(len(one.fills())))
-    assert one.fills()[-1].position.quantity == 0
-    states = {report.client_order_id: report.state for report in venue.backend._reports.values()}
-    assert sorted(states.values()) == [OrderState.CANCELLED] * 2 + [OrderState.FILLED] * 2
-    assert [verdict for verdict, _ in one.rulings()] == ["accepted", "accepted"]
-    record = RiskRecord(Path(one.spec.folder), CLIENT, one.spec.mode)
-    assert encode_state(record.state) == encode_state(one.trading.record.state)
-    book = record.state.books["talk/X"]
-    assert (book.quantity, book.realised) == (0, D("-0.02"))
-    record.close()
 
 
 def steps_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -121,11 +165,11 @@ def test_a_life_without_a_crash_takes_the_steps_that_crashes_are_tried_at(monkey
 STRIDE = 6  # of the steps that are tried in a run of all tests
 
 
-def crash_at(at: int, after: bool, monkeypatch: pytest.MonkeyPatch) -> bool:
+def crash_at(at: int, after: bool, monkeypatch: pytest.MonkeyPatch, kind: type[Life] = Life) -> bool:
     """False if there are not so many steps."""
     crash = Crash(at, after=after)
     with short_folder() as root:
-        run(root, crash, monkeypatch)
+        run(root, crash, monkeypatch, kind)
     return crash.happened.is_set()
 
 
@@ -139,10 +183,23 @@ def test_a_router_killed_at_some_of_the_steps_has_sent_each_order_once(
     assert at > 40
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_router_killed_at_every_step_has_sent_each_order_once(after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_router_killed_while_a_breaker_opens_takes_the_working_entry_back(
+    after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 42 if after else 40  # about where the price falls
+    while crash_at(at, after, monkeypatch, Trip):
+        at += 3
+    assert at > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Life, Trip])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_router_killed_at_every_step_has_sent_each_order_once(
+    after: bool, kind: type[Life], monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = 0
-    while crash_at(at, after, monkeypatch):
+    while crash_at(at, after, monkeypatch, kind):
         at += 1
     assert at > 40

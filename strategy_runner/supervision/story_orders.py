@@ -1,0 +1,57 @@
+"""The orders of a signal as its story tells them: each with what has become of it and why, and its fills."""
+
+from pathlib import Path
+
+from strategy_runner.config.home import Home
+from strategy_runner.model.fill import Fill
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.private import PrivateEntry, decode_private
+from strategy_runner.oms import paper_request
+from strategy_runner.pipeline import pipeline
+from strategy_runner.risk import reasons as risk
+from strategy_runner.router import reasons as router
+from strategy_runner.router.order_journal import order_log
+from strategy_runner.router.order_rows import OrderRow, order_rows
+from strategy_runner.tape.logs import read_log
+
+MEANINGS = {**paper_request.REASONS, **router.REASONS, **risk.REASONS, **pipeline.REASONS}
+
+
+def orders_of_signal(home: Home, key: WorkerKey, run: str, signal_id: str) -> list[str]:
+    """Nothing for a signal of which no order was made. Raises StateError."""
+    log = order_log(home.router(key.client, run))
+    rows = [row for row in order_rows(log) if row.signal_id == signal_id] if log.exists() else []
+    own = home.worker(key, run) / "fills.log"
+    told = _told(own if own.exists() else home.fills(key.client, run), signal_id)
+    fills: dict[str, list[Fill]] = {}
+    for entry in told:
+        if entry.event.fill is not None:
+            fills.setdefault(entry.event.fill.client_order_id, []).append(entry.event.fill)
+    if rows:
+        return [line for row in rows for line in [_order(row), *map(_fill, fills.get(row.client_order_id, ()))]]
+    return [_entry(entry) for entry in told]
+
+
+def _told(path: Path, signal_id: str) -> list[PrivateEntry]:
+    entries = map(decode_private, read_log(path)) if path.exists() else ()
+    return [entry for entry in entries if entry.signal_id == signal_id]
+
+
+def _order(row: OrderRow) -> str:
+    price = f" at {row.price}" if row.price is not None else ""
+    meaning = MEANINGS.get(row.reason, "")
+    why = f": {row.reason}" + (f": {meaning}" if meaning else "") if row.reason else ""
+    return f"{row.leg}: {row.side} {row.quantity} {row.type}{price}, {row.state}{why}; {row.client_order_id}"
+
+
+def _fill(fill: Fill) -> str:
+    return f"  {fill.quantity} at {fill.price} as {fill.liquidity}, fee {fill.fee} {fill.currency}; {fill.fill_id}"
+
+
+def _entry(entry: PrivateEntry) -> str:
+    """Where a worker fills its own orders nobody keeps them: what it was told is all there is."""
+    event = entry.event
+    if event.fill is not None:
+        return f"{entry.leg}: {event.fill.side}{_fill(event.fill)[1:]}"
+    reason = event.report.reason if event.report is not None else ""
+    return f"{entry.leg}: {event.kind}{f': {reason}' if reason else ''}"
