@@ -29,7 +29,6 @@ from strategy_runner.bus.doorbell import (
 )
 from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.bus.request import RequestServer
-from strategy_runner.config.secret import SecretReference
 from strategy_runner.config.spec import (
     FeedSpec,
     OmsSpec,
@@ -345,13 +344,11 @@ def _operator(spec: RouterSpec, trading: "Trading | None") -> "Operator | None":
 
 
 def _open_oms(context: Context, client: str, spec: OmsSpec) -> "Oms":
-    """A client's way into its OMS. Raises ConfigurationError for a kind that needs an extra, or a token that cannot be read."""
+    """A client's way into its OMS. Raises ConfigurationError for a kind that needs an extra, or a secret that cannot be read."""
     if spec.kind == "grpc":
-        from strategy_runner.oms.grpc import GrpcOms
-        from strategy_runner.oms.grpc_channel import credentials_for
+        from strategy_runner.oms.elsewhere import open_elsewhere
 
-        token = SecretReference(**spec.token).resolve(os.environ) if spec.token else ""
-        return GrpcOms(client, spec.endpoint, credentials=credentials_for(spec.endpoint), token=token)
+        return open_elsewhere(client, spec, os.environ)
     from strategy_runner.oms.zeromq import ZeroMqOms
 
     return ZeroMqOms(context, client, spec.endpoint)

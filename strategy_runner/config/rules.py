@@ -15,6 +15,7 @@ from strategy_runner.config.secret import quoted
 from strategy_runner.config.suggest import nearest
 from strategy_runner.config.times import time_ns
 from strategy_runner.config.trading_rules import check_paper, check_trading, sends_orders
+from strategy_runner.config.wire_rules import check_wires
 
 ENVIRONMENT_KINDS = ("local-dev", "integration", "cloud")
 
@@ -25,12 +26,14 @@ def check_environment(reading: Reading, tree: dict[str, Any], name: str) -> None
     _beats(reading, tree)
     _routes(reading, tree)
     _connections(reading, tree)
+    check_wires(reading, tree)
     check_paper(reading, tree, _table(tree, "instruments"))
 
 
 def check_client(reading: Reading, tree: dict[str, Any], environment: EnvironmentConfig, environment_file: str) -> None:
     _routes(reading, tree)
     _connections(reading, tree)
+    check_wires(reading, tree)
     _strategy_ids(reading, tree)
     for index, strategy in _strategies(tree):
         _strategy(reading, strategy, f"strategies[{index}]")

@@ -44,6 +44,14 @@ RedisUrl = Annotated[
     ),
 ]
 Address = Annotated[str, Meta(pattern=r"^[^\s/@]+:[^\s@]+$", description="an address such as HOST:PORT")]
+NatsUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(nats|tls)://[^@\s/]+$",
+        description="a URL like tls://HOST:PORT without user or password",
+        extra={"hidden": True},
+    ),
+]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9]{2,7}$", description="a currency such as USD or USDT")]
 TimeOfDay = Annotated[
     str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description='a time of day in quotes such as "17:00"')
@@ -111,12 +119,38 @@ class MessagingConfig(Section, frozen=True, kw_only=True):
     project: BigQueryProject | None = None
 
 
+class TlsConfig(Section, frozen=True, kw_only=True):
+    """All PEM. `root` is whom to trust, without it the authorities of this host; `certificate` and `key` say who asks."""
+
+    root: SecretReference | None = None
+    certificate: SecretReference | None = None
+    key: SecretReference | None = None
+
+    @property
+    def is_given(self) -> bool:
+        return self != TlsConfig()
+
+
+class NatsConfig(Section, frozen=True, kw_only=True):
+    """Where an OMS over gRPC tells its events and positions, if it does so over NATS JetStream. At most one way to say who asks:
+    user and password, a token, or the text of a credentials file."""
+
+    server: NatsUrl | None = None
+    user: Word | None = None
+    password: SecretReference | None = None
+    token: SecretReference | None = None
+    credentials: SecretReference | None = None
+    tls: TlsConfig = TlsConfig()
+
+
 class OmsConfig(Section, frozen=True, kw_only=True):
     """Who takes the orders of the route `oms`: the paper OMS of this host, or one over gRPC at `address`."""
 
     kind: Literal["paper", "grpc"] = "paper"
     address: Address | None = None
     token: SecretReference | None = None
+    tls: TlsConfig = TlsConfig()
+    nats: NatsConfig = NatsConfig()
 
 
 class FeesConfig(Section, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from strategy_runner.config.schema import RiskConfig, SizingConfig
+from strategy_runner.config.schema import NatsConfig, RiskConfig, SizingConfig, TlsConfig
+from strategy_runner.config.secret import SecretReference
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
@@ -146,14 +147,17 @@ class FreshnessSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 class OmsSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where a client's orders go: the `kind` of the OMS and where it answers, the account of each symbol, the client's fill log
-    (`fills`), and the feed's bell that is rung when it has grown (`doorbell`; "" without a feed). `token` is a reference."""
+    (`fills`), and the feed's bell that is rung when it has grown (`doorbell`; "" without a feed). `token` is a reference.
+    Events come over `nats` if it names a server."""
 
     kind: str
     endpoint: str
     accounts: dict[str, str]
     fills: str
     doorbell: str = ""
-    token: dict[str, str] | None = None
+    token: SecretReference | None = None
+    tls: TlsConfig = TlsConfig()
+    nats: NatsConfig = NatsConfig()
 
 
 class SizingSpec(msgspec.Struct, frozen=True, kw_only=True):

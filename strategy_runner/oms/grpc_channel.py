@@ -5,7 +5,9 @@ from typing import Any
 
 import grpc
 
+from strategy_runner.config.wire_rules import ON_THIS_HOST
 from strategy_runner.errors import SafetyRefusal
+from strategy_runner.oms.credentials import Tls
 from strategy_runner.oms.protocol import ANSWER_BYTES_MAX
 
 _SERVICE = "strategy_runner.oms.v1.Oms"
@@ -28,12 +30,14 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 2_000),
 )
-_LOCAL = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 
 
-def credentials_for(address: str) -> grpc.ChannelCredentials | None:
-    """TLS, by the authorities that this host trusts; none for an OMS on this host, to which no network leads."""
-    return None if address.startswith(_LOCAL) else grpc.ssl_channel_credentials()
+def credentials_for(address: str, tls: Tls | None = None) -> grpc.ChannelCredentials | None:
+    """TLS, by the authorities that this host trusts where `tls` names none; without it none for an OMS on this host, to which no
+    network leads."""
+    if tls is not None:
+        return grpc.ssl_channel_credentials(tls.root, tls.key, tls.certificate)
+    return None if address.startswith(ON_THIS_HOST) else grpc.ssl_channel_credentials()
 
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
@@ -41,6 +45,6 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> g
     asks, must not be readable on a network."""
     if credentials is not None:
         return grpc.secure_channel(address, credentials, options=_OPTIONS)
-    if not address.startswith(_LOCAL):
+    if not address.startswith(ON_THIS_HOST):
         raise SafetyRefusal(f"{address}: expected credentials (TLS) for an OMS on another host, found none")
     return grpc.insecure_channel(address, options=_OPTIONS)

@@ -50,6 +50,7 @@ class NatsFeed:
         self._heard_at = time.monotonic()
         self._missing_since: float | None = None
         self._rewinds = False
+        self._woken = False
         self._closing = False
         self._fault: StateError | None = None
         self._pulling = connection.spawn(self._pull())
@@ -75,9 +76,16 @@ class NatsFeed:
     def wait(self, timeout_ms: int) -> bool:
         """True also when the server has been silent: the next `events` then finds out whether it is there."""
         with self._changed:
-            self._changed.wait_for(lambda: self._cursor in (None, *self._held), timeout=timeout_ms / 1e3)
+            self._changed.wait_for(lambda: self._woken or self._cursor in (None, *self._held), timeout=timeout_ms / 1e3)
+            self._woken = False
             is_silent = time.monotonic() - self._heard_at > SILENCE_S
             return self._cursor in (None, *self._held) or self._missing_since is not None or is_silent
+
+    def wake(self) -> None:
+        """As Oms.wake."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
 
     def positions(self) -> list[Position]:
         """As the OMS's publisher keeps them: each up to the last event that changed it."""

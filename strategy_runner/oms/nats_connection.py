@@ -5,17 +5,19 @@ It survives the server: it reconnects for ever, and meanwhile every call fails a
 
 import asyncio
 import concurrent.futures
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.config.wire_rules import is_local_url
+from strategy_runner.errors import ConfigurationError, SafetyRefusal
 from strategy_runner.oms.interface import OmsUnavailable
 
 try:
     import nats
     import nats.errors
-    from nats.aio.client import Client
+    from nats.aio.client import Client, RawCredentials
     from nats.js import JetStreamContext
 except ImportError as missing:
     raise ConfigurationError(
@@ -32,11 +34,28 @@ _T = TypeVar("_T")
 class NatsConnection:
     """`run` and `spawn` take coroutines from any other thread."""
 
-    def __init__(self, server: str, *, credentials: str = "", timeout_s: float = TIMEOUT_S) -> None:
-        """`credentials` is the path of a NATS credentials file. Connects with the first call that needs it."""
+    def __init__(
+        self,
+        server: str,
+        *,
+        user: str = "",
+        password: str = "",
+        token: str = "",
+        credentials: str = "",
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """`credentials` is the text of a NATS credentials file. Connects with the first call that needs it. Raises SafetyRefusal
+        for a server on another host without TLS: what it tells, and what says who asks, must not be readable on a network."""
+        if tls is None and not is_local_url(server):
+            raise SafetyRefusal(f"{server}: expected TLS for a NATS server on another host, found none")
         self.server = server
         self.timeout_s = timeout_s
+        self._user = user
+        self._password = password
+        self._token = token
         self._credentials = credentials
+        self._tls = tls
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
@@ -49,7 +68,11 @@ class NatsConnection:
             if self._client is None:
                 self._client = await nats.connect(
                     self.server,
-                    user_credentials=self._credentials or None,
+                    user=self._user or None,
+                    password=self._password or None,
+                    token=self._token or None,
+                    user_credentials=RawCredentials(self._credentials) if self._credentials else None,
+                    tls=self._tls,
                     connect_timeout=_CONNECT_TIMEOUT_S,
                     reconnect_time_wait=_RECONNECT_WAIT_S,
                     max_reconnect_attempts=-1,

@@ -13,6 +13,7 @@ from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.paper import exact, fill_settings
 from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
 from strategy_runner.config.spec import OmsSpec, PaperSpec, RouterSpec, SizingSpec
+from strategy_runner.config.wire_rules import ON_THIS_HOST
 from strategy_runner.errors import ConfigurationError, SafetyRefusal
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.record import Kind
@@ -20,7 +21,6 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.supervision.process import SIMULATION
 
 _MARKET = (Kind.TRADE, Kind.QUOTE, Kind.BAR)
-_ON_THIS_HOST = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 
 
 class WorkerOrders(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,9 @@ def with_orders(home: Home, environment: EnvironmentConfig, config: ClientConfig
             accounts={symbol: config.accounts[symbol].account for symbol in sorted(traded)},
             fills=str(home.fills(router.client, router.mode)),
             doorbell=router.market.private,
-            token=config.oms.token.as_table() if config.oms.token else None,
+            token=config.oms.token,
+            tls=config.oms.tls,
+            nats=config.oms.nats,
         ),
         risk=config.risk,
         sizing={one.id: SizingSpec(size=one.size, sizing=one.sizing) for one in config.strategies},
@@ -84,7 +86,7 @@ def _endpoint(home: Home, config: ClientConfig, client: str) -> str:
         return home.oms_endpoint(client)
     address = config.oms.address
     assert address is not None, "config/rules.py asks for it"
-    if config.mode != "live" and not address.startswith(_ON_THIS_HOST):
+    if config.mode != "live" and not address.startswith(ON_THIS_HOST):
         raise SafetyRefusal(
             f"{client}: oms.address: expected an OMS on this host, since mode is {config.mode}, found {address}: "
             "a made-up market sends nobody orders"

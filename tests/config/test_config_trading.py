@@ -140,6 +140,33 @@ BROKEN = [
     ),
     (
         "[paper.cash]",
+        "[oms.tls]\ncertificate = { file = '/x' }\n\n[paper.cash]",
+        "oms.tls.key: expected one, since oms.tls.certificate is given, found nothing",
+    ),
+    (
+        "[paper.cash]",
+        "[oms.tls]\nroot = 'BEGIN'\n\n[paper.cash]",
+        'oms.tls.root: expected a reference, { env = "NAME" }, { file = "PATH" } or { credential = "NAME" }, found a literal '
+        "string (not shown); a secret never stands in a configuration",
+    ),
+    (
+        "[paper.cash]",
+        "[oms.nats]\nuser = 'me'\ntoken = { env = 'T' }\n\n[paper.cash]",
+        "oms.nats.password: expected one, since oms.nats.user is given, found nothing",
+    ),
+    (
+        "[paper.cash]",
+        "[oms.nats]\ncredentials = { env = 'C' }\ntoken = { env = 'T' }\n\n[paper.cash]",
+        "oms.nats.credentials: expected one of password, token and credentials, found token and credentials",
+    ),
+    (
+        "[paper.cash]",
+        "[oms.nats]\nserver = 'nats://nats.example.com:4222'\n\n[paper.cash]",
+        'oms.nats.server: expected tls:// or [oms.nats.tls] for a server on another host, found "nats://nats.example.com:4222": '
+        "plain text on a network",
+    ),
+    (
+        "[paper.cash]",
         "[paper.fees]\ntaker = 5\n\n[paper.cash]",
         "paper.fees.taker: expected a number in [0, 1], found 5",
     ),

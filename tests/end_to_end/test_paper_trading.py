@@ -81,7 +81,7 @@ max_order_value = 60_000.0
 max_open_orders = 50
 
 [limits]
-crash_limit = 1_000
+crash_limit = 900
 
 [paper]
 latency_ms = 20

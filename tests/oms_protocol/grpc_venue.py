@@ -35,13 +35,21 @@ _STATUS = {
 class GrpcVenue(OmsServicer):  # type: ignore[misc]
     """One client's OMS. `calls` counts submits that came in, tried again or not."""
 
-    def __init__(self, backend: VenueBackend, client: str = "acme", *, token: str = "") -> None:
+    def __init__(
+        self,
+        backend: VenueBackend,
+        client: str = "acme",
+        *,
+        token: str = "",
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self.backend = backend
         self.client = client
         self.calls = 0
         self.faults: deque[str] = deque()
         self.is_mute = False
         self._token = token
+        self._credentials = credentials
         self._session = ""
         self._executing = threading.Lock()
         self._closing = threading.Event()
@@ -54,7 +62,10 @@ class GrpcVenue(OmsServicer):  # type: ignore[misc]
         self._session = ""
         self._server = grpc.server(ThreadPoolExecutor(8))
         add_OmsServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        else:
+            self.port = self._server.add_secure_port(f"127.0.0.1:{self.port}", self._credentials)
         self._server.start()
 
     def stop(self) -> None:

@@ -14,7 +14,8 @@ PATIENCE_S = 20.0
 class NatsServer:
     """Started, killed and started again at the same port, over the same files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
+        """`more` are words of its command line."""
         program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin:/usr/local/sbin")
         if program is None:
             pytest.skip("no nats-server on this machine (Debian: apt-get install nats-server)")
@@ -22,7 +23,7 @@ class NatsServer:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"nats://127.0.0.1:{self.port}"
-        self._words = [program, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(folder / "jetstream")]
+        self._words = [program, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(folder / "jetstream"), *more]
         self._log = folder / "nats.log"
         self._process: subprocess.Popen[bytes] | None = None
 
