@@ -18,7 +18,7 @@ import msgspec
 import msgspec.inspect as inspect
 
 from strategy_runner import errors
-from strategy_runner.cli.main import cli
+from strategy_runner.cli.main import every_verb
 from strategy_runner.cli.signals import flat
 from strategy_runner.config.expectation import plain
 from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
@@ -284,7 +284,7 @@ def filled(text: str) -> str:
 
 def commands() -> str:
     parts = []
-    for name, command in sorted(cli.commands.items()):
+    for name, command in sorted(every_verb().items()):
         context = click.Context(command, info_name=name)
         usage = " ".join(["strategy-runner", name, *command.collect_usage_pieces(context)])
         parts.append(f"### {name}\n\n`{usage}`\n\n{_paragraph(command.help or '')}\n")

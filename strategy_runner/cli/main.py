@@ -1,18 +1,65 @@
 """The entry point: finds the home, gathers the verbs, turns errors into messages and exit codes."""
 
 import sys
+from importlib import import_module
 
 import click
 
 from strategy_runner import __version__
-from strategy_runner.cli import audit, evidence, files, operating, positions, recorded, running, signals, trading
 from strategy_runner.config.home import Home
 from strategy_runner.errors import ConfigurationError, StrategyRunnerError
 
 HOME_HELP = "Folder with clients/, configs/ and var/ [default: STRATEGY_RUNNER_HOME, or here]."
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+# A module is imported when its verb is asked for: whoever types `signals` does not wait for what `start` needs.
+VERBS = {
+    "running": ("supervise", "up", "down", "start", "stop", "restart", "status", "plan", "apply", "logs"),
+    "operating": ("halt", "resume", "flatten", "reconcile", "risk"),
+    "signals": ("signals",),
+    "explain": ("explain",),
+    "sql": ("sql",),
+    "positions": ("positions",),
+    "trading": ("orders", "fills", "report"),
+    "audit": ("audit",),
+    "recorded": ("backtest", "import", "export"),
+    "evidence": ("parity", "replay", "doctor"),
+    "files": ("check", "show-config", "init", "new-client", "new-strategy"),
+}
+
+
+class Verbs(click.Group):
+    """The verbs of VERBS, each found in the COMMANDS of its module."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return sorted(verb for verbs in VERBS.values() for verb in verbs)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        module = next((module for module, verbs in VERBS.items() if name in verbs), None)
+        if module is None:
+            return None
+        commands: list[click.Command] = import_module(f"strategy_runner.cli.{module}").COMMANDS
+        command = next(command for command in commands if command.name == name)
+        if not any(parameter.name == "home" for parameter in command.params):
+            # --home may stand before the verb and after it
+            command.params.append(
+                click.Option(["--home"], metavar="DIR", expose_value=False, callback=_use_home, help=HOME_HELP)
+            )
+        return command
+
+
+def every_verb() -> dict[str, click.Command]:
+    """Every verb, by its name."""
+    context = click.Context(cli)
+    return {name: command for name in cli.list_commands(context) if (command := cli.get_command(context, name))}
+
+
+def _use_home(context: click.Context, _: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        context.obj = Home.find(given)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--home", metavar="DIR", help=HOME_HELP)
 @click.version_option(__version__, prog_name="strategy-runner")
 @click.pass_context
@@ -22,20 +69,6 @@ def cli(context: click.Context, home: str | None) -> None:
     TARGET is CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL or all.
     """
     context.obj = Home.find(home)
-
-
-def _use_home(context: click.Context, _: click.Parameter, given: str | None) -> None:
-    if given is not None:
-        context.obj = Home.find(given)
-
-
-for group in (running, operating, signals, positions, trading, audit, recorded, evidence, files):
-    for command in group.COMMANDS:
-        # --home may stand before the verb and after it
-        command.params.append(
-            click.Option(["--home"], metavar="DIR", expose_value=False, callback=_use_home, help=HOME_HELP)
-        )
-        cli.add_command(command)
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
-"""Verbs about signals: signals, explain, sql."""
+"""Verb signals: what was decided, in the order of the decisions."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,21 +7,15 @@ from typing import Any
 
 import click
 
-from strategy_runner.cli.output import output_option, show_json, show_table, talk
-from strategy_runner.cli.running import known_target
+from strategy_runner.cli.output import output_option, show_json
 from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines
-from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
-from strategy_runner.errors import NotRunningError, UsageError
+from strategy_runner.errors import NotRunningError
 from strategy_runner.model.decision import Decision
-from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.signal import SignalBody, decode_body
 from strategy_runner.router.journal import DecisionReader, decision_log
-from strategy_runner.supervision.sql import run_sql
-from strategy_runner.supervision.story import Story, tell
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import latest_mode
-from strategy_runner.supervision.worker_story import tell_worker
 
 FOLLOW_INTERVAL_S = 0.1
 
@@ -51,6 +44,8 @@ def signals(
     if len(readers) > 1:
         found.sort(key=lambda decision: decision.decided_ns)
     if not found and not parsed.is_client:
+        from strategy_runner.cli.running import known_target  # slow to import, and seldom asked
+
         known_target(home, target)
     show = _printer(body, output, max((len(_worker(decision)) for decision in found), default=WORKER_CHARACTERS))
     keep = 10 if follow and last is None else last
@@ -62,53 +57,6 @@ def signals(
                 show(list(_decisions(reader, parsed, accepted)), False)
     except KeyboardInterrupt:
         return
-
-
-@click.command()
-@click.argument("signal_id", metavar="ID|WORKER")
-@mode_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Form of the result.",
-)
-@click.pass_obj
-def explain(home: Home, signal_id: str, mode: str | None, output: str) -> None:
-    """Show a signal's way from its records to the sinks, or why a worker (CLIENT:STRATEGY:SYMBOL) is parked."""
-    story = tell(home, signal_id, mode) if "@" in signal_id else _story_of_worker(home, signal_id, mode)
-    if output == "json":
-        show_json(story)
-    else:
-        _show_story(story)
-
-
-@click.command()
-@click.argument("client")
-@click.argument("query")
-@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="At most so many rows.")
-@mode_option
-@output_option
-@click.pass_obj
-def sql(home: Home, client: str, query: str, limit: int, mode: str | None, output: str) -> None:
-    """Query a client's signals with SQL, through its router.
-
-    Tables: signals, signal_models. Views: accepted_signals, refusals, signals_by_day.
-    """
-    columns, rows = run_sql(home, client, mode or latest_mode(home, client), query, limit)
-    if output == "json":
-        for row in rows:
-            show_json(dict(zip(columns, row, strict=True)))
-    elif output == "name":
-        for row in rows:
-            click.echo(row[0])
-    else:
-        numbers = [all(isinstance(row[index], int | float | None) for row in rows) for index in range(len(columns))]
-        show_table((Column(title, right=right) for title, right in zip(columns, numbers, strict=True)), rows)
-    if len(rows) == limit:
-        talk(f"the first {limit} rows; --limit shows more")
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------
@@ -162,21 +110,6 @@ def _printer(body: bool, output: str, longest: int) -> Any:
     return show
 
 
-def _story_of_worker(home: Home, target: str, mode: str | None) -> Story:
-    parsed = parse_target(target)
-    if parsed.client is None or parsed.strategy is None or parsed.symbol is None:
-        raise UsageError(f"{target}: expected the id of a signal or one worker such as CLIENT:STRATEGY:SYMBOL")
-    key = WorkerKey(parsed.client, parsed.strategy, parsed.symbol)
-    return tell_worker(home, key, mode or latest_mode(home, key.client))
-
-
-def _show_story(story: Story) -> None:
-    for title, lines in story.chapters:
-        click.echo(click.style(title, bold=True) if os.isatty(1) and "NO_COLOR" not in os.environ else title)
-        for line in lines:
-            click.echo(f"  {line}")
-
-
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
@@ -204,4 +137,4 @@ def _clients_with_runs(home: Home) -> list[str]:
     return clients
 
 
-COMMANDS = [signals, explain, sql]
+COMMANDS = [signals]

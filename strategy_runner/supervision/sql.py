@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from strategy_runner.assembly import DeadLetterLog, open_database
 from strategy_runner.config.home import Home
 from strategy_runner.errors import LockedError, UsageError
 from strategy_runner.router.sql import answer, ask, unpack
@@ -18,6 +17,11 @@ def run_sql(home: Home, client: str, mode: str, query: str, limit: int) -> tuple
         lock = FolderLock(folder)
     except LockedError:
         return ask(home.router_endpoint(client, "sql"), query, limit)
+    from strategy_runner.assembly import (
+        DeadLetterLog,
+        open_database,
+    )  # slow to import, and of no use where a router runs
+
     try:
         database = open_database(home.database(client, mode), client, DeadLetterLog(folder / "dead_letters.log"))
         return unpack(answer(database, {"sql": query, "limit": limit}))

@@ -1,0 +1,54 @@
+"""Verb explain: a signal's way from its records to the sinks, or why a worker is parked."""
+
+import os
+
+import click
+
+from strategy_runner.cli.output import show_json
+from strategy_runner.cli.signals import mode_option
+from strategy_runner.config.home import Home
+from strategy_runner.errors import UsageError
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.supervision.story import Story, tell
+from strategy_runner.supervision.target import parse_target
+from strategy_runner.supervision.wishes import latest_mode
+from strategy_runner.supervision.worker_story import tell_worker
+
+
+@click.command()
+@click.argument("signal_id", metavar="ID|WORKER")
+@mode_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the result.",
+)
+@click.pass_obj
+def explain(home: Home, signal_id: str, mode: str | None, output: str) -> None:
+    """Show a signal's way from its records to the sinks, or why a worker (CLIENT:STRATEGY:SYMBOL) is parked."""
+    story = tell(home, signal_id, mode) if "@" in signal_id else _story_of_worker(home, signal_id, mode)
+    if output == "json":
+        show_json(story)
+    else:
+        _show_story(story)
+
+
+def _story_of_worker(home: Home, target: str, mode: str | None) -> Story:
+    parsed = parse_target(target)
+    if parsed.client is None or parsed.strategy is None or parsed.symbol is None:
+        raise UsageError(f"{target}: expected the id of a signal or one worker such as CLIENT:STRATEGY:SYMBOL")
+    key = WorkerKey(parsed.client, parsed.strategy, parsed.symbol)
+    return tell_worker(home, key, mode or latest_mode(home, key.client))
+
+
+def _show_story(story: Story) -> None:
+    for title, lines in story.chapters:
+        click.echo(click.style(title, bold=True) if os.isatty(1) and "NO_COLOR" not in os.environ else title)
+        for line in lines:
+            click.echo(f"  {line}")
+
+
+COMMANDS = [explain]

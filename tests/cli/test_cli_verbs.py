@@ -1,0 +1,23 @@
+"""Verbs come from their modules, and a verb that is typed often does not wait for what others need."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from strategy_runner.cli.main import VERBS, every_verb
+
+
+def test_each_verb_is_in_the_module_that_the_table_names() -> None:
+    found = {module: [c.name for c in import_module(f"strategy_runner.cli.{module}").COMMANDS] for module in VERBS}
+    assert found == {module: list(verbs) for module, verbs in VERBS.items()}
+    assert all(any(parameter.name == "home" for parameter in command.params) for command in every_verb().values())
+
+
+@pytest.mark.parametrize("module", ["main", "signals"])
+def test_what_is_typed_often_loads_neither_arrays_nor_the_daemon(module: str) -> None:
+    code = f"import sys, strategy_runner.cli.{module}; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"numpy", "duckdb", "zmq", "supervisor", "rich", "http.client", "strategy_runner.assembly"}
+    assert slow.isdisjoint(ran.stdout.split())
