@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 
-class Fill(msgspec.Struct, frozen=True, kw_only=True):
+class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`fill_id` is unique per account; `quantity` is positive; `fee` is positive when paid, in `currency`, the quote currency."""
 
     fill_id: str

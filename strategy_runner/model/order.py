@@ -42,7 +42,7 @@ class OrderState(StrEnum):
 FINAL_STATES = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED})
 
 
-class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One order. `quantity` is positive, in units of the instrument; prices lie on its tick grid.
 
     `trail` makes a stop follow the market at this distance. Orders of one `bracket` belong together: the exits become active
@@ -80,7 +80,7 @@ class OrderChange(msgspec.Struct, frozen=True, kw_only=True):
     stop_price: Decimal | None = None
 
 
-class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
+class OrderReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an OMS knows of an order now. `reason` is a stable name for what was rejected, cancelled or expired."""
 
     client_order_id: str
@@ -96,7 +96,7 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
 OmsEventKind = Literal["acknowledged", "fill", "cancelled", "rejected", "expired", "modified", "funding"]
 
 
-class OmsEvent(msgspec.Struct, frozen=True, kw_only=True):
+class OmsEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened to an order, or to an account. `number` is dense per client from 0, so a missed one shows.
 
     `seq` is the tape's seq the OMS had read up to (-1: an OMS that reads no tape). `amount` is a funding payment, in the

@@ -7,7 +7,7 @@ import msgspec
 ZERO = Decimal(0)
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True):
+class Position(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`quantity` is signed: long is positive. `average_price` is of the open quantity, 0 when flat, and `cost` what the open
     quantity cost in all, signed and exact. `realised` is before fees; `funding` is positive when received."""
 

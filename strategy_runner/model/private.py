@@ -15,7 +15,7 @@ from strategy_runner.model.position import Position
 _HALF = 6  # bytes of the digest in one value: float64 holds integers below 2**53 exactly
 
 
-class PrivateEntry(msgspec.Struct, frozen=True, array_like=True):
+class PrivateEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One entry of a fill log. `number` is dense in its log from 0; `worker` is the folder name, `strategy.symbol`, of whom it
     concerns; `position` is that worker's after the event. Of what order the event tells: the signal it came of, and its leg."""
 

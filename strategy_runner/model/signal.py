@@ -12,7 +12,7 @@ import msgspec
 Action = Literal["buy", "sell", "close"]
 
 
-class Cause(msgspec.Struct, frozen=True, kw_only=True):
+class Cause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The record that made the strategy speak: `ordinal` counts the records of its stream from 0; a missing value is None."""
 
     stream: str
@@ -21,7 +21,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float | None, ...]
 
 
-class ModelVote(msgspec.Struct, frozen=True, kw_only=True):
+class ModelVote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One model's part in a signal; `ordinal` finds the prediction in its stream."""
 
     model: str
@@ -33,7 +33,7 @@ class ModelVote(msgspec.Struct, frozen=True, kw_only=True):
     event_ns: int
 
 
-class SignalBody(msgspec.Struct, frozen=True, kw_only=True):
+class SignalBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is wanted and why. Field order is the order of the canonical bytes: append, never reorder.
 
     Prices are in the instrument's quote currency, `size` in units of the instrument; None means "not given", never 0.
@@ -60,7 +60,7 @@ class SignalBody(msgspec.Struct, frozen=True, kw_only=True):
     refusal: str | None
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where and when a signal was recorded: `n` is dense per worker and generation.
 
     `received_ns` is when the feed received the record that caused it, by the feed's clock; 0 without a feed, where no signal
@@ -76,7 +76,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     generation: str
 
 
-class LoggedSignal(msgspec.Struct, frozen=True, array_like=True):
+class LoggedSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One entry of a worker's signal log: the envelope, and the canonical bytes of the body with their digest."""
 
     envelope: Envelope

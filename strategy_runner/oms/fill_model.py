@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache
+from math import isfinite
 from typing import Literal
 
 import msgspec
@@ -122,6 +123,63 @@ def match(
             else:
                 bids.point(order, event.event_ns, event.bid, math.nan)
     return found
+
+
+def match_lone(
+    side: Side,
+    quantity: Decimal,
+    active_ns: int,
+    event: MarketEvent,
+    settings: FillSettings,
+    instrument: Instrument,
+) -> Decimal | None:
+    """The price at which `match` executes the whole of a market order that meets the event alone, as a taker.
+
+    None where it does anything else, and where that is not known without asking it.
+    """
+    if settings.participation is not None or settings.impact:
+        return None
+    is_quote = False
+    if type(event) is Bar:
+        if not (isfinite(event.open) and isfinite(event.high) and isfinite(event.low) and isfinite(event.close)):
+            return None
+        if event.event_ns - _timeframe_ns(event.timeframe) >= active_ns:
+            price = event.open
+        elif event.event_ns > active_ns:
+            price = event.close
+        else:
+            return None
+    elif event.event_ns < active_ns:
+        return None
+    elif type(event) is Trade:
+        price = event.price
+    else:
+        assert type(event) is Quote, event
+        is_quote = True
+        price, size = (event.ask, event.ask_size) if side == "buy" else (event.bid, event.bid_size)
+        if size == size and size < quantity:
+            return None
+    if not isfinite(price):
+        return None
+    return _plain(_slipped(price, side == "buy", settings, instrument.tick_size, is_quote=is_quote))
+
+
+def _slipped(
+    price: float, buys: bool, settings: FillSettings, tick: Decimal, *, is_quote: bool, share: float = 0.0
+) -> Decimal:
+    """The price with slippage, on the tick grid; `share` is that of the volume which the order takes."""
+    exact = decimal_of(price)
+    fraction = settings.slippage_bps * 1e-4 + (0.0 if is_quote else settings.assumed_spread / 2)
+    fraction += settings.impact * share * share
+    if fraction or settings.slippage_ticks:
+        worse = abs(exact) * decimal_of(fraction) + settings.slippage_ticks * tick
+        exact = exact + worse if buys else exact - worse
+    return (exact / tick).to_integral_value(ROUND_CEILING if buys else ROUND_FLOOR) * tick
+
+
+def _plain(price: Decimal) -> Decimal:
+    """One way to write a price."""
+    return price.normalize() + ZERO
 
 
 class _Matching:
@@ -274,14 +332,10 @@ class _Matching:
     ) -> WorkingOrder | None:
         """Executed at the market's price, with slippage, but never beyond the limit."""
         settings, buys = self._settings, order.side == "buy"
-        exact, tick = decimal_of(price), self._instrument.tick_size
-        fraction = settings.slippage_bps * 1e-4 + (0.0 if self._is_quote else settings.assumed_spread / 2)
-        if settings.impact:
-            share = min(float(order.remaining), self._volume) / self._total if self._total > 0 else 0.0
-            fraction += settings.impact * share * share
-        worse = abs(exact) * decimal_of(fraction) + settings.slippage_ticks * tick
-        ticks = (exact + worse if buys else exact - worse) / tick
-        rounded = ticks.to_integral_value(ROUND_CEILING if buys else ROUND_FLOOR) * tick
+        share = 0.0
+        if settings.impact and self._total > 0:
+            share = min(float(order.remaining), self._volume) / self._total
+        rounded = _slipped(price, buys, settings, self._instrument.tick_size, is_quote=self._is_quote, share=share)
         if limit is not None:
             rounded = min(rounded, decimal_of(limit)) if buys else max(rounded, decimal_of(limit))
         return self._executed(order, stands, rounded, "taker", moment, _ANY_VOLUME)
@@ -302,8 +356,7 @@ class _Matching:
         self._moved(order, stands)
         if quantity > 0:
             self._volume -= float(quantity)
-            plain = price.normalize() + ZERO  # one way to write a price
-            self._found.append(Execution(order.id, plain, quantity, liquidity, moment))
+            self._found.append(Execution(order.id, _plain(price), quantity, liquidity, moment))
         if order.immediate and quantity < order.remaining:
             self._found.append(Lapse(order.id, "ioc"))
             return None

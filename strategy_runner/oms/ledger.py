@@ -9,17 +9,25 @@ for spot, shares and futures alike. What a position binds is its margin, a matte
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from typing import Literal
 
 import msgspec
 
 from strategy_runner.errors import StateError
 from strategy_runner.model.fill import Fill
+from strategy_runner.model.fill_settings import FEE_STEP, FeeSettings, fee_due, raw_fee
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import signed
 from strategy_runner.model.position import ZERO, Position
 
 EXACT = Context(prec=60)  # in which products of prices and quantities are never rounded
+_plus, _minus, _times = (
+    EXACT.add,
+    EXACT.subtract,
+    EXACT.multiply,
+)  # as in a localcontext(EXACT), which costs more than they do
 _COST_STEP = Decimal("1e-12")  # to which the cost of a part of a position is, so that all sums stay exact
+_FREE = FeeSettings()
+_NO_FEE = ZERO.quantize(FEE_STEP)
 
 
 class MissingPriceError(StateError):
@@ -59,18 +67,28 @@ def place(strategy: str, symbol: str) -> str:
 def after_fill(account: Account, fill: Fill, instrument: Instrument) -> Account:
     """Pays or receives the price, pays the fee, changes the position at average cost."""
     key = place(fill.strategy, fill.symbol)
+    before = account.positions.get(key) or Position(
+        client=account.client, account=account.account, strategy=fill.strategy, symbol=fill.symbol
+    )
+    change = fill.quantity if fill.side == "buy" else fill.quantity.copy_negate()
+    price = _times(fill.price, instrument.multiplier)
+    cash = _minus(_minus(account.cash.get(fill.currency, ZERO), _times(change, price)), fill.fee)
+    return Account(
+        client=account.client,
+        account=account.account,
+        cash={**account.cash, fill.currency: cash},
+        positions={**account.positions, key: _changed(before, change, price, fill.fee, instrument.multiplier)},
+    )
+
+
+def first_fee(
+    fees: FeeSettings, price: Decimal, quantity: Decimal, multiplier: Decimal, liquidity: Literal["maker", "taker"]
+) -> Decimal:
+    """What the first fill of an order pays."""
+    if fees == _FREE:
+        return _NO_FEE
     with localcontext(EXACT):
-        before = account.positions.get(key) or Position(
-            client=account.client, account=account.account, strategy=fill.strategy, symbol=fill.symbol
-        )
-        change = signed(fill.side, fill.quantity)
-        price = fill.price * instrument.multiplier
-        cash = account.cash.get(fill.currency, ZERO) - change * price - fill.fee
-        return msgspec.structs.replace(
-            account,
-            cash={**account.cash, fill.currency: cash},
-            positions={**account.positions, key: _changed(before, change, price, fill.fee, instrument.multiplier)},
-        )
+        return fee_due(fees, None, raw_fee(fees, price * quantity * multiplier, quantity, liquidity))
 
 
 def after_funding(account: Account, strategy: str, symbol: str, currency: str, amount: Decimal) -> Account:
@@ -163,16 +181,28 @@ def _rate(account: Account, held: str, currency: str, rates: Mapping[str, Decima
 def _changed(before: Position, change: Decimal, price: Decimal, fee: Decimal, multiplier: Decimal) -> Position:
     """`price` is of one unit of quantity. What closes leaves at the average cost; the rest opens at its own price."""
     held = before.quantity
-    closing = min(abs(held), abs(change)) if held * change < 0 else ZERO
+    opens = not held or (held > 0) == (change > 0)
+    closing = ZERO if opens else min(held.copy_abs(), change.copy_abs())
     closed = closing.copy_sign(held)  # signed like the position
-    cost_closed = before.cost if closed == held else (before.cost * closed / held).quantize(_COST_STEP, ROUND_HALF_EVEN)
-    quantity = held + change
-    cost = before.cost - cost_closed + (change + closed) * price
-    return msgspec.structs.replace(
-        before,
+    if closed == held:
+        cost_closed = before.cost
+    else:
+        share = EXACT.divide(_times(before.cost, closed), held)
+        cost_closed = share.quantize(_COST_STEP, ROUND_HALF_EVEN, EXACT)
+    quantity = _plus(held, change)
+    cost = _plus(_minus(before.cost, cost_closed), _times(_plus(change, closed), price))
+    average = ZERO
+    if quantity:
+        average = EXACT.divide(cost, _times(quantity, multiplier)).quantize(_COST_STEP, ROUND_HALF_EVEN, EXACT)
+    return Position(
+        client=before.client,
+        account=before.account,
+        strategy=before.strategy,
+        symbol=before.symbol,
         quantity=quantity,
+        average_price=average,
         cost=cost,
-        average_price=(cost / (quantity * multiplier)).quantize(_COST_STEP, ROUND_HALF_EVEN) if quantity else ZERO,
-        realised=before.realised + closed * price - cost_closed,
-        fees=before.fees + fee,
+        realised=_minus(_plus(before.realised, _times(closed, price)), cost_closed),
+        fees=_plus(before.fees, fee),
+        funding=before.funding,
     )

@@ -25,23 +25,24 @@ def orders_of(
     assert body.refusal is None, body.id
     assert body.size is not None, "a signal that the worker passed has a size"
     amount = instrument.rounded_quantity(body.size) if quantity is None else quantity
-    orders = _Orders(body, account, amount)
     if body.action == "close":
-        return [orders.make("exit", closing_side(body), reduce_only=True)]
+        return [_order(body, account, amount, "exit", closing_side(body), reduce_only=True)]
     side: Side = body.action
-    levels = [level for level in (body.stop_loss, body.take_profit) if level is not None]
-    bracket = client_order_id(body.id, "entry") if levels else ""
-    requests = [orders.make("entry", side, bracket=bracket)]
+    if body.stop_loss is None and body.take_profit is None:
+        return [_order(body, account, amount, "entry", side)]
+    bracket = client_order_id(body.id, "entry")
+    requests = [_order(body, account, amount, "entry", side, bracket=bracket)]
+    out = _OPPOSITE[side]
     if body.stop_loss is not None:
-        price = instrument.rounded_price(body.stop_loss)
-        requests.append(
-            orders.make("stop_loss", _OPPOSITE[side], "stop", stop=price, reduce_only=True, bracket=bracket)
-        )
+        stop = instrument.rounded_price(body.stop_loss)
+        order = _order(body, account, amount, "stop_loss", out, "stop", stop=stop, reduce_only=True, bracket=bracket)
+        requests.append(order)
     if body.take_profit is not None:
-        price = instrument.rounded_price(body.take_profit)
-        requests.append(
-            orders.make("take_profit", _OPPOSITE[side], "limit", limit=price, reduce_only=True, bracket=bracket)
+        limit = instrument.rounded_price(body.take_profit)
+        order = _order(
+            body, account, amount, "take_profit", out, "limit", limit=limit, reduce_only=True, bracket=bracket
         )
+        requests.append(order)
     return requests
 
 
@@ -52,41 +53,34 @@ def closing_side(body: SignalBody) -> Side:
     return "sell" if closes == "closes:long" else "buy"
 
 
-class _Orders:
-    """Makes the orders of one signal."""
-
-    def __init__(self, body: SignalBody, account: str, quantity: Decimal) -> None:
-        self._body = body
-        self._account = account
-        self._quantity = quantity
-
-    def make(
-        self,
-        leg: Leg,
-        side: Side,
-        kind: OrderType = "market",
-        *,
-        limit: Decimal | None = None,
-        stop: Decimal | None = None,
-        reduce_only: bool = False,
-        bracket: str = "",
-    ) -> OrderRequest:
-        body = self._body
-        return OrderRequest(
-            client_order_id=client_order_id(body.id, leg),
-            client=body.client,
-            account=self._account,
-            venue=body.venue,
-            strategy=body.strategy,
-            symbol=body.symbol,
-            signal_id=body.id,
-            leg=leg,
-            side=side,
-            type=kind,
-            quantity=self._quantity,
-            event_ns=body.cause.event_ns,
-            limit_price=limit,
-            stop_price=stop,
-            reduce_only=reduce_only,
-            bracket=bracket,
-        )
+def _order(
+    body: SignalBody,
+    account: str,
+    quantity: Decimal,
+    leg: Leg,
+    side: Side,
+    kind: OrderType = "market",
+    *,
+    limit: Decimal | None = None,
+    stop: Decimal | None = None,
+    reduce_only: bool = False,
+    bracket: str = "",
+) -> OrderRequest:
+    return OrderRequest(
+        client_order_id=client_order_id(body.id, leg),
+        client=body.client,
+        account=account,
+        venue=body.venue,
+        strategy=body.strategy,
+        symbol=body.symbol,
+        signal_id=body.id,
+        leg=leg,
+        side=side,
+        type=kind,
+        quantity=quantity,
+        event_ns=body.cause.event_ns,
+        limit_price=limit,
+        stop_price=stop,
+        reduce_only=reduce_only,
+        bracket=bracket,
+    )

@@ -15,12 +15,13 @@ from decimal import Decimal
 import msgspec
 
 from strategy_runner.model.event import Bar, Funding, Quote, Trade
+from strategy_runner.model.fill import Fill
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument, decimal_of
-from strategy_runner.model.order import OrderChange, OrderReport, OrderRequest
-from strategy_runner.model.position import Position
-from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, match, rank
-from strategy_runner.oms.ledger import funding_of
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest, OrderState
+from strategy_runner.model.position import ZERO, Position
+from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, match, match_lone, rank
+from strategy_runner.oms.ledger import Account, after_fill, first_fee, funding_of, place
 from strategy_runner.oms.order_machine import (
     Acknowledged,
     Cancelled,
@@ -35,6 +36,8 @@ from strategy_runner.oms.paper_state import BookState, Entry, PaperOrder, fold
 from strategy_runner.oms.paper_step import Step
 
 OPEN_ORDERS_MAX = 10_000
+NO_TAPE = -1
+_FILLED = OrderState.FILLED
 
 _Lanes = dict[tuple[str, str, str], list[WorkingOrder]]
 
@@ -173,6 +176,75 @@ class PaperBook:
             self._moved.add(order_id)
         self._work(symbol)
         return None
+
+    def fill_lone(self, seq: int, order: OrderRequest, event: MarketEvent) -> OmsEvent | None:
+        """A sound market order that stands alone in its book, and the record it meets next, in one step and folded: the same
+        event and the same book as `submit`, `apply` and `fold` give, in a fraction of the time.
+
+        None, with nothing changed, where they would do anything but fill all of it. For who reads no tape and never asks for
+        an order that has ended: it is not remembered.
+        """
+        state = self.state
+        if state.orders or seq < state.seq or order.event_ns <= state.forgotten_ns:
+            return None
+        symbol, side, quantity, account = order.symbol, order.side, order.quantity, order.account
+        instrument, settings = self._instruments[symbol], self._settings_of(symbol)
+        before = state.accounts.get(account)
+        if order.reduce_only:
+            position = before.positions.get(place(order.strategy, symbol)) if before else None
+            held = position.quantity if position else ZERO
+            if (held if side == "sell" else -held) < quantity:
+                return None
+        price = match_lone(side, quantity, order.event_ns + settings.latency_ns, event, settings, instrument)
+        if price is None:
+            return None
+        fill = Fill(
+            fill_id=f"{order.client_order_id}-0",
+            client_order_id=order.client_order_id,
+            signal_id=order.signal_id,
+            client=state.client,
+            account=account,
+            strategy=order.strategy,
+            symbol=symbol,
+            side=side,
+            price=price,
+            quantity=quantity,
+            fee=first_fee(settings.fees, price, quantity, instrument.multiplier, "taker"),
+            currency=instrument.currency,
+            liquidity="taker",
+            event_ns=event.event_ns,
+        )
+        report = OrderReport(
+            client_order_id=order.client_order_id,
+            client=state.client,
+            state=_FILLED,
+            quantity=quantity,
+            filled=quantity,
+            average_price=price * quantity / quantity,
+            oms_order_id=f"paper-{state.age}",
+        )
+        number = state.number + 1  # the one before it is the acknowledgement's
+        told = OmsEvent(
+            number=number,
+            client=state.client,
+            kind="fill",
+            event_ns=event.event_ns,
+            seq=NO_TAPE,
+            report=report,
+            fill=fill,
+            account=account,
+            strategy=order.strategy,
+            symbol=symbol,
+        )
+        if before is None:
+            before = Account(client=state.client, account=account, cash=self._opening.get(account, {}))
+        state.accounts[account] = after_fill(before, fill, instrument)
+        state.number, state.age = number + 1, state.age + 1
+        state.seq, state.event_ns = seq + 1, max(state.event_ns, order.event_ns, event.event_ns)
+        self._note_price(event)
+        self._note_positions()
+        self._priced.clear()
+        return told
 
     def pass_to(self, seq: int) -> None:
         """Every record below `seq` that concerns the book was applied."""

@@ -73,6 +73,10 @@ class Machine:
         self._keep = keep
         self.paper = PaperDesk(spec.paper, spec.key, spec.account) if spec.paper else None
         self._told_of_fills = bool(spec.fills or spec.paper)
+        self._listens = any(
+            getattr(getattr(strategy, name), "__func__", None) is not getattr(Strategy, name)
+            for name in ("on_fill", "on_position", "on_order")
+        )
         self._private = _private_subscription(spec, private)
         self.subscriptions = self._subscribe_all([Stream.parse(name) for name in spec.streams])
         self._awaited_by_models = self._own_bars() if spec.models else None
@@ -248,9 +252,14 @@ class Machine:
 
     def _meet(self, paper: PaperDesk, event: Event) -> None:
         """The worker's own orders meet a record of their symbol, before the strategy sees it."""
-        for told, payload in paper.meet(event):  # type: ignore[arg-type]  # what a stream of `is_market` gives
-            self._keep(payload)
-            self._apply_private(self._private, told.entry.number, told)
+        for told in paper.meet(event):  # type: ignore[arg-type]  # what a stream of `is_market` gives
+            self._keep(told.payload)
+            if self._listens:
+                self._apply_private(self._private, told.entry.number, told.as_record())
+            else:
+                strategy = self.strategy
+                strategy.now_ns = max(strategy.now_ns, told.event_ns)
+                strategy.position = float(told.entry.position.quantity)
 
     def _apply_private(self, subscription: Subscription, ordinal: int, told: PrivateEvent) -> None:
         """Time does not go back for the strategy: what it is told of may have happened before the record it saw last."""

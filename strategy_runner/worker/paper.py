@@ -8,7 +8,8 @@ What is told of an order that was filled is told at once, what else follows (a r
 strategy that answers every word with an order cannot keep the worker from reading on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -24,11 +25,21 @@ from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.oms.fill_model import MarketEvent
 from strategy_runner.oms.ledger import Account, after_fill, place
 from strategy_runner.oms.order_making import orders_of
-from strategy_runner.oms.paper_book import PaperBook
+from strategy_runner.oms.paper_book import NO_TAPE, PaperBook
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.tape.logs import FRAME_BYTES, START
 
-_NO_TAPE = -1
+
+class Told(NamedTuple):
+    """What the strategy is told of an order, with the bytes for the fill log and the place where they begin in it."""
+
+    event_ns: int
+    entry: PrivateEntry
+    payload: bytes
+    offset: int
+
+    def as_record(self) -> PrivateEvent:
+        return PrivateEvent(self.event_ns, self.entry, slot_of(self.payload, self.offset, self.entry.number))
 
 
 class PaperDesk:
@@ -41,6 +52,8 @@ class PaperDesk:
         self._legs: dict[str, OrderRequest] = {}
         self._queue: list[OmsEvent] = []
         self._own = Account(client=key.client, account=account)
+        self._place = place(key.strategy, key.symbol)
+        self._lone: OrderRequest | None = None
         self._seq = 0
         self.waits = False
         self.number = 0
@@ -50,29 +63,39 @@ class PaperDesk:
     def submit(self, body: SignalBody) -> None:
         """Makes the orders of a signal that passed."""
         requests = orders_of(body, account=self._account, instrument=self._spec.instrument)
-        self._legs.update((request.client_order_id, request) for request in requests)
-        self._queue += self._fold(self._book.submit(requests))
-        self._look()
+        if len(requests) == 1 and requests[0].quantity > 0 and not (self.waits or self._book.state.orders):
+            # most signals are one market order, which lives until the next record: it need not go into the book for that
+            self._lone, self.waits = requests[0], True
+            return
+        self._take_up_lone()
+        self._send(requests)
 
-    def meet(self, event: MarketEvent) -> list[tuple[PrivateEvent, bytes]]:
-        """What the next record of the symbol does to the orders, with the bytes for the fill log; first what waited for it."""
+    def meet(self, event: MarketEvent) -> Sequence[Told]:
+        """What the next record of the symbol does to the orders; first what waited for it."""
+        if self._lone is not None:
+            told = self._meet_lone(self._lone, event)
+            if told is not None:
+                return (told,)
+            self._take_up_lone()
         self._seq += 1
         entry = self._book.apply(self._seq, event)
         if entry is None and not self._queue:
             return []
         news, self._queue = [*self._queue, *self._fold(entry)], []
-        told = [self._told(one) for one in news]
+        heard = [self._told(one) for one in news]
         self._look()
-        return told
+        return heard
 
     def state(self) -> tuple[object, ...]:
         """Everything remembered, as values that pickle."""
+        self._take_up_lone()
         state = self._book.state
         return state, self._legs, self._queue, self._own, self._seq, self.number, self.offset
 
     def restore(self, state: tuple[object, ...]) -> None:
         book, self._legs, self._queue, self._own, self._seq, self.number, self.offset = state  # type: ignore[assignment]  # as `state` gave them
         assert isinstance(book, BookState)
+        self._lone = None
         self._book = self._new_book(book)
         self._look()
 
@@ -81,28 +104,51 @@ class PaperDesk:
     def _new_book(self, state: BookState) -> PaperBook:
         return PaperBook(state, {self._key.symbol: self._spec.instrument}, self._spec.fills)
 
+    def _send(self, requests: list[OrderRequest]) -> None:
+        self._legs.update((request.client_order_id, request) for request in requests)
+        self._queue += self._fold(self._book.submit(requests))
+        self._look()
+
     def _fold(self, entry: Entry | None) -> list[OmsEvent]:
         if entry is None:
             return []
         self._book.fold(entry)
         self._book.state.finished.clear()  # no signal comes twice, so nobody asks for an order that has ended
-        return [replace(event, seq=_NO_TAPE) for event in entry.events if is_told(event)]
+        return [replace(event, seq=NO_TAPE) for event in entry.events if is_told(event)]
 
-    def _told(self, event: OmsEvent) -> tuple[PrivateEvent, bytes]:
+    def _meet_lone(self, order: OrderRequest, event: MarketEvent) -> Told | None:
+        """What is told of an order that stands alone, if the event fills all of it."""
+        happened = self._book.fill_lone(self._seq + 1, order, event)
+        if happened is None:
+            return None
+        self._seq += 1
+        self._lone, self.waits = None, False
+        self._own = self._book.state.accounts[order.account]
+        return self._entry(happened, order.signal_id, order.leg)
+
+    def _take_up_lone(self) -> None:
+        """An order that stood alone goes into the book, as any other."""
+        if self._lone is not None:
+            order, self._lone = self._lone, None
+            self._send([order])
+
+    def _told(self, event: OmsEvent) -> Told:
         if event.fill is not None:
             self._own = after_fill(self._own, event.fill, self._spec.instrument)
-        key = self._key
-        held = self._own.positions.get(place(key.strategy, key.symbol)) or Position(
-            client=key.client, account=self._account, strategy=key.strategy, symbol=key.symbol
-        )
         assert event.report is not None, event
         request = self._legs[event.report.client_order_id]
-        entry = PrivateEntry(self.number, key.folder, event, held, request.signal_id, request.leg)
-        payload = encode_private(entry)
-        told = PrivateEvent(event.event_ns, entry, slot_of(payload, self.offset, self.number))
+        return self._entry(event, request.signal_id, request.leg)
+
+    def _entry(self, event: OmsEvent, signal_id: str, leg: str) -> Told:
+        key = self._key
+        held = self._own.positions.get(self._place) or Position(
+            client=key.client, account=self._account, strategy=key.strategy, symbol=key.symbol
+        )
+        entry = PrivateEntry(self.number, key.folder, event, held, signal_id, leg)
+        told = Told(event.event_ns, entry, encode_private(entry), self.offset)
         self.number += 1
-        self.offset += FRAME_BYTES + len(payload)
-        return told, payload
+        self.offset += FRAME_BYTES + len(told.payload)
+        return told
 
     def _look(self) -> None:
         orders = self._book.state.orders

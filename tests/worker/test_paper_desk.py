@@ -1,0 +1,152 @@
+"""The desk of a worker that fills its own orders: most of them in one step, and that step changes no byte."""
+
+import pickle
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oms.paper_build import FUTURE, MINUTE, NOW, X
+
+from strategy_runner.config.spec import PaperSpec
+from strategy_runner.model.event import Bar, Quote, Trade
+from strategy_runner.model.fill_settings import FeeSettings, FillSettings
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.order import OmsEvent
+from strategy_runner.model.private import is_told
+from strategy_runner.model.signal import Cause, SignalBody
+from strategy_runner.oms.fill_model import MarketEvent
+from strategy_runner.oms.order_making import orders_of
+from strategy_runner.oms.paper_book import PaperBook
+from strategy_runner.oms.paper_state import BookState, Entry
+from strategy_runner.worker.paper import PaperDesk
+
+D = Decimal
+NAN = float("nan")
+
+
+class Step(NamedTuple):
+    """A record, and what the strategy asks for once it has seen it."""
+
+    event: MarketEvent
+    wishes: list[SignalBody]
+
+
+def wish(
+    n: int, symbol: str, event_ns: int, action: str, size: float, stop: float | None, target: float | None
+) -> SignalBody:
+    return SignalBody(
+        id=f"acme:swing.{symbol}@00000000/{n}",
+        client="acme",
+        strategy="swing",
+        symbol=symbol,
+        venue="paper",
+        timeframe="1m",
+        action=action.partition(":")[0],  # type: ignore[arg-type]  # one of the three
+        size=size,
+        entry_price=100.0,
+        stop_loss=stop,
+        take_profit=target,
+        confidence=None,
+        strength=None,
+        strategy_type="any",
+        models=(),
+        cause=Cause(stream=f"{symbol}/bar.1m", ordinal=n, event_ns=event_ns, values=()),
+        reasons=("closes:" + action.partition(":")[2],),
+        refusal=None,
+    )
+
+
+prices = st.sampled_from([99.0, 99.5, 100.0, 100.13, 101.0, NAN])
+sizes = st.sampled_from([0.04, 0.1, 1.0, 2.5, 7.0, 1e15 + 0.5])
+actions = st.sampled_from(["buy", "sell", "close:long", "close:short"])
+levels = st.sampled_from([None, None, None, 99.2, 100.9])
+terms = st.builds(
+    FillSettings,
+    latency_ns=st.sampled_from([0, 50_000_000, 2 * MINUTE]),
+    slippage_ticks=st.sampled_from([0, 2]),
+    slippage_bps=st.sampled_from([0.0, 1.5]),
+    assumed_spread=st.sampled_from([0.0, 0.0003]),
+    impact=st.sampled_from([0.0, 0.0, 0.1]),
+    participation=st.sampled_from([None, None, 0.5]),
+    fees=st.builds(
+        FeeSettings,
+        maker=st.just(D("-0.0001")),
+        taker=st.sampled_from([D(0), D("0.001")]),
+        per_share=st.sampled_from([D(0), D("0.005")]),
+        minimum=st.sampled_from([D(0), D("0.35")]),
+    )
+    | st.just(FeeSettings()),
+)
+
+
+@st.composite
+def lives(draw: st.DrawFn, symbol: str) -> list[Step]:
+    kind, at, steps, n = draw(st.sampled_from(["trades", "quotes", "bars"])), NOW, [], 0
+    for _ in range(draw(st.integers(1, 8))):
+        at += draw(st.sampled_from([0, 1_000_000, MINUTE]))
+        price, size = draw(prices), draw(sizes | st.just(NAN))
+        event: MarketEvent
+        if kind == "trades":
+            event = Trade(symbol, at, price, size, 1.0)
+        elif kind == "quotes":
+            event = Quote(symbol, at, price, price + 0.5, size, size)
+        else:
+            event = Bar(symbol, "1m", at, price, 101.0, 99.0, draw(prices), size)
+        wishes = []
+        for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2]))):
+            wishes.append(wish(n, symbol, at, draw(actions), draw(sizes), draw(levels), draw(levels)))
+            n += 1
+        steps.append(Step(event, wishes))
+    return steps
+
+
+def by_the_book(life: list[Step], spec: PaperSpec, account: str) -> tuple[list[OmsEvent], BookState]:
+    """What the paper OMS's own book makes of it, every order submitted, every record applied."""
+    book = PaperBook(BookState(client="acme"), {spec.instrument.symbol: spec.instrument}, spec.fills)
+    told: list[OmsEvent] = []
+
+    def fold(entry: Entry | None) -> None:
+        if entry is not None:
+            book.fold(entry)
+            book.state.finished.clear()
+            told.extend(msgspec.structs.replace(event, seq=-1) for event in entry.events if is_told(event))
+
+    met = 0
+    for event, wishes in life:
+        if book.state.orders:
+            met += 1
+            fold(book.apply(met, event))
+        for one in wishes:
+            fold(book.submit(orders_of(one, account=account, instrument=spec.instrument)))
+    return told, book.state
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.data(), terms, st.sampled_from([X, FUTURE]), st.booleans())
+def test_an_order_filled_in_one_step_is_filled_as_the_book_fills_it(
+    data: st.DataObject, fills: FillSettings, instrument: object, is_restored: bool
+) -> None:
+    spec = PaperSpec(fills=fills, instrument=instrument)  # type: ignore[arg-type]  # of the two above
+    life = data.draw(lives(spec.instrument.symbol))
+    key = WorkerKey("acme", "swing", spec.instrument.symbol)
+    desk = PaperDesk(spec, key, "main")
+    told: list[OmsEvent] = []
+    for event, wishes in life:
+        if is_restored:
+            state = pickle.loads(pickle.dumps(desk.state()))
+            desk = PaperDesk(spec, key, "main")
+            desk.restore(state)
+        if desk.waits:
+            told += [one.entry.event for one in desk.meet(event)]
+        for one in wishes:
+            desk.submit(one)
+    expected, book = by_the_book(life, spec, "main")
+    assert [event.fill for event in told] == [event.fill for event in expected[: len(told)]]
+    assert repr(told) == repr(expected[: len(told)])  # to the digit: 1.0 is another text than 1
+    state = desk.state()[0]
+    assert isinstance(state, BookState)
+    assert all(event.kind != "fill" for event in expected[len(told) :]), "what is still to be told was never filled"
+    for name in ("number", "age", "accounts", "orders", "event_ns"):
+        assert repr(getattr(state, name)) == repr(getattr(book, name)), name
