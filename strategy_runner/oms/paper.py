@@ -38,6 +38,7 @@ WAIT_MS_MAX = 50  # so long at most a first order in a symbol waits until the sy
 BEHIND_WAIT_MS = 2  # while records are published and not yet durable
 LOOK_INTERVAL_S = 0.5  # for streams that are new to the tape
 SNAPSHOT_SEQS = 2_000_000  # 160 MB: so much tape at most is kept for a restart
+MARK_RECORDS = 20_000  # read by a book to no effect, before its journal says how far: a restart reads no more
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Desk:
     def __init__(self, book: PaperBook, journal: PaperJournal) -> None:
         self.book = book
         self.journal = journal
+        self.unmarked = 0  # records read since the last entry
 
     def keep(self, entry: Entry | None) -> bool:
         """Writes an entry and folds it; False if there is none."""
@@ -55,6 +57,7 @@ class Desk:
             return False
         self.journal.append(entry)
         self.book.fold(entry)
+        self.unmarked = 0
         return True
 
 
@@ -259,7 +262,8 @@ class PaperOms:
             if entry is not None:
                 filled = desk.keep(entry)
         book.pass_to(self._tail.seq)
-        return filled
+        desk.unmarked += len(ticks) if book.watched else 0
+        return desk.keep(book.mark()) if desk.unmarked >= MARK_RECORDS else filled
 
     def _settle(self, desk: Desk, news: bool) -> None:
         """Waits for the disk: also a repeated request is answered by what is durable."""

@@ -250,6 +250,10 @@ class PaperBook:
         """Every record below `seq` that concerns the book was applied."""
         self.state.seq = max(self.state.seq, seq)
 
+    def mark(self) -> Entry:
+        """An entry that tells of no event, only how far the book has read and what has moved: a restart goes on from there."""
+        return self._with_moves(self._step(self.state.event_ns))
+
     def fold(self, entry: Entry) -> None:
         """Changes the book by an entry of its own, or of its journal."""
         fold(self.state, entry, self._instruments)
@@ -299,8 +303,9 @@ class PaperBook:
 
     def _entry(self, step: Step) -> Entry | None:
         """The step's entry, with all that moved since the last one."""
-        if not step.events:
-            return None
+        return self._with_moves(step) if step.events else None
+
+    def _with_moves(self, step: Step) -> Entry:
         entry = step.entry()
         moved = [self.state.orders[order_id] for order_id in sorted(self._moved - step.touched.keys())]
         prices = {symbol: self.state.prices[symbol] for symbol in sorted(self._priced)}

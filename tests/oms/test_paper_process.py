@@ -20,6 +20,7 @@ from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import MarketSpec, PaperOmsSpec, write_spec
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderState
 from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.oms.paper import MARK_RECORDS
 from strategy_runner.oms.paper_state import BookState, Entry, fold
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.oms.zeromq import ZeroMqOms
@@ -181,6 +182,28 @@ def test_it_stands_after_a_clean_stop_where_it_stood_before(market: Market) -> N
     await_that(lambda: len(every_event(oms)) == len(before) + 1, "the trailing stop, which remembers 103")
     fill = every_event(oms)[-1].fill
     assert fill is not None and (fill.client_order_id, fill.price) == ("b", 101)
+
+
+def test_killed_behind_a_long_tape_it_reads_little_of_it_again(market: Market) -> None:
+    """An order that is open for days meets every record of its symbol, to no effect."""
+    oms = market.way_in()
+    market.trade(100)
+    await_that(market.caught_up, "a first trade, so that there is a stream")
+    insist(lambda: oms.submit([request(event_ns=0, side="sell", type="stop", stop_price=90, trail=2)]))
+    market.trade(100, 103, *[102.0] * (MARK_RECORDS * 5 // 4))
+    await_that(market.caught_up, "all trades read")
+    market.process.kill()
+    market.process.wait(20)
+    market.start()
+    status = Path(market.spec.folder) / "status"
+    await_that(
+        lambda: market.caught_up() and read_status(status).pid == market.process.pid, "the new process has caught up"
+    )
+    assert 0 < read_status(status).records <= MARK_RECORDS
+    market.trade(101)
+    await_that(lambda: len(every_event(oms)) == 2, "the trailing stop, which remembers 103")
+    fill = every_event(oms)[-1].fill
+    assert fill is not None and fill.price == 101
 
 
 def test_a_damaged_snapshot_costs_nothing_but_time(market: Market) -> None:
