@@ -10,21 +10,29 @@ from time import time_ns  # bound here: once the determinism guard watches, `tim
 
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import WorkerSpec
-from strategy_runner.errors import StrategyError, StrategyRunnerError
+from strategy_runner.errors import CorruptRecordError, StrategyError, StrategyRunnerError
 from strategy_runner.model.event import Event
 from strategy_runner.model.record import Kind
 from strategy_runner.strategies.interface import Strategy
+from strategy_runner.tape.logs import START
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import APPLYING, State, StatusFile
 from strategy_runner.worker.fault_log import FaultLog
-from strategy_runner.worker.genesis import Genesis, note_genesis, sync_genesis
+from strategy_runner.worker.genesis import Genesis, note_genesis, read_geneses, sync_genesis
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.paper_log import PaperLog
 from strategy_runner.worker.private_log import PrivateLog, position_at
 from strategy_runner.worker.run import RUN_RECORDS_MAX, RUN_RECORDS_MIN, Run, Told, read_records, told
 from strategy_runner.worker.skips import Skips, read_skips
-from strategy_runner.worker.snapshot import Snapshot, newest_snapshot, oldest_seq, remove_snapshots, write_snapshot
+from strategy_runner.worker.snapshot import (
+    Snapshot,
+    damaged_snapshots,
+    newest_snapshot,
+    oldest_seq,
+    remove_snapshots,
+    write_snapshot,
+)
 from strategy_runner.worker.subscription import Subscription
 
 TURN_RECORDS_MAX = 4096
@@ -66,12 +74,14 @@ class Follower:
                 "the tape begins at seq %d and this worker stood at %d: it begins anew", reader.head.first, snapshot.seq
             )
             snapshot = None
+        begun = None if snapshot is not None else self._beginning_on_tape()
         self._outbox = Outbox(
             self._folder / "signals.log",
             generation=spec.generation,
             mode=spec.mode,
             cuts=reader.cuts(),
-            **({"n": snapshot.n, "offset": snapshot.log_offset} if snapshot else {}),
+            n=snapshot.n if snapshot else begun.n if begun else 0,
+            offset=snapshot.log_offset if snapshot else START,
         )
         self._fills = PrivateLog(Path(spec.fills), spec.key) if spec.fills else None
         self._machine = Machine(
@@ -95,7 +105,7 @@ class Follower:
         self._beginning: Snapshot | None = None
         self._target = reader.head.count
         if snapshot is None:
-            self._begin(strategy.inputs.warmup_bars)
+            self._begin(strategy.inputs.warmup_bars, begun)
         else:
             self._restore(snapshot)
         status.enter(State.CATCHING_UP, f"to seq {self._target}")
@@ -270,14 +280,39 @@ class Follower:
 
     # -- state -----------------------------------------------------------------------------------------------------------
 
-    def _begin(self, warmup_bars: int) -> None:
-        """The first start of this generation: from the tape's first record, or from now with the bars needed to warm up.
+    def _beginning_on_tape(self) -> Genesis | None:
+        """Where this generation began, if it has and no snapshot of it counts any more: from there everything is derived again.
+
+        Raises CorruptRecordError where the tape does not reach back so far and a snapshot is damaged: to begin anew elsewhere
+        would forget what the worker holds.
+        """
+        geneses = read_geneses(self._folder)
+        if not geneses or geneses[-1].spec.generation != self._spec.generation:
+            return None
+        begun, head = geneses[-1], self._reader.head
+        if head.first <= begun.seq and begun.live_from <= head.durable:
+            log.warning("no snapshot counts: everything since seq %d, where it began, is derived again", begun.seq)
+            return begun
+        damaged = damaged_snapshots(self._folder)
+        if damaged:
+            raise CorruptRecordError(
+                f"{self._folder / damaged[-1]}: expected a whole snapshot, or a tape from seq {begun.seq} on, where the worker "
+                f"began, found a damaged one and a tape of seqs {head.first} to {head.count}; restore it from a copy, or remove "
+                f"it to begin anew"
+            )
+        return None
+
+    def _begin(self, warmup_bars: int, begun: Genesis | None) -> None:
+        """The first start of this generation: from the tape's first record, or from now with the bars needed to warm up. Or
+        where it has `begun` before.
 
         Now is the durable mark: the snapshot of a beginning above it would not count, and a restart would begin elsewhere.
         """
         remove_snapshots(self._folder)
         head = self._reader.head
-        if not self._from_start:
+        if begun is not None:
+            self._seq, self._live_from, self._machine.n = begun.seq, begun.live_from, begun.n
+        elif not self._from_start:
             self._live_from = self._seq = head.durable
             self._machine.n = self._outbox.begin_after_recorded()
             for subscription in self._positions:
@@ -292,12 +327,23 @@ class Follower:
             stream_id = self._stream_id(subscription)
             if stream_id is not None:
                 self._positions[subscription] = self._reader.first_ordinal_at(stream_id, self._seq)
-        if self._spec.fills:
+        if begun is not None:
+            self._machine.strategy.position = begun.position
+        elif self._spec.fills:
             held = position_at(self._reader, Path(self._spec.fills), self._spec.key, self._seq)
             self._machine.strategy.position = held
         if self._machine.paper is not None:
             self._paper = PaperLog(self._folder / "fills.log")
-            self._paper.begin()
+            if begun is None:
+                self._paper.begin()
+        if begun is None:
+            self._note_genesis()
+        self._machine.start()
+        self._beginning = self._snapshot()
+        write_snapshot(self._folder, self._beginning, durable=False)
+        self._note_snapshot(self._seq)
+
+    def _note_genesis(self) -> None:
         genesis = Genesis(
             spec=self._spec,
             seq=self._seq,
@@ -306,10 +352,6 @@ class Follower:
             position=self._machine.strategy.position,
         )
         note_genesis(self._folder, genesis)
-        self._machine.start()
-        self._beginning = self._snapshot()
-        write_snapshot(self._folder, self._beginning, durable=False)
-        self._note_snapshot(self._seq)
 
     def _restore(self, snapshot: Snapshot) -> None:
         """Goes on from a snapshot. Newer ones are damaged or tell of records that a power cut took: they never count again."""

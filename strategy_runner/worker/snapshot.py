@@ -50,16 +50,15 @@ def write_snapshot(folder: Path, snapshot: Snapshot, *, durable: bool = True) ->
 def newest_snapshot(folder: Path, generation: str, durable_seq: int) -> Snapshot | None:
     """The newest whole snapshot of this generation at or below the durable mark."""
     for name in reversed(_names(folder)):
-        raw = (folder / name).read_bytes()
-        if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
-            continue
-        try:
-            snapshot = msgspec.msgpack.decode(raw[4:], type=Snapshot)
-        except msgspec.DecodeError:
-            continue
-        if snapshot.generation == generation and snapshot.seq <= durable_seq:
+        snapshot = _read(folder / name)
+        if snapshot is not None and snapshot.generation == generation and snapshot.seq <= durable_seq:
             return snapshot
     return None
+
+
+def damaged_snapshots(folder: Path) -> list[str]:
+    """The names of those that are not whole, oldest first."""
+    return [name for name in _names(folder) if _read(folder / name) is None]
 
 
 def oldest_seq(folder: Path) -> int:
@@ -73,6 +72,17 @@ def remove_snapshots(folder: Path, *, above: int = -1) -> None:
     for name in _names(folder):
         if int(name.removesuffix(_SUFFIX)) > above:
             (folder / name).unlink()
+
+
+def _read(path: Path) -> Snapshot | None:
+    """None if it is not whole."""
+    raw = path.read_bytes()
+    if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
+        return None
+    try:
+        return msgspec.msgpack.decode(raw[4:], type=Snapshot)
+    except msgspec.DecodeError:
+        return None
 
 
 def _names(folder: Path) -> list[str]:

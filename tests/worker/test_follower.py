@@ -34,6 +34,7 @@ from worker.build import (
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import CorruptRecordError, DivergenceError, StrategyError
+from strategy_runner.history.tape_run import rerun
 from strategy_runner.model.event import Bar, Event, Trade
 from strategy_runner.model.record import SIZE
 from strategy_runner.model.signal import canonical, decode_body
@@ -42,6 +43,7 @@ from strategy_runner.strategies.registry import load
 from strategy_runner.tape import files
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.worker.follower import SNAPSHOT_SEQS
+from strategy_runner.worker.genesis import read_geneses
 
 Chatty = load("chatty", CHATTY)
 
@@ -309,6 +311,48 @@ def test_a_damaged_newest_snapshot_costs_time_and_nothing_else(folder: Path, fol
         newest.write_bytes(newest.read_bytes()[:-5])
     assert bodies_on_disk(folder / "talk.X") == derived(rows)
     assert status_of(worker).signals == len(derived(rows))
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["damaged", "gone"])
+def test_without_a_snapshot_that_counts_it_derives_again_from_where_it_began_and_not_from_now(
+    folder: Path, followers: Followers, is_gone: bool
+) -> None:
+    """It began at another now, under the next numbers, and had forgotten what it held."""
+    tape, rows, worker = new_tape(folder), random_rows(8, 20), spec_in(folder, from_start=False)
+    write_rows(tape, rows[:50])
+    run_out(followers.make(worker))
+    write_rows(tape, rows[50:150])
+    run_out(followers.make(worker))
+    before = bodies_on_disk(folder / "talk.X")
+    [only] = Path(worker.folder).glob("*.snapshot")
+    if is_gone:
+        only.unlink()
+    else:
+        only.write_bytes(only.read_bytes()[:-5])
+    write_rows(tape, rows[150:])
+    run_out(followers.make(worker))
+    after = bodies_on_disk(folder / "talk.X")
+    assert after[: len(before)] == before and len(after) > len(before) > 0
+    [begun] = read_geneses(Path(worker.folder))
+    assert after == list(rerun(worker, folder / "tape", begun, len(rows)))
+
+
+def test_with_a_damaged_snapshot_and_no_tape_from_where_it_began_it_halts(folder: Path, followers: Followers) -> None:
+    tape, rows, worker = new_tape(folder, segment_records=32), random_rows(8, 20), spec_in(folder, from_start=False)
+    write_rows(tape, rows[:50])
+    run_out(followers.make(worker))
+    write_rows(tape, rows[50:])
+    [only] = Path(worker.folder).glob("*.snapshot")
+    only.write_bytes(only.read_bytes()[:-5])
+    tape.remove_before(96)
+    with pytest.raises(
+        CorruptRecordError, match=r"0050\.snapshot: expected a whole snapshot, or a tape from seq 50 on"
+    ):
+        followers.make(worker)
+    assert only.exists(), "a person may mend it"
+    only.unlink()
+    run_out(followers.make(worker))
+    assert [one.seq for one in read_geneses(Path(worker.folder))] == [50, len(rows)], "asked to, it begins anew"
 
 
 def test_the_status_names_the_lowest_seq_that_a_restart_may_need(folder: Path, followers: Followers) -> None:
