@@ -12,6 +12,7 @@ from strategy_runner.monitor import (
     checks_logs,
     checks_orders,
     checks_processes,
+    checks_records,
     checks_sinks,
     checks_tape,
 )
@@ -73,6 +74,7 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
         yield "snapshots", lambda state=state: _snapshots(state)  # type: ignore[misc]
         yield "signals", lambda state=state: checks_logs.check_client(state, state.parent.name)  # type: ignore[misc]
         yield "orders", lambda state=state: _orders(home, state)  # type: ignore[misc]
+        yield "records", lambda state=state: _records(state, host)  # type: ignore[misc]
         yield "sinks", lambda state=state: _sinks(state, host)  # type: ignore[misc]
 
 
@@ -85,9 +87,16 @@ def _orders(home: Home, state: Path) -> list[Finding]:
     return checks_orders.check_orders(state, home.oms(mode) / client, client)
 
 
+def _records(state: Path, host: Host) -> list[Finding]:
+    return checks_records.check_records(state, router_runs=_router_runs(state, host))
+
+
 def _sinks(state: Path, host: Host) -> list[Finding]:
-    runs = checks_processes.is_locked(state / "router" / "lock", host)
-    return checks_sinks.check_sinks(state, router_runs=runs)
+    return checks_sinks.check_sinks(state, router_runs=_router_runs(state, host))
+
+
+def _router_runs(state: Path, host: Host) -> bool:
+    return checks_processes.is_locked(state / "router" / "lock", host)
 
 
 def _planned(home: Home, environ: Mapping[str, str]) -> tuple[int, list[str]]:

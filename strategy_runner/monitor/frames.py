@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
-from strategy_runner.tape.logs import PAYLOAD_BYTES_MAX, START, LogReader
+from strategy_runner.tape.logs import MAGIC, PAYLOAD_BYTES_MAX, START, LogReader
 
 _FRAME = struct.Struct("<II")  # length and crc, as in tape/logs.py
 _LOOKS, _LOOK_INTERVAL_S = 5, 0.01
@@ -27,8 +27,7 @@ class Frames:
         try:
             yield from self._frames(reader)
             if self.path.exists():
-                self._judge_header()
-                self._judge_end(reader)
+                self._judge(reader)
         except (CorruptRecordError, VersionMismatchError) as fault:
             self.damage = str(fault).removeprefix(f"{self.path}: ")
         finally:
@@ -44,11 +43,15 @@ class Frames:
             if reader.offset == before:
                 return
 
-    def _judge_header(self) -> None:
+    def _judge(self, reader: LogReader) -> None:
         with self.path.open("rb") as file:
             header = file.read(START)
+        if len(header) == START and not header.startswith(MAGIC):
+            self.torn = "offset 0: no header and no whole frame"  # else the reader would have refused it
+            return
         if len(header) == START and any(header[12:]):
             self.damage = f"offset 12: expected zeros in the header, found {header[12:].hex()}"
+        self._judge_end(reader)
 
     def _judge_end(self, reader: LogReader) -> None:
         """A writer in the middle of a write is given a moment. A frame that is all there and wrong was not torn by a kill."""

@@ -45,7 +45,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int
 
 
-_decode_turn = msgspec.msgpack.Decoder(Turn).decode
+decode_turn = msgspec.msgpack.Decoder(Turn).decode
 
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,7 +234,7 @@ class RiskRecord:
         while turns.offset != before:
             before = turns.offset
             for _, payload in turns.read():
-                turn = _decode_turn(payload)
+                turn = decode_turn(payload)
                 for event in turn.events:
                     apply(self.state, event)
                 self._follow_to(turn.orders)

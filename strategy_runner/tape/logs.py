@@ -20,7 +20,7 @@ from strategy_runner.errors import CorruptRecordError, VersionMismatchError
 
 _HEADER = struct.Struct("<8sII")
 _FRAME = struct.Struct("<II")
-_MAGIC = b"SRLOG\0\0\0"
+MAGIC = b"SRLOG\0\0\0"
 _VERSION = 1
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
 SEARCH_BYTES = 256 * 1024
@@ -52,7 +52,7 @@ class AppendLog:
             self._fd = _begin_aside(self._fd, path, permissions)
         if os.fstat(self._fd).st_size < START:
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
+            os.pwrite(self._fd, _HEADER.pack(MAGIC, _VERSION, 0), 0)
         _check_header(self._fd, path)
         if os.fstat(self._fd).st_size < whole_to:
             size = os.fstat(self._fd).st_size
@@ -214,7 +214,7 @@ def _was_never_begun(fd: int) -> bool:
     Logs whose frames are acted upon have been synced before, and with them their header: damage of one is no such file.
     """
     header = os.pread(fd, START, 0)
-    if len(header) < START or header.startswith(_MAGIC):
+    if len(header) < START or header.startswith(MAGIC):
         return False
     return _first_whole(os.pread(fd, _FRAME_SEARCH_BYTES, START), START) is None
 
@@ -232,7 +232,7 @@ def _begin_aside(fd: int, path: Path, permissions: int) -> int:
 
 def _check_header(fd: int, path: Path) -> None:
     magic, version, _ = _HEADER.unpack(os.pread(fd, START, 0))
-    if magic != _MAGIC or version != _VERSION:
+    if magic != MAGIC or version != _VERSION:
         raise VersionMismatchError(f"{path}: expected a log of version {_VERSION}, found {magic!r} version {version}")
 
 
