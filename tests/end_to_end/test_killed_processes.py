@@ -10,6 +10,8 @@ from end_to_end.harness import Firm, until
 from end_to_end.own_strategies import LISTENER
 from end_to_end.recordings import write_market
 
+from strategy_runner.tape.logs import read_log
+
 SYMBOLS = ("BTC-USD", "ETH-USD")
 MARKET_SECONDS = 1_200
 SPEED = 150  # eight seconds: long enough to kill every process once it has run for a second
@@ -137,5 +139,5 @@ def everything(firm: Firm) -> dict[str, Any]:
         "rows": firm.run("sql", "acme", f"SELECT {COLUMNS} FROM signals ORDER BY number", "-o", "json").out,
         "models": firm.run("sql", "acme", "SELECT * FROM signal_models ORDER BY ALL", "-o", "json").out,
         "csv": {path.name: path.read_text() for path in sorted(folder.rglob("*.csv"))},
-        "dead letters": (firm.home.router("acme", "simulation") / "dead_letters.log").stat().st_size,
+        "dead letters": list(read_log(firm.home.router("acme", "simulation") / "dead_letters.log")),
     }
