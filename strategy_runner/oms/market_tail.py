@@ -27,12 +27,15 @@ class MarketTail:
         self._reader = reader
         self.seq = max(seq, reader.head.first)
         self.streams: set[str] = set()
+        self._symbols: set[str] = set()
+        self._known = 0
         self._positions: dict[int, int] = {}
         self._makers: dict[int, Callable[..., Any]] = {}
 
     def watch(self, symbols: set[str]) -> None:
-        """The symbols to read from `seq` on; looks for streams of them that are new to the tape."""
+        """The symbols to read from `seq` on."""
         reader = self._reader
+        self._symbols = symbols
         wanted: dict[int, Stream] = {}
         for symbol in sorted(symbols):
             for stream in _fill_streams(reader, symbol):
@@ -45,6 +48,7 @@ class MarketTail:
             self._positions[stream_id] = reader.first_ordinal_at(stream_id, self.seq)
             self._makers[stream_id] = _maker(wanted[stream_id])
         self.streams = {stream.name for stream in wanted.values()}
+        self._known = len(reader.streams)
 
     def gather(self) -> list[Tick]:
         """The next events, about TURN_RECORDS_MAX of them at most. Raises CorruptRecordError."""
@@ -52,6 +56,8 @@ class MarketTail:
         limit = reader.head.durable
         if limit <= self.seq:
             return []
+        if len(reader.all_streams()) > self._known:  # or the first records of a new stream would be passed over
+            self.watch(self._symbols)
         batch: list[tuple[int, int]] = []
         for stream_id, position in self._positions.items():
             entries = reader.entries(stream_id)

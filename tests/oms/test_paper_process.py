@@ -18,13 +18,16 @@ from worker.processes import Processes, await_that, processes_in
 from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import MarketSpec, PaperOmsSpec, write_spec
+from strategy_runner.model.event import Trade
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderState
 from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.oms.market_tail import MarketTail
 from strategy_runner.oms.paper import MARK_RECORDS
 from strategy_runner.oms.paper_state import BookState, Entry, fold
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.tape.logs import read_log
+from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, read_status
 
 _T = TypeVar("_T")
@@ -125,6 +128,15 @@ def every_event(oms: ZeroMqOms) -> list[OmsEvent]:
     while following := insist(partial(oms.events, len(found), 100)):
         found += following
     return found
+
+
+def test_the_first_records_of_a_stream_are_not_passed_over(market: Market) -> None:
+    """However soon they come after the OMS last looked for streams: here there is none yet when it watches the symbol."""
+    tail = MarketTail(TapeReader(Path(market.spec.market.tape)), 0)
+    tail.watch({"X"})
+    market.trade(100, 103)
+    assert [event.price for _, event in tail.gather() if isinstance(event, Trade)] == [100, 103]
+    assert tail.streams == {"X/trade"}
 
 
 def test_an_order_goes_in_and_its_fill_comes_out(market: Market) -> None:
