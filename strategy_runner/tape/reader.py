@@ -76,7 +76,12 @@ class TapeReader:
         return self._counts[stream_id]
 
     def seqs(self, stream_id: int, start: int, stop: int) -> list[int]:
-        """The seqs of a stream's records with ordinals start to stop - 1; fewer if they cross an index chunk.
+        """As `entries_between`, as a list."""
+        seqs: list[int] = self.entries_between(stream_id, start, stop).tolist()
+        return seqs
+
+    def entries_between(self, stream_id: int, start: int, stop: int) -> memoryview:
+        """The seqs of a stream's records with ordinals start to stop - 1, in place; fewer if they cross an index chunk.
 
         Raises CorruptRecordError if retention has taken them, and where they do not ascend, the entries before and behind
         included. An entry that was damaged and still ascends names another stream's record: whoever reads it says which stream
@@ -87,17 +92,16 @@ class TapeReader:
         end = within + min(stop - start, files.INDEX_ENTRIES - within)
         mapped = self._chunk(stream_id, chunk)
         entries = mapped[within:end]
-        seqs: list[int] = entries.tolist()
         behind = mapped[end] if end < files.INDEX_ENTRIES else self._entry(stream_id, (chunk + 1) * files.INDEX_ENTRIES)
         before = mapped[within - 1] if within else self._entry(stream_id, start - 1)
-        if not _ascend(before, entries, seqs, behind if start + len(seqs) < counted else None):
+        if not _ascend(before, entries, behind if start + len(entries) < counted else None):
             raise CorruptRecordError(
-                f"{files.index_path(self.folder, stream_id, chunk)}: entries {start} to {start + len(seqs)}: expected seqs that "
-                f"ascend, found others"
+                f"{files.index_path(self.folder, stream_id, chunk)}: entries {start} to {start + len(entries)}: expected seqs "
+                f"that ascend, found others"
             )
-        return seqs
+        return entries
 
-    def refuse_below(self, seq: int, stream_id: int, seqs: list[int]) -> None:
+    def refuse_below(self, seq: int, stream_id: int, seqs: memoryview) -> None:
         """For who has read a stream up to `seq` and is given more of it: raises CorruptRecordError if it should have had that."""
         if seqs[0] < seq:
             raise CorruptRecordError(
@@ -146,7 +150,7 @@ class TapeReader:
             )
         return fields
 
-    def rows(self, seqs: list[int], stream_id: int) -> "npt.NDArray[np.void] | None":
+    def rows(self, seqs: "memoryview | list[int]", stream_id: int) -> "npt.NDArray[np.void] | None":
         """As `fields`, for the records of many seqs, which ascend: an array of DTYPE with those in the segment of the first.
 
         None if one of them is damaged, or not of the stream: who then reads them one by one has all before it.
@@ -155,7 +159,7 @@ class TapeReader:
             self._map_segment(seqs[0])
         if seqs[-1] >= self._end:
             seqs = seqs[: bisect_left(seqs, self._end)]
-        exact = np.array(seqs, dtype=np.int64)
+        exact = np.asarray(seqs, dtype=np.int64)
         if seqs[-1] + 1 - seqs[0] == len(seqs):
             at = (seqs[0] - self._base) * SIZE
             whole = np.frombuffer(self._view[at : at + len(seqs) * SIZE], dtype=_WHOLE)
@@ -256,12 +260,13 @@ class TapeReader:
         self._view, self._base, self._end = memoryview(mapped), first, first + self._segment_records
 
 
-def _ascend(before: int | None, entries: memoryview, seqs: list[int], behind: int | None) -> bool:
-    if not seqs:
+def _ascend(before: int | None, entries: memoryview, behind: int | None) -> bool:
+    if not entries:
         return True
-    if (before is not None and before >= seqs[0]) or (behind is not None and behind <= seqs[-1]):
+    if (before is not None and before >= entries[0]) or (behind is not None and behind <= entries[-1]):
         return False
-    if len(seqs) <= _FEW:
+    if len(entries) <= _FEW:
+        seqs = entries.tolist()
         return all(map(lt, seqs, islice(seqs, 1, None)))
     array = np.asarray(entries)
     return bool((array[1:] > array[:-1]).all())

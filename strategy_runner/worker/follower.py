@@ -3,7 +3,7 @@
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import count, repeat
 from pathlib import Path
 from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
@@ -23,7 +23,7 @@ from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.paper_log import PaperLog
 from strategy_runner.worker.private_log import PrivateLog, position_at
-from strategy_runner.worker.run import RUN_RECORDS_MAX, RUN_RECORDS_MIN, Run, Told, read_records, told
+from strategy_runner.worker.run import RUN_RECORDS_MAX, RUN_RECORDS_MIN, Block, Run, read_block, read_records, told
 from strategy_runner.worker.skips import Skips, read_skips
 from strategy_runner.worker.snapshot import (
     Snapshot,
@@ -206,16 +206,13 @@ class Follower:
             entries = reader.entries(stream_id)
             if entries <= position:
                 continue
-            seqs = reader.seqs(stream_id, position, min(entries, position + TURN_RECORDS_MAX))
+            seqs = reader.entries_between(stream_id, position, min(entries, position + TURN_RECORDS_MAX))
             reader.refuse_below(self._seq, stream_id, seqs)
             if position + len(seqs) < entries:
                 limit = min(limit, seqs[-1] + 1)
             runs.append(Run(subscription, position, seqs))
-        for run in runs:
-            if run.seqs[-1] >= limit:
-                del run.seqs[bisect_left(run.seqs, limit) :]
         self._seq = limit
-        return [run for run in runs if run.seqs]
+        return [run for run in (_below(limit, run) for run in runs) if run.seqs]
 
     def _step(self, runs: list[Run]) -> int:
         """Applies records one by one, in the order of seq, but for those that are skipped; returns how many."""
@@ -250,22 +247,30 @@ class Follower:
     def _run_on(self, run: Run) -> int:
         """Applies the records of one stream; returns how many. They are read before the machine is at work, so that damage of the
         tape is not taken for the strategy's fault: `_step` comes to it."""
-        machine, (subscription, ordinal, seqs) = self._machine, run
+        machine, hand, (subscription, ordinal, seqs) = self._machine, self._file.words[APPLYING:], run
         machine.live = True
         at = 0
         while at < len(seqs):
             some = seqs[at : at + RUN_RECORDS_MAX]
-            rows = self._reader.rows(some, self._ids[subscription])
-            if rows is None:
+            block = read_block(self._reader, self._ids[subscription], subscription, some)
+            if block is None:
                 return at + self._step([Run(subscription, ordinal + at, seqs[at:])])
-            machine.apply_block(subscription, ordinal + at, self._at_hand(told(subscription, some, rows)))
-            at += len(rows)
+            if machine.needs_each(subscription):
+                machine.apply_block(subscription, ordinal + at, self._at_hand(block))
+            else:
+                machine.apply_run(subscription, ordinal + at, block, hand, self._note)
+                self._note(block, -1)
+            at += len(block.marks)
         return at
 
-    def _at_hand(self, read: Iterable[Told]) -> Iterator[Event]:
-        """The events of records, each noted as the one in hand when the machine takes it."""
+    def _note(self, block: Block, at: int) -> None:
+        """The record of a block that the machine has in hand, for what is signalled at it."""
+        self._machine.seq, self._outbox.received_ns = block.marks[at] - 1, int(block.received_ns[at])
+
+    def _at_hand(self, block: Block) -> Iterator[Event]:
+        """The events of a block, each noted as the one in hand when the machine takes it."""
         machine, outbox, words = self._machine, self._outbox, self._file.words
-        for seq, received_ns, event in read:
+        for seq, received_ns, event in told(block):
             machine.seq, outbox.received_ns = seq, received_ns
             words[APPLYING] = seq + 1
             yield event  # type: ignore[misc]  # runs are not private
@@ -444,9 +449,19 @@ class Follower:
         file.write()
 
 
+def _below(limit: int, run: Run) -> Run:
+    """The records of a run with seqs below a limit."""
+    subscription, ordinal, seqs = run
+    return Run(subscription, ordinal, seqs[: bisect_left(seqs, limit)]) if seqs[-1] >= limit else run
+
+
 def _in_order(runs: list[Run]) -> list[tuple[int, Subscription, int]]:
     """(seq, subscription, ordinal) of the records of all runs, in the order of seq."""
-    batch = [entry for subscription, ordinal, seqs in runs for entry in zip(seqs, repeat(subscription), count(ordinal))]
+    batch = [
+        entry
+        for subscription, ordinal, seqs in runs
+        for entry in zip(seqs.tolist(), repeat(subscription), count(ordinal))
+    ]
     if len(runs) > 1:
         batch.sort(key=_seq_of)
     return batch

@@ -9,6 +9,7 @@ that record as its cause.
 """
 
 import pickle
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any
@@ -29,6 +30,7 @@ from strategy_runner.predictions.aggregation import Aggregator, Combined, Fault
 from strategy_runner.strategies.interface import Proposal, Strategy
 from strategy_runner.worker.feedback import tell
 from strategy_runner.worker.paper import PaperDesk, fill_streams
+from strategy_runner.worker.run import Block
 from strategy_runner.worker.subscription import Subscription
 from strategy_runner.worker.wish import draft_of, leave_out_not_finite, position_after
 
@@ -118,7 +120,7 @@ class Machine:
         """A run of records of one stream that is no prediction stream; returns how many. As `apply`, in fewer steps."""
         if self._warming or subscription is self._awaited_by_models:
             return self._apply_one_by_one(subscription, first_ordinal, events)
-        if self.paper is not None and subscription.is_market:
+        if self.paper is not None and self._meets_orders(subscription):
             return self._apply_block_trading(self.paper, subscription, first_ordinal, events)
         strategy, callback, proposals = self.strategy, subscription.callback, self._proposals
         ordinal = first_ordinal - 1
@@ -140,6 +142,45 @@ class Machine:
         if event is not None:
             self._note_price(event)
         return ordinal + 1 - first_ordinal
+
+    def needs_each(self, subscription: Subscription) -> bool:
+        """Whether something is to be done at each record of a stream besides the strategy's callback."""
+        return bool(self._warming) or subscription is self._awaited_by_models or self._meets_orders(subscription)
+
+    def apply_run(
+        self,
+        subscription: Subscription,
+        first_ordinal: int,
+        block: Block,
+        hand: memoryview,
+        note: Callable[[Block, int], None],
+    ) -> None:
+        """As `apply_block`, for records of a tape and a stream that does not need each.
+
+        `hand[0]` is set to the mark of each record before the strategy has it: who finds this process gone knows where it was.
+        `note(block, at)` is called before a signal is recorded: it sets `seq`.
+        """
+        assert not self.needs_each(subscription)
+        strategy, callback, proposals = self.strategy, subscription.callback, self._proposals
+        event: Event | None = None
+        judging = False
+        try:
+            for hand[0], strategy.now_ns, event in zip(block.marks, block.times, block.events, strict=True):
+                callback(event)
+                if proposals:
+                    judging = True
+                    at = bisect_left(block.marks, hand[0])
+                    note(block, at)
+                    self._note_price(event)
+                    self._judge_all(subscription, first_ordinal + at, event)
+                    judging = False
+        except _RAISED as error:
+            if judging:
+                raise
+            ordinal = first_ordinal + bisect_left(block.marks, hand[0])
+            raise StrategyError(_describe(subscription, ordinal, event, error)) from error
+        if event is not None:
+            self._note_price(event)
 
     def take_faults(self) -> tuple[Fault, ...]:
         """Predictions that were refused or did not come since the last call, the newest few hundred of them."""
@@ -167,6 +208,9 @@ class Machine:
         vars(self.strategy).update(kept)
 
     # -- inside ----------------------------------------------------------------------------------------------------------
+
+    def _meets_orders(self, subscription: Subscription) -> bool:
+        return self.paper is not None and subscription.is_market
 
     def _subscribe_all(self, streams: list[Stream]) -> list[Subscription]:
         market = fill_streams(streams, self.spec.symbol) if self.spec.paper else set()

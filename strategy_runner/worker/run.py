@@ -1,7 +1,7 @@
 """A run: the next records of one stream of a worker, and what they tell.
 
-Many are read at once, some hundred of them; few, or those around a damaged one, each by itself when it is asked for, so that
-damage is met when all before it has been applied.
+Many are read at once, some hundred of them, as a block; few, or those around a damaged one, each by itself when it is asked
+for, so that damage is met when all before it has been applied.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,10 +16,8 @@ from strategy_runner.model.private import PrivateEvent
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.worker.subscription import Subscription
 
-RUN_RECORDS_MIN, RUN_RECORDS_MAX = (
-    8,
-    512,
-)  # at once: fewer cost less one by one, more would leave the processor's cache again
+# at once: fewer cost less one by one, more would leave the processor's cache again
+RUN_RECORDS_MIN, RUN_RECORDS_MAX = 8, 512
 Told = tuple[int, int, Event | PrivateEvent]  # a record's seq, when the feed received it, its event
 
 
@@ -28,33 +26,54 @@ class Run(NamedTuple):
 
     subscription: Subscription
     ordinal: int
-    seqs: list[int]
+    seqs: memoryview
 
 
-def read_records(reader: TapeReader, stream_id: int, subscription: Subscription, seqs: list[int]) -> Iterator[Told]:
+class Block(NamedTuple):
+    """Records that were read at once, by column. `marks` are their seqs + 1, as the status page has them; an event is made
+    when it is asked for, each once."""
+
+    marks: list[int]
+    received_ns: "npt.NDArray[np.int64]"
+    times: list[int]
+    events: Iterator[Event]
+
+
+def read_block(reader: TapeReader, stream_id: int, subscription: Subscription, seqs: memoryview) -> Block | None:
+    """The first of these records, as many as stand in one segment. None if one of them is damaged."""
+    rows = reader.rows(seqs, stream_id)
+    if rows is None:
+        return None
+    marks = (np.asarray(seqs[: len(rows)]) + np.uint64(1)).tolist()
+    times = rows["event_ns"].tolist()
+    return Block(marks, rows["received_ns"], times, subscription.events(times, rows["v"]))
+
+
+def read_records(reader: TapeReader, stream_id: int, subscription: Subscription, seqs: memoryview) -> Iterator[Told]:
     """What the records of a stream tell. Raises CorruptRecordError when one that is damaged is asked for."""
     if len(seqs) < RUN_RECORDS_MIN:
         return _one_by_one(reader, stream_id, subscription, seqs)
     return chain.from_iterable(_many_at_once(reader, stream_id, subscription, seqs))
 
 
-def told(subscription: Subscription, seqs: list[int], rows: "npt.NDArray[np.void]") -> Iterable[Told]:
-    """What the first of these records tell, those that are in `rows`."""
-    return zip(seqs[: len(rows)], rows["received_ns"].tolist(), subscription.events(rows), strict=True)
+def told(block: Block) -> Iterator[Told]:
+    """What each record of a block tells."""
+    for mark, received_ns, event in zip(block.marks, block.received_ns.tolist(), block.events, strict=True):
+        yield mark - 1, received_ns, event
 
 
 def _many_at_once(
-    reader: TapeReader, stream_id: int, subscription: Subscription, seqs: list[int]
+    reader: TapeReader, stream_id: int, subscription: Subscription, seqs: memoryview
 ) -> Iterator[Iterable[Told]]:
     at = 0
     while at < len(seqs):
         some = seqs[at : at + RUN_RECORDS_MAX]
-        rows = reader.rows(some, stream_id)
-        yield _one_by_one(reader, stream_id, subscription, some) if rows is None else told(subscription, some, rows)
-        at += len(some if rows is None else rows)
+        block = read_block(reader, stream_id, subscription, some)
+        yield _one_by_one(reader, stream_id, subscription, some) if block is None else told(block)
+        at += len(some if block is None else block.marks)
 
 
-def _one_by_one(reader: TapeReader, stream_id: int, subscription: Subscription, seqs: list[int]) -> Iterator[Told]:
+def _one_by_one(reader: TapeReader, stream_id: int, subscription: Subscription, seqs: memoryview) -> Iterator[Told]:
     fields_of, make = reader.fields, subscription.make
     for seq in seqs:
         fields = fields_of(seq, stream_id)

@@ -36,14 +36,13 @@ class Subscription:
         self.is_market = is_market
         self.make: Callable[..., Any] = make or _MAKERS[stream.kind](stream)
 
-    def events(self, rows: "npt.NDArray[np.void]") -> Iterator[Any]:
-        """As `make` for each of many records, an array of record.DTYPE; an event is made when it is asked for."""
-        times, values = rows["event_ns"].tolist(), rows["v"].T
+    def events(self, times: list[int], values: "npt.NDArray[np.float64]") -> Iterator[Any]:
+        """As `make` for each of many records, with their values (v0 .. v5 a row); an event is made when it is asked for."""
         event = _MARKET_EVENTS.get(self.kind)
         if event is None:
-            return map(self.make, times, *values[:5].tolist())
+            return map(self.make, times, *values.T[:5].tolist())
         made, named, numbers = event
-        return map(made, *(repeat(getattr(self.stream, name)) for name in named), times, *values[:numbers].tolist())
+        return map(made, *(repeat(getattr(self.stream, name)) for name in named), times, *values.T[:numbers].tolist())
 
 
 def _make_trade(stream: Stream) -> Callable[..., Event]:

@@ -26,6 +26,7 @@ from strategy_runner.model.event import Bar, Prediction, Quote, Timer, Trade
 from strategy_runner.model.signal import SignalBody, canonical, decode_body
 from strategy_runner.strategies.interface import Inputs, Strategy
 from strategy_runner.strategies.registry import load
+from strategy_runner.worker.run import Block
 
 SPEC = worker_spec(Path("unused"))
 Chatty = load("chatty", CHATTY)
@@ -356,17 +357,32 @@ FAULTS = [
 ]
 
 
+def apply_run(run: Recorded, ordinal: int, events: list[Any]) -> memoryview:
+    """As a run of a tape whose record n of the stream has seq 10 + 3 * n; returns the word for the record at hand."""
+    marks, hand = [11 + 3 * (ordinal + n) for n in range(len(events))], memoryview(bytearray(8)).cast("Q")
+    block = Block(marks, np.array(marks), [event.event_ns for event in events], iter(events))
+
+    def note(noted: Block, at: int) -> None:
+        assert noted is block and noted.marks[at] == hand[0], "the record at hand"
+        run.machine.seq = hand[0] - 1
+
+    run.machine.apply_run(run.machine.subscriptions[0], ordinal, block, hand, note)
+    return hand
+
+
 @pytest.mark.parametrize(("kind", "problem"), FAULTS, ids=[kind.__name__ for kind, _ in FAULTS])
-@pytest.mark.parametrize("blocks", [False, True], ids=["records", "blocks"])
+@pytest.mark.parametrize("how", ["records", "blocks", "runs"])
 def test_a_strategys_fault_names_the_record_and_keeps_the_signals_before_it(
-    kind: type[Strategy], problem: str, blocks: bool
+    kind: type[Strategy], problem: str, how: str
 ) -> None:
     run = Recorded(spec("X/trade"), kind)
     run.machine.start()
     with pytest.raises(StrategyError) as raised:
-        if blocks:
-            trades = [Trade("X", START_NS + n, 100.0, 1.0, 1.0) for n in range(5)]
+        trades = [Trade("X", START_NS + n, 100.0, 1.0, 1.0) for n in range(5)]
+        if how == "blocks":
             run.machine.apply_block(run.machine.subscriptions[0], 0, trades)
+        elif how == "runs":
+            apply_run(run, 0, trades)
         else:
             run.apply([trade(n) for n in range(5)])
     message = str(raised.value)
@@ -376,8 +392,8 @@ def test_a_strategys_fault_names_the_record_and_keeps_the_signals_before_it(
     assert len(run.signals) == 2
 
 
-@pytest.mark.parametrize("blocks", [False, True], ids=["records", "blocks"])
-def test_a_fault_of_the_signal_log_is_not_blamed_on_the_strategy(blocks: bool) -> None:
+@pytest.mark.parametrize("how", ["records", "blocks", "runs"])
+def test_a_fault_of_the_signal_log_is_not_blamed_on_the_strategy(how: str) -> None:
     def diverge(n: int, body: SignalBody, seq: int) -> None:
         raise DivergenceError("another signal stands there")
 
@@ -385,8 +401,10 @@ def test_a_fault_of_the_signal_log_is_not_blamed_on_the_strategy(blocks: bool) -
     run.machine.start()
     run.machine._record = diverge
     with pytest.raises(DivergenceError):
-        if blocks:
+        if how == "blocks":
             run.machine.apply_block(run.machine.subscriptions[0], 0, [Trade("X", START_NS, 100.0, 1.0, 1.0)])
+        elif how == "runs":
+            apply_run(run, 0, [Trade("X", START_NS, 100.0, 1.0, 1.0)])
         else:
             run.apply([trade(1)])
 
@@ -516,6 +534,26 @@ def test_a_block_gives_what_its_records_give_one_by_one(stream: str, changes: di
     assert len(by_block.bodies) > 5
     assert by_block.bodies == one_by_one.bodies
     assert by_block.machine.state() == one_by_one.machine.state()
+
+
+@pytest.mark.parametrize("stream", ["X/trade", "X/quote", "X/bar.1m"])
+def test_a_run_gives_what_its_block_gives_and_says_which_record_is_at_hand(stream: str) -> None:
+    rows = [row for row in random_rows(5, 60) if row[0] == stream]
+    by_run, by_block = (Recorded(spec(stream), Chatty, every=3) for _ in range(2))
+    by_run.machine.start()
+    by_block.machine.start()
+    whole, at = events(rows, by_block), 0
+    by_block.machine.apply_block(by_block.machine.subscriptions[0], 0, whole)
+    luck = random.Random(5)
+    while at < len(whole):
+        some = whole[at : at + luck.randrange(1, 20)]
+        hand = apply_run(by_run, at, some)
+        at += len(some)
+        assert hand[0] == 11 + 3 * (at - 1)
+    assert len(by_run.bodies) > 5
+    assert by_run.bodies == by_block.bodies
+    assert [seq for _, _, seq in by_run.signals] == [10 + 3 * body.cause.ordinal for body in by_run.bodies]
+    assert by_run.machine.state() == by_block.machine.state()
 
 
 def test_a_block_counts_the_bars_of_a_warm_up_too() -> None:
