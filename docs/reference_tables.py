@@ -196,7 +196,7 @@ FIELDS = {
     "symbol": "Symbol.",
     "venue": "From the client's `accounts`.",
     "timeframe": "From the strategy's entry.",
-    "action": "`buy`, `sell` or `close`.",
+    "action": "`buy`, `sell`, `close`, `modify` or `cancel`.",
     "size": "In units of the instrument.",
     "entry_price": "The strategy's, else the last price of the symbol that the worker has seen.",
     "stop_loss": "A price.",
@@ -208,6 +208,9 @@ FIELDS = {
     "cause": "The record that made the strategy speak: see Cause.",
     "reasons": "The strategy's words; a close ends with `closes:long` or `closes:short`.",
     "refusal": "Name of the refusal if the pipeline refused it.",
+    "terms": "How the order is placed, if not at the market until it is cancelled: `limit_price`, `stop_price`, `trail`, "
+    "`time_in_force`. Left out where null, as are its fields.",
+    "of": "Of a modification or cancellation: the id of the signal whose orders it concerns. Left out where empty.",
     "cause.stream": "Name of the record's stream.",
     "cause.ordinal": "The record's number in its stream, from 0.",
     "cause.event_ns": "When it happened.",

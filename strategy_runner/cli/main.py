@@ -15,7 +15,8 @@ HOME_HELP = "Folder with clients/, configs/ and var/ [default: STRATEGY_RUNNER_H
 # A module is imported when its verb is asked for: whoever types `signals` does not wait for what `start` needs.
 VERBS = {
     "running": ("supervise", "up", "down", "start", "stop", "restart", "status", "plan", "apply", "logs"),
-    "operating": ("halt", "resume", "flatten", "reconcile", "risk"),
+    "operating": ("halt", "resume", "flatten", "reconcile"),
+    "risk": ("risk",),
     "signals": ("signals",),
     "explain": ("explain",),
     "sql": ("sql",),

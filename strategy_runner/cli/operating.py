@@ -1,21 +1,18 @@
-"""The operator's hand: halt, resume, flatten, reconcile, risk."""
+"""The operator's hand: halt, resume, flatten, reconcile."""
 
 import time
-from decimal import Decimal
 
 import click
 
-from strategy_runner.cli.output import age, output_option, show_json, show_table, talk
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import ready_bar
 from strategy_runner.cli.running import READY_TIMEOUT_S, known_target, targets_argument, timeout_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.errors import TimeoutExpiredError, UsageError
-from strategy_runner.risk.report import Gauge, gauges
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.operator_log import Request
 from strategy_runner.router.reconciliation import Reconciliation, read_reconciliation
-from strategy_runner.router.risk_record import read_risk
 from strategy_runner.router.stops import told
 from strategy_runner.supervision import operating, steering
 from strategy_runner.supervision.control import Daemon
@@ -23,10 +20,8 @@ from strategy_runner.supervision.operating import Operated, operate
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.resuming import resume_parked
 from strategy_runner.supervision.target import Target, parse_target
-from strategy_runner.supervision.wishes import latest_mode
 
 RECONCILE_S = 10.0
-NUMBER_DIGITS = 6
 
 reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept in the audit trail.")
 
@@ -126,28 +121,6 @@ def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -
         talk(f"{client}: positions and orders are those of the OMS")
 
 
-@click.command()
-@click.argument("client")
-@output_option
-@click.pass_obj
-def risk(home: Home, client: str, output: str) -> None:
-    """Show each breaker: what it measures, how far it is from opening, and how it closes."""
-    mode = latest_mode(home, client)
-    state = read_risk(home.router(client, mode), client, mode)
-    if state is None:
-        raise UsageError(
-            f"{client}: expected risk state of its {mode} run, found none: it is kept for clients with the route oms"
-        )
-    found = gauges(state, time.time_ns())
-    if output == "json":
-        show_json(found)
-    elif output == "name":
-        for one in found:
-            click.echo(f"{one.breaker} {_where(client, one)}")
-    else:
-        _show_gauges(client, found)
-
-
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
@@ -241,48 +214,8 @@ def _outcome(home: Home, done: Operated) -> Reconciliation:
     )
 
 
-def _show_gauges(client: str, found: list[Gauge]) -> None:
-    now_ns = time.time_ns()
-    columns = [
-        Column("breaker"),
-        Column("scope"),
-        Column("state"),
-        Column("value", right=True),
-        Column("limit", right=True),
-        Column("distance", right=True),
-        Column("for", right=True),
-        Column("closes", folds=True, spare=1),
-        Column("opens when", folds=True, spare=2),
-        Column("why", folds=True),
-    ]
-    rows = [
-        (
-            one.breaker,
-            _where(client, one),
-            one.posture,
-            _short(one.value),
-            _short(one.limit),
-            _short(one.distance),
-            age((now_ns - one.since_ns) / 1e9) if one.since_ns else None,
-            one.reset,
-            one.formula,
-            one.facts or None,
-        )
-        for one in found
-    ]
-    show_table(columns, rows)
-
-
-def _where(client: str, one: Gauge) -> str:
-    return client + Request(verb="halt", strategy=one.strategy, symbol=one.symbol).scope
-
-
 def _scope(one: Latch) -> str:
     return Request(verb="halt", strategy=one.strategy, symbol=one.symbol).scope
-
-
-def _short(number: Decimal | None) -> str | None:
-    return None if number is None else f"{number:.{NUMBER_DIGITS}g}"
 
 
 def _worded(reason: str) -> str:
@@ -291,4 +224,4 @@ def _worded(reason: str) -> str:
     return reason.strip()
 
 
-COMMANDS = [halt, resume, flatten, reconcile, risk]
+COMMANDS = [halt, resume, flatten, reconcile]

@@ -9,7 +9,10 @@ from typing import Literal
 
 import msgspec
 
-Action = Literal["buy", "sell", "close"]
+from strategy_runner.model.order import TimeInForce
+
+Action = Literal["buy", "sell", "close", "modify", "cancel"]
+ORDERING = ("buy", "sell", "close")  # the actions that orders are made of; the others concern orders that were
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -33,11 +36,26 @@ class ModelVote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     event_ns: int
 
 
-class SignalBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is wanted and why. Field order is the order of the canonical bytes: append, never reorder.
+class OrderTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """How an order is to be placed where it does not go to the market at once, or does not stay until it is cancelled.
+
+    A limit price makes it a limit order, a stop price a stop, both a stop-limit. `trail` is a distance: at it the stop loss of an
+    entry follows the best price, and a close becomes a stop that does.
+    """
+
+    limit_price: float | None = None
+    stop_price: float | None = None
+    trail: float | None = None
+    time_in_force: TimeInForce = "gtc"
+
+
+class SignalBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What is wanted and why. Field order is the order of the canonical bytes: append, never reorder. What has a default came
+    later and is left out where it is not given, so that the bytes of signals without it stay what they were.
 
     Prices are in the instrument's quote currency, `size` in units of the instrument; None means "not given", never 0.
-    `refusal` is the stable name of the pipeline step's reason if the worker itself refused the signal.
+    `refusal` is the stable name of the pipeline step's reason if the worker itself refused the signal. `of` is the signal whose
+    orders are to be modified or cancelled.
     """
 
     id: str
@@ -58,6 +76,8 @@ class SignalBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cause: Cause
     reasons: tuple[str, ...]
     refusal: str | None
+    terms: OrderTerms | None = None
+    of: str = ""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from strategy_runner.config.spec import ProtectionSpec
-from strategy_runner.model.signal import Action, ModelVote
+from strategy_runner.model.signal import Action, ModelVote, OrderTerms
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +17,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
     `price` is the last price of the symbol (NaN before the first), `position` the signed size that the strategy holds by its
     fills, or without an OMS asks for by its own signals so far, `threshold` the weighted confidence threshold of the models
-    (None without models); with `needs_models` an entry needs the fresh word of every configured model.
+    (None without models); with `needs_models` an entry needs the fresh word of every configured model. `has_oms` is whether
+    orders are placed at all, or the signals themselves are routed; `worker` is whose signals may be changed.
     """
 
     price: float
@@ -29,6 +30,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float | None
     needs_models: bool
     warm: bool
+    has_oms: bool = False
+    worker: str = ""
 
 
 class Draft(msgspec.Struct, kw_only=True):
@@ -42,6 +45,8 @@ class Draft(msgspec.Struct, kw_only=True):
     confidence: float | None
     strength: float | None
     reasons: list[str]
+    terms: OrderTerms | None = None
+    of: str = ""
 
 
 Step = Callable[[Draft, Moment], str | None]

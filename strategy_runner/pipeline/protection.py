@@ -21,6 +21,9 @@ def protect(draft: Draft, moment: Moment) -> str | None:
     assert price is not None, "validation comes before protection"
     side = 1.0 if draft.action == "buy" else -1.0
     fractions = moment.protection
+    trail = draft.terms.trail if draft.terms is not None else None
+    if draft.stop_loss is None and trail is not None:
+        draft.stop_loss = price - side * trail
     if draft.stop_loss is None and fractions.stop_loss_fraction is not None:
         draft.stop_loss = price * (1.0 - side * fractions.stop_loss_fraction)
     if draft.take_profit is None and fractions.take_profit_fraction is not None:

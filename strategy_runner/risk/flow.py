@@ -14,6 +14,8 @@ from strategy_runner.risk.state import RiskState, limits_in_force
 from strategy_runner.risk.window import Window
 from strategy_runner.risk.working import PROTECTIVE_LEGS, OpenOrder, worker_key
 
+ENTRIES, EXITS = "entries", "exits"  # what windows of order rates are named by
+
 
 def signalled(state: RiskState, event: events.Signalled) -> None:
     rate = limits_in_force(state).runaway
@@ -40,6 +42,7 @@ def ordered(state: RiskState, event: events.Ordered) -> None:
         quantity=order.quantity,
         price=max((price for price in prices if price is not None and is_price(price)), default=ZERO),
         is_entry=not order.reduce_only,
+        waits=order.type != "market",
     )
     state.put_order(order.client_order_id, working)
     refresh(state, order.strategy, order.symbol)
@@ -77,7 +80,7 @@ def reported(state: RiskState, event: events.Reported) -> None:
 
 def rate_name(order: OrderRequest, per: str) -> str:
     """Exits are counted apart, so that entries never use up what an exit needs."""
-    return f"{'exits' if order.reduce_only else 'entries'} {per}"
+    return f"{EXITS if order.reduce_only else ENTRIES} {per}"
 
 
 def rate_for(order: OrderRequest, rate: Rate) -> Rate:

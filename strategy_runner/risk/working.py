@@ -12,7 +12,7 @@ PROTECTIVE_LEGS = ("stop_loss", "take_profit")
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
     """An order that is not in a final state. `price` is what its worth is counted with, `is_entry` whether it may open a
-    position."""
+    position, `waits` whether for a price."""
 
     strategy: str
     symbol: str
@@ -21,13 +21,14 @@ class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Decimal
     price: Decimal
     is_entry: bool
+    waits: bool = False
     filled: Decimal = ZERO
     state: OrderState = OrderState.INTENT
 
     @property
     def is_closing(self) -> bool:
         """Whether it is an exit that is to be filled now, and not one that waits for the market to go wrong or far enough."""
-        return not self.is_entry and self.leg not in PROTECTIVE_LEGS
+        return not (self.is_entry or self.waits or self.leg in PROTECTIVE_LEGS)
 
     @property
     def remaining(self) -> Decimal:

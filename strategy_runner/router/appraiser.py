@@ -13,10 +13,11 @@ from strategy_runner.config.spec import RouterSpec
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.order import OrderRequest, Side, signed
 from strategy_runner.model.position import ZERO
-from strategy_runner.model.signal import SignalBody
-from strategy_runner.oms.order_making import closing_side, orders_of
+from strategy_runner.model.signal import ORDERING, SignalBody
+from strategy_runner.oms.order_making import cancelled_by, changes_of, closing_side, orders_of
 from strategy_runner.risk import sizing
 from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
+from strategy_runner.risk.changes import NO_OPEN_ORDER, change_refusal
 from strategy_runner.risk.checks import UNKNOWN_INSTRUMENT, check
 from strategy_runner.risk.exits import NOTHING_TO_EXIT
 from strategy_runner.risk.sizing import Basis, size_of
@@ -78,7 +79,7 @@ class Appraiser:
             return _Case(arrival=arrival, body=body, ruling=Ruling("refused", body.refusal))
         limits = self._judge.limits_of(arrival.worker)
         late = late_ruling(arrival, moment, limits)
-        if late is not None:
+        if late is not None or body.action not in ORDERING:
             return _Case(arrival=arrival, body=body, ruling=late)
         instrument = self._spec.instruments.get(body.symbol)
         if instrument is None:
@@ -198,6 +199,8 @@ class Appraiser:
         self._record.signalled(at_ns, body.strategy, body.symbol)
         if case.ruling is not None:
             return case.ruling
+        if body.action not in ORDERING:
+            return self._change(body, price, at_ns)
         orders = orders_of(
             body,
             account=self._accounts[body.symbol],
@@ -212,6 +215,19 @@ class Appraiser:
         self._record.ordered(at_ns, orders, price)
         expiry_ns = expires_ns(case.arrival, self._judge.limits_of(case.arrival.worker))
         return Ruling("accepted", orders=tuple(orders), expires_ns=expiry_ns, price=price)
+
+    def _change(self, body: SignalBody, price: Decimal | None, at_ns: int) -> Ruling:
+        """Of orders that were made of an earlier signal; the desk finds them again by their ids."""
+        state, instrument = self._record.state, self._spec.instruments.get(body.symbol)
+        if instrument is None:
+            return Ruling("refused", UNKNOWN_INSTRUMENT)
+        if body.action == "cancel":
+            is_open = any(order_id in state.orders for order_id in cancelled_by(body))
+            return Ruling("accepted") if is_open else Ruling("refused", NO_OPEN_ORDER)
+        wished = [(one, state.orders.get(one.client_order_id)) for one in changes_of(body, instrument)]
+        found = [change_refusal(one, order, state, price, at_ns) for one, order in wished if order is not None]
+        refusal = next(filter(None, found), None) if found else NO_OPEN_ORDER
+        return Ruling("refused", refusal, price=price) if refusal else Ruling("accepted", price=price)
 
     def _refusal(self, orders: Sequence[OrderRequest], price: Decimal | None, at_ns: int) -> str | None:
         entry, state = orders[0], self._record.state

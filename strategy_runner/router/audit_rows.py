@@ -12,7 +12,15 @@ from strategy_runner.model.signal import decode_body
 from strategy_runner.router.audit_log import AuditEntry, read_audit
 from strategy_runner.router.breaker_log import decode_breaker
 from strategy_runner.router.operator_log import decode_action
-from strategy_runner.router.order_entry import CancelWanted, Contradicted, Happened, Intended, Told
+from strategy_runner.router.order_entry import (
+    CancelWanted,
+    Contradicted,
+    Happened,
+    Intended,
+    Modified,
+    ModifyWanted,
+    Told,
+)
 from strategy_runner.router.order_journal import decode_entry as decode_order
 
 _json = msgspec.json.Encoder().encode
@@ -91,6 +99,11 @@ def _order(payload: bytes) -> _Read:
             words = _happened(event)
         case CancelWanted(client_order_id=order_id, reason=reason):
             words = {"what": "cancel", "order_id": order_id, "reason": reason}
+        case ModifyWanted(change=change):
+            words = {"what": "modify", "order_id": change.client_order_id}
+        case Modified(change=change, report=report):
+            made = "modified" if entry.is_made else "not modified"
+            words = {"what": f"order {made}", "order_id": change.client_order_id, "reason": report.reason}
         case Contradicted(symbol=symbol, problem=problem):
             words = {"what": "contradiction", "symbol": symbol, "reason": problem}
         case _:

@@ -188,6 +188,7 @@ class Desk:
                 ring=bell.ring if bell is not None else lambda durable: None,
                 rate=_rate(self._spec),
                 priorities=self._spec.risk.priorities,
+                instruments=self._instruments,
             )
             hand = Hand(journal, oms, flow, folder, self._instruments, self._event_ns)
             with self._oms_lock:
@@ -225,6 +226,7 @@ class Desk:
                     worked |= flow.send()
                     worked |= flow.tidy()
                     worked |= flow.cancel()
+                    worked |= flow.modify()
                     worked |= hand.turn()
                     self.fault, retry_s = "", RETRY_S_MIN
                 except (OmsUnavailable, OmsRefused) as error:

@@ -9,8 +9,9 @@ from decimal import Decimal
 import msgspec
 
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OmsEvent, OrderState
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderState
 from strategy_runner.model.position import ZERO, Position
+from strategy_runner.oms import order_machine
 from strategy_runner.oms.ledger import Account, after_fill, after_funding, place
 from strategy_runner.oms.order_machine import (
     IllegalTransitionError,
@@ -29,6 +30,8 @@ from strategy_runner.router.order_entry import (
     Flattened,
     Happened,
     Intended,
+    Modified,
+    ModifyWanted,
     OrderEntry,
     Scope,
     Settled,
@@ -40,13 +43,15 @@ CLOSING_LEGS = ("exit", "flatten")
 
 
 class DeskOrder(msgspec.Struct, kw_only=True):
-    """`cancel` is set once it is to be cancelled, until it is over; `why` is the first reason given."""
+    """`cancel` is set once it is to be cancelled, until it is over; `why` is the first reason given.
+    `change` is how it is to be modified, until the OMS has said what it makes of that."""
 
     order: Order
     decision: int
     expires_ns: int
     cancel: bool = False
     why: str = ""
+    change: OrderChange | None = None
 
 
 class Flattening(msgspec.Struct, frozen=True):
@@ -112,6 +117,13 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             if known is not None:
                 known.cancel = True
                 known.why = known.why or entry.reason
+        case ModifyWanted():
+            known = book.orders.get(entry.change.client_order_id)
+            if known is not None:
+                known.change = _merged(known.change, entry.change)
+            book.next_decision = max(book.next_decision, entry.decision + 1)
+        case Modified():
+            _modify(book, entry)
         case Contradicted():
             book.contradicted[entry.symbol] = entry.problem
         case Acted():
@@ -211,9 +223,26 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
             del book.finished[next(iter(book.finished))]
 
 
+def _merged(before: OrderChange | None, after: OrderChange) -> OrderChange:
+    """What is wished later counts, field by field."""
+    said = {name: value for name, value in msgspec.structs.asdict(after).items() if value is not None}
+    return after if before is None else msgspec.structs.replace(before, **said)
+
+
+def _modify(book: OrderBook, entry: Modified) -> None:
+    known = book.orders.get(entry.change.client_order_id)
+    if known is None:
+        return
+    if known.change == entry.change:
+        known.change = None
+    if entry.is_made:
+        _advance(book, known.order.id, order_machine.Modified(entry.change))
+
+
 def _note_closing(book: OrderBook, one: DeskOrder) -> None:
     request = one.order.request
-    if request.leg in CLOSING_LEGS and one.order.quantity >= abs(book.held(request.strategy, request.symbol)):
+    is_now = request.leg in CLOSING_LEGS and request.type == "market"  # one that waits for a price closes nothing yet
+    if is_now and one.order.quantity >= abs(book.held(request.strategy, request.symbol)):
         worker = f"{request.strategy}.{request.symbol}"
         book.closings[worker] = max(one.decision, book.closings.get(worker, OWN))
 

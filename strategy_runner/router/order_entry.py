@@ -5,7 +5,7 @@ Each is a Struct with a tag, so that the journal is read back as it was written;
 
 import msgspec
 
-from strategy_runner.model.order import OmsEvent, OrderReport, OrderRequest
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest
 from strategy_runner.oms.order_machine import News
 
 OWN = -1  # the decision of an order, or the number of an event, that is of the desk's own making
@@ -58,6 +58,21 @@ class CancelWanted(Entry, frozen=True, kw_only=True, tag="cancel_wanted"):
     reason: str = ""
 
 
+class ModifyWanted(Entry, frozen=True, kw_only=True, tag="modify_wanted"):
+    """A strategy wants an open order changed, by a decision; forgotten once the OMS has said what it makes of it."""
+
+    change: OrderChange
+    decision: int
+
+
+class Modified(Entry, frozen=True, kw_only=True, tag="modified"):
+    """What the OMS has made of a wished modification, if it `is_made`; `report` is its answer."""
+
+    change: OrderChange
+    report: OrderReport
+    is_made: bool
+
+
 class Contradicted(Entry, frozen=True, kw_only=True, tag="contradicted"):
     """News that cannot be true of a symbol: no entries there until a person has settled it."""
 
@@ -86,4 +101,6 @@ class Settled(Entry, frozen=True, kw_only=True, tag="settled"):
     next_event: int | None = None
 
 
-OrderEntry = Intended | Told | Happened | CancelWanted | Contradicted | Acted | Flattened | Settled
+OrderEntry = (
+    Intended | Told | Happened | CancelWanted | ModifyWanted | Modified | Contradicted | Acted | Flattened | Settled
+)

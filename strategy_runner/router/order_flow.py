@@ -7,10 +7,11 @@ at the OMS or none, whatever dies at whatever moment.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from strategy_runner.errors import StateError
-from strategy_runner.model.order import OmsEvent, OmsEventKind, OrderRequest, OrderState
+from strategy_runner.model.instrument import Instrument
+from strategy_runner.model.order import OmsEvent, OmsEventKind, OrderReport, OrderRequest, OrderState
 from strategy_runner.oms.interface import Oms, OmsUnavailable
 from strategy_runner.oms.order_machine import (
     Absent,
@@ -30,8 +31,10 @@ from strategy_runner.risk.checks import UNKNOWN_OUTCOME
 from strategy_runner.risk.limits import Rate
 from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueue, Waiting
 from strategy_runner.risk.working import PROTECTIVE_LEGS
+from strategy_runner.router import order_changes
 from strategy_runner.router.journal import DecisionReader
 from strategy_runner.router.order_book import CLOSING_LEGS, DeskOrder
+from strategy_runner.router.order_changes import OrderChanges
 from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, OrderEntry, Told
 from strategy_runner.router.order_journal import OrderJournal
 
@@ -51,6 +54,7 @@ _ENDS: dict[OmsEventKind, type[Rejected | Expired | Cancelled]] = {
 REASONS: dict[str, str] = {
     ENTRY_ENDED: "a stop loss or take profit whose entry was never sent, or ended without a fill",
     "asked": "the order was cancelled before it left",
+    **order_changes.REASONS,
     "oms_malformed": "the OMS takes no such order: a number or a name of it cannot be",
     "oms_too_large": "the OMS takes no message of this size",
     "oms_foreign_client": "the way into the OMS belongs to another client",
@@ -75,6 +79,7 @@ class OrderFlow:
         ring: Callable[[int], None],
         rate: Rate,
         priorities: Sequence[str],
+        instruments: Mapping[str, Instrument],
     ) -> None:
         """`clock` is the feed's, `event_ns` how far tape time has come; `ring` is told how much of the fill log is durable."""
         self._journal = journal
@@ -92,6 +97,7 @@ class OrderFlow:
         self._asking = {one.order.id for one in self._book.in_state(*_MAYBE_SENT)}
         self._ask_at = 0.0
         self._cancel_at: dict[str, float] = {}
+        self._changes = OrderChanges(journal, oms, instruments, self._own)
         self._is_drained = False
         self._tidied = -1
         lost = [one.order.id for one in self._book.in_state(OrderState.SENT)]
@@ -130,10 +136,15 @@ class OrderFlow:
         at_ns = time.time_ns()
         entries: list[OrderEntry] = []
         groups: list[tuple[int, list[str]]] = []
+        intended: set[str] = set()
         for decision in decisions:
-            if decision.number < self._book.next_decision or not decision.orders:
+            if decision.number < self._book.next_decision or decision.verdict != "accepted" or decision.is_observed:
+                continue
+            if not decision.orders:
+                entries += self._changes.wanted(decision, intended, at_ns)
                 continue
             groups.append((decision.number, [order.client_order_id for order in decision.orders]))
+            intended |= {order.client_order_id for order in decision.orders}
             for order in decision.orders:
                 intent = Intended(at_ns=at_ns, order=order, decision=decision.number, expires_ns=decision.expires_ns)
                 entries.append(intent)
@@ -283,7 +294,7 @@ class OrderFlow:
         wanted = [
             CancelWanted(at_ns=at_ns, client_order_id=one.order.id)
             for one in self._book.orders.values()
-            if not one.cancel and one.order.request.leg not in CLOSING_LEGS and self._is_left(one)
+            if not one.cancel and not _closes_now(one) and self._is_left(one)
         ]
         self._journal.append(wanted)
         self._tidied = self._book.entries
@@ -293,6 +304,8 @@ class OrderFlow:
         request = one.order.request
         if one.decision != OWN and one.decision < self._book.closings.get(f"{request.strategy}.{request.symbol}", OWN):
             return True
+        if request.leg == "exit":
+            return one.order.is_known and not self._book.held(request.strategy, request.symbol)
         if request.leg not in PROTECTIVE_LEGS or not one.order.is_known:
             return False
         entry = self._book.find(request.bracket)
@@ -315,6 +328,10 @@ class OrderFlow:
                     self._tell([(one.order.id, news_of_report(report))])
                 worked = True
         return worked
+
+    def modify(self) -> bool:
+        """Changes at the OMS what strategies want changed. Raises OmsUnavailable."""
+        return self._changes.turn()
 
     def resolve(self) -> bool:
         """Asks about orders whose outcome is not known. Raises OmsUnavailable."""
@@ -399,6 +416,9 @@ class OrderFlow:
                 self._own_event(one, kind, reason)
 
     def _own_event(self, one: DeskOrder, kind: OmsEventKind, reason: str) -> None:
+        self._own(one, kind, report_of(advance(one.order, _ENDS[kind](reason))))
+
+    def _own(self, one: DeskOrder, kind: OmsEventKind, report: OrderReport) -> None:
         request = one.order.request
         event = OmsEvent(
             number=OWN,
@@ -406,7 +426,7 @@ class OrderFlow:
             kind=kind,
             event_ns=max(self._event_ns(), request.event_ns),
             seq=-1,
-            report=report_of(advance(one.order, _ENDS[kind](reason))),
+            report=report,
             account=request.account,
             strategy=request.strategy,
             symbol=request.symbol,
@@ -436,6 +456,10 @@ class OrderFlow:
                 entries.append(Told(at_ns=at_ns, news=news, report=report_of(after)))
         self._journal.append(entries)
         return is_sound
+
+
+def _closes_now(one: DeskOrder) -> bool:
+    return one.order.request.leg in CLOSING_LEGS and one.order.request.type == "market"
 
 
 # an intent too: what was noted of its sending may have been lost with the power

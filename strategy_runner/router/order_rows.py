@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.model.order import FINAL_STATES, Leg, OrderReport, OrderState, OrderType, Side
-from strategy_runner.router.order_entry import CancelWanted, Happened, Intended, Told
+from strategy_runner.model.order import FINAL_STATES, Leg, OrderChange, OrderReport, OrderState, OrderType, Side
+from strategy_runner.router.order_entry import CancelWanted, Happened, Intended, Modified, Told
 from strategy_runner.router.order_journal import read_orders
 
 
@@ -48,6 +48,8 @@ def order_rows(path: Path) -> list[OrderRow]:
                 _report(found, entry.report)
             case Happened(event=event) if entry.counts and event.report is not None:
                 _report(found, event.report)
+            case Modified() if entry.is_made:
+                _change(found, entry.change)
             case CancelWanted() if entry.reason:
                 wanted.setdefault(entry.client_order_id, entry.reason)
     for order_id, reason in wanted.items():
@@ -77,6 +79,14 @@ def _intended(entry: Intended) -> OrderRow:
         signal_id=order.signal_id,
         client_order_id=order.client_order_id,
     )
+
+
+def _change(found: dict[str, OrderRow], change: OrderChange) -> None:
+    known = found.get(change.client_order_id)
+    if known is not None:
+        prices = (one for one in (change.limit_price, change.stop_price, known.price) if one is not None)
+        quantity = known.quantity if change.quantity is None else change.quantity
+        found[change.client_order_id] = msgspec.structs.replace(known, quantity=quantity, price=next(prices, None))
 
 
 def _report(found: dict[str, OrderRow], report: OrderReport) -> None:

@@ -6,7 +6,7 @@ signals later would open what it means to close; so the router must know both.
 
 import msgspec
 
-from strategy_runner.model.signal import SignalBody
+from strategy_runner.model.signal import ORDERING, SignalBody
 
 _CLOSED_SIDES = {"closes:long": 1.0, "closes:short": -1.0}
 
@@ -23,17 +23,23 @@ class Position(msgspec.Struct, frozen=True, gc=False):
         return self if self.generation == generation else Position(generation)
 
     def is_exit(self, body: SignalBody) -> bool:
-        """Whether a signal only reduces what was let through."""
+        """Whether a signal only reduces what was let through, or changes an order that was checked."""
+        if body.action not in ORDERING:
+            return True
         return body.action == "close" or _reduces(self.held, self._change(body))
 
     def was_never_entered(self, body: SignalBody) -> bool:
         """Whether nothing was let through of what the worker believes to hold and means to reduce."""
+        if body.action not in ORDERING:
+            return False
         change = self._change(body)
         is_meant = change * self.wanted < 0 if body.action == "close" else _reduces(self.wanted, change)
         return is_meant and change * self.held >= 0
 
     def after(self, body: SignalBody, *, accepted: bool) -> "Position":
         """The position once a signal that the worker passed is decided."""
+        if body.action not in ORDERING:
+            return self
         change, closes = self._change(body), body.action == "close"
         held = _moved(self.held, change, closes) if accepted else self.held
         return Position(self.generation, _moved(self.wanted, change, closes), held)

@@ -143,7 +143,9 @@ def _rule(
 
 
 def late_ruling(arrival: Arrival, moment: Moment | None, limits: FreshnessSpec | None) -> Ruling | None:
-    """For a signal that is too old."""
+    """For a signal that is too old. What only cancels never is."""
+    if arrival.body.action == "cancel":
+        return None
     received_ns = arrival.logged.envelope.received_ns
     if moment is None or limits is None or not received_ns:
         return None

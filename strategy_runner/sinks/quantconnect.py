@@ -25,7 +25,7 @@ from strategy_runner.sinks.quantconnect_progress import (
     load_progress,
     save_progress,
 )
-from strategy_runner.sinks.quantconnect_row import CsvRow, csv_row, file_name
+from strategy_runner.sinks.quantconnect_row import CsvRow, csv_row, file_name, goes_to_market
 from strategy_runner.sinks.received_body import BodyRefused, read_body
 
 READER_NAME = "signal_data.py"
@@ -111,7 +111,10 @@ class QuantConnectSink:
             if decision.verdict != "accepted" or decision.is_observed:
                 continue
             try:
-                row = csv_row(decision, read_body(decision, self._client))
+                body = read_body(decision, self._client)
+                if not goes_to_market(body):
+                    continue
+                row = csv_row(decision, body)
                 name = file_name(row.symbol)
                 owner = owners.setdefault(name, row.symbol)
                 if owner != row.symbol:

@@ -16,7 +16,7 @@ import msgspec
 
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.names import SYMBOL_PATTERN
-from strategy_runner.model.signal import SignalBody
+from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.sinks.received_body import BodyRefused
 
 HEADER = b"time,signal_id,strategy,symbol,side,qty,price,value\n"
@@ -60,6 +60,17 @@ def csv_row(decision: Decision, body: SignalBody) -> CsvRow:
         _value(side, body.strength),
     ]
     return CsvRow(body.symbol, body.cause.event_ns // 1_000, ",".join(fields))
+
+
+def goes_to_market(body: SignalBody) -> bool:
+    """A row is a market order; what waits for a price, or changes an order, has none."""
+    terms = body.terms
+    waits = terms is not None and (
+        terms.limit_price is not None
+        or terms.stop_price is not None
+        or (terms.trail is not None and body.action == "close")
+    )
+    return body.action in ORDERING and not waits
 
 
 def file_name(symbol: str) -> str:

@@ -1,9 +1,9 @@
 """The Strategy interface: records in, wishes out. A strategy has no clock, no socket, no file and no luck of its own.
 
-The worker calls one `on_...` method for each record, in tape order. Inside it the strategy may call `buy`, `sell` or
-`close`; what it asks for goes through the signal pipeline and becomes a recorded signal, sent or refused. `position` is what
-was filled of that, or without an OMS what the strategy's own signals have asked for. Everything a strategy keeps in `self`
-is in its snapshot, so a restarted worker goes on as if nothing had happened.
+The worker calls one `on_...` method for each record, in tape order. Inside it the strategy may call `buy`, `sell`, `close`,
+`modify` or `cancel`; what it asks for goes through the signal pipeline and becomes a recorded signal, sent or refused. `position`
+is what was filled of that, or without an OMS what the strategy's own signals have asked for. Everything a strategy keeps in
+`self` is in its snapshot, so a restarted worker goes on as if nothing had happened.
 """
 
 import random
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from strategy_runner.model.event import Bar, Fill, OrderUpdate, Position, Prediction, Quote, Timer, Trade
+from strategy_runner.model.order import TimeInForce
 from strategy_runner.model.signal import Action
 
 
@@ -46,6 +47,11 @@ class Proposal(msgspec.Struct, kw_only=True):
     take_profit: float | None = None
     confidence: float | None = None
     strength: float | None = None
+    limit_price: float | None = None
+    stop_price: float | None = None
+    trail: float | None = None
+    time_in_force: TimeInForce = "gtc"
+    of: str = ""
     reasons: tuple[str, ...] = ()
 
 
@@ -61,6 +67,7 @@ class Strategy:
         self.symbol = symbol
         self.timeframe = timeframe
         self.position = 0.0
+        self.last_signal = ""
         self.now_ns = 0
         self._seed = seed
         self._random: random.Random | None = None
@@ -102,7 +109,10 @@ class Strategy:
     # -- called by the strategy ----------------------------------------------------------------------------------------
 
     def buy(self, *reasons: str, **wish: Any) -> None:
-        """Ask to buy. `wish`: size, entry_price, stop_loss, take_profit, confidence, strength (see Proposal)."""
+        """Ask to buy. `wish`: size, entry_price, stop_loss, take_profit, confidence, strength (see Proposal); with a route to an
+        OMS also limit_price, stop_price, time_in_force (gtc, day, ioc), and trail, the distance at which the stop loss follows.
+
+        At the next call `last_signal` is the id of the last buy, sell or close that passed the pipeline."""
         self._proposals.append(Proposal(action="buy", reasons=reasons, **wish))
 
     def sell(self, *reasons: str, **wish: Any) -> None:
@@ -110,8 +120,18 @@ class Strategy:
         self._proposals.append(Proposal(action="sell", reasons=reasons, **wish))
 
     def close(self, *reasons: str, **wish: Any) -> None:
-        """Ask to close what this strategy holds; arguments as in `buy`."""
+        """Ask to close what this strategy holds; arguments as in `buy`. With `trail` it is a stop that follows the price."""
         self._proposals.append(Proposal(action="close", reasons=reasons, **wish))
+
+    def modify(self, *reasons: str, of: str = "", **wish: Any) -> None:
+        """Ask to change the open orders of a signal of this strategy, the last one unless `of` names another: size (less of it),
+        limit_price and stop_price of its entry or exit, stop_loss and take_profit of what protects it."""
+        self._proposals.append(Proposal(action="modify", reasons=reasons, of=of or self.last_signal, **wish))
+
+    def cancel(self, *reasons: str, of: str = "") -> None:
+        """Ask to cancel what is still open of the entry or exit of a signal; `of` as in `modify`. Its stop loss and take profit
+        stay as long as something was filled."""
+        self._proposals.append(Proposal(action="cancel", reasons=reasons, of=of or self.last_signal))
 
     @property
     def random(self) -> random.Random:

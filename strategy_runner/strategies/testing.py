@@ -87,3 +87,5 @@ def _position_after(position: float, proposal: Proposal) -> float:
         case "close":
             closed = abs(position) if proposal.size is None else min(size, abs(position))
             return position - closed if position > 0.0 else position + closed
+        case _:
+            return position

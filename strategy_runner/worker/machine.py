@@ -21,7 +21,7 @@ from strategy_runner.errors import StateError, StrategyError
 from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
 from strategy_runner.model.private import PrivateEvent
 from strategy_runner.model.record import Kind
-from strategy_runner.model.signal import Cause, SignalBody, signal_id
+from strategy_runner.model.signal import ORDERING, Cause, SignalBody, signal_id
 from strategy_runner.model.stream import Stream, bars, private
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.pipeline.draft import Moment
@@ -361,6 +361,8 @@ class Machine:
             threshold=combined.threshold if combined else None,
             needs_models=bool(spec.models),
             warm=self.live and not self._warming,
+            has_oms=self._told_of_fills,
+            worker=self._name,
         )
         try:
             draft = draft_of(proposal)
@@ -389,7 +391,11 @@ class Machine:
             cause=Cause(stream=subscription.name, ordinal=ordinal, event_ns=event.event_ns, values=_values(event)),
             reasons=tuple(draft.reasons),
             refusal=refusal,
+            terms=draft.terms,
+            of=draft.of,
         )
+        if refusal is None and draft.action in ORDERING:
+            strategy.last_signal = body.id
         if refusal is None and not self._told_of_fills:
             strategy.position = position_after(draft, strategy.position)
         self._record(n, body, self.seq)

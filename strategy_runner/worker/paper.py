@@ -19,12 +19,12 @@ from strategy_runner.model.order import OmsEvent, OrderRequest
 from strategy_runner.model.position import Position
 from strategy_runner.model.private import PrivateEntry, PrivateEvent, encode_private, is_told, slot_of
 from strategy_runner.model.record import Kind
-from strategy_runner.model.signal import SignalBody
+from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.oms.fill_model import MarketEvent
 from strategy_runner.oms.ledger import Account, after_fill, place
-from strategy_runner.oms.order_making import orders_of
+from strategy_runner.oms.order_making import cancelled_by, changes_of, orders_of
 from strategy_runner.oms.paper_book import NO_TAPE, PaperBook
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.tape.logs import FRAME_BYTES, START
@@ -61,9 +61,26 @@ class PaperDesk:
         self._book = self._new_book(BookState(client=key.client))
 
     def submit(self, body: SignalBody) -> None:
-        """Makes the orders of a signal that passed."""
+        """Makes the orders of a signal that passed, or changes those of an earlier one."""
+        if body.action in ORDERING:
+            self._order(body)
+            return
+        self._take_up_lone()
+        if body.action == "cancel":
+            self._queue += self._fold(self._book.cancel(cancelled_by(body)))
+        else:
+            for change in changes_of(body, self._spec.instrument):
+                self._queue += self._fold(self._book.modify(change)[0])
+        self._look()
+
+    def _order(self, body: SignalBody) -> None:
         requests = orders_of(body, account=self._account, instrument=self._spec.instrument)
-        if len(requests) == 1 and requests[0].quantity > 0 and not (self.waits or self._book.state.orders):
+        if (
+            body.terms is None
+            and len(requests) == 1
+            and requests[0].quantity > 0
+            and not (self.waits or self._book.state.orders)
+        ):
             # most signals are one market order, which lives until the next record: it need not go into the book for that
             self._lone, self.waits = requests[0], True
             return

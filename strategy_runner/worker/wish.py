@@ -5,12 +5,16 @@ bytes could not be written here and read again by the router.
 """
 
 from math import isfinite
-from typing import Any
+from typing import Any, get_args
 
+from strategy_runner.model.order import TimeInForce
+from strategy_runner.model.signal import OrderTerms
 from strategy_runner.pipeline.draft import Draft
 from strategy_runner.strategies.interface import Proposal
 
 REASONS_CHARS_MAX = 65_536
+LIFETIMES = get_args(TimeInForce)
+MARKET = OrderTerms()
 
 
 def draft_of(proposal: Proposal) -> Draft:
@@ -24,6 +28,8 @@ def draft_of(proposal: Proposal) -> Draft:
         confidence=_number("confidence", proposal.confidence),
         strength=_number("strength", proposal.strength),
         reasons=_texts(proposal.reasons),
+        terms=_terms(proposal),
+        of=str(proposal.of),
     )
 
 
@@ -33,6 +39,11 @@ def leave_out_not_finite(draft: Draft) -> None:
         number = getattr(draft, name)
         if number is not None and not isfinite(number):
             setattr(draft, name, None)
+    terms = draft.terms
+    if terms is not None:
+        prices = {name: getattr(terms, name) for name in ("limit_price", "stop_price", "trail")}
+        kept = {name: number for name, number in prices.items() if number is not None and isfinite(number)}
+        draft.terms = OrderTerms(**kept, time_in_force=terms.time_in_force)
 
 
 def position_after(draft: Draft, position: float) -> float:
@@ -43,6 +54,19 @@ def position_after(draft: Draft, position: float) -> float:
     if draft.action == "sell":
         return position - draft.size
     return position - draft.size if position > 0 else position + draft.size
+
+
+def _terms(proposal: Proposal) -> OrderTerms | None:
+    """None for an order to the market that stays until it is cancelled, as most are."""
+    if proposal.time_in_force not in LIFETIMES:
+        raise ValueError(f"time_in_force: expected one of {', '.join(LIFETIMES)}, found {proposal.time_in_force!r}")
+    terms = OrderTerms(
+        limit_price=_number("limit_price", proposal.limit_price),
+        stop_price=_number("stop_price", proposal.stop_price),
+        trail=_number("trail", proposal.trail),
+        time_in_force=proposal.time_in_force,
+    )
+    return None if terms == MARKET else terms
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from strategy_runner.config.spec import ProtectionSpec
+from strategy_runner.model.signal import OrderTerms
 from strategy_runner.pipeline.draft import Draft, Moment
 from strategy_runner.pipeline.pipeline import REASONS, judge
 
@@ -79,6 +80,24 @@ CASES: list[tuple[str, Change, Change, Change, Change]] = [
         {"entry_price": 1.0},
         {},
     ),
+]
+LIMIT = OrderTerms(limit_price=99.0)
+OWN = {"action": "modify", "of": "acme:talk.X@0/0", "size": 1.0}
+CASES += [
+    ("terms_need_oms", {"terms": LIMIT}, {}, {"terms": None}, {}),
+    ("terms_need_oms", {"action": "cancel", "of": "acme:talk.X@0/0"}, {"worker": "acme:talk.X"}, {}, {"has_oms": True}),
+    ("terms_not_finite", {"terms": OrderTerms(stop_price=nan)}, {"has_oms": True}, {"terms": LIMIT}, {}),
+    ("terms_not_finite", {**OWN, "size": inf}, {"has_oms": True, "worker": "acme:talk.X"}, {"size": 1.0}, {}),
+    ("terms_not_positive", {"terms": OrderTerms(trail=0.0)}, {"has_oms": True}, {"terms": OrderTerms(trail=1.0)}, {}),
+    (
+        "terms_not_positive",
+        {**OWN, "stop_loss": -1.0},
+        {"has_oms": True, "worker": "acme:talk.X"},
+        {"stop_loss": 1.0},
+        {},
+    ),
+    ("no_order_to_change", OWN, {"has_oms": True, "worker": "acme:talk.Y"}, {}, {"worker": "acme:talk.X"}),
+    ("nothing_to_change", OWN | {"size": None}, {"has_oms": True, "worker": "acme:talk.X"}, {"size": 1.0}, {}),
 ]
 NUMBERS: list[tuple[str, Change, Change, Change, Change]] = [
     ("not_finite", {name: bad}, {}, {name: good}, {})

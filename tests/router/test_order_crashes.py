@@ -18,6 +18,7 @@ from worker.build import short_folder
 
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import OrderState, client_order_id
+from strategy_runner.model.signal import OrderTerms
 from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.risk.state import encode_state
 from strategy_runner.router.order_journal import order_log
@@ -126,6 +127,36 @@ class Trip(Life):
         assert one.trading.record.state.books["talk/X"].quantity == 10
 
 
+class Change(Life):
+    """A limit order with its stop is made smaller and then cancelled by its strategy. Begun again after a kill."""
+
+    modify = cancel = ""
+
+    def live(self) -> None:
+        one = self._one
+        one.start()
+        self.entry = self.entry or one.say(size=2.0, stop_loss=90.0, terms=OrderTerms(limit_price=99.0))
+        entry_id = client_order_id(self.entry, "entry")
+        self._turn_until(lambda: self._is_placed(entry_id, 2), "a limit order and its stop at the venue")
+        nothing = {"size": None, "entry_price": None, "of": self.entry}
+        self.modify = self.modify or one.say(**{**nothing, "action": "modify", "size": 1.0})
+        self._turn_until(lambda: (known := self._order(entry_id)) is None or known.quantity == 1, "less of it")
+        self.cancel = self.cancel or one.say(**{**nothing, "action": "cancel"})
+        self._turn_until(lambda: not one.trading.record.state.orders, "no order open")
+        one.stop()
+
+    def _order(self, order_id: str) -> Any:
+        return self._one.trading.record.state.orders.get(order_id)
+
+    def check(self) -> None:
+        ids = [client_order_id(self.entry, leg) for leg in ("entry", "stop_loss")]
+        assert self._venue.backend.placed == Counter(ids)
+        reports = {report.client_order_id: report for report in self._venue.backend._reports.values()}
+        assert [reports[order_id].state for order_id in ids] == ["cancelled"] * 2
+        assert reports[ids[0]].quantity == 1
+        assert [verdict for verdict, _ in self._one.rulings()] == ["accepted"] * 3
+
+
 def run(root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch, kind: type[Life] = Life) -> None:
     """One life with one crash, and what must be true at its end."""
     with venue_in(root) as venue:
@@ -193,8 +224,18 @@ def test_a_router_killed_while_a_breaker_opens_takes_the_working_entry_back(
     assert at > 50
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_router_killed_while_an_order_is_changed_changes_it_once(
+    after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 20 if after else 18
+    while crash_at(at, after, monkeypatch, Change):
+        at += 3
+    assert at > 35
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Life, Trip])
+@pytest.mark.parametrize("kind", [Life, Trip, Change])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_router_killed_at_every_step_has_sent_each_order_once(
     after: bool, kind: type[Life], monkeypatch: pytest.MonkeyPatch

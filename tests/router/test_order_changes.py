@@ -1,0 +1,140 @@
+"""A strategy's hand on its own orders: limits and stops are placed as it says, modified and cancelled, and survive a kill."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from router.own_venue import OwnVenue, venue_in
+from router.trade import TALK, D, Floor
+from worker.build import short_folder
+
+from strategy_runner.config.schema import RiskConfig
+from strategy_runner.model.order import OrderState, client_order_id
+from strategy_runner.model.signal import OrderTerms
+from strategy_runner.router.order_journal import order_log
+from strategy_runner.router.order_rows import OrderRow, order_rows
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with short_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def venue(root: Path) -> Iterator[OwnVenue]:
+    with venue_in(root) as made:
+        yield made
+
+
+@pytest.fixture
+def floor(root: Path, venue: OwnVenue) -> Iterator[Callable[..., Floor]]:
+    made: list[Floor] = []
+
+    def make(**changes: Any) -> Floor:
+        made.append(Floor(root, TALK, **changes))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+Make = Callable[..., Floor]
+
+
+def rest(one: Floor, **changes: Any) -> str:
+    """A buy that waits at 99 is at the venue; its signal."""
+    signal_id = one.say(**{"size": 2.0, "terms": OrderTerms(limit_price=99.0), **changes})
+    one.turn_until(lambda: state(one, signal_id) is OrderState.ACKNOWLEDGED, "an order at the venue")
+    return signal_id
+
+
+def row(one: Floor, signal_id: str, leg: str = "entry") -> OrderRow | None:
+    rows = order_rows(order_log(one.root / "router"))
+    return next((each for each in rows if each.client_order_id == client_order_id(signal_id, leg)), None)
+
+
+def state(one: Floor, signal_id: str, leg: str = "entry") -> OrderState | None:
+    found = row(one, signal_id, leg)
+    return found.state if found else None
+
+
+def change(one: Floor, signal_id: str, **changes: Any) -> None:
+    one.say(**{"action": "modify", "of": signal_id, "size": None, "entry_price": None, **changes})
+
+
+def test_a_limit_order_is_placed_modified_and_cancelled_by_its_strategy(venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    signal_id = rest(one, stop_loss=95.0)
+    placed = row(one, signal_id)
+    assert placed is not None
+    assert (placed.type, placed.price, placed.quantity) == ("limit", D("99"), D("2"))
+    change(one, signal_id, size=1.0, terms=OrderTerms(limit_price=98.5), stop_loss=94.0)
+    one.turn_until(lambda: (found := row(one, signal_id)) and found.price == D("98.5"), "another price")
+    one.turn_until(lambda: (found := row(one, signal_id, "stop_loss")) and found.price == D("94"), "another stop")
+    changed = row(one, signal_id)
+    assert changed is not None
+    assert (changed.quantity, changed.state) == (D("1"), OrderState.ACKNOWLEDGED)
+    one.turn_until(lambda: all(order.quantity == 1 for order in orders(one) if order.is_entry), "less at risk")
+    one.say(action="cancel", of=signal_id, size=None, entry_price=None)
+    one.turn_until(lambda: not orders(one), "no order open")
+    ended = row(one, signal_id)
+    assert ended is not None
+    assert (ended.state, ended.reason) == (OrderState.CANCELLED, "cancelled_by_strategy")
+    assert [verdict for verdict, _ in one.rulings()] == ["accepted"] * 3
+    assert set(venue.placed.values()) == {1}
+
+
+def orders(one: Floor) -> list[Any]:
+    return list(one.trading.record.state.orders.values())
+
+
+@pytest.mark.parametrize(
+    ("wished", "reason"),
+    [
+        ({"size": 3.0}, "change_grows_order"),
+        ({"size": 0.01}, "change_grows_order"),
+        ({"terms": OrderTerms(limit_price=150.0)}, "price_outside_collar"),
+        ({"terms": OrderTerms(limit_price=104.0)}, "order_value_above_limit"),
+        ({"size": 1.0, "of": "acme:talk.X@0badcafe/99"}, "no_open_order"),
+    ],
+)
+def test_a_change_that_risk_would_not_have_let_through_is_refused(
+    venue: OwnVenue, floor: Make, wished: dict[str, Any], reason: str
+) -> None:
+    one = floor(risk=RiskConfig(price_collar=0.1, max_order_value=205.0))
+    signal_id = rest(one)
+    change(one, wished.pop("of", signal_id), **wished)
+    assert one.decided(2)[-1].reason == reason
+    found = row(one, signal_id)
+    assert found is not None
+    assert (found.price, found.quantity) == (D("99"), D("2"))
+
+
+def test_a_stopped_strategy_may_cancel_and_not_move_an_entry(venue: OwnVenue, floor: Make) -> None:
+    one = floor(risk=RiskConfig(runaway_signals=1, runaway_window_s=60.0))
+    signal_id = rest(one)
+    change(one, signal_id, terms=OrderTerms(limit_price=99.5))
+    assert one.decided(2)[-1].reason in ("breaker_runaway", "no_open_order"), "the breaker has taken it back, or will"
+    one.turn_until(lambda: state(one, signal_id) is OrderState.CANCELLED, "its end")
+
+
+def test_a_resting_exit_leaves_the_stop_in_place_and_a_close_passes_beside_it(venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    entry = one.say(size=2.0, stop_loss=90.0)
+    entry_id = client_order_id(entry, "entry")
+    one.turn_until(lambda: entry_id in venue.placed, "an entry at the venue")
+    venue.fill(entry_id)
+    one.turn_until(lambda: one.trading.record.state.books, "a fill")
+    leave = one.say(action="close", size=2.0, reasons=("far", "closes:long"), terms=OrderTerms(limit_price=110.0))
+    one.turn_until(lambda: state(one, leave, "exit") is OrderState.ACKNOWLEDGED, "a resting exit")
+    assert state(one, entry, "stop_loss") is OrderState.ACKNOWLEDGED
+    now = one.say(action="close", size=2.0, reasons=("now", "closes:long"))
+    now_id = client_order_id(now, "exit")
+    one.turn_until(lambda: now_id in venue.placed, "an exit to the market")
+    venue.fill(now_id)
+    one.turn_until(lambda: not orders(one), "no order left")
+    assert state(one, leave, "exit") is OrderState.CANCELLED
