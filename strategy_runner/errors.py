@@ -44,6 +44,10 @@ class ConfigurationError(StrategyRunnerError):
         self.problems = problems
 
 
+class DeterminismError(ConfigurationError):
+    """A strategy reached for what a replay cannot repeat; its file must be edited."""
+
+
 class SafetyRefusal(StrategyRunnerError):  # noqa: N818  a refusal is the system working, not an error of its own
     exit_code = 8
 

@@ -1,7 +1,7 @@
 """Verbs about evidence: parity, replay, doctor."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -27,24 +27,26 @@ from strategy_runner.supervision.target import Target, parse_target
 TAPE_MODES = ["mock", "simulation", "live"]
 FIELDS_SHOWN = 6
 
-mode_option = click.option("--mode", type=click.Choice(TAPE_MODES), help="Run to read [default: the latest].")
-from_option = click.option(
-    "--from", "from_ns", type=moment_ns, default=None, metavar="TIME", help="First moment, by event time."
-)
-to_option = click.option(
-    "--to", "to_ns", type=moment_ns, default=None, metavar="TIME", help="Moment at which it ends (not included)."
-)
-parallel_option = click.option(
+_parallel_option = click.option(
     "--parallel", type=click.IntRange(min=1), default=None, metavar="N", help="Workers at a time [default: cores]."
 )
 
 
+def _of_a_recorded_run(command: Callable[..., int]) -> Callable[..., int]:
+    """Which run, and which part of it: what `parity` and `replay` are asked alike."""
+    for option in (
+        click.option("--to", "to_ns", type=moment_ns, metavar="TIME", help="Moment at which it ends (not included)."),
+        click.option("--from", "from_ns", type=moment_ns, metavar="TIME", help="First moment, by event time."),
+        click.option("--mode", type=click.Choice(TAPE_MODES), help="Run to read [default: the latest]."),
+        click.argument("target"),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.argument("target")
-@mode_option
-@from_option
-@to_option
-@parallel_option
+@_of_a_recorded_run
+@_parallel_option
 @output_option
 @click.pass_obj
 def parity(
@@ -83,13 +85,10 @@ def parity(
 
 
 @click.command()
-@click.argument("target")
-@mode_option
-@from_option
-@to_option
+@_of_a_recorded_run
 @click.option("--diff", is_flag=True, help="Show only what separates it from what was recorded then.")
 @click.option("--body", is_flag=True, help="Print the canonical bodies alone, one a line.")
-@parallel_option
+@_parallel_option
 @output_option
 @click.pass_obj
 def replay(

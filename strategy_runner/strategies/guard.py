@@ -36,14 +36,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import DeterminismError
 from strategy_runner.strategies.client_code import shown
 from strategy_runner.strategies.guard_rules import Rule, names_below, refused, refused_call
 from strategy_runner.strategies.guard_scope import Names, Use, read_names
-
-
-class DeterminismError(ConfigurationError):
-    """A strategy reached for what a replay cannot repeat; its file must be edited."""
 
 
 def refuse_nondeterminism(path: Path) -> None:

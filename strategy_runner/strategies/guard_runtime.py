@@ -25,8 +25,9 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from strategy_runner.errors import DeterminismError
 from strategy_runner.strategies.client_code import CLIENTS_PACKAGE, shown
-from strategy_runner.strategies.guard import DeterminismError, broken
+from strategy_runner.strategies.guard import broken
 from strategy_runner.strategies.guard_rules import CLOCK, LUCK, SEED, THREADS, Rule, refused
 
 _CLIENTS = f"{CLIENTS_PACKAGE}."

@@ -19,7 +19,6 @@ from strategy_runner.config.home import Home
 from strategy_runner.errors import LockedError, StrategyRunnerError
 from strategy_runner.supervision.cgroup import enter_own_group
 from strategy_runner.supervision.control import Daemon
-from strategy_runner.supervision.lock import daemon_lock
 from strategy_runner.supervision.loop import FleetSupervisor
 from strategy_runner.supervision.notify import ServiceNotifier
 from strategy_runner.supervision.programs import (
@@ -31,6 +30,10 @@ from strategy_runner.supervision.programs import (
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.warm_fork import WarmOptions
 from strategy_runner.supervision.zygote import Zygote
+from strategy_runner.tape.lock import FolderLock
+
+# a child forked just before its daemon was killed holds the lock for the moment it takes to die
+ORPHANS_S = 2.0
 
 
 def supervise(
@@ -47,7 +50,8 @@ def supervise(
     ConfigurationError.
     """
     os.umask(0o077)
-    with daemon_lock(home):
+    lock = FolderLock(home.daemon, expected="no other daemon on this home", orphans_s=ORPHANS_S)
+    try:
         check_state_version(home)
         _clear_socket(home)
         enter_own_group()
@@ -64,6 +68,8 @@ def supervise(
             options = WarmOptions(zygote, entry) if warm else ServerOptions()
             mood = _run(options, configuration, notifier if warm else None)
         zygote.close()
+    finally:
+        lock.release()
     return 0
 
 

@@ -1,28 +1,49 @@
 """A lock on a state folder: two processes never write the same state. The kernel frees it when its holder dies."""
 
+import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from strategy_runner.errors import LockedError
+
+RETRY_INTERVAL_S = 0.01
 
 
 class FolderLock:
     """Held from construction until the process ends or `release`."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises LockedError naming the folder and the pid that holds it."""
+    def __init__(self, folder: Path, *, expected: str = "a free folder", orphans_s: float = 0.0) -> None:
+        """Raises LockedError naming the folder, what was `expected` and the pid that holds it. Of a holder that has died its
+        children may hold the lock for the moment they take to die: so long at most, `orphans_s`, it is waited for."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "lock"
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + orphans_s
+        while not self._taken():
             holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
-            os.close(self._fd)
-            raise LockedError(f"{folder}: expected a free folder, found it held by pid {holder or 'unknown'}") from None
+            if time.monotonic() >= deadline or _is_alive(holder):
+                os.close(self._fd)
+                raise LockedError(f"{folder}: expected {expected}, found it held by pid {holder or 'unknown'}")
+            time.sleep(RETRY_INTERVAL_S)
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         os.close(self._fd)
+
+    def _taken(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+
+def _is_alive(holder: str) -> bool:
+    """A zombie holds no lock: it has only not been waited for."""
+    try:
+        state = Path(f"/proc/{int(holder)}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ValueError, FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

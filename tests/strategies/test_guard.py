@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from strategy_runner.config.home import Home
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, DeterminismError
 from strategy_runner.strategies import guard_rules
 from strategy_runner.strategies.describe import describe
-from strategy_runner.strategies.guard import DeterminismError, broken, refuse_nondeterminism
+from strategy_runner.strategies.guard import broken, refuse_nondeterminism
 from strategy_runner.strategies.guard_rules import Rule
 from strategy_runner.strategies.registry import BUILTIN, load, load_client_strategies
 from strategy_runner.strategies.scaffold import new_client, new_strategy

@@ -9,8 +9,7 @@ import pytest
 from worker.build import new_tape, random_rows, short_folder, status_of, worker_spec, write_rows
 from worker.processes import processes_in
 
-from strategy_runner.errors import ConfigurationError
-from strategy_runner.strategies.guard import DeterminismError
+from strategy_runner.errors import ConfigurationError, DeterminismError
 from strategy_runner.strategies.interface import Strategy
 from strategy_runner.strategies.registry import load
 from strategy_runner.strategies.testing import bars, run

@@ -230,7 +230,9 @@ def test_a_hung_up_daemon_starts_its_programs_afresh_and_stays_the_only_one(
 
 def test_a_foreground_daemon_refuses_as_an_exception_of_its_own(fleet: FleetHome) -> None:
     daemon = fleet.start()
-    with pytest.raises(LockedError, match=rf"lock: expected no other daemon on this home, found process {daemon}$"):
+    with pytest.raises(
+        LockedError, match=rf"daemon: expected no other daemon on this home, found it held by pid {daemon}$"
+    ):
         supervise(fleet.home)
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,31 @@ def test_a_folder_is_held_by_one_process_until_it_is_killed(tmp_path: Path) -> N
         FolderLock(folder)
     lock.release()
     FolderLock(folder).release()
+
+
+_LEAVE_AN_ORPHAN = """
+import os, sys
+from pathlib import Path
+from strategy_runner.tape.lock import FolderLock
+lock = FolderLock(Path(sys.argv[1]))
+if os.fork() == 0:
+    print("forked", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+os._exit(0)
+"""
+
+
+def test_children_of_a_holder_that_has_died_are_waited_for_and_one_that_lives_is_not(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _LEAVE_AN_ORPHAN, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None and holder.stdout is not None
+        assert holder.stdout.readline() == b"forked\n"
+        assert holder.wait(20) == 0
+        with pytest.raises(LockedError, match=f"expected peace, found it held by pid {holder.pid}$"):
+            FolderLock(tmp_path, expected="peace")
+        threading.Timer(0.2, holder.stdin.close).start()
+        lock = FolderLock(tmp_path, orphans_s=60.0)
+    with pytest.raises(LockedError, match=f"held by pid {os.getpid()}$"):
+        FolderLock(tmp_path, orphans_s=60.0)
+    lock.release()
