@@ -28,7 +28,9 @@ def check_sinks(state: Path, *, router_runs: bool) -> list[Finding]:
 
 def check_snapshots(folder: Path) -> list[Finding]:
     """A damaged one costs a longer restart, as long as another is whole. `folder` is a worker's."""
-    return _check_crcs("snapshots", folder, "*.snapshot", "the worker begins from an older one, or anew")
+    return _check_crcs(
+        "snapshots", folder, "*.snapshot", "the worker goes on from an older one, or from where it began"
+    )
 
 
 def check_checkpoints(folder: Path) -> list[Finding]:

@@ -113,7 +113,7 @@ def test_a_stopped_daemon_does_not_block_children_that_write_their_logs(fleet: F
 def test_a_second_daemon_on_the_same_home_is_refused_and_told_who_is_there(fleet: FleetHome) -> None:
     daemon = fleet.start(fleet.program("a"))
     before = fleet.await_started("a")
-    with pytest.raises(StrategyRunnerError, match=rf"exit code 1:(?s:.)*found process {daemon}\b"):
+    with pytest.raises(StrategyRunnerError, match=rf"exit code 1:(?s:.)*found it held by pid {daemon}\b"):
         fleet.start_daemon()
     assert fleet.pids() == before
 
@@ -224,7 +224,7 @@ def test_a_hung_up_daemon_starts_its_programs_afresh_and_stays_the_only_one(
     after = fleet.await_started("a")
     assert after != before
     assert not is_alive(before["a"])
-    with pytest.raises(StrategyRunnerError, match=rf"found process {process.pid}\b"):
+    with pytest.raises(StrategyRunnerError, match=rf"found it held by pid {process.pid}\b"):
         fleet.start_daemon()
 
 
