@@ -117,14 +117,14 @@ class SignalListener:
         if not self._heard:
             ring = self._ear.hear(timeout_ms)
             if ring is not None:
-                self._heard.add(ring.decode())
+                self._heard.add(ring.decode(errors="replace"))
         return bool(self._heard)
 
     def ringing(self) -> set[str]:
         """Names of the workers that rang since the last call."""
         names, self._heard = self._heard, set()
         while _has_more(self._socket):
-            names.add(self._socket.recv(zmq.NOBLOCK).decode())
+            names.add(self._socket.recv(zmq.NOBLOCK).decode(errors="replace"))
         return names
 
     def close(self) -> None:

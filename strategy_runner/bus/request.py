@@ -26,7 +26,7 @@ class RequestServer:
             return None
         try:
             asked = msgspec.msgpack.decode(self._socket.recv())
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             asked = None
         if asked is None:
             self.answer(None)

@@ -145,6 +145,7 @@ class _Head(msgspec.Struct, frozen=True):
 Message = Request | Answer | News
 _Form = TypeVar("_Form", Request, Answer, News)
 _encoder = msgspec.msgpack.Encoder()
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what bytes from anywhere may lead to
 _head = msgspec.msgpack.Decoder(_Head)
 _decoders: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {
     form: msgspec.msgpack.Decoder(form) for form in (Request, Answer, News)
@@ -160,7 +161,7 @@ def decode(form: type[_Form], payload: bytes) -> _Form:
     try:
         message: _Form = _decoders[form].decode(payload)
         found = message.version
-    except msgspec.DecodeError as error:
+    except _UNDECODABLE as error:
         found = _head_of(payload).version
         if found in (0, VERSION):
             raise OmsRefused("malformed", f"expected a {form.__name__.lower()}, found: {error}") from None
@@ -186,5 +187,5 @@ def news_endpoint(endpoint: str) -> str:
 def _head_of(payload: bytes) -> _Head:
     try:
         return _head.decode(payload)
-    except msgspec.DecodeError:
+    except _UNDECODABLE:
         return _Head()

@@ -63,14 +63,15 @@ def test_somebody_who_does_not_answer_is_a_timeout(context: Context, endpoint: s
 
 
 def test_a_server_outlives_requests_that_are_none(context: Context, endpoint: str) -> None:
-    """Not msgpack, and a million bytes too long: the next one is served all the same."""
+    """Not msgpack, no text, nested without end, and a million bytes too long: the next one is served all the same."""
     server = RequestServer(context, endpoint)
     client = context.socket(zmq.REQ)
     client.connect(endpoint)
-    client.send(b"\xc1")
-    assert server.receive(5_000) is None
-    assert client.poll(5_000)
-    assert client.recv() == b"\xc0"
+    for junk in (b"\xc1", b"\xa2\xff\xfe", b"\x91" * 100_000):
+        client.send(junk)
+        assert server.receive(5_000) is None
+        assert client.poll(5_000)
+        assert client.recv() == b"\xc0"
     long = context.socket(zmq.REQ)
     long.connect(endpoint)
     long.send(b"x" * (REQUEST_BYTES_MAX + 1))
