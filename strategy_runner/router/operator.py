@@ -16,7 +16,7 @@ from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.state import Latch, Posture
 from strategy_runner.router.acknowledgement import Acknowledgement, read_acknowledgement, write_acknowledgement
 from strategy_runner.router.breaker_log import BreakerLog
-from strategy_runner.router.operator_log import Action, ActionReader
+from strategy_runner.router.operator_log import Action, ActionReader, refuse_loss
 from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.restarts import Restarts
 from strategy_runner.router.stops import stops_after, strictest
@@ -53,8 +53,12 @@ class Operator:
         if self._restarts is not None:
             self._restarts.turn()
         actions = self._reader.read()
+        if actions:
+            self._reader.sync()
         for action in actions:
             self._take(action)
+        if not actions and self._taken < self._known:
+            refuse_loss(self._folder.parent, self._taken)
         if actions and self._trading is not None:
             self._trading.record.note(force=True)
         self._breakers.note(self._trading.record.state.latches if self._trading is not None else self._latches)
@@ -128,6 +132,8 @@ class Operator:
         """A full disk keeps the word back, and nothing else."""
         while self._trading is not None and self._under_way and self._trading.desk.acted >= self._under_way[0]:
             self._under_way.popleft()
+        if self._taken < self._known:
+            return  # it begins, and reads again what it has acted on
         acted = self._under_way[0] - 1 if self._under_way else self._taken
         word = Acknowledgement(pid=self._word.pid, taken=self._taken, acted=acted)
         if word == self._word and self._is_told:

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.errors import StateError
+from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
 # `configure` tells of changed specs, `restart` of a position that was there when trading came back
@@ -76,6 +77,7 @@ def record(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _one_writer(folder):
         known = list(read_actions(folder))
+        refuse_loss(folder, known[-1].number if known else 0)
         wanted = [one for one in requests if is_wanted is None or is_wanted(one, known)]
         if not wanted:
             return ()
@@ -90,6 +92,16 @@ def record(
         finally:
             log.close()
     return actions
+
+
+def refuse_loss(folder: Path, number: int) -> None:
+    """Raises StateError if a router has taken more than `number` actions: what was asked next would pass for taken too."""
+    word = read_acknowledgement(folder / "router")
+    if word is not None and word.taken > number:
+        raise StateError(
+            f"{operator_log(folder)}: expected the {word.taken} actions that the router has taken, found {number}: "
+            "restore the file from a copy"
+        )
 
 
 def read_actions(folder: Path) -> Iterator[Action]:
@@ -117,6 +129,10 @@ class ActionReader:
                 raise StateError(f"{self._reader.path}: expected action {self._last + 1}, found {action.number}")
             self._last = action.number
         return found
+
+    def sync(self) -> None:
+        """Returns when what was read is on the disk: its writer may not have come to that yet. Raises OSError."""
+        self._reader.sync()
 
     def close(self) -> None:
         self._reader.close()

@@ -412,7 +412,8 @@ def test_no_flipped_bit_is_accepted_in_silence(damaged: Firm) -> None:
     used = {path: min(count - int(path.stem[4:]), SEGMENT_RECORDS) * 80 for path in tape.glob("seg-*")}
     for path in (tape / "streams").glob("*-0.idx"):
         stream = int(path.stem.partition("-")[0])
-        used[path] = int.from_bytes(counts[stream * 8 : stream * 8 + 8], "little") * 8
+        entries = int.from_bytes(counts[stream * 8 : stream * 8 + 8], "little")
+        used[path] = min(entries * 8, path.stat().st_size)  # on a slow machine the stream has come to its next chunk
     logs = [tape / "names.log", damaged.home.router("acme", "mock") / "decisions.log"]
     logs += damaged.home.client_state("acme", "mock").glob("workers/*/signals.log")
     used |= {path: path.stat().st_size for path in logs}
