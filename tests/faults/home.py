@@ -1,4 +1,4 @@
-"""A home under faults: three clients, eight workers, the real daemon with the warm fork, and everything on a watched disk.
+"""A home under faults: three clients, two of them with orders, the real daemon with the warm fork, and a watched disk.
 
 The harness is what systemd is to the daemon: it starts it again. Wishes, specs and configuration are the product's own;
 only the entry of the programs is another one (entry.py), and `startsecs` is 0, or supervisord would pause after each kill
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from faults.clock import make_clock
 from faults.disk import KEPT, LEDGER
 from faults.entry import BOOT, BROKEN_VARIABLE, FOLDER_VARIABLE, MARKET_VARIABLE
-from faults.strategies import TALLY
+from faults.strategies import ECHO, TALLY
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.spec import FeedSpec, RouterSpec, WorkerSpec
+from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, WorkerSpec
 from strategy_runner.errors import NotRunningError, StrategyRunnerError
 from strategy_runner.model.names import FEED_NAME
 from strategy_runner.supervision.control import Daemon
@@ -82,6 +83,26 @@ BTC-USD = { venue = "test", account = "main" }
 ETH-USD = { venue = "test", account = "main" }
 SOL-USD = { venue = "test", account = "main" }
 """
+# a client whose orders the paper OMS fills, in part at a time
+TRADING = """
+routes = ["oms", "quantconnect"]
+
+[risk]
+max_position_notional = 20_000.0
+max_open_orders = 60
+
+[paper]
+latency_ms = 20
+participation = 0.5
+fees = { maker = 0.0002, taker = 0.0005, minimum = 0.05 }
+"""
+ECHO_STRATEGY = """
+[[strategies]]
+id = "echo"
+strategy = "echo"
+symbols = ["SYMBOL"]
+timeframe = "1s"
+"""
 TALLIES = """
 [[strategies]]
 id = "tally"
@@ -97,6 +118,8 @@ strategy = "moving_average_crossover"
 symbols = ["BTC-USD"]
 timeframe = "1s"
 time_to_live_s = 1.0
+stop_loss_fraction = 0.002
+take_profit_fraction = 0.003
 params = { fast = 2, slow = 3 }
 """
 LOW = """
@@ -116,9 +139,13 @@ def _tallies(one_in: int, *symbols: str) -> str:
     return TALLIES.replace("SYMBOLS", listed).replace("ONE_IN", str(one_in))
 
 
+def _echo(symbol: str) -> str:
+    return ECHO_STRATEGY.replace("SYMBOL", symbol)
+
+
 CLIENTS = {
-    "ann": CLIENT + _tallies(16, "BTC-USD", "ETH-USD") + CROSS,
-    "bob": CLIENT + _tallies(12, "ETH-USD", "SOL-USD") + LOW,
+    "ann": TRADING + CLIENT + _tallies(32, "BTC-USD", "ETH-USD") + CROSS + _echo("SOL-USD"),
+    "bob": TRADING + CLIENT + _tallies(24, "ETH-USD") + LOW + _echo("BTC-USD"),
     "cat": CLIENT + _tallies(24, "BTC-USD", "SOL-USD"),
 }
 
@@ -137,6 +164,7 @@ class FaultyHome:
         (self.watched / KEPT).mkdir(parents=True)
         (self.watched / BOOT).write_text("boot 1\n")
         (self.watched / LEDGER).touch()
+        make_clock(self.watched)
         self.daemon: subprocess.Popen[bytes] | None = None
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("STRATEGY_RUNNER")},
@@ -157,6 +185,7 @@ class FaultyHome:
             strategies = self.home.client_strategies(client)
             strategies.mkdir(parents=True)
             (strategies / "tally.py").write_text(TALLY)
+            (strategies / "echo.py").write_text(ECHO)
             self.home.client_config(client).write_text(text)
         self.home.daemon.mkdir(parents=True)
         write_wishes(self.home, Wishes(clients={client: Wish() for client in CLIENTS}))
@@ -181,6 +210,15 @@ class FaultyHome:
     @property
     def feed(self) -> FeedSpec:
         return next(process.spec for process in self.plan.processes if isinstance(process.spec, FeedSpec))
+
+    @property
+    def oms(self) -> PaperOmsSpec:
+        return next(process.spec for process in self.plan.processes if isinstance(process.spec, PaperOmsSpec))
+
+    @property
+    def books(self) -> Path:
+        """The paper OMS's, by client."""
+        return self.home.oms("mock")
 
     @property
     def tape(self) -> Path:
@@ -270,18 +308,6 @@ class FaultyHome:
                 send(pid, signal.SIGKILL)
         self.daemon.wait()
         until(lambda: not self.processes(), "the end of all processes")
-
-    def settle(self) -> None:
-        """Ends the feed cleanly, with everything durable; lets workers read it to the end, and routers and sinks follow."""
-        pid = until(lambda: self.published() is not None and self.pids().get(FEED_NAME), "a feed that runs")
-        send(pid, signal.SIGTERM)
-        until(lambda: not self.pids().get(FEED_NAME), "the feed's clean end")
-        end = Head(head_path(self.tape)).count
-        for worker in self.workers:
-            until(lambda worker=worker: position_of(worker) == end, f"{worker.key.name} at the tape's end")  # type: ignore[misc]
-        for router in self.routers:
-            signals = sum(1 for worker in self.workers if worker.client == router.client for _ in signals_of(worker))
-            until(lambda router=router, signals=signals: is_done(router, signals), f"{router.client}'s sinks")  # type: ignore[misc]
 
     def stop(self) -> None:
         """A clean stop of everything."""

@@ -7,10 +7,13 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from faults.clock import set_clock
 from faults.home import FaultyHome, send, until
 from faults.power import Power
+
+from strategy_runner.model.names import FEED_NAME, OMS_NAME, WATCHDOG_NAME
 
 PAUSE_S = (0.02, 0.25)
 STOPPED_S = (0.05, 0.6)
@@ -21,6 +24,7 @@ UP_DECISIONS = (
 WEIGHTS = {
     "kill feed": 14,
     "kill router": 16,
+    "kill oms": 12,
     "kill worker": 34,
     "kill watchdog": 3,
     "kill zygote": 3,
@@ -29,17 +33,28 @@ WEIGHTS = {
     "kill in start-up": 6,
     "stop feed": 4,
     "stop router": 4,
+    "stop oms": 3,
     "stop worker": 8,
     "stop daemon": 2,
+    "set clock": 5,
 }
-_KINDS = {"feed": "market:feed", "watchdog": "monitor:watchdog"}
+HOUR_NS = 3_600 * 10**9
+CLOCKS_NS = (
+    0,
+    HOUR_NS,
+    -HOUR_NS,
+    24 * HOUR_NS,
+    -24 * HOUR_NS,
+)  # ahead of the true time; a host that boots has it again
+_KINDS = {"feed": FEED_NAME, "oms": OMS_NAME, "watchdog": WATCHDOG_NAME}
 
 
 class Injection:
     """Injects faults into a running home. `count` is by kind, `log` says in order what was done."""
 
-    def __init__(self, home: FaultyHome, seed: int) -> None:
+    def __init__(self, home: FaultyHome, seed: int, weights: Mapping[str, int] = WEIGHTS) -> None:
         self._home = home
+        self._weights = weights
         self._luck = random.Random(f"faults {seed}")
         self._power = Power(home, random.Random(f"power {seed}"))
         self._stopped: list[tuple[float, int]] = []
@@ -64,7 +79,7 @@ class Injection:
                 at.pop(0)
                 self.cut_power()
             else:
-                kind = self._luck.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+                kind = self._luck.choices(list(self._weights), list(self._weights.values()))[0]
                 self._inject(kind)
             tell()
             self._pause(self._luck.uniform(*PAUSE_S))
@@ -74,6 +89,7 @@ class Injection:
         self._continue_all()
         self._home.kill_all()
         self._note("power cut", "; ".join(self._power.cut()))
+        set_clock(self._home.watched, 0)
         self._home.start()
         self.await_life()
 
@@ -85,6 +101,10 @@ class Injection:
             self._kill_daemon(kind)
         elif whom == "daemon":
             self._stop(kind, self._home.daemon.pid if self._home.daemon else 0)
+        elif verb == "set":
+            ahead_ns = self._luck.choice(CLOCKS_NS)
+            set_clock(self._home.watched, ahead_ns)
+            self._note(kind, f"{ahead_ns / HOUR_NS:+g} h")
         elif whom == "all":
             self._home.kill_all()
             self._note(kind)

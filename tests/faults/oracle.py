@@ -11,14 +11,17 @@ from pathlib import Path
 
 import duckdb
 import msgspec
+import numpy as np
 from faults.home import Stuck
+from faults.order_oracle import Books, decisions_of, judge_orders
+from faults.verdict import Verdict
 
 from strategy_runner.config.spec import RouterSpec, WorkerSpec
 from strategy_runner.history.parity import lives
 from strategy_runner.history.tape_run import TapeRun
 from strategy_runner.model.decision import Decision
+from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import decode_body, digest
-from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.sinks.interface import DeadLetter
 from strategy_runner.sinks.quantconnect_row import csv_row
 from strategy_runner.tape.logs import read_log
@@ -26,57 +29,12 @@ from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import read_status
 from strategy_runner.worker.outbox import decode_logged
 
-Key = tuple[str, str]  # where it stands, signal id
-DIFFERENCES_MAX = 10
 
-
-class Verdict(msgspec.Struct, kw_only=True):
-    """What was found. `differences` names the first few."""
-
-    signals: int = 0
-    lost: int = 0
-    doubled: int = 0
-    alien: int = 0
-    differences: list[str] = []
-
-    @property
-    def is_clean(self) -> bool:
-        return not (self.lost or self.doubled or self.alien or self.differences)
-
-    def add(self, other: "Verdict") -> None:
-        self.signals += other.signals
-        self.lost += other.lost
-        self.doubled += other.doubled
-        self.alien += other.alien
-        self.differences += other.differences
-
-    def note(self, text: str) -> None:
-        if len(self.differences) < DIFFERENCES_MAX:
-            self.differences.append(text)
-
-    def compare(self, where: str, expected: dict[str, bytes], found: Iterable[tuple[str, bytes]]) -> None:
-        """`found` are (signal id, what stands there) in the order in which they stand."""
-        times: Counter[str] = Counter()
-        for signal_id, raw in found:
-            times[signal_id] += 1
-            if times[signal_id] > 1:
-                self.doubled += 1
-                self.note(f"{where}: {signal_id}: expected once, found {times[signal_id]} times")
-            elif signal_id not in expected:
-                self.alien += 1
-                self.note(f"{where}: {signal_id}: expected no such signal, found {_shown(raw)}")
-            elif raw != expected[signal_id]:
-                self.alien += 1
-                self.lost += 1
-                self.note(f"{where}: {signal_id}: expected {_shown(expected[signal_id])}, found {_shown(raw)}")
-        for signal_id in expected.keys() - times.keys():
-            self.lost += 1
-            self.note(f"{where}: {signal_id}: expected {_shown(expected[signal_id])}, found nothing")
-
-
-def judge(workers: Iterable[WorkerSpec], routers: Iterable[RouterSpec]) -> Verdict:
-    """Of a home that was stopped cleanly with everything decided and delivered."""
+def judge(workers: Iterable[WorkerSpec], routers: Iterable[RouterSpec], oms: Path) -> Verdict:
+    """Of a home that was stopped cleanly with everything decided and delivered. `oms` is where the books of orders lie."""
     verdict, expected = Verdict(), defaultdict[str, dict[str, bytes]](dict)
+    workers = list(workers)
+    _judge_tape(verdict, Path(workers[0].market.tape))
     for spec in workers:
         expected[spec.client].update(derived_of(spec))
     for router in routers:
@@ -88,6 +46,8 @@ def judge(workers: Iterable[WorkerSpec], routers: Iterable[RouterSpec]) -> Verdi
         _judge_duckdb(verdict, router, decisions)
         if "quantconnect" in router.routes:
             _judge_quantconnect(verdict, router, decisions)
+        if router.oms is not None:
+            judge_orders(verdict, Books(router, oms / router.client, decisions))
     return verdict
 
 
@@ -108,15 +68,24 @@ def derived_of(spec: WorkerSpec, *, to_the_end: bool = True) -> dict[str, bytes]
     return found
 
 
-def decisions_of(router: RouterSpec) -> list[Decision]:
-    reader, found = DecisionReader(decision_log(Path(router.folder))), []
-    while decisions := reader.read():
-        found += decisions
-    reader.close()
-    return found
-
-
 # -- the places --------------------------------------------------------------------------------------------------------
+
+
+def _judge_tape(verdict: Verdict, tape: Path) -> None:
+    """Prices and sizes of trades and quotes are numbers of a market, and in each stream time does not go back."""
+    reader = TapeReader(tape)
+    last: dict[int, int] = {}
+    for first, records in reader.arrays(0, reader.head.count):
+        raw = records[np.isin(records["kind"], (Kind.TRADE, Kind.QUOTE))]
+        values = raw["v"][:, :2]
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            verdict.note(f"{tape}: expected trades and quotes of positive numbers, found others from seq {first} on")
+        for stream in np.unique(raw["stream"]):
+            times = raw["event_ns"][raw["stream"] == stream]
+            if (np.diff(times) < 0).any() or times[0] < last.get(int(stream), 0):
+                verdict.note(f"{tape}: expected times of stream {stream} that do not go back, from seq {first} on")
+            last[int(stream)] = int(times[-1])
+    reader.close()
 
 
 def _judge_logs(verdict: Verdict, router: RouterSpec, expected: dict[str, bytes]) -> None:
@@ -189,7 +158,3 @@ def _dead_letters(router: RouterSpec, sink: str) -> set[str]:
 
 def _row(number: int, verdict: str, reason: str, body: str) -> bytes:
     return f"{number} {verdict} {reason} {body}".encode()
-
-
-def _shown(raw: bytes) -> str:
-    return raw.decode(errors="replace")

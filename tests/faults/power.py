@@ -2,9 +2,9 @@
 
 The rules are those of a journalling file system that promises nothing more: renames and removals in a folder survive in
 their order, up to some moment at or after the folder's last sync; a file that was never synced may not be there, or be empty; of
-one that was synced, every byte that was there at the sync is, and behind it may be garbage, but not in the first bytes of a
-file that nobody synced. Files that are only ever mapped (heads, indexes, counts) may
-be as they were at any moment since they were last synced. DuckDB's files and logs for people are left alone.
+one that was synced, every byte that was there at the sync is, and behind it may be garbage. Files that are only ever mapped
+(heads, indexes, counts) may be as they were at any moment since they were last synced. DuckDB's files and logs for people are
+left alone.
 """
 
 import random
@@ -154,7 +154,8 @@ class Power:
             synced = 0
         safe = min(max(synced, 0), size)  # shorter than synced: written anew since, over what was there
         keep = luck.randint(safe, size)
-        garbage = self._garbage() if keep >= START else b""
+        keep = keep if keep >= START else safe  # the first few bytes are written at once, or not at all
+        garbage = self._garbage()
         if keep == size and not garbage:
             return []
         with path.open("r+b") as file:

@@ -9,13 +9,15 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from faults.home import FaultyHome, Stuck
-from faults.injection import Injection
-from faults.oracle import Verdict, judge
+from faults.home import PATIENCE_S, FaultyHome, Stuck
+from faults.injection import WEIGHTS, Injection
+from faults.oracle import judge
+from faults.settling import settle
+from faults.verdict import Verdict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -42,20 +44,28 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_once(
-    seed: int, *, kills: int, cuts: int, restless: bool, broken: str = "", tell: Callable[[], None] = lambda: None
+    seed: int,
+    *,
+    kills: int,
+    cuts: int,
+    restless: bool,
+    broken: str = "",
+    weights: Mapping[str, int] = WEIGHTS,
+    patience_s: float = PATIENCE_S,
+    tell: Callable[[], None] = lambda: None,
 ) -> Run:
     """A home, faults, a clean end, the oracle. What never came back after its faults is a difference too."""
     home = FaultyHome(seed=seed, per_s=RESTLESS_PER_S if restless else 0.0, broken=broken)
-    injection, verdict = Injection(home, seed), Verdict()
+    injection, verdict = Injection(home, seed, weights), Verdict()
     is_clean = False
     try:
         try:
             home.start()
             injection.await_life()
             injection.run(kills=kills, cuts=cuts, tell=tell)
-            home.settle()
+            settle(home, patience_s)
             home.stop()
-            verdict = judge(home.workers, home.routers)
+            verdict = judge(home.workers, home.routers, home.books)
         except Stuck as stuck:
             verdict.note(f"{stuck}; last errors: {home.last_errors()}")
         except StrategyRunnerError as damage:
@@ -135,8 +145,14 @@ def _show(runs: Sequence[Run], seed: int, output: str) -> None:
     for fault, count in sorted(faults.items()):
         table.add_row(fault, f"{count:,}")
     table.add_section()
-    for name in ("signals", "lost", "doubled", "alien"):
-        table.add_row(name, f"{sums[name]:,}")
+    compared = {
+        "signals": total.signals,
+        "answers to fills": total.answers,
+        "orders": total.orders,
+        "fills": total.fills,
+    }
+    for name, found in (compared | {name: sums[name] for name in ("lost", "doubled", "alien")}).items():
+        table.add_row(name, f"{found:,}")
     Console().print(table)
 
 

@@ -45,3 +45,43 @@ class Tally(Strategy):
             else:
                 self.sell(words)
 '''
+
+# What it is told of its orders is part of its sum, and every third fill it answers with a signal of its own.
+ECHO = '''
+"""Enters and leaves by the count of trades, answers to its fills, and remembers all that it was told of its orders."""
+
+from strategy_runner.model.event import Fill, OrderUpdate, Position, Trade
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Echo(Strategy):
+    inputs = Inputs(trades=True)
+
+    def on_start(self) -> None:
+        self.heard, self.fills, self.orders, self.mass = 0, 0, 0, 1.0
+
+    def on_trade(self, trade: Trade) -> None:
+        self.heard += 1
+        if self.heard % 50 == 0:
+            if self.position:
+                self.close(self._words("in turn"))
+            elif self.heard % 100 == 0:
+                self.buy(self._words("in turn"))
+            else:
+                self.sell(self._words("in turn"))
+
+    def on_fill(self, fill: Fill) -> None:
+        self.fills += 1
+        self.mass = 0.999 * self.mass + fill.price * fill.size - fill.fee
+        if self.fills % 3 == 0:
+            self.close(self._words("answer"))
+
+    def on_position(self, position: Position) -> None:
+        self.mass = 0.999 * self.mass + position.size
+
+    def on_order(self, order: OrderUpdate) -> None:
+        self.orders += 1
+
+    def _words(self, why: str) -> str:
+        return f"{why}: {self.fills} fills, {self.orders} of orders, mass {self.mass!r} at {self.position!r}"
+'''

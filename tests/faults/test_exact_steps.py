@@ -1,4 +1,4 @@
-"""A fault at the n-th system call of a kind, in each of three processes: they go on or are started again, and all is well."""
+"""A fault at the n-th system call of a kind, in each of four processes: they go on or are started again, and all is well."""
 
 import os
 import random
@@ -6,19 +6,24 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from faults.crash import CALLS, NEVER_FULL, WAYS
+from faults.crash import CALLS, MET, NEVER_FULL, WAYS
 from faults.home import FaultyHome, Stuck
-from faults.trio import ROLES, Trio
+from faults.trio import Trio
 
 pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
 RECORDS = 2_000
+FEW_RECORDS = 500
+ROLES = ("feed", "worker", "router", "oms")
 CASES = 6  # of all there are, by the seed
 NUMBERS = 20  # calls of each kind in the long form
+INDEXES = 100  # calls of any kind, from a process's first on
 AT_A_TIME = 2
 
+Case = tuple[str, str]  # role, step
 
-def all_cases(luck: random.Random) -> list[tuple[str, str]]:
-    """(role, step) for each call and number; role and way by luck."""
+
+def all_cases(luck: random.Random) -> list[Case]:
+    """One for each call and number; role and way by luck."""
     cases = []
     for call in CALLS:
         ways = [way for way in WAYS if way != "ENOSPC" or call not in NEVER_FULL]
@@ -26,14 +31,13 @@ def all_cases(luck: random.Random) -> list[tuple[str, str]]:
     return cases
 
 
-def outcome(case: tuple[str, str]) -> str:
-    """What is wrong at the end; "" if nothing is."""
+def outcome(case: Case, *, records: int = RECORDS) -> str:
+    """What is wrong at the end; "" if nothing is. With a fault in its start-up an OMS may come too late for a short market."""
     role, step = case
     home = FaultyHome(seed=5)
-    trio = Trio(home, records=RECORDS)
+    trio = Trio(home, records=records, traded=True)
     try:
-        for each in ROLES:
-            trio.start(each, step=step if each == role else "")
+        trio.start_all(role, step)
         verdict = trio.run_to_the_end()
         wrong = "" if verdict.is_clean and verdict.signals else f"{role} {step}: {verdict}"
     except Stuck as stuck:
@@ -44,9 +48,9 @@ def outcome(case: tuple[str, str]) -> str:
     return wrong
 
 
-def outcomes(cases: list[tuple[str, str]]) -> Iterator[str]:
+def outcomes(cases: list[Case], *, records: int = RECORDS) -> Iterator[str]:
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        yield from pool.map(outcome, cases)
+        yield from pool.map(lambda case: outcome(case, records=records), cases)
 
 
 @pytest.fixture
@@ -57,7 +61,8 @@ def luck() -> random.Random:
 
 
 def test_a_sample_of_faults_at_exact_steps_changes_nothing(luck: random.Random) -> None:
-    cases = luck.sample(all_cases(luck), CASES)
+    cases = luck.sample(all_cases(luck), CASES - 2)
+    cases += [(luck.choice(ROLES), f"any {luck.randrange(1, INDEXES)} {how}") for how in ("EIO", "ENOSPC*20")]
     assert [wrong for wrong in outcomes(cases) if wrong] == []
 
 
@@ -65,3 +70,56 @@ def test_a_sample_of_faults_at_exact_steps_changes_nothing(luck: random.Random) 
 @pytest.mark.timeout(7_200)
 def test_faults_at_every_step_change_nothing(luck: random.Random) -> None:
     assert [wrong for wrong in outcomes(all_cases(luck)) if wrong] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14_400)
+@pytest.mark.parametrize("how", ["ENOSPC", "EIO", "ENOSPC*20"])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_disk_that_fails_at_any_call_from_the_first_on_changes_nothing(role: str, how: str) -> None:
+    cases = [(role, f"any {number} {how}") for number in range(1, INDEXES + 1)]
+    assert [wrong for wrong in outcomes(cases, records=FEW_RECORDS) if wrong] == []
+
+
+@pytest.mark.parametrize("role", ["feed", "router", "oms"])
+def test_a_process_whose_sync_failed_ends_and_the_next_one_carries_on(role: str) -> None:
+    lives, is_clean = lives_after_a_failed_sync(role)
+    assert is_clean and lives == 2
+
+
+def test_with_faith_in_a_failing_disk_it_would_have_gone_on() -> None:
+    lives, _ = lives_after_a_failed_sync("oms", broken="faith")
+    assert lives == 1
+
+
+def lives_after_a_failed_sync(role: str, broken: str = "") -> tuple[int, bool]:
+    home = FaultyHome(seed=5, broken=broken)
+    trio = Trio(home, records=RECORDS, traded=True)
+    try:
+        trio.start_all(role, "fdatasync 4 EIO")
+        verdict = trio.run_to_the_end()
+        assert (home.watched / MET).exists()
+        return trio.lives[role], verdict.is_clean
+    finally:
+        trio.end()
+        home.close()
+
+
+def test_a_sink_whose_cursor_ran_before_its_data_would_have_lost_lines() -> None:
+    """Killed when the cursor has been replaced: harmless, and found where the data come after it."""
+    assert lost_after_a_kill_at_the_cursor() == 0
+    assert lost_after_a_kill_at_the_cursor(broken="cursor") > 0
+
+
+def lost_after_a_kill_at_the_cursor(broken: str = "") -> int:
+    home = FaultyHome(seed=5, broken=broken)
+    trio = Trio(home, records=RECORDS)
+    try:
+        trio.start_all("router", "replace:.cursor 1 after")
+        verdict = trio.run_to_the_end()
+        assert (home.watched / MET).exists() and trio.lives["router"] == 2
+        assert not verdict.doubled and not verdict.alien
+        return verdict.lost
+    finally:
+        trio.end()
+        home.close()

@@ -11,7 +11,8 @@ import faults.home
 import pytest
 from faults.home import FaultyHome, Stuck, send, until
 from faults.injection import Injection
-from faults.oracle import decisions_of, derived_of
+from faults.oracle import derived_of
+from faults.order_oracle import decisions_of
 from faults.run import run_once
 
 from strategy_runner.config.spec import WorkerSpec
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alon
 KILLS = 26
 CUTS = 4
 TRIES = 6  # of a twin: whether a cut comes in the few milliseconds that matter is luck
+TWIN_PATIENCE_S = 30.0  # with what does not come to rest
 VICTIM = "ann:tally.BTC-USD"
 
 
@@ -66,6 +68,28 @@ def test_without_syncs_a_power_cut_takes_what_was_called_durable(seed: int, monk
         assert "ERROR" in log and str(with_home.tape) in log, log[-2000:]
     finally:
         with_home.close()
+
+
+def test_an_oms_that_forgets_what_it_took_is_found_by_orders_placed_twice_or_told_two_ways(seed: int) -> None:
+    """Stopped for longer than the desk waits for an answer, so that it asks what became of its orders."""
+    stops = {"stop oms": 3, "kill router": 1}
+    for attempt in range(TRIES):
+        verdict = run_once(
+            seed + attempt, kills=4, cuts=0, restless=True, broken="memory", weights=stops, patience_s=TWIN_PATIENCE_S
+        ).verdict
+        if verdict.doubled or any("news that can be true" in difference for difference in verdict.differences):
+            return
+    pytest.fail(f"the oracle found nothing wrong with an OMS that forgets: {verdict}")
+
+
+def test_an_oms_that_answers_before_the_disk_has_it_is_found_by_a_power_cut(seed: int) -> None:
+    for attempt in range(TRIES):
+        verdict = run_once(
+            seed + attempt, kills=1, cuts=2, restless=True, broken="book", patience_s=TWIN_PATIENCE_S
+        ).verdict
+        if verdict.lost or verdict.alien or any("OMS" in difference for difference in verdict.differences):
+            return
+    pytest.fail(f"the oracle found nothing wrong with an OMS that answers too early: {verdict}")
 
 
 def test_a_strategy_that_does_not_do_the_same_again_is_stopped_before_anything_wrong_is_sent(seed: int) -> None:

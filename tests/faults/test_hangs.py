@@ -13,6 +13,7 @@ from faults.trio import Trio
 
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
+from strategy_runner.tape.status import read_status
 
 pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
 GROWN_MB_MAX = 20
@@ -43,10 +44,10 @@ def test_a_worker_stopped_while_the_market_goes_on_misses_nothing_and_costs_the_
         before_mb = _own_mb(feed)
         until(lambda: _head(trio).finished, "the whole market on the tape")
         grown_mb, missed = _own_mb(feed) - before_mb, count_of(trio) - seen
-        position = position_of(trio.worker)
+        before = _reading(trio)
         os.kill(trio.pid("worker"), signal.SIGCONT)
         continued = time.monotonic()
-        until(lambda: position_of(trio.worker) != position, "a look at the tape")
+        until(lambda: _reading(trio) != before, "a look at the tape")
         noticed_s = time.monotonic() - continued
         verdict = trio.run_to_the_end()
     finally:
@@ -91,6 +92,14 @@ def _unheard(broken: str) -> tuple[FaultyHome, Trio]:
     trio.await_following()
     until(lambda: _head(trio).finished, "the end of the market")
     return home, trio
+
+
+def _reading(trio: Trio) -> tuple[int, int]:
+    """How far the worker has come, and the record that it has at hand: its strategy has the first of what it missed long
+    before the turn is over in which it reads some thousands."""
+    page = read_status(Path(trio.worker.folder) / "status")
+    assert page is not None
+    return page.position, page.applying
 
 
 def _head(trio: Trio) -> Head:

@@ -8,6 +8,7 @@ import pytest
 from faults.home import ENTRY, PATIENCE_S, FaultyHome, Stuck, until
 from faults.injection import Injection
 from faults.oracle import judge
+from faults.settling import settle
 
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.tape.status import read_status
@@ -38,9 +39,9 @@ def test_a_second_feed_router_or_worker_ends_and_names_the_first() -> None:
             assert copy.returncode, name
             assert f"held by pid {pids[name]}" in said, said
         assert home.pids() == pids
-        home.settle()
+        settle(home)
         home.stop()
-        verdict = judge(home.workers, home.routers)
+        verdict = judge(home.workers, home.routers, home.books)
         assert verdict.is_clean and verdict.signals, verdict
     finally:
         home.close()
@@ -59,9 +60,9 @@ def test_without_the_lock_two_routers_spoil_each_others_decisions(monkeypatch: p
         copy.communicate(timeout=PATIENCE_S)
         monkeypatch.setattr("faults.home.PATIENCE_S", 8.0)
         try:
-            home.settle()
+            settle(home, 8.0)
             home.stop()
-            is_clean = judge(home.workers, home.routers).is_clean
+            is_clean = judge(home.workers, home.routers, home.books).is_clean
         except (Stuck, StrategyRunnerError) as spoilt:
             print(f"found: {spoilt}")
             is_clean = False

@@ -1,4 +1,6 @@
-"""Three processes and no daemon: a feed of a short mock market, one worker, its router. For faults at exact steps."""
+"""A few processes and no daemon: a feed of a short mock market, one worker, its router, and the paper OMS for a client whose
+orders go there. For faults at exact steps.
+"""
 
 import signal
 import subprocess
@@ -8,39 +10,54 @@ from pathlib import Path
 
 import msgspec
 from faults.crash import STEP_VARIABLE
-from faults.home import ENTRY, PATIENCE_S, FaultyHome, Stuck, is_done, position_of, signals_of, until
-from faults.oracle import Verdict, judge
+from faults.home import ENTRY, PATIENCE_S, FaultyHome, Stuck, position_of, until
+from faults.oracle import judge
+from faults.settling import restless
+from faults.verdict import Verdict
 
-from strategy_runner.config.spec import FeedSpec, RouterSpec, Spec, WorkerSpec, write_spec
-from strategy_runner.tape.files import head_path
-from strategy_runner.tape.head import Head
+from strategy_runner.config.spec import Spec, write_spec
+from strategy_runner.supervision.plan_oms import only_clients
 from strategy_runner.tape.status import State, read_status
 
-ROLES = ("feed", "worker", "router")
 LIVES_MAX = 5
+TRADED_SPEED = 200.0  # a market that goes on while orders are on their way
 
 
 class Trio:
-    """The processes by role. One that ends before its time is started again, as supervisord would; `lives` counts them."""
+    """The processes by role. One that ends before its time is started again, as supervisord would; `lives` counts them.
 
-    def __init__(self, home: FaultyHome, *, records: int, speed: float = 0.0) -> None:
+    Of a client without orders, or, if it is traded, of one whose orders are filled on paper.
+    """
+
+    def __init__(self, home: FaultyHome, *, records: int, speed: float = 0.0, traded: bool = False) -> None:
         self.home = home
-        worker = next(spec for spec in home.workers if spec.key.name == "ann:tally.BTC-USD")
-        router = next(spec for spec in home.routers if spec.client == "ann")
+        name = "ann:echo.SOL-USD" if traded else "cat:tally.BTC-USD"
+        worker = next(spec for spec in home.workers if spec.key.name == name)
+        router = next(spec for spec in home.routers if spec.client == worker.client)
         assert home.feed.mock is not None
-        mock = msgspec.structs.replace(home.feed.mock, records=records, speed=speed)
+        mock = msgspec.structs.replace(home.feed.mock, records=records, speed=TRADED_SPEED if traded else speed)
         self.worker = msgspec.structs.replace(worker, from_start=True)
         self.router = msgspec.structs.replace(router, workers=(worker.key.folder,))
         self.feed = msgspec.structs.replace(home.feed, mock=mock, streams=worker.streams)
-        self.lives = dict.fromkeys(ROLES, 0)
+        self._specs: dict[str, Spec] = {"feed": self.feed, "worker": self.worker, "router": self.router}
+        if traded:
+            self._specs["oms"] = only_clients(home.oms, {worker.client: None})
+        self.roles = tuple(self._specs)
+        self.lives = dict.fromkeys(self.roles, 0)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         home.home.sockets.mkdir(parents=True, exist_ok=True)
 
+    def start_all(self, role: str = "", step: str = "") -> None:
+        """The feed last, when the others wait for its tape or have met their fault: a short market is over soon."""
+        for each in (*(one for one in self.roles if one != "feed"), "feed"):
+            self.start(each, step=step if each == role else "")
+            lock, process = Path(self._specs[each].folder) / "lock", self._running[each]
+            until(lambda lock=lock, process=process: lock.exists() or process.poll() is not None, f"{each} at work")  # type: ignore[misc]
+
     def start(self, role: str, *, step: str = "") -> int:
         """Its process id. `step` is where it meets a fault (crash.py)."""
-        specs: dict[str, Spec] = {"feed": self.feed, "worker": self.worker, "router": self.router}
         path = self.home.root / f"{role}.json"
-        write_spec(path, specs[role])
+        write_spec(path, self._specs[role])
         environ = {**self.home.environ, "PYTHONHASHSEED": "0", **({STEP_VARIABLE: step} if step else {})}
         with self.log(role).open("ab") as log:
             self._running[role] = subprocess.Popen(
@@ -58,26 +75,21 @@ class Trio:
     def run_to_the_end(self) -> Verdict:
         """Until all is read, decided and delivered; then a clean stop and the oracle's word. Raises Stuck."""
         self._await_end()
-        while any(self._stop(role) for role in ("worker", "router", "feed")):
+        while any(self._stop(role) for role in ("worker", "router", "oms", "feed") if role in self._running):
             self._start_the_dead()  # the step lay in the stop
             self._await_end()
-        return judge([self.worker], [self.router])
+        return judge([self.worker], [self.router], self.home.books)
 
-    def is_done(self) -> bool:
-        specs: dict[str, FeedSpec | WorkerSpec | RouterSpec] = {
-            "feed": self.feed,
-            "worker": self.worker,
-            "router": self.router,
-        }
-        pages = {role: read_status(Path(spec.folder) / "status") for role, spec in specs.items()}
+    def moving(self) -> str:
+        """What has not come to its end yet; "" if all has."""
+        pages = {role: read_status(Path(self._specs[role].folder) / "status") for role in self.roles}
+        for role, page in pages.items():
+            if page is None or page.pid != self.pid(role):
+                return f"{role}, with the page of an earlier life"
         feed = pages["feed"]
-        if any(page is None or page.pid != self.pid(role) for role, page in pages.items()):
-            return False  # a page of an earlier life
         if feed is None or feed.state is not State.FINISHED:
-            return False
-        if position_of(self.worker) != Head(head_path(Path(self.feed.market.tape))).count:
-            return False
-        return is_done(self.router, sum(1 for _ in signals_of(self.worker)))
+            return "the market"
+        return restless([self.worker], [self.router], Path(self.feed.market.tape), self.home.books)
 
     def await_following(self) -> None:
         until(lambda: position_of(self.worker) is not None, "a worker that follows")
@@ -89,14 +101,14 @@ class Trio:
 
     def _await_end(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
-        while not self.is_done():
+        while moving := self.moving():
             self._start_the_dead()
             if time.monotonic() > deadline:
-                raise Stuck(f"expected an end within {PATIENCE_S:g} s, found {self._last_words()}")
+                raise Stuck(f"expected an end within {PATIENCE_S:g} s, found {moving}: {self._last_words()}")
             time.sleep(0.01)
 
     def _last_words(self) -> dict[str, str]:
-        return {role: self.log(role).read_text()[-600:] for role in ROLES}
+        return {role: self.log(role).read_text()[-600:] for role in self.roles}
 
     def _stop(self, role: str) -> int:
         self._running[role].send_signal(signal.SIGTERM)
