@@ -10,6 +10,7 @@ from strategy_runner.assembly import make_feed
 from strategy_runner.bus.context import Context, new_context
 from strategy_runner.bus.doorbell import StreamDoorbell
 from strategy_runner.bus.frames import FramePublisher
+from strategy_runner.feed import clock as feed_clock
 from strategy_runner.feed.clock import FeedClock
 from strategy_runner.feed.feed import Feed
 from strategy_runner.feed.sources.mock import MockSource
@@ -73,6 +74,17 @@ def test_a_step_moves_it_by_a_tenth_of_the_time_that_passes_and_never_back(step_
     assert clock.take_step_ns() == 0
     follow(host, clock, 11 * abs(step_ns), every_ns=max(SECOND, abs(step_ns) // 100))
     assert clock.look() == host.wall_ns, "in ten times as long as the step it is right again"
+
+
+def test_a_clock_that_believed_its_host_at_once_would_make_every_record_an_hour_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed_clock, "FOLLOWED_NS", 0)
+    host = Host()
+    clock = host.clock()
+    before_ns = follow(host, clock, SECOND)[-1]
+    host.wall_ns += HOUR
+    assert clock.look() - before_ns >= HOUR
 
 
 def test_a_step_that_is_taken_back_leaves_nothing_behind() -> None:

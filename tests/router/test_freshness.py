@@ -170,6 +170,12 @@ def test_a_worker_that_catches_up_after_ten_minutes_trades_nothing_older_than_it
     assert letters == []
 
 
+def test_without_a_time_to_live_it_would_trade_what_is_ten_minutes_old(stall: Make) -> None:
+    one = stall(time_to_live_s=1e9)
+    one.say(age_s=600.0)
+    assert one.rulings() == [("accepted", "")]
+
+
 # -- silence -----------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 from fleet_home import is_alive, until
 from watch import Watch, cpu_s, is_gone
 
+from strategy_runner.supervision.watchdog import agent
 from strategy_runner.tape.status import State, read_status
 
 
@@ -51,6 +52,16 @@ def test_a_record_that_hangs_or_spins_is_named_and_a_long_batch_is_left_alone(wa
     reasons = {action.name: action.reason for action in watch.actions()}
     assert reasons.keys() == {"acme:hang", "acme:spin"}
     assert all(reason.startswith("no progress at seq 812 for ") for reason in reasons.values())
+
+
+def test_without_the_watchdogs_judgement_nobody_would_end_what_hangs(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "hang_verdict", lambda stat, half, half_s: "waits for the disk")
+    silent = watch.worker("silent", "silent")
+    watch.look()
+    watch.pass_time(60)
+    assert is_alive(silent) and watch.deeds() == []
 
 
 def applying(watch: Watch, name: str) -> int:

@@ -26,6 +26,7 @@ from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.errors import DivergenceError, StateError, StrategyError
 from strategy_runner.history.tape_run import rerun
 from strategy_runner.tape.status import State, Status, StatusFile, read_status
+from strategy_runner.worker import parking
 from strategy_runner.worker.genesis import read_geneses
 from strategy_runner.worker.parking import (
     Trouble,
@@ -111,6 +112,14 @@ def test_three_lives_that_end_at_one_record_park_the_worker_and_two_do_not(
     assert three.is_at_a_record
     told = "told to" if leave is raised_at else "without a word"
     assert told in three.error
+
+
+def test_without_the_count_a_record_that_kills_would_kill_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parking, "TRIES", 1_000)
+    limits = LimitsSpec(memory_limit_mb=64, cpu_limit=1.0, crash_limit=1_000, crash_window_s=60.0)
+    assert not live(spec_in(folder, limits=limits), *[killed_at(7)] * 20).is_parked
 
 
 def test_another_record_begins_to_count_anew(folder: Path) -> None:
