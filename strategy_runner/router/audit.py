@@ -3,6 +3,7 @@
 It stands in nobody's way: what it has not copied when the router dies, the next one copies.
 """
 
+import errno
 import logging
 import threading
 import time
@@ -112,10 +113,12 @@ class AuditTrail:
 
 
 class Audit:
-    """The thread. `fault` is why it cannot go on, "" while it can; it tries again."""
+    """The thread. `fault` is why it cannot go on, "" while it can; it tries again. `broken` is a disk that failed: what it did
+    not keep cannot be synced again, so the router ends."""
 
     def __init__(self, folder: Path) -> None:
         self.fault = ""
+        self.broken: OSError | None = None
         self._folder = folder
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -141,6 +144,9 @@ class Audit:
                 if not self.fault:
                     log.error("audit trail: %s; trying again", error)
                 self.fault = str(error)
+                if isinstance(error, OSError) and error.errno == errno.EIO:
+                    self.broken = error
+                    return
             if is_last:
                 break
             self._stopping.wait(LOOK_INTERVAL_S)

@@ -102,12 +102,14 @@ class Router:
     # -- the loop --------------------------------------------------------------------------------------------------------
 
     def turn(self) -> int:
-        """Decides what is ready, at most TURN_SIGNALS_MAX signals. Returns how many."""
+        """Decides what is ready, at most TURN_SIGNALS_MAX signals. Returns how many. Raises StateError, OSError."""
         self._due |= self._listener.ringing()
         now = time.monotonic()
         if now >= self._next_look:
             self._look()
             self._next_look = now + LOOK_INTERVAL_S
+        if self._audit is not None and self._audit.broken is not None:
+            raise self._audit.broken
         if self._operator is not None:
             self._operator.turn()
         if self._trading is not None and not self._trading.turn():

@@ -19,7 +19,7 @@ from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.tape.status import State, read_status
 
 pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
-KILLS = 26
+KILLS = 25
 CUTS = 4
 TRIES = 6  # of a twin: whether a cut comes in the few milliseconds that matter is luck
 TWIN_PATIENCE_S = 30.0  # with what does not come to rest

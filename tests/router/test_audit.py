@@ -1,6 +1,7 @@
 """The audit trail: everything once, in a chain that shows what was changed, whatever dies in between."""
 
 import csv
+import errno
 import io
 import os
 import signal
@@ -141,6 +142,23 @@ def test_a_thread_that_is_killed_with_its_process_leaves_a_trail_that_goes_on(ru
     audit.start()
     audit.stop(20.0)
     assert check(run).is_whole and check(run).entries == 405 and not audit.fault
+
+
+def test_a_disk_that_failed_at_a_sync_is_never_trusted_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Client(run).decide()
+    syncs: list[int] = []
+
+    def fail(fd: int) -> None:
+        syncs.append(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    monkeypatch.setattr("strategy_runner.router.audit.LOOK_INTERVAL_S", 0.01)
+    audit = Audit(run)
+    audit.start()
+    audit._thread.join(20.0)
+    assert audit.broken is not None and audit.broken.errno == errno.EIO
+    assert len(syncs) == 1
 
 
 def test_the_first_entry_that_was_changed_is_named_whatever_was_changed(run: Path) -> None:
