@@ -15,9 +15,10 @@ from strategy_runner.errors import StateError
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import PrivateEntry, decode_private, encode_private, is_told
+from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
 from strategy_runner.router.order_book import OrderBook, fold, position_after, problem_of
-from strategy_runner.router.order_entry import Contradicted, Happened, OrderEntry
+from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Intended, OrderEntry
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
 NOTE_ENTRIES = 5_000
@@ -50,8 +51,10 @@ class OrderJournal:
         self._noted = note.book.entries
         self._fill_number = note.fills
         self._log = AppendLog(order_log(folder), whole_to=note.offset)
-        for _, entry in read_orders(order_log(folder), note.offset):
-            fold(self.book, entry, instruments)
+        last: OrderEntry | None = None
+        for _, last in read_orders(order_log(folder), note.offset):
+            fold(self.book, last, instruments)
+        self._complete(folder, last)
         self._fills = AppendLog(fills, whole_to=note.fills_offset)
         fills.chmod(FILLS_MODE)
         self._take_over(fills, note.fills_offset)
@@ -123,6 +126,22 @@ class OrderJournal:
         for entry in entries:
             fold(self.book, entry, self._instruments)
         return [_encode(entry) for entry in entries]
+
+    def _complete(self, folder: Path, last: OrderEntry | None) -> None:
+        """A journal that ends with an intent may have lost those behind it of the same decision, with the power."""
+        if not isinstance(last, Intended) or last.decision == OWN:
+            return
+        decisions = DecisionReader(decision_log(folder), last.decision)
+        try:
+            orders = [order for one in decisions.read() if one.number == last.decision for order in one.orders]
+        finally:
+            decisions.close()
+        missing = [order for order in orders if self.book.find(order.client_order_id) is None]
+        if missing:
+            log.warning(
+                "%s: %d intents of decision %d were lost and are made again", folder, len(missing), last.decision
+            )
+        self.append([msgspec.structs.replace(last, order=order) for order in missing])
 
     def _take_over(self, fills: Path, offset: int) -> None:
         """What workers were told of before the desk was killed, and the journal does not say."""

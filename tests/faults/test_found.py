@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from oms import paper_build
+from router.desk import CLIENT, GENERATION, body_of
 from worker.build import Followers, new_tape, random_rows, worker_spec, write_rows
 
 from strategy_runner.config.home import Home
 from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, remove_lost, write_checkpoint
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.order import Leg
+from strategy_runner.model.signal import Envelope, canonical
 from strategy_runner.model.stream import trades
+from strategy_runner.router.journal import Journal
+from strategy_runner.router.order_entry import Intended
+from strategy_runner.router.order_journal import OrderJournal, order_log, read_orders
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
@@ -103,3 +111,28 @@ def test_the_version_of_the_state_is_on_the_disk_before_anything_else(tmp_path: 
     (tmp_path / "var").mkdir()
     check_state_version(Home(tmp_path))
     assert calls[-2:] == ["sync .VERSION.new", "sync var"]
+
+
+def test_a_bracket_of_whose_intents_a_power_cut_took_some_is_intended_whole_again(tmp_path: Path) -> None:
+    """An entry was sent without its take profit; it might have been its stop loss."""
+    legs: tuple[Leg, ...] = ("entry", "stop_loss", "take_profit")
+    orders = tuple(paper_build.request(leg, leg=leg, bracket="entry") for leg in legs)
+    envelope = Envelope(n=0, seq=0, epoch=1, mode="mock", received_ns=0, recorded_ns=0, generation=GENERATION)
+    body = body_of("talk.X", 0)
+    decision = Decision(0, body.id, "accepted", "", 1, envelope, canonical(body), orders=orders)
+    decisions = Journal(tmp_path)
+    decisions.append([decision], {})
+    decisions.close()
+
+    def reopened() -> OrderJournal:
+        return OrderJournal(tmp_path, tmp_path / "fills.log", CLIENT, paper_build.INSTRUMENTS)
+
+    desk = reopened()
+    desk.append([Intended(at_ns=1, order=order, decision=0) for order in orders])
+    desk.close()
+    path = order_log(tmp_path)
+    ends = [end for end, _ in read_orders(path)]
+    for end in ends:
+        os.truncate(path, end)
+        reopened().close()
+        assert [entry.order for _, entry in read_orders(path) if isinstance(entry, Intended)] == list(orders)
