@@ -20,7 +20,7 @@ VERBS = {
     "signals": ("signals",),
     "explain": ("explain",),
     "sql": ("sql",),
-    "positions": ("positions",),
+    "positions": ("positions", "accounts"),
     "trading": ("orders", "fills", "report"),
     "audit": ("audit",),
     "recorded": ("backtest", "import", "export"),

@@ -1,4 +1,4 @@
-"""The verb positions: what clients hold, and what it has gained."""
+"""The verbs positions and accounts: what clients hold, what it has gained, and what that makes of their accounts."""
 
 import os
 from collections.abc import Sequence
@@ -11,8 +11,10 @@ from strategy_runner.cli.signals import mode_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
+from strategy_runner.errors import UsageError
+from strategy_runner.supervision.balances import Balance, balances
 from strategy_runner.supervision.holdings import Holding, holdings
-from strategy_runner.supervision.target import parse_target
+from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import latest_mode, read_latest_run
 
 _COLUMNS = (
@@ -29,6 +31,16 @@ _COLUMNS = (
     Column("profit", right=True),
     Column("currency"),
 )
+_ACCOUNT_COLUMNS = (
+    Column("client"),
+    Column("account"),
+    Column("cash", right=True),
+    Column("positions", right=True, spare=1),
+    Column("equity", right=True),
+    Column("margin", right=True),
+    Column("free", right=True),
+    Column("currency"),
+)
 _CENT = Decimal("0.01")
 
 
@@ -40,11 +52,7 @@ _CENT = Decimal("0.01")
 def positions(home: Home, target: str, mode: str | None, output: str) -> None:
     """Show what workers hold, and their profit, by their fills and the tape's last prices."""
     parsed = parse_target(target)
-    if parsed.client is None:
-        clients = [client for client in client_names(home) if read_latest_run(home, client) is not None]
-    else:
-        clients = [parsed.client]
-    found = holdings(home, {client: mode or latest_mode(home, client) for client in clients}, parsed, os.environ)
+    found = holdings(home, _runs(home, parsed, mode), parsed, os.environ)
     if output == "json":
         show_json(found)
     elif output == "name":
@@ -54,6 +62,40 @@ def positions(home: Home, target: str, mode: str | None, output: str) -> None:
         show_table(_COLUMNS, [*map(_row, found), *_totals(found)])
     else:
         talk("no fills yet")
+
+
+@click.command()
+@click.argument("target", metavar="CLIENT|all")
+@mode_option
+@output_option
+@click.pass_obj
+def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
+    """Show accounts: cash, equity and margin in the client's currency, at the tape's last prices."""
+    parsed = parse_target(target)
+    if parsed.strategy is not None or parsed.symbol is not None:
+        raise UsageError(f"{target}: expected a client, or all: accounts belong to clients")
+    found = balances(home, _runs(home, parsed, mode), os.environ)
+    if output == "json":
+        show_json(found)
+    elif output == "name":
+        for one in found:
+            click.echo(f"{one.client} {one.account}")
+    elif found:
+        show_table(_ACCOUNT_COLUMNS, map(_account_row, found))
+        for one in found:
+            if one.problem:
+                talk(one.problem)
+    else:
+        talk("no account has traded, and none has cash to begin with")
+
+
+def _account_row(one: Balance) -> tuple[object, ...]:
+    cash = ", ".join(f"{amount.quantize(_CENT):,} {currency}" for currency, amount in sorted(one.cash.items()))
+    value = one.value
+    if value is None:
+        return one.client, one.account, cash, None, None, None, None, None
+    numbers = (value.value, value.equity, value.margin, value.free)
+    return one.client, one.account, cash, *map(_money, numbers), value.currency
 
 
 def _row(one: Holding) -> tuple[object, ...]:
@@ -71,6 +113,14 @@ def _row(one: Holding) -> tuple[object, ...]:
         _money(one.profit),
         one.currency,
     )
+
+
+def _runs(home: Home, target: Target, mode: str | None) -> dict[str, str]:
+    if target.client is None:
+        clients = [client for client in client_names(home) if read_latest_run(home, client) is not None]
+    else:
+        clients = [target.client]
+    return {client: mode or latest_mode(home, client) for client in clients}
 
 
 def _totals(found: Sequence[Holding]) -> list[tuple[object, ...]]:
@@ -101,4 +151,4 @@ def _short(price: Decimal) -> str:
     return f"{price:.8g}"
 
 
-COMMANDS = [positions]
+COMMANDS = [positions, accounts]

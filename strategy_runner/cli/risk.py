@@ -54,9 +54,8 @@ def _show_gauges(client: str, found: list[Gauge]) -> None:
         Column("state"),
         Column("value", right=True),
         Column("limit", right=True),
-        Column("distance", right=True),
-        Column("for", right=True),
-        Column("why", folds=True),
+        Column("left", right=True),
+        Column("for", right=True, spare=1),
     ]
     rows = [
         (
@@ -67,7 +66,6 @@ def _show_gauges(client: str, found: list[Gauge]) -> None:
             _short(one.limit),
             _short(one.distance),
             age((now_ns - one.since_ns) / 1e9) if one.since_ns else None,
-            one.facts or None,
         )
         for one in found
     ]
@@ -75,6 +73,9 @@ def _show_gauges(client: str, found: list[Gauge]) -> None:
         show_table(columns, rows)
     else:
         talk("no breaker is configured, and none is open: [risk] of the client's file says which there are")
+    for one in found:
+        if one.since_ns:
+            click.echo(f"{one.breaker} {_where(client, one)} is open: {one.facts}")
 
 
 def _show_equity(state: RiskState) -> None:
@@ -114,11 +115,11 @@ def _show_uses(client: str, found: list[Use]) -> None:
 
 def _show_rules(found: list[Gauge]) -> None:
     """How each breaker that is shown opens and closes, once."""
-    rules = {one.breaker: f"opens when {one.formula}; closes {one.reset}" for one in found}
+    rules = {one.breaker: (one.formula, one.reset) for one in found}
+    columns = [Column("breaker"), Column("opens when", folds=True), Column("closes", folds=True)]
     if rules:
         click.echo()
-    for name, rule in rules.items():
-        click.echo(f"{name}: {rule}")
+        show_table(columns, [(name, *rule) for name, rule in rules.items()])
 
 
 def _money(amount: Decimal) -> str:
@@ -134,7 +135,7 @@ def _where(client: str, one: Gauge | Use) -> str:
 
 
 def _short(number: Decimal | None) -> str | None:
-    return None if number is None else f"{number:.{NUMBER_DIGITS}g}"
+    return None if number is None else _plain(Decimal(f"{number:.{NUMBER_DIGITS}g}"))
 
 
 COMMANDS = [risk]

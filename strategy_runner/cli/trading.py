@@ -80,14 +80,14 @@ def fills(home: Home, target: str, last: int | None, mode: str | None, output: s
             click.echo(fill.fill_id)
         return
     columns = (
-        Column("event time (UTC)", spare=2),
-        Column("worker"),
+        Column("event time (UTC)", spare=1),
+        Column("worker", spare=3),  # the signal names it
         Column("side"),
         Column("quantity", right=True),
         Column("price", right=True),
         Column("fee", right=True),
-        Column("currency", spare=3),
-        Column("signal", spare=1),
+        Column("currency", spare=2),
+        Column("signal"),
     )
     rows = [
         (

@@ -10,12 +10,14 @@ must bear to be told "open" while nothing comes.
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 ALWAYS_OPEN = frozenset({"crypto"})
 _ZONE = "America/New_York"
 _SECOND_NS = 1_000_000_000
 _HORIZON_DAYS = 12
+_NIGHT_NS = 3 * 3_600 * _SECOND_NS  # longer than the daily break of what trades around the clock
 # session of a weekday: (days before, begin), end
 _SESSIONS: dict[str, tuple[int, time, time]] = {
     "fx": (1, time(17), time(17)),
@@ -47,6 +49,18 @@ def next_change(asset_class: str, ns: int) -> int | None:
         if ns < end:
             return end
     raise AssertionError(f"{asset_class}: no session within {_HORIZON_DAYS} days of {ns}")
+
+
+def is_day_off(asset_class: str, ns: int) -> bool:
+    """Whether its market keeps a weekend or a holiday at a moment, and is not only closed for the night: what is quoted before
+    the open and after the close may be traded. Crypto has no day off. Raises KeyError as `is_open`."""
+    if is_open(asset_class, ns):
+        return False
+    day = _day_of(ns)
+    if asset_class in _KEEPS_HOLIDAYS:
+        return day.weekday() in (_SATURDAY, _SUNDAY) or day in us_holidays(day.year)
+    around = _around(asset_class, day)
+    return any(end <= ns < start and start - end > _NIGHT_NS for (_, end), (start, _) in pairwise(around))
 
 
 @lru_cache(maxsize=64)

@@ -13,6 +13,7 @@ from strategy_runner.config.spec import RouterSpec
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.order import OrderRequest, Side, signed
 from strategy_runner.model.position import ZERO
+from strategy_runner.model.session import is_day_off
 from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.oms.order_making import cancelled_by, changes_of, closing_side, orders_of
 from strategy_runner.risk import sizing
@@ -31,7 +32,11 @@ from strategy_runner.router.ruling import Judge, Moment, Ruling, expires_ns, lat
 from strategy_runner.router.volatility import BARS, yearly_volatility
 
 NO_ACCOUNT = "no_account"
-REASONS: dict[str, str] = {NO_ACCOUNT: "the client has no account for the symbol"}
+DAY_OFF = "market_day_off"
+REASONS: dict[str, str] = {
+    NO_ACCOUNT: "the client has no account for the symbol",
+    DAY_OFF: "an entry at a weekend or holiday of the symbol's market, by the time of its record; crypto has none",
+}
 _CLOSES = {"sell": "closes:long", "buy": "closes:short"}
 
 
@@ -104,7 +109,10 @@ class Appraiser:
             if case.quantity <= 0:
                 case.ruling = Ruling("refused", NOTHING_TO_EXIT)
         else:
-            case.ruling = stale_ruling(arrival, moment, self._judge.limits_of(arrival.worker))
+            if is_day_off(instrument.hours, body.cause.event_ns):
+                case.ruling = Ruling("refused", DAY_OFF)
+            else:
+                case.ruling = stale_ruling(arrival, moment, self._judge.limits_of(arrival.worker))
             if case.ruling is None:
                 self._size(case, instrument, price)
         side: Side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"

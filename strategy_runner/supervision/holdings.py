@@ -60,6 +60,11 @@ def holdings(home: Home, runs: Mapping[str, str], target: Target, environ: Mappi
     return sorted(found, key=lambda holding: holding.key)
 
 
+def positions_of_run(home: Home, client: str, mode: str) -> list[Position]:
+    """What each worker of a client holds by its fills. Raises StateError for a damaged log."""
+    return [position for position, _ in _positions(fill_logs(home, client, mode))]
+
+
 def fill_logs(home: Home, client: str, mode: str) -> list[Path]:
     """The client's, or those of its workers where each filled its own orders."""
     own = home.fills(client, mode)

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from end_to_end.harness import Firm, until
-from end_to_end.recordings import write_market
 from msgspec.structs import replace
 
 from strategy_runner.model.decision import Decision
@@ -68,6 +67,29 @@ class Echo(Strategy):
         if not position.size:
             self.close(f"told of {self._fills} fills, {self._bought:.6f} {self._sold:.6f} {self._fees:.3f}")
 """
+# Waits for a price, comes nearer, gives up; its stop follows, and it leaves at a limit of its own.
+PATIENT = """
+from strategy_runner.model.event import Bar
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Patient(Strategy):
+    inputs = Inputs(bars=True)
+
+    def on_start(self) -> None:
+        self._bars = 0
+
+    def on_bar(self, bar: Bar) -> None:
+        step, self._bars = self._bars % 6, self._bars + 1
+        if step == 0 and not self.position:
+            self.buy("a little lower", limit_price=bar.close * 0.9995, trail=bar.close * 0.002)
+        elif step == 2 and not self.position:
+            self.modify("nearer", limit_price=bar.close * (1.001 if self._bars % 12 < 6 else 0.9999))
+        elif step == 3:
+            self.cancel("long enough")
+        elif step == 5 and self.position:
+            self.close("at a price", limit_price=bar.close * 0.9995, time_in_force="day")
+"""
 CLIENT = """
 routes = ["oms", "quantconnect"]
 
@@ -76,7 +98,7 @@ routes = ["oms", "quantconnect"]
 
 [risk]
 starting_cash = 200_000.0
-max_position_notional = 150_000.0
+max_position_notional = 400_000.0
 max_order_value = 60_000.0
 max_open_orders = 50
 
@@ -91,6 +113,13 @@ fees = { maker = 0.0002, taker = 0.0005, minimum = 0.05 }
 [[strategies]]
 id = "echo"
 strategy = "echo"
+symbols = %(symbols)s
+timeframe = "%(timeframe)s"
+size = %(size)s
+
+[[strategies]]
+id = "patient"
+strategy = "patient"
 symbols = %(symbols)s
 timeframe = "%(timeframe)s"
 size = %(size)s
@@ -143,27 +172,22 @@ def test_a_mock_market_is_traded_through_kills_and_every_book_agrees(
 
 
 def test_recorded_history_at_a_pace_is_traded_on_paper(firm: Firm, recorded_data: Path) -> None:
-    assert (recorded_data / "trades/BTC-USDT-PERP.parquet").is_file()
-    instrument = (
-        '\n[instruments.BTC-USDT-PERP]\nasset_class = "crypto"\nprice = 90_000.0\ntick_size = 0.1\nlot_size = 0.001\n'
-    )
-    environment = firm.root / "configs/local-dev.toml"
-    environment.write_text(environment.read_text() + instrument + 'currency = "USD"\n')
-    bring_client(firm, ["BTC-USDT-PERP"], timeframe="2s", size=0.2, participation=0.9)
+    bring_real_market(firm, recorded_data)
     firm.run("start", "acme", "--mode", "simulation", "--history", recorded_data, "--speed", 40)
     await_end(firm, "simulation")
     compare(firm, "simulation", least_fills=30)
 
 
-def test_flat_out_and_historical_runs_hold_and_gain_the_same(firm: Firm, tmp_path: Path) -> None:
-    for seed, symbol in enumerate(("BTC-USD", "ETH-USD")):
-        write_market(tmp_path, symbol, seed=seed, seconds=600, per_second=5)
-    bring_client(firm, ["BTC-USD", "ETH-USD"], timeframe="5s", size=5.0, participation=0.5)
-    firm.run("backtest", "acme", "--history", tmp_path)
-    historical = holdings(firm)
-    firm.run("start", "acme", "--mode", "simulation", "--history", tmp_path, "--speed", 0)
+def test_flat_out_and_historical_runs_of_a_real_market_agree_byte_for_byte(firm: Firm, recorded_data: Path) -> None:
+    bring_real_market(firm, recorded_data)
+    firm.run("backtest", "acme", "--history", recorded_data)
+    historical, said = holdings(firm), firm.bodies("acme")
+    firm.run("start", "acme", "--mode", "simulation", "--history", recorded_data, "--speed", 0)
+    assert sorted(firm.bodies("acme").splitlines()) == sorted(said.splitlines())
     assert [unpriced(one) for one in holdings(firm)] == [unpriced(one) for one in historical]
-    assert len(historical) == 4
+    assert {one["strategy"] for one in historical} == {"echo", "patient", "cross"}
+    for one in historical:
+        assert fill_log(firm, "simulation", one).read_bytes() == fill_log(firm, "historical", one).read_bytes()
     assert all(one["fills"] > 5 for one in historical)
     for one in holdings(firm):
         own = [entry.event.fill for entry in worker_entries(firm, "simulation", one) if entry.event.fill is not None]
@@ -178,6 +202,7 @@ def test_one_more_client_or_symbol_on_the_paper_oms_changes_no_other_process(fir
         "clients/other/client.toml", (firm.root / "clients/acme/client.toml").read_text().replace("echo", "cross2")
     )
     firm.edit("clients/other/client.toml", 'strategy = "cross2"', 'strategy = "moving_average_crossover"')
+    firm.write("clients/other/strategies/patient.py", PATIENT)
     firm.run("start", "other")
     until(lambda: entries(firm, "mock", "other"), "fills of the new client")
     assert {name: pid for name, pid in firm.pids().items() if name in before} == before
@@ -218,6 +243,18 @@ def bring_client(firm: Firm, symbols: list[str], *, timeframe: str, size: float,
     }
     firm.write("clients/acme/client.toml", CLIENT % values)
     firm.write("clients/acme/strategies/echo.py", ECHO)
+    firm.write("clients/acme/strategies/patient.py", PATIENT)
+
+
+def bring_real_market(firm: Firm, recorded_data: Path) -> None:
+    """A client that trades a perpetual whose recorded trades are in the folder."""
+    assert (recorded_data / "trades/BTC-USDT-PERP.parquet").is_file()
+    instrument = (
+        '\n[instruments.BTC-USDT-PERP]\nasset_class = "crypto"\nprice = 90_000.0\ntick_size = 0.1\nlot_size = 0.001\n'
+    )
+    environment = firm.root / "configs/local-dev.toml"
+    environment.write_text(environment.read_text() + instrument + 'currency = "USD"\n')
+    bring_client(firm, ["BTC-USDT-PERP"], timeframe="2s", size=0.2, participation=0.9)
 
 
 def workers(firm: Firm) -> list[str]:
@@ -266,6 +303,10 @@ def compare(firm: Firm, mode: str, *, least_fills: int) -> None:
     assert list(oms_fills(firm, mode)) == fills, "the OMS has filled what the router does not know, or the other way"
     account = state.accounts["acme-main"]
     assert account.cash == {"USD": OPENING + sum(paid(fill) for fill in fills)}
+    (shown,) = firm.run("accounts", "acme", "-o", "json").json()
+    assert abs(Decimal(shown["cash"]["USD"]) - account.cash["USD"]) < Decimal("0.001")
+    profits = [Decimal(one["profit"]) for one in holdings(firm)]
+    assert abs(Decimal(shown["value"]["equity"]) - OPENING - sum(profits)) < Decimal("0.01")
 
     held = {(one["strategy"], one["symbol"]): one for one in holdings(firm)}
     assert held.keys() == {(fill.strategy, fill.symbol) for fill in fills}
@@ -276,6 +317,8 @@ def compare(firm: Firm, mode: str, *, least_fills: int) -> None:
         assert (str(theirs.quantity), str(theirs.realised)) == (one["quantity"], one["realised"])
 
     explained_with_its_fills(firm, fills[-1])
+    changed = {decode_body(one.body).action for one in decisions(firm, mode) if one.verdict == "accepted"}
+    assert {"modify", "cancel"} <= changed, "no order was changed"
     asked = {client_order_id(body.id, leg) for body in accepted(firm, mode) for leg in ("entry", "exit")}
     legs = {
         entry.event.report.client_order_id for entry in found if entry.event.report and entry.leg in ("entry", "exit")
@@ -378,8 +421,12 @@ def entries(firm: Firm, mode: str, client: str = "acme") -> list[PrivateEntry]:
 
 
 def worker_entries(firm: Firm, mode: str, one: dict[str, Any]) -> list[PrivateEntry]:
-    folder = firm.home.client_state("acme", mode) / "workers" / f"{one['strategy']}.{one['symbol']}"
-    return [decode_private(payload) for payload in read_log(folder / "fills.log")]
+    return [decode_private(payload) for payload in read_log(fill_log(firm, mode, one))]
+
+
+def fill_log(firm: Firm, mode: str, one: dict[str, Any]) -> Path:
+    """Of a worker that fills its own orders."""
+    return firm.home.client_state("acme", mode) / "workers" / f"{one['strategy']}.{one['symbol']}" / "fills.log"
 
 
 def oms_state(firm: Firm, mode: str) -> Any:

@@ -10,14 +10,15 @@ import pytest
 from oms.venue import VenueBackend
 from router.desk import CLIENT
 from router.own_venue import OwnVenue, venue_in
-from router.trade import TALK, D, Floor, freshness
-from worker.build import short_folder
+from router.trade import SECOND, TALK, D, Floor, freshness, instrument
+from worker.build import START_NS, short_folder
 from worker.processes import await_that
 
 from strategy_runner.config.schema import RiskConfig, SizingConfig
 from strategy_runner.config.spec import SizingSpec
 from strategy_runner.model.order import OrderState, client_order_id
 from strategy_runner.model.position import Position
+from strategy_runner.model.signal import Cause
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.risk.state import RiskState, encode_state
 from strategy_runner.router import desk, hand, trading
@@ -54,6 +55,7 @@ def floor(root: Path, venue: OwnVenue) -> Iterator[Callable[..., Floor]]:
 
 
 Make = Callable[..., Floor]
+DAY_NS = 86_400 * SECOND
 
 
 def state_of(one: Floor) -> RiskState:
@@ -156,6 +158,19 @@ def test_risk_that_is_noted_can_be_read_by_others_and_is_this_clients_alone(floo
     one.stop()
     noted = read_risk(one.root / "router", CLIENT, "mock")
     assert noted is not None and encode_state(noted) == encode_state(state_of(one))
+
+
+def test_only_crypto_is_entered_at_the_weekend_and_everything_may_be_left(floor: Make) -> None:
+    saturday = START_NS // DAY_NS * DAY_NS + 4 * DAY_NS + 15 * 3_600 * SECOND  # START_NS is a Tuesday
+    calendars = ("crypto", "fx", "equity", "commodity")
+    workers = [f"talk.{name}" for name in calendars]
+    one = floor(*workers, instruments={name: instrument(name, asset_class=name) for name in calendars})
+    for worker in workers:
+        symbol = worker.partition(".")[2]
+        for at_ns in (START_NS, saturday):  # Tuesday 22:13 UTC: after the close of equities, which is no day off
+            one.say(worker, cause=Cause(stream=f"{symbol}/trade", ordinal=0, event_ns=at_ns, values=(100.0,)))
+    found = {(each.signal_id.split(".")[1].split("@")[0], each.reason) for each in one.decided(8) if each.reason}
+    assert found == {(name, "market_day_off") for name in calendars[1:]}
 
 
 # -- sizes and several strategies ----------------------------------------------------------------------------------------

@@ -1,0 +1,78 @@
+"""Accounts as people read them: what each began with and what its fills and payments made of it, at the tape's last prices."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.instruments import instruments_of
+from strategy_runner.config.load import load_client, load_environment
+from strategy_runner.config.paper import exact, opening_cash
+from strategy_runner.errors import StateError
+from strategy_runner.model.instrument import Instrument, decimal_of
+from strategy_runner.model.position import ZERO, Position
+from strategy_runner.oms.ledger import Account, MissingPriceError, Valuation, place, valuation
+from strategy_runner.supervision.holdings import market_of_run, positions_of_run
+from strategy_runner.supervision.wishes import read_wishes
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """`cash` is by currency. `value` is of the whole account in the client's currency, None where a price or a rate is missing,
+    which `problem` then names."""
+
+    client: str
+    account: str
+    cash: dict[str, Decimal]
+    value: Valuation | None
+    problem: str = ""
+
+
+def balances(home: Home, runs: Mapping[str, str], environ: Mapping[str, str]) -> list[Balance]:
+    """`runs` says by client which mode's run is read. Raises ConfigurationError, StateError for a damaged log."""
+    environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={})
+    instruments = instruments_of(environment.value.instruments)
+    found: list[Balance] = []
+    for client, mode in runs.items():
+        config = load_client(home, client, environment, environ=environ, overrides={}).value
+        held: dict[str, list[Position]] = {}
+        for position in positions_of_run(home, client, mode):
+            held.setdefault(position.account, []).append(position)
+        opening = opening_cash(config)
+        market, rates = market_of_run(home, mode), exact(config.risk.rates)
+        for name in sorted(opening.keys() | held.keys()):
+            account = _account(client, name, opening.get(name, {}), held.get(name, []), instruments)
+            symbols = {one.symbol for one in held.get(name, []) if one.quantity}
+            seen = {symbol: market.price(symbol) if market is not None else None for symbol in symbols}
+            prices = {symbol: decimal_of(price) for symbol, price in seen.items() if price is not None}
+            found.append(_balance(account, config.risk.currency, prices, rates, instruments))
+    return found
+
+
+def _account(
+    client: str, name: str, opening: Mapping[str, Decimal], held: list[Position], instruments: Mapping[str, Instrument]
+) -> Account:
+    """Cash is what there was, less what positions cost and with what they have brought."""
+    cash = dict(opening)
+    for one in held:
+        if one.symbol not in instruments:
+            raise StateError(f"{client}: expected {one.symbol} among the environment's instruments, found nothing")
+        currency = instruments[one.symbol].currency
+        cash[currency] = cash.get(currency, ZERO) + one.realised - one.fees + one.funding - one.cost
+    positions = {place(one.strategy, one.symbol): one for one in held}
+    return Account(client=client, account=name, cash=cash, positions=positions)
+
+
+def _balance(
+    account: Account,
+    currency: str,
+    prices: Mapping[str, Decimal],
+    rates: Mapping[str, Decimal],
+    instruments: Mapping[str, Instrument],
+) -> Balance:
+    value, problem = None, ""
+    try:
+        value = valuation(account, currency, prices=prices, rates=rates, instruments=instruments)
+    except MissingPriceError as error:
+        problem = str(error)
+    return Balance(client=account.client, account=account.account, cash=account.cash, value=value, problem=problem)
