@@ -9,6 +9,7 @@ from router.desk import body_of
 
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import Envelope, canonical
+from strategy_runner.router import journal as journal_module
 from strategy_runner.router.journal import SEARCH_BYTES, DecisionReader, Journal
 from strategy_runner.tape.logs import START, frame_behind, read_log
 
@@ -81,3 +82,20 @@ def test_the_frame_behind_any_place_is_the_next_one_there_is(log: Path) -> None:
     luck = random.Random(2)
     for place in (0, START, *(luck.randrange(at) for _ in range(300)), at):
         assert frame_behind(log, place) == next((one for one in offsets if one[0] >= place), None)
+
+
+def test_a_restart_reads_what_came_since_the_note_however_long_the_log_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "NOTE_DECISIONS", 50)
+    journal, luck = Journal(tmp_path), random.Random(1)
+    for first in range(0, 600, 20):
+        journal.append([decision(number, luck) for number in range(first, first + 20)], {})
+        journal.note({})
+    journal.close()
+    read: list[bytes] = []
+    decode = journal_module._decode
+    monkeypatch.setattr(journal_module, "_decode", lambda payload: read.append(payload) or decode(payload))
+    again = Journal(tmp_path)
+    assert again.number == 600
+    assert len(read) <= 50

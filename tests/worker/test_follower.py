@@ -313,6 +313,19 @@ def test_a_damaged_newest_snapshot_costs_time_and_nothing_else(folder: Path, fol
     assert status_of(worker).signals == len(derived(rows))
 
 
+def test_what_a_restart_reads_again_does_not_grow_with_the_tape(
+    folder: Path, followers: Followers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strategy_runner.worker.follower.SNAPSHOT_RECORDS", 100)
+    tape, rows, worker, again = new_tape(folder, segment_records=256), random_rows(8, 200), spec_in(folder), []
+    for at in range(0, len(rows), 50):
+        write_rows(tape, rows[at : at + 50])
+        follower = followers.make(worker)
+        again.append(sum(iter(follower.turn, 0)))
+    assert len(again) > 50 and max(again) <= 100 + 50
+    assert bodies_on_disk(folder / "talk.X") == derived(rows)
+
+
 @pytest.mark.parametrize("is_gone", [False, True], ids=["damaged", "gone"])
 def test_without_a_snapshot_that_counts_it_derives_again_from_where_it_began_and_not_from_now(
     folder: Path, followers: Followers, is_gone: bool
