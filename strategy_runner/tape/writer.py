@@ -37,6 +37,7 @@ _WHOLE = struct.Struct(f"<I{_REST.size}s")
 assert CODEC.format == "<IIqqIHBB6d"
 assert _WHOLE.size == SIZE
 _PACK_REST, _PACK_WHOLE_INTO = _REST.pack, _WHOLE.pack_into
+_EPOCH, _EPOCHS = slice(28, 30), 1 << 16  # of a record: its bytes, and how many there are
 _CHECKED_AT_ONCE = 8_192  # records, when all of a segment are read
 
 
@@ -451,12 +452,14 @@ class TapeWriter:
         return self.streams[int(np.frombuffer(segment, dtype=DTYPE)["stream"][seq - first])]
 
     def _first_torn_record(self, count: int) -> int:
+        """The first above the mark that is not whole, or of an older epoch than the one before it. Raises CorruptRecordError."""
         durable = max(self.head.durable, self.head.first)
         if count < durable:
             raise CorruptRecordError(
                 f"{files.head_path(self.folder)}: expected records up to the durable mark {durable}, found {count}"
             )
         paths = dict(files.segments(self.folder))
+        epoch = self._epoch_of(paths, durable - 1) if durable > self.head.first else None
         for first in range(durable - durable % self._segment_records, count, self._segment_records):
             path = paths.get(first)
             if path is None:
@@ -468,7 +471,18 @@ class TapeWriter:
                 raw = segment[(seq - first) * SIZE : (seq - first + 1) * SIZE]
                 if int.from_bytes(raw[:4], "little") != record_crc(seq, raw):
                     return seq
+                before, epoch = epoch, int.from_bytes(raw[_EPOCH], "little")
+                if before is not None and (epoch - before) % _EPOCHS > _EPOCHS // 2:
+                    return seq  # whole, and never published: a killed feed left it, and the next one wrote up to here
         return count
+
+    def _epoch_of(self, paths: dict[int, Path], seq: int) -> int | None:
+        """None where its segment is missing, which is found elsewhere."""
+        first = seq - seq % self._segment_records
+        if first not in paths:
+            return None
+        raw = memoryview(files.map_existing(paths[first]))[(seq - first) * SIZE : (seq - first + 1) * SIZE]
+        return int.from_bytes(raw[_EPOCH], "little")
 
 
 def _whole_segment(path: Path, first: int, stop: int) -> "npt.NDArray[np.void]":

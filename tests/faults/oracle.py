@@ -72,10 +72,15 @@ def derived_of(spec: WorkerSpec, *, to_the_end: bool = True) -> dict[str, bytes]
 
 
 def _judge_tape(verdict: Verdict, tape: Path) -> None:
-    """Prices and sizes of trades and quotes are numbers of a market, and in each stream time does not go back."""
+    """Prices and sizes of trades and quotes are numbers of a market, in each stream time does not go back, and no feed's records
+    stand behind those of a later one."""
     reader = TapeReader(tape)
     last: dict[int, int] = {}
+    epoch = 0
     for first, records in reader.arrays(0, reader.head.count):
+        if (np.diff(records["epoch"].astype(int)) < 0).any() or records["epoch"][0] < epoch:
+            verdict.note(f"{tape}: expected epochs that do not go back, from seq {first} on")
+        epoch = records["epoch"][-1]
         raw = records[np.isin(records["kind"], (Kind.TRADE, Kind.QUOTE))]
         values = raw["v"][:, :2]
         if not (np.isfinite(values).all() and (values > 0).all()):

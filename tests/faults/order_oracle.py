@@ -22,6 +22,7 @@ from strategy_runner.model.private import PrivateEntry, Slot, decode_private, is
 from strategy_runner.model.signal import decode_body
 from strategy_runner.model.stream import private
 from strategy_runner.monitor.checks_orders import check_orders
+from strategy_runner.monitor.checks_records import check_records
 from strategy_runner.oms.paper_journal import PaperJournal
 from strategy_runner.oms.paper_state import Entry, fold
 from strategy_runner.risk.state import worker_key
@@ -218,7 +219,8 @@ def _judge_trails(verdict: Verdict, books: Books) -> None:
     verified = verify(state, sizes(state))
     if not verified.is_whole:
         verdict.note(f"{books.router.client} audit log: expected a whole one, found {verified}")
-    for finding in check_orders(state, books.book, books.router.client):
+    found = check_orders(state, books.book, books.router.client) + check_records(state, router_runs=False)
+    for finding in found:
         if finding.level != "ok":
             verdict.note(f"doctor: {finding}")
 

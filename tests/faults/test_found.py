@@ -23,6 +23,7 @@ from strategy_runner.router.order_journal import OrderJournal, order_log, read_o
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
+from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.writer import TapeWriter
 
 
@@ -136,3 +137,31 @@ def test_a_bracket_of_whose_intents_a_power_cut_took_some_is_intended_whole_agai
         os.truncate(path, end)
         reopened().close()
         assert [entry.order for _, entry in read_orders(path) if isinstance(entry, Intended)] == list(orders)
+
+
+@pytest.mark.parametrize("synced", [False, True])
+def test_records_that_a_killed_feed_never_published_do_not_come_back_behind_those_of_the_next(
+    tmp_path: Path, synced: bool
+) -> None:
+    """They were whole. A fill's record was written anew elsewhere, its old place was taken, and those behind it came back with
+    the power: the feed went on behind the last of them, and a worker was never told of the first."""
+
+    def feed(prices: list[float], *, published: bool, durable: bool) -> None:
+        writer = TapeWriter(tmp_path, segment_records=1_024)
+        stream_id = writer.stream_id(trades("A"))
+        for price in prices:
+            writer.append(stream_id, 1_000 + writer.seq, price, 1.0, 1.0, 0.0, 0.0)
+        if published:
+            writer.publish()
+        if durable:
+            writer.make_durable()
+        writer.close()
+
+    feed([1.0] * 10, published=True, durable=True)
+    feed([2.0] * 5, published=False, durable=False)
+    feed([3.0], published=True, durable=synced)
+    Head(files.head_path(tmp_path), writable=True).boot = 1
+    TapeWriter(tmp_path, segment_records=1_024).close()
+    reader = TapeReader(tmp_path)
+    assert [reader.record(seq).v0 for seq in range(reader.head.count)] == [1.0] * 10 + [3.0]
+    assert Head(files.head_path(tmp_path)).count == 11
