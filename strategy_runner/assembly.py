@@ -474,7 +474,8 @@ def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
     status = StatusFile(Path(spec.folder) / "status")
     confinement = Confinement(spec.limits.memory_limit_mb, own_mb=OWN_MB + READING_MB)
     try:
-        backtest = Backtest(spec, make_strategy(spec), status=status)
+        twin = None if spec.checked_bars is None else make_strategy(spec)
+        backtest = Backtest(spec, make_strategy(spec), status=status, twin=twin)
     except (StrategyRunnerError, OSError) as error:
         _enter_failed(status, error)  # or the router would wait for this worker for ever
         raise

@@ -1,16 +1,17 @@
 """historical: bars and trades a second through the whole worker, beside a bare Python loop of the same rule.
 
 The worker is the one that `backtest` runs: it reads Parquet, checks its quality, makes an event of each row, calls the
-strategy for each, judges and logs its signals. The bare loop has its columns in memory and counts. Both must find the same
-orders.
+strategy for each, judges and logs its signals, makes an order of each, lets it meet the next record, and keeps the account.
+The bare loop has its columns in memory and counts. Both must find the same orders.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
+import numpy as np
 
 from benchmarks.bare import Ema, Sma
 from benchmarks.common import Figure, Sample, Settings, figure, rate
@@ -18,6 +19,9 @@ from benchmarks.homes import CLIENT, bench_home, run_command
 from benchmarks.market import SYMBOL, Floats, write_bars, write_trades
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StrategyRunnerError
+from strategy_runner.history.reader import CHUNK_ROWS
+from strategy_runner.strategies.interface import Bars
+from strategy_runner.strategies.moving_average_crossover import MovingAverageCrossover
 
 NAME = "historical"
 _SMA = 'id = "sma"\nstrategy = "moving_average_crossover"\ntimeframe = "1m"\nparams = { fast = 20, slow = 50 }'
@@ -35,55 +39,78 @@ class _Ran(msgspec.Struct, frozen=True):
 
 def run(settings: Settings) -> Iterator[Figure]:
     rows = settings.rows
-    with bench_home([SYMBOL], [_SMA]) as home:
+    with _home(_SMA) as home:
         closes = write_bars(home.root / "history", rows)
         bare, ran = _alternate(settings, home, lambda: _bare_bars(closes))
-        worker = Sample.of(rows / one.worker_s for one in ran)
-        yield figure(settings, NAME, "SMA 20/50 through the worker", "bars/s", worker, bare, _AGAINST)
+        yield figure(settings, NAME, "SMA 20/50 with paper fills", "bars/s", _rates(rows, ran), bare, _AGAINST)
         command, alone = Sample.of(one.command_s for one in ran), Sample.of(one.worker_s for one in ran)
         yield figure(settings, NAME, "whole backtest command", "s", command, alone, "its worker alone")
-    with _ema_home() as home:
+        bare, ran = _alternate(settings, home, lambda: _bare_bars(closes), "--vectorised")
+        yield figure(
+            settings, NAME, "SMA 20/50 with paper fills, bars at once", "bars/s", _rates(rows, ran), bare, _AGAINST
+        )
+        alone = Sample.of(_rule_alone(closes) for _ in range(settings.runs))
+        yield figure(settings, NAME, "SMA 20/50, on_bars alone", "bars/s", alone, bare, _AGAINST)
+    with bench_home([SYMBOL], [_SMA]) as home:
+        write_bars(home.root / "history", rows)
+        bare, ran = _alternate(settings, home, lambda: _bare_bars(closes))
+        yield figure(settings, NAME, "SMA 20/50 without orders", "bars/s", _rates(rows, ran), bare, _AGAINST)
+        bare, ran = _alternate(settings, home, lambda: _bare_bars(closes), "--vectorised")
+        yield figure(
+            settings, NAME, "SMA 20/50 without orders, bars at once", "bars/s", _rates(rows, ran), bare, _AGAINST
+        )
+    with _home(_EMA, own=["ema_trades"]) as home:
         prices = write_trades(home.root / "history", rows)
         bare, ran = _alternate(settings, home, lambda: _bare_trades(prices))
-        worker = Sample.of(rows / one.worker_s for one in ran)
-        yield figure(settings, NAME, "EMA 100 through the worker", "trades/s", worker, bare, _AGAINST)
+        yield figure(settings, NAME, "EMA 100 with paper fills", "trades/s", _rates(rows, ran), bare, _AGAINST)
 
 
-def worker_bars(settings: Settings) -> Sample:
-    """Bars a second of SMA 20/50 through the worker."""
-    with bench_home([SYMBOL], [_SMA]) as home:
+def worker_bars(settings: Settings, *words: str) -> Sample:
+    """Bars a second of SMA 20/50 through the worker, with paper fills."""
+    with _home(_SMA) as home:
         write_bars(home.root / "history", settings.rows)
-        return Sample.of(settings.rows / _backtest(home).worker_s for _ in range(settings.runs))
+        return _rates(settings.rows, [_backtest(home, *words) for _ in range(settings.runs)])
 
 
 def worker_trades(settings: Settings) -> Sample:
-    """Trades a second of EMA 100 through the worker."""
-    with _ema_home() as home:
+    """Trades a second of EMA 100 through the worker, with paper fills."""
+    with _home(_EMA, own=["ema_trades"]) as home:
         write_trades(home.root / "history", settings.rows)
-        return Sample.of(settings.rows / _backtest(home).worker_s for _ in range(settings.runs))
+        return _rates(settings.rows, [_backtest(home) for _ in range(settings.runs)])
 
 
-@contextmanager
-def _ema_home() -> Iterator[Home]:
-    with bench_home([SYMBOL], [_EMA], own=["ema_trades"]) as home:
-        yield home
+def rule_alone(settings: Settings) -> Sample:
+    """Bars a second of the strategy's `on_bars` and nothing else, columns in memory."""
+    with _home(_SMA) as home:
+        closes = write_bars(home.root / "history", settings.rows)
+    return Sample.of(_rule_alone(closes) for _ in range(settings.runs))
 
 
-def _alternate(settings: Settings, home: Home, bare: Callable[[], tuple[float, int]]) -> tuple[Sample, list[_Ran]]:
+def _home(strategy: str, own: Sequence[str] = ()) -> AbstractContextManager[Home]:
+    return bench_home([SYMBOL], [strategy], own=own, routes=["oms"])
+
+
+def _rates(rows: int, ran: "list[_Ran]") -> Sample:
+    return Sample.of(rows / one.worker_s for one in ran)
+
+
+def _alternate(
+    settings: Settings, home: Home, bare: Callable[[], tuple[float, int]], *words: str
+) -> tuple[Sample, list[_Ran]]:
     """Events a second of the bare loop, and runs of the worker, in turn. Raises StrategyRunnerError if orders differ."""
     rates, ran = [], []
     for _ in range(settings.runs):
         bare_rate, orders = bare()
         rates.append(bare_rate)
-        ran.append(_backtest(home))
+        ran.append(_backtest(home, *words))
         if ran[-1].orders != orders:
             raise StrategyRunnerError(f"{NAME}: expected {orders} signals as in the bare loop, found {ran[-1].orders}")
     return Sample.of(rates), ran
 
 
-def _backtest(home: Home) -> _Ran:
+def _backtest(home: Home, *words: str) -> _Ran:
     begun = time.perf_counter()
-    out = run_command(home, "backtest", CLIENT, "--history", str(home.root / "history"), "-o", "json")
+    out = run_command(home, "backtest", CLIENT, "--history", str(home.root / "history"), "-o", "json", *words)
     (result,) = json.loads(out)
     return _Ran(result["seconds"], time.perf_counter() - begun, result["signals"] - result["refusals"])
 
@@ -97,6 +124,18 @@ def _bare_bars(closes: Floats) -> tuple[float, int]:
             on_bar(at, close)
 
     return rate(len(values), loop), strategy.orders
+
+
+def _rule_alone(closes: Floats) -> float:
+    strategy = MovingAverageCrossover(MovingAverageCrossover.Params(), symbol=SYMBOL, timeframe="1m")
+    strategy.on_start()
+    bars = Bars(np.arange(len(closes)), closes, closes, closes, closes, closes)
+
+    def run() -> None:
+        for begin in range(0, len(closes), CHUNK_ROWS):
+            strategy.on_bars(bars.part(begin, begin + CHUNK_ROWS))
+
+    return rate(len(closes), run)
 
 
 def _bare_trades(prices: Floats) -> tuple[float, int]:

@@ -1,4 +1,8 @@
-"""peers: the same SMA 20/50 and EMA 100 rules through other engines that call Python for each event, in the same run.
+"""peers: the same SMA 20/50 and EMA 100 rules through other engines, in the same run.
+
+vnpy and nautilus_trader call Python for each event and match orders, as ours does event by event. vectorbt sees all bars at
+once, hftbacktest runs a compiled strategy over trades; beside them stands ours with bars at once. None of the four reads its
+data within what is timed, checks it, or writes signals or fills to a disk, as ours does; so `on_bars` alone is shown as well.
 
 The scripts that drive them are not part of this project: STRATEGY_RUNNER_PEERS names their folder. Each engine gets a virtual
 environment of its own below .peers/. What is timed there is the engine's run alone, as in ours: no import, no loading.
@@ -22,31 +26,51 @@ _DATA = ("numpy", "pandas", "pyarrow", "psutil")
 _ENGINES = {
     "vnpy": ("psutil", "vnpy==4.5.0", "vnpy_ctastrategy==1.4.1", "vnpy_sqlite==1.1.3"),
     "nautilus_trader": ("psutil", "nautilus_trader==1.221.0"),
+    "vectorbt": ("psutil", "vectorbt==1.2.0"),
+    "hftbacktest": ("psutil", "hftbacktest==2.4.4"),
 }
-_MODES = {"bars": "SMA 20/50, bars/s", "ticks": "EMA 100, trades/s"}
-# their fastest way to the same rule: sums kept by hand, not an indicator worked out anew for each bar
-_FASTEST = {("vnpy", "bars"): "bars_manual", ("nautilus_trader", "bars"): "bars_tuned"}
+_BARS, _TRADES = "SMA 20/50, bars/s", "EMA 100, trades/s"
+_AT_ONCE, _ALONE = "SMA 20/50 bars at once, bars/s", "SMA 20/50 on_bars alone, bars/s"
+# which of ours stands beside which of theirs: their fastest way to the same rule, sums kept by hand and no indicator worked out
+# anew for each bar
+_PAIRS = (
+    (_BARS, "vnpy", "bars_manual"),
+    (_TRADES, "vnpy", "ticks"),
+    (_BARS, "nautilus_trader", "bars_tuned"),
+    (_TRADES, "nautilus_trader", "ticks"),
+    (_AT_ONCE, "vectorbt", "bars"),
+    (_ALONE, "vectorbt", "bars"),
+    (_AT_ONCE, "hftbacktest", "bars_as_trades"),
+    (_ALONE, "hftbacktest", "bars_as_trades"),
+    (_TRADES, "hftbacktest", "ticks"),
+)
 
 
 def run(settings: Settings) -> Iterator[Figure]:
     if not (_FOLDER / "make_data.py").exists():
         talk(f"  {NAME}: no scripts of other engines in {_FOLDER}; STRATEGY_RUNNER_PEERS names their folder")
         return
-    ours = {"bars": historical.worker_bars(settings), "ticks": historical.worker_trades(settings)}
+    ours = {
+        _BARS: historical.worker_bars(settings),
+        _TRADES: historical.worker_trades(settings),
+        _AT_ONCE: historical.worker_bars(settings, "--vectorised"),
+        _ALONE: historical.rule_alone(settings),
+    }
+    theirs: dict[tuple[str, str], Sample] = {}
     with TemporaryDirectory(prefix="sr") as name:
         _run(_python("data", _DATA), "make_data.py", name, "--bars", str(settings.rows), "--ticks", str(settings.rows))
-        for engine, packages in _ENGINES.items():
+        for what, engine, mode in _PAIRS:
             try:
-                python = _python(engine, packages)
+                python = _python(engine, _ENGINES[engine])
             except subprocess.CalledProcessError:
                 talk(f"  {NAME}: {engine} cannot be installed here")
                 continue
-            for mode, what in _MODES.items():
-                theirs = _FASTEST.get((engine, mode), mode)
-                words = (f"bench_{engine}.py", name, theirs, str(settings.rows))
+            if (engine, mode) not in theirs:
+                words = (f"bench_{engine}.py", name, mode, str(settings.rows))
                 rates = [json.loads(_run(python, *words).splitlines()[-1])["per_s"] for _ in range(settings.runs)]
-                rule, unit = what.split(", ")
-                yield figure(settings, NAME, rule, unit, ours[mode], Sample.of(rates), f"{engine} ({theirs})")
+                theirs[engine, mode] = Sample.of(rates)
+            rule, unit = what.split(", ")
+            yield figure(settings, NAME, rule, unit, ours[what], theirs[engine, mode], f"{engine} ({mode})")
 
 
 def _python(name: str, packages: tuple[str, ...]) -> str:

@@ -16,6 +16,8 @@ from strategy_runner.supervision.process import HISTORICAL
 from strategy_runner.supervision.wishes import Wish
 from strategy_runner.tape.reader import TapeReader
 
+CHECKED_BARS = 20_000
+ALL_BARS = 1 << 62
 _FIGURES = ("records", "signals", "refused", "seconds", "records/s")
 
 
@@ -34,6 +36,12 @@ _FIGURES = ("records", "signals", "refused", "seconds", "records/s")
 @click.option(
     "--parallel", type=click.IntRange(min=1), default=None, metavar="N", help="Workers at a time [default: cores]."
 )
+@click.option(
+    "--vectorised",
+    is_flag=True,
+    help=f"Take bars at once where a strategy has on_bars; the first {CHECKED_BARS} go through on_bar as well.",
+)
+@click.option("--verify", is_flag=True, help="As --vectorised, and every bar goes through on_bar as well.")
 @click.option("--environment", metavar="NAME", help="Environment file configs/NAME.toml.")
 @output_option
 @click.pass_obj
@@ -45,10 +53,16 @@ def backtest(
     to_ns: int | None,
     symbols: str | None,
     parallel: int | None,
+    vectorised: bool,
+    verify: bool,
     environment: str | None,
     output: str,
 ) -> None:
-    """Run a client over recorded history, as fast as it goes."""
+    """Run a client over recorded history, as fast as it goes.
+
+    With --vectorised or --verify the first signal or fill that differs between on_bars and on_bar ends the run.
+    """
+    checked = ALL_BARS if verify else CHECKED_BARS if vectorised else None
     wish = Wish(
         mode=HISTORICAL,
         history=str(history.absolute()) if history else None,
@@ -56,6 +70,7 @@ def backtest(
         to_ns=to_ns or 0,
         symbols=split_symbols(symbols),
         parallel=parallel or 0,
+        checked_bars=checked,
     )
     with bar("rows") as show:
         results = run_backtest(home, client, wish, environment, os.environ, show)
@@ -66,7 +81,7 @@ def backtest(
             click.echo(result.name)
     else:
         show_table(
-            (Column("worker"), *(Column(title, right=True) for title in _FIGURES)),
+            (Column("worker"), *(Column(title, right=True) for title in _FIGURES), Column("taken", folds=True)),
             (
                 (
                     r.name,
@@ -75,6 +90,7 @@ def backtest(
                     r.refusals,
                     f"{r.seconds:.2f}",
                     f"{r.records / max(r.seconds, 1e-9):,.0f}",
+                    r.way,
                 )
                 for r in results
             ),

@@ -79,7 +79,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     """One worker. `strategy_type` names a class in the registry, or in the folder `code` of the client's own strategies.
 
     `from_start` begins at the tape's first record instead of now; `history` is set in historical mode, where the worker makes
-    its records itself, and at most `parallel` of them run at a time, each holding a lock in the folder `slots`.
+    its records itself, and at most `parallel` of them run at a time, each holding a lock in the folder `slots`. With
+    `checked_bars` it takes bars at once there, if its strategy can, and so many of the first of them one by one as well.
 
     `fills` is the client's fill log, "" for a client without an OMS. `paper` is set instead where its orders go to no OMS
     because nobody waits for one; with neither a position is what the worker's own signals ask for.
@@ -114,6 +115,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     predictor: ModelProviderSpec
     fills: str = ""
     paper: PaperSpec | None = None
+    checked_bars: int | None = None
 
     @property
     def key(self) -> WorkerKey:

@@ -12,36 +12,47 @@ from pathlib import Path
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.feed.derive import Derivation, handles_by_symbol
+from strategy_runner.history.both_ways import BothWays, Came
 from strategy_runner.history.catalog import Series, find_series
 from strategy_runner.history.quality import QualityReport
 from strategy_runner.history.reader import Block, read_series
 from strategy_runner.history.replay import ReplaySource
 from strategy_runner.model.event import Bar, Event, Quote, Trade
 from strategy_runner.model.record import Kind
-from strategy_runner.strategies.interface import Strategy
+from strategy_runner.model.signal import SignalBody
+from strategy_runner.strategies.interface import Bars, Strategy
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.worker.fault_log import FaultLog
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.paper_log import PaperLog
 from strategy_runner.worker.subscription import Subscription
+from strategy_runner.worker.vectorised import apply_bars, reason_against
 
 TURN_RAW_MAX = 8_192
 EVENTS_ROWS = 2_048
 _FOREVER = 1 << 62
+ONE_BY_ONE = "one by one"
 
 
 class Backtest:
     """One worker over its history. Run again after a kill it derives the same signals and compares them with its log."""
 
-    def __init__(self, spec: WorkerSpec, strategy: Strategy, *, status: StatusFile) -> None:
+    def __init__(
+        self, spec: WorkerSpec, strategy: Strategy, *, status: StatusFile, twin: Strategy | None = None
+    ) -> None:
+        """With `spec.checked_bars` the strategy takes bars at once where it can, and its `twin` the first of them one by one."""
         assert spec.history is not None, "historical mode needs a history folder"
         self._spec = spec
         self._history = spec.history
         self._file = status
         self._outbox = Outbox(Path(spec.folder) / "signals.log", generation=spec.generation, mode=spec.mode)
         self._paper = PaperLog(Path(spec.folder) / "fills.log") if spec.paper else None
-        self._machine = Machine(spec, strategy, self._outbox.record, keep=self._keep_fill)
+        self._came = Came()
+        self._twin = twin
+        self._checks = False  # whether what comes is still to be compared
+        self._way = ONE_BY_ONE
+        self._machine = Machine(spec, strategy, self._record, keep=self._keep_fill)
         self._faults = FaultLog()
         self._ordinals = dict.fromkeys(self._machine.subscriptions, 0)
         self._reports: Callable[[], dict[str, QualityReport]] = dict
@@ -71,7 +82,7 @@ class Backtest:
             self._file.enter(State.STOPPED, "interrupted")
         else:
             self._file.status.progress = self._file.status.total
-            self._file.enter(State.FINISHED, "history has ended")
+            self._file.enter(State.FINISHED, f"history has ended; {self._way}")
 
     def reports(self) -> dict[str, QualityReport]:
         """What the quality gate saw, by recorded series."""
@@ -89,13 +100,47 @@ class Backtest:
     def _run_blocks(self, series: Series, stopping: Callable[[], bool]) -> None:
         subscription = self._machine.subscriptions[0]
         ordinal = 0
-        with read_series(series, self._history.from_ns, self._history.to_ns) as reader:
+        with read_series(series, self._history.from_ns, self._history.to_ns, ahead=True) as reader:
             self._reports = lambda: {series.stream.name: reader.report}
+            apply = self._apply_events if self._twin is None else self._apply_columns(self._twin)
             for block in reader:
-                ordinal += self._machine.apply_block(subscription, ordinal, _events(block))
+                apply(subscription, ordinal, block)
+                ordinal += len(block)
                 self._report(ordinal, int(block.ts[-1]), (reader.rows_done, reader.rows_total))
                 if stopping():
                     break
+
+    def _apply_events(self, subscription: Subscription, ordinal: int, block: Block) -> None:
+        self._machine.apply_block(subscription, ordinal, _events(block))
+
+    def _apply_columns(self, twin: Strategy) -> Callable[[Subscription, int, Block], None]:
+        """What takes blocks at once, and the first of them one by one too, if the worker can."""
+        reason = reason_against(self._machine)
+        if reason:
+            self._way = f"{ONE_BY_ONE}: {reason}"
+            return self._apply_events
+        machine, left = self._machine, self._spec.checked_bars or 0
+        self._checks = left > 0
+        both = BothWays(self._spec, machine, self._came, twin)
+
+        def apply(subscription: Subscription, ordinal: int, block: Block) -> None:
+            bars = Bars(block.ts, *block.values)
+            checked = min(max(left - ordinal, 0), len(block))
+            for came in both.apply(subscription, ordinal, bars.part(0, checked)):
+                self._take(came)
+            self._checks = checked == len(block)
+            if not self._checks:
+                apply_bars(machine, subscription, ordinal + checked, bars.part(checked, len(block)))
+            self._way = f"bars at once, {min(left, ordinal + len(block))} checked"
+
+        return apply
+
+    def _take(self, came: Came) -> None:
+        for signal in came.signals:
+            self._outbox.record(*signal)
+        for payload in came.fills:
+            assert self._paper is not None
+            self._paper.record(payload)
 
     def _run_derived(self, stopping: Callable[[], bool]) -> None:
         machine, ordinals = self._machine, self._ordinals
@@ -128,7 +173,16 @@ class Backtest:
 
     def _keep_fill(self, payload: bytes) -> None:
         assert self._paper is not None, "only a worker that fills its own orders has fills to keep"
-        self._paper.record(payload)
+        if self._checks:
+            self._came.fills.append(payload)
+        else:
+            self._paper.record(payload)
+
+    def _record(self, n: int, body: SignalBody, seq: int) -> None:
+        if self._checks:
+            self._came.record(n, body, seq)
+        else:
+            self._outbox.record(n, body, seq)
 
     def _flush(self) -> int:
         """Writes what was collected; returns how many signals."""

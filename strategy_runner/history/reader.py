@@ -2,10 +2,11 @@
 
 DuckDB hands numpy arrays out only as a whole result, so the file is asked for in ranges of row numbers. Two of DuckDB's
 own row groups a range cost about 25 MB and read 3-6 million rows a second; a range in the middle of a huge row group
-costs the skipping of what stands before it.
+costs the skipping of what stands before it. Reading ahead takes a thread, and a second range in memory.
 """
 
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import msgspec
@@ -60,7 +61,9 @@ class _Chunk(msgspec.Struct, frozen=True):
         return _Chunk(self.rows[start:end], self.ts[start:end], tuple(column[start:end] for column in self.values))
 
 
-def read_series(series: Series, from_ns: int = 0, to_ns: int = 0, chunk_rows: int = CHUNK_ROWS) -> "SeriesReader":
+def read_series(
+    series: Series, from_ns: int = 0, to_ns: int = 0, chunk_rows: int = CHUNK_ROWS, *, ahead: bool = False
+) -> "SeriesReader":
     """Blocks of the rows with from_ns <= ts < to_ns, 0 for an open end: the same rows that reading all would give there.
 
     Raises UsageError for an empty window, ConfigurationError if the file is not a series of this kind or is damaged.
@@ -69,17 +72,18 @@ def read_series(series: Series, from_ns: int = 0, to_ns: int = 0, chunk_rows: in
         raise UsageError(f"{series.path}: window: expected an end after the start, found {from_ns} .. {to_ns}")
     if chunk_rows < 1:
         raise UsageError(f"{series.path}: chunk_rows: expected at least 1, found {chunk_rows}")
-    return SeriesReader(series, from_ns, to_ns, chunk_rows)
+    return SeriesReader(series, from_ns, to_ns, chunk_rows, ahead=ahead)
 
 
 class SeriesReader(Iterator[Block]):
     """An iterator of blocks that also knows how far it is and what the gate has seen so far."""
 
-    def __init__(self, series: Series, from_ns: int, to_ns: int, chunk_rows: int) -> None:
+    def __init__(self, series: Series, from_ns: int, to_ns: int, chunk_rows: int, *, ahead: bool = False) -> None:
         self._series = series
         self._from_ns = from_ns
         self._to_ns = to_ns
         self._chunk_rows = chunk_rows
+        self._ahead = ahead
         self._gate = Gate(series.stream, series.interval_ns, f"{series.path.parent.name}/{series.path.name}")
         self.rows_done = 0
         self.rows_total = 0
@@ -126,11 +130,21 @@ class SeriesReader(Iterator[Block]):
         self._engine.close()
 
     def _chunks(self) -> Iterator[_Chunk]:
-        for start in range(0, self.rows_total, _RANGE_ROWS):
-            fetched = self._fetch(start)
+        starts = range(0, self.rows_total, _RANGE_ROWS)
+        for fetched in self._fetched_ahead(starts) if self._ahead and len(starts) > 1 else map(self._fetch, starts):
             for offset in range(0, len(fetched.rows), self._chunk_rows):
                 yield fetched.part(offset, offset + self._chunk_rows)
             del fetched  # before the next range comes in
+
+    def _fetched_ahead(self, starts: range) -> Iterator[_Chunk]:
+        """The next range is read while this one is worked on: DuckDB does not hold the interpreter while it reads."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as ahead:
+            coming = ahead.submit(self._fetch, starts[0])
+            for start in starts[1:]:
+                fetched, coming = coming.result(), ahead.submit(self._fetch, start)
+                yield fetched
+                del fetched
+            yield coming.result()
 
     def _end_of_window(self, chunk: _Chunk) -> int | None:
         """Index of the first row the gate would keep behind the window: whatever follows in the window is out of order."""

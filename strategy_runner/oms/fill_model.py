@@ -15,7 +15,7 @@ whose price moved (currencies, indices, metals); where the price stood still, a 
 import math
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from functools import cache
+from functools import cache, lru_cache
 from math import isfinite
 from typing import Literal
 
@@ -35,6 +35,7 @@ Moment = Literal["point", "open", "inside"]
 _RANK: dict[str, int] = {"market": 0, "stop": 1, "stop_limit": 1, "limit": 2}
 _ANY_VOLUME = math.inf
 _timeframe_ns = cache(timeframe_ns)
+_as_written = lru_cache(maxsize=256)(decimal_of)  # of a fraction, which is the same for most orders
 
 
 class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -172,7 +173,7 @@ def _slipped(
     fraction = settings.slippage_bps * 1e-4 + (0.0 if is_quote else settings.assumed_spread / 2)
     fraction += settings.impact * share * share
     if fraction or settings.slippage_ticks:
-        worse = abs(exact) * decimal_of(fraction) + settings.slippage_ticks * tick
+        worse = abs(exact) * _as_written(fraction) + settings.slippage_ticks * tick
         exact = exact + worse if buys else exact - worse
     return (exact / tick).to_integral_value(ROUND_CEILING if buys else ROUND_FLOOR) * tick
 

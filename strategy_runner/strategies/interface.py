@@ -7,9 +7,12 @@ is what was filled of that, or without an OMS what the strategy's own signals ha
 """
 
 import random
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from strategy_runner.model.event import Bar, Fill, OrderUpdate, Position, Prediction, Quote, Timer, Trade
 from strategy_runner.model.order import TimeInForce
@@ -55,6 +58,35 @@ class Proposal(msgspec.Struct, kw_only=True):
     reasons: tuple[str, ...] = ()
 
 
+class Bars(NamedTuple):
+    """Bars that follow one another, as columns of one length: int64 ns UTC and float64, not to be written to."""
+
+    event_ns: "npt.NDArray[np.int64]"
+    open: "npt.NDArray[np.float64]"
+    high: "npt.NDArray[np.float64]"
+    low: "npt.NDArray[np.float64]"
+    close: "npt.NDArray[np.float64]"
+    volume: "npt.NDArray[np.float64]"
+
+    def part(self, begin: int, end: int) -> "Bars":
+        some = slice(begin, end)
+        prices = (self.open[some], self.high[some], self.low[some], self.close[some])
+        return Bars(self.event_ns[some], *prices, self.volume[some])
+
+
+class Candidates(NamedTuple):
+    """Of some bars those at which the strategy may ask for something, if it holds nothing (`flat`), is `long` or `short` there.
+
+    One bool a bar; None is "at none of them". `speak(i)` is called for such a bar, one after the other, with `position` and
+    `now_ns` as `on_bar` would find them, and asks for what `on_bar` would ask for, which may be nothing.
+    """
+
+    speak: Callable[[int], None]
+    flat: "npt.NDArray[np.bool_] | None" = None
+    long: "npt.NDArray[np.bool_] | None" = None
+    short: "npt.NDArray[np.bool_] | None" = None
+
+
 class Strategy:
     """Subclass it, declare `Params` and `inputs`, and override the callbacks you need."""
 
@@ -87,6 +119,14 @@ class Strategy:
 
     def on_bar(self, bar: Bar) -> None:
         """An interval closed; `bar.event_ns` is the moment of its close."""
+
+    def on_bars(self, bars: Bars) -> Candidates:
+        """The next bars at once, in place of `on_bar` for each: a run over history may use it, if a strategy has it.
+
+        Bars come in runs of any length, so what the next ones need is kept in `self`. The worker calls `speak` before it
+        comes with more bars.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} has no on_bars")
 
     def on_prediction(self, prediction: Prediction) -> None:
         """Every configured model has spoken of the same bar; score and confidence are their weighted means."""

@@ -25,13 +25,14 @@ Show = Callable[[int, int, str], None]
 
 
 class WorkerResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker did. `rows` are of the files it read, `records` what its strategy was given."""
+    """What one worker did. `records` is how many its strategy was given, `way` how: one by one, or bars at once."""
 
     name: str
     records: int
     signals: int
     refusals: int
     seconds: float
+    way: str
     quality: dict[str, QualityReport]
 
 
@@ -111,5 +112,6 @@ def _result(process: Process, seconds: float) -> WorkerResult:
         signals=status.signals,
         refusals=status.refusals,
         seconds=elapsed,
+        way=status.reason.partition("; ")[2],
         quality=quality,
     )

@@ -194,6 +194,7 @@ def _worker(
         predictor=predictor_of(environment),
         fills=orders.fills,
         paper=orders.paper,
+        checked_bars=wish.checked_bars if historical else None,
     )
 
 

@@ -21,7 +21,8 @@ from strategy_runner.errors import StateError, UsageError
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """One client that should run, with what the command line said of the run; None leaves it to the files.
 
-    `stopped` lists workers by folder name (strategy.symbol). `from_ns` and `to_ns` 0 are the ends of history. `observe` is for a
+    `stopped` lists workers by folder name (strategy.symbol). `from_ns` and `to_ns` 0 are the ends of history. `checked_bars` is
+    for one that takes bars at once. `observe` is for a
     run without routes.
     """
 
@@ -33,6 +34,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     to_ns: int = 0
     symbols: tuple[str, ...] = ()
     parallel: int = 0
+    checked_bars: int | None = None
     observe: bool = False
     stopped: tuple[str, ...] = ()
 

@@ -38,7 +38,7 @@ NAN = float("nan")
 Record = Callable[[int, SignalBody, int], None]
 Keep = Callable[[bytes], None]
 # what a strategy's code may do wrong: a sys.exit in it must not look like a clean end of the worker
-_RAISED = (Exception, SystemExit)
+RAISED = (Exception, SystemExit)
 # which field of an event is the first of its numbers
 _FIRST_VALUE: dict[type[Event], int] = {Trade: 2, Quote: 2, Bar: 3, Prediction: 4, Timer: 2}
 
@@ -82,7 +82,7 @@ class Machine:
         self._private = _private_subscription(spec, private)
         self.subscriptions = self._subscribe_all([Stream.parse(name) for name in spec.streams])
         self._awaited_by_models = self._own_bars() if spec.models else None
-        self._warming = self._bars_to_warm_up()
+        self.warming = self._bars_to_warm_up()
 
     def start(self) -> None:
         """The first start of a worker's life. Raises StrategyError if the strategy does."""
@@ -98,7 +98,7 @@ class Machine:
             self._apply_private(subscription, ordinal, event)
             return
         if self.paper is not None and self.paper.waits and subscription.is_market:
-            self._meet(self.paper, event)
+            self.meet(self.paper, event)
         strategy = self.strategy
         strategy.now_ns = event.event_ns
         if subscription is self._awaited_by_models:
@@ -108,17 +108,17 @@ class Machine:
                 self._predict(subscription, ordinal, event)
             else:
                 subscription.callback(event)
-        except _RAISED as error:
-            raise StrategyError(_describe(subscription, ordinal, event, error)) from error
-        self._note_price(event)
+        except RAISED as error:
+            raise StrategyError(describe(subscription, ordinal, event, error)) from error
+        self.note_price(event)
         if self._proposals:
-            self._judge_all(subscription, ordinal, event)
-        if self._warming:
+            self.judge_all(subscription, ordinal, event)
+        if self.warming:
             self._warm_up(subscription)
 
     def apply_block(self, subscription: Subscription, first_ordinal: int, events: Iterable[Event]) -> int:
         """A run of records of one stream that is no prediction stream; returns how many. As `apply`, in fewer steps."""
-        if self._warming or subscription is self._awaited_by_models:
+        if self.warming or subscription is self._awaited_by_models:
             return self._apply_one_by_one(subscription, first_ordinal, events)
         if self.paper is not None and self._meets_orders(subscription):
             return self._apply_block_trading(self.paper, subscription, first_ordinal, events)
@@ -132,20 +132,20 @@ class Machine:
                 callback(event)
                 if proposals:
                     judging = True
-                    self._note_price(event)
-                    self._judge_all(subscription, ordinal, event)
+                    self.note_price(event)
+                    self.judge_all(subscription, ordinal, event)
                     judging = False
-        except _RAISED as error:
+        except RAISED as error:
             if judging:  # not the strategy's fault: a divergence, a full disk
                 raise
-            raise StrategyError(_describe(subscription, ordinal, event, error)) from error
+            raise StrategyError(describe(subscription, ordinal, event, error)) from error
         if event is not None:
-            self._note_price(event)
+            self.note_price(event)
         return ordinal + 1 - first_ordinal
 
     def needs_each(self, subscription: Subscription) -> bool:
         """Whether something is to be done at each record of a stream besides the strategy's callback."""
-        return bool(self._warming) or subscription is self._awaited_by_models or self._meets_orders(subscription)
+        return bool(self.warming) or subscription is self._awaited_by_models or self._meets_orders(subscription)
 
     def apply_run(
         self,
@@ -171,16 +171,48 @@ class Machine:
                     judging = True
                     at = bisect_left(block.marks, hand[0])
                     note(block, at)
-                    self._note_price(event)
-                    self._judge_all(subscription, first_ordinal + at, event)
+                    self.note_price(event)
+                    self.judge_all(subscription, first_ordinal + at, event)
                     judging = False
-        except _RAISED as error:
+        except RAISED as error:
             if judging:
                 raise
             ordinal = first_ordinal + bisect_left(block.marks, hand[0])
-            raise StrategyError(_describe(subscription, ordinal, event, error)) from error
+            raise StrategyError(describe(subscription, ordinal, event, error)) from error
         if event is not None:
-            self._note_price(event)
+            self.note_price(event)
+
+    def meet(self, paper: PaperDesk, event: Event) -> None:
+        """The worker's own orders meet a record of their symbol, before the strategy sees it."""
+        for told in paper.meet(event):  # type: ignore[arg-type]  # what a stream of `is_market` gives
+            self._keep(told.payload)
+            if self._listens:
+                self._apply_private(self._private, told.entry.number, told.as_record())
+            else:
+                strategy = self.strategy
+                strategy.now_ns = max(strategy.now_ns, told.event_ns)
+                strategy.position = float(told.entry.position.quantity)
+
+    def note_price(self, event: Event) -> None:
+        """What signals are judged by from now on, if it is a price of the worker's symbol."""
+        kind = type(event)
+        if kind is Bar:
+            price = event.close  # type: ignore[union-attr]  # the exact type was just checked, faster than isinstance
+        elif kind is Trade:
+            price = event.price  # type: ignore[union-attr]
+        elif kind is Quote:
+            price = event.mid  # type: ignore[union-attr]
+        else:
+            return
+        if event.symbol == self.spec.symbol:  # type: ignore[union-attr]
+            self._price = price
+
+    def judge_all(self, subscription: Subscription, ordinal: int, event: Event | PrivateEvent) -> None:
+        """Everything that the strategy has asked for of a record."""
+        proposals = self._proposals[:]
+        self._proposals.clear()
+        for proposal in proposals:
+            self._judge(proposal, subscription, ordinal, event)
 
     def take_faults(self) -> tuple[Fault, ...]:
         """Predictions that were refused or did not come since the last call, the newest few hundred of them."""
@@ -192,7 +224,7 @@ class Machine:
         paper = self.paper.state() if self.paper else None
         try:
             return pickle.dumps(
-                (self.n, self._price, self._warming, self._aggregator, self._combined, paper, kept), protocol=5
+                (self.n, self._price, self.warming, self._aggregator, self._combined, paper, kept), protocol=5
             )
         except Exception as error:
             raise StrategyError(f"state: expected values that pickle, found {_unpicklable(kept)}: {error}") from error
@@ -200,7 +232,7 @@ class Machine:
     def restore(self, state: bytes) -> None:
         """Raises StateError if it is not the state of this strategy."""
         try:
-            self.n, self._price, self._warming, self._aggregator, self._combined, paper, kept = pickle.loads(state)
+            self.n, self._price, self.warming, self._aggregator, self._combined, paper, kept = pickle.loads(state)
             if self.paper is not None:
                 self.paper.restore(paper)
         except Exception as error:
@@ -240,18 +272,18 @@ class Machine:
         return {subscription.name: warmup_bars for subscription in own if warmup_bars}
 
     def _warm_up(self, subscription: Subscription) -> None:
-        left = self._warming.get(subscription.name)
+        left = self.warming.get(subscription.name)
         if left is None:
             return
         if left > 1:
-            self._warming[subscription.name] = left - 1
+            self.warming[subscription.name] = left - 1
         else:
-            del self._warming[subscription.name]
+            del self.warming[subscription.name]
 
     def _tell(self, callback: str, call: Callable[[], None]) -> None:
         try:
             call()
-        except _RAISED as error:
+        except RAISED as error:
             raise StrategyError(f"{callback}: {type(error).__name__}: {error}") from error
         self._proposals.clear()
 
@@ -275,35 +307,24 @@ class Machine:
                 if paper.waits:
                     judging = True
                     if before is not None:
-                        self._note_price(before)
-                    self._meet(paper, event)
+                        self.note_price(before)
+                    self.meet(paper, event)
                     judging = False
                 strategy.now_ns = event.event_ns
                 callback(event)
                 if proposals:
                     judging = True
-                    self._note_price(event)
-                    self._judge_all(subscription, ordinal, event)
+                    self.note_price(event)
+                    self.judge_all(subscription, ordinal, event)
                     judging = False
                 before = event
-        except _RAISED as error:
+        except RAISED as error:
             if judging:
                 raise
-            raise StrategyError(_describe(subscription, ordinal, event, error)) from error
+            raise StrategyError(describe(subscription, ordinal, event, error)) from error
         if event is not None:
-            self._note_price(event)
+            self.note_price(event)
         return ordinal + 1 - first_ordinal
-
-    def _meet(self, paper: PaperDesk, event: Event) -> None:
-        """The worker's own orders meet a record of their symbol, before the strategy sees it."""
-        for told in paper.meet(event):  # type: ignore[arg-type]  # what a stream of `is_market` gives
-            self._keep(told.payload)
-            if self._listens:
-                self._apply_private(self._private, told.entry.number, told.as_record())
-            else:
-                strategy = self.strategy
-                strategy.now_ns = max(strategy.now_ns, told.event_ns)
-                strategy.position = float(told.entry.position.quantity)
 
     def _apply_private(self, subscription: Subscription, ordinal: int, told: PrivateEvent) -> None:
         """Time does not go back for the strategy: what it is told of may have happened before the record it saw last."""
@@ -311,10 +332,10 @@ class Machine:
         strategy.now_ns = max(strategy.now_ns, told.event_ns)
         try:
             tell(strategy, told.entry)
-        except _RAISED as error:
-            raise StrategyError(_describe(subscription, ordinal, told, error)) from error
+        except RAISED as error:
+            raise StrategyError(describe(subscription, ordinal, told, error)) from error
         if self._proposals:
-            self._judge_all(subscription, ordinal, told)
+            self.judge_all(subscription, ordinal, told)
 
     def _predict(self, subscription: Subscription, ordinal: int, event: Event) -> None:
         assert isinstance(event, Prediction)
@@ -330,25 +351,6 @@ class Machine:
             return None
         return combined
 
-    def _note_price(self, event: Event) -> None:
-        kind = type(event)
-        if kind is Bar:
-            price = event.close  # type: ignore[union-attr]  # the exact type was just checked, faster than isinstance
-        elif kind is Trade:
-            price = event.price  # type: ignore[union-attr]
-        elif kind is Quote:
-            price = event.mid  # type: ignore[union-attr]
-        else:
-            return
-        if event.symbol == self.spec.symbol:  # type: ignore[union-attr]
-            self._price = price
-
-    def _judge_all(self, subscription: Subscription, ordinal: int, event: Event | PrivateEvent) -> None:
-        proposals = self._proposals[:]
-        self._proposals.clear()
-        for proposal in proposals:
-            self._judge(proposal, subscription, ordinal, event)
-
     def _judge(self, proposal: Proposal, subscription: Subscription, ordinal: int, event: Event | PrivateEvent) -> None:
         spec, strategy, combined = self.spec, self.strategy, self._fresh(event.event_ns)
         moment = Moment(
@@ -360,14 +362,14 @@ class Machine:
             confidence=combined.prediction.confidence if combined else None,
             threshold=combined.threshold if combined else None,
             needs_models=bool(spec.models),
-            warm=self.live and not self._warming,
+            warm=self.live and not self.warming,
             has_oms=self._told_of_fills,
             worker=self._name,
         )
         try:
             draft = draft_of(proposal)
         except (TypeError, ValueError, OverflowError) as error:
-            raise StrategyError(_describe(subscription, ordinal, event, error)) from error
+            raise StrategyError(describe(subscription, ordinal, event, error)) from error
         refusal = judge(draft, moment)
         if refusal is not None:
             leave_out_not_finite(draft)
@@ -419,6 +421,8 @@ def _values(event: Event | PrivateEvent) -> tuple[float | None, ...]:
     if isinstance(event, PrivateEvent):
         return event.slot
     numbers = msgspec.structs.astuple(event)[_FIRST_VALUE[type(event)] :]
+    if isfinite(sum(numbers)):  # then all of them are
+        return numbers
     return tuple([number if isfinite(number) else None for number in numbers])
 
 
@@ -432,7 +436,5 @@ def _unpicklable(kept: dict[str, Any]) -> str:
     return "values that refer to one another"
 
 
-def _describe(
-    subscription: Subscription, ordinal: int, event: Event | PrivateEvent | None, error: BaseException
-) -> str:
+def describe(subscription: Subscription, ordinal: int, event: Event | PrivateEvent | None, error: BaseException) -> str:
     return f"{subscription.name} ordinal {ordinal}: {type(error).__name__}: {error} (record: {event})"

@@ -3,10 +3,15 @@
 import os
 import signal
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pytest
 from end_to_end.harness import Firm, is_alive, until
 from end_to_end.recordings import START_NS, write_market
+
+from strategy_runner.history.catalog import series_of
+from strategy_runner.history.writer import SeriesWriter
 
 CLIENT = """
 [accounts]
@@ -92,10 +97,49 @@ def test_a_window_and_symbols_bound_what_is_read(firm: Firm, tmp_path: Path) -> 
     assert {row["symbol"] for row in signals} == {"ETH-USD"}
     seconds = [(row["event_ns"] - START_NS) / 1e9 for row in signals]
     assert 500 < len(seconds) < 700 and min(seconds) >= 60.0 and max(seconds) < 180.0
-    assert ran.lines[0].split() == ["worker", "records", "signals", "refused", "seconds", "records/s"]
+    assert ran.lines[0].split() == ["worker", "records", "signals", "refused", "seconds", "records/s", "taken"]
     assert any(line.startswith("ETH-USD/trade") and "kept" in line for line in ran.lines)
     ran = firm.run("backtest", "acme", "--history", tmp_path, "--symbols", "ETH-UDS", code=2)
     assert "expected some of ETH-UDS, found none of them" in ran.err
+
+
+CROSSOVER = """mode = "mock"
+routes = ["oms"]
+accounts = { BTC-USD = { venue = "v", account = "a" } }
+
+[[strategies]]
+id = "cross"
+strategy = "moving_average_crossover"
+symbols = ["BTC-USD"]
+timeframe = "1m"
+params = { fast = 3, slow = 8 }
+"""
+
+
+def test_bars_taken_at_once_and_verified_are_the_same_signals_and_the_result_says_how(
+    firm: Firm, tmp_path: Path
+) -> None:
+    firm.write("clients/acme/client.toml", CROSSOVER)
+    luck, closes = Random(1), [100.0]
+    for _ in range(1_500):
+        closes.append(round(closes[-1] + luck.gauss(0, 0.2), 2))
+    columns = [closes[:-1], [price + 1 for price in closes[1:]], [price - 2 for price in closes[1:]], closes[1:]]
+    with SeriesWriter(series_of(tmp_path, "bars_1m", "BTC-USD")) as writer:
+        ts = START_NS + 60_000_000_000 * np.arange(1_500)
+        writer.append(ts, [np.array(column) for column in (*columns, [1.0] * 1_500)])
+        writer.commit()
+    arguments = ("backtest", "acme", "--history", tmp_path, "-o", "json")
+    said = []
+    for words, taken in (
+        ((), "one by one"),
+        (("--vectorised",), "bars at once, 1500 checked"),
+        (("--verify",), "bars at once, 1500 checked"),
+    ):
+        (result,) = firm.run(*arguments, *words).json()
+        assert (result["records"], result["way"]) == (1_500, taken)
+        said.append(firm.bodies("acme"))
+    assert len(said[0].splitlines()) > 50
+    assert said[0] == said[1] == said[2]
 
 
 def test_a_strategy_that_raises_on_a_record_names_the_record_and_the_log(firm: Firm, tmp_path: Path) -> None:
