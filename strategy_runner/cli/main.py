@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -31,6 +32,11 @@ VERBS = {
 
 class Verbs(click.Group):
     """The verbs of VERBS, each found in the COMMANDS of its module."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # names alone: what click suggests for one that it does not know
+        self.commands = {verb: click.Command(verb) for verbs in VERBS.values() for verb in verbs}
 
     def list_commands(self, _: click.Context) -> list[str]:
         return sorted(verb for verbs in VERBS.values() for verb in verbs)
