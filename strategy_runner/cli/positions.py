@@ -52,7 +52,7 @@ _CENT = Decimal("0.01")
 def positions(home: Home, target: str, mode: str | None, output: str) -> None:
     """Show what workers hold, and their profit, by their fills and the tape's last prices."""
     parsed = parse_target(target)
-    found = holdings(home, _runs(home, parsed, mode), parsed, os.environ)
+    found = holdings(home, runs_of(home, parsed, mode), parsed, os.environ)
     if output == "json":
         show_json(found)
     elif output == "name":
@@ -74,7 +74,7 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
     parsed = parse_target(target)
     if parsed.strategy is not None or parsed.symbol is not None:
         raise UsageError(f"{target}: expected a client, or all: accounts belong to clients")
-    found = balances(home, _runs(home, parsed, mode), os.environ)
+    found = balances(home, runs_of(home, parsed, mode), os.environ)
     if output == "json":
         show_json(found)
     elif output == "name":
@@ -115,12 +115,12 @@ def _row(one: Holding) -> tuple[object, ...]:
     )
 
 
-def _runs(home: Home, target: Target, mode: str | None) -> dict[str, str]:
-    if target.client is None:
-        clients = [client for client in client_names(home) if read_latest_run(home, client) is not None]
-    else:
-        clients = [target.client]
-    return {client: mode or latest_mode(home, client) for client in clients}
+def runs_of(home: Home, target: Target, mode: str | None) -> dict[str, str]:
+    """The run that is read of each client that is meant, and has run."""
+    if target.client is not None:
+        return {target.client: mode or latest_mode(home, target.client)}
+    runs = {client: read_latest_run(home, client) for client in client_names(home)}
+    return {client: mode or run.mode for client, run in runs.items() if run is not None}
 
 
 def _totals(found: Sequence[Holding]) -> list[tuple[object, ...]]:

@@ -7,10 +7,10 @@ from decimal import Decimal
 import click
 
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.positions import runs_of
 from strategy_runner.cli.signals import mode_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.private import decode_private
 from strategy_runner.router.order_journal import order_log
@@ -19,7 +19,6 @@ from strategy_runner.supervision.holdings import fill_logs
 from strategy_runner.supervision.performance_report import LEVELS, ReportRow
 from strategy_runner.supervision.performance_report import report as report_on
 from strategy_runner.supervision.target import Target, parse_target
-from strategy_runner.supervision.wishes import latest_mode, read_latest_run
 from strategy_runner.tape.logs import read_log
 
 CENT = Decimal("0.01")
@@ -38,7 +37,7 @@ def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str
     parsed = parse_target(target)
     found = [
         row
-        for client, run in _runs(home, parsed, mode).items()
+        for client, run in runs_of(home, parsed, mode).items()
         for row in order_rows(order_log(home.router(client, run)))
         if _is_meant(parsed, row.client, row.strategy, row.symbol) and (row.is_open or not only_open)
     ][-(last or 0) :]
@@ -64,7 +63,7 @@ def fills(home: Home, target: str, last: int | None, mode: str | None, output: s
     parsed = parse_target(target)
     entries = (
         decode_private(payload)
-        for client, run in _runs(home, parsed, mode).items()
+        for client, run in runs_of(home, parsed, mode).items()
         for path in fill_logs(home, client, run)
         for payload in read_log(path)
     )
@@ -118,7 +117,7 @@ def report(home: Home, target: str, level: str | None, mode: str | None, output:
     """
     parsed = parse_target(target)
     found = [
-        row for row in report_on(home, _runs(home, parsed, mode), parsed, os.environ) if level in (None, row.level)
+        row for row in report_on(home, runs_of(home, parsed, mode), parsed, os.environ) if level in (None, row.level)
     ]
     if output == "json":
         show_json(found)
@@ -132,14 +131,6 @@ def report(home: Home, target: str, level: str | None, mode: str | None, output:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
-
-
-def _runs(home: Home, target: Target, mode: str | None) -> dict[str, str]:
-    """The run that is read of each client that is meant, and has run."""
-    if target.client is not None:
-        return {target.client: mode or latest_mode(home, target.client)}
-    runs = {client: read_latest_run(home, client) for client in client_names(home)}
-    return {client: mode or run.mode for client, run in runs.items() if run is not None}
 
 
 def _is_meant(target: Target, client: str, strategy: str, symbol: str) -> bool:

@@ -16,7 +16,7 @@ from strategy_runner.oms.order_machine import IllegalTransitionError, advance, r
 from strategy_runner.oms.order_making import cancelled_by, changes_of
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.router.order_book import DeskOrder
-from strategy_runner.router.order_entry import CancelWanted, Modified, ModifyWanted, OrderEntry
+from strategy_runner.router.order_entry import OWN, CancelWanted, Modified, ModifyWanted, OrderEntry
 from strategy_runner.router.order_journal import OrderJournal
 
 BY_STRATEGY = "cancelled_by_strategy"
@@ -59,7 +59,12 @@ class OrderChanges:
             return []
         changes = [one for one in changes_of(body, self._instruments[body.symbol]) if one.client_order_id in known]
         self._waiting |= {change.client_order_id for change in changes}
-        return [ModifyWanted(at_ns=at_ns, change=change, decision=decision.number) for change in changes]
+        # the last one alone says that the decision is carried out: if a power cut takes it, all of them are wished again
+        told = [OWN] * (len(changes) - 1) + [decision.number]
+        return [
+            ModifyWanted(at_ns=at_ns, change=change, decision=number)
+            for change, number in zip(changes, told, strict=False)
+        ]
 
     def turn(self) -> bool:
         """Changes at the OMS what is to be changed; an order that it does not have yet waits for that. Raises OmsUnavailable."""

@@ -59,7 +59,8 @@ class CancelWanted(Entry, frozen=True, kw_only=True, tag="cancel_wanted"):
 
 
 class ModifyWanted(Entry, frozen=True, kw_only=True, tag="modify_wanted"):
-    """A strategy wants an open order changed, by a decision; forgotten once the OMS has said what it makes of it."""
+    """A strategy wants an open order changed; forgotten once the OMS has said what it makes of it. `decision` is carried out
+    with this entry, OWN if others of it follow."""
 
     change: OrderChange
     decision: int

@@ -14,7 +14,7 @@ from strategy_runner.strategies.interface import Proposal
 
 REASONS_CHARS_MAX = 65_536
 LIFETIMES = get_args(TimeInForce)
-MARKET = OrderTerms()
+_NOT_GIVEN = (None, None, None)
 
 
 def draft_of(proposal: Proposal) -> Draft:
@@ -58,15 +58,14 @@ def position_after(draft: Draft, position: float) -> float:
 
 def _terms(proposal: Proposal) -> OrderTerms | None:
     """None for an order to the market that stays until it is cancelled, as most are."""
-    if proposal.time_in_force not in LIFETIMES:
-        raise ValueError(f"time_in_force: expected one of {', '.join(LIFETIMES)}, found {proposal.time_in_force!r}")
-    terms = OrderTerms(
-        limit_price=_number("limit_price", proposal.limit_price),
-        stop_price=_number("stop_price", proposal.stop_price),
-        trail=_number("trail", proposal.trail),
-        time_in_force=proposal.time_in_force,
-    )
-    return None if terms == MARKET else terms
+    lifetime = proposal.time_in_force
+    given = proposal.limit_price, proposal.stop_price, proposal.trail
+    if lifetime == "gtc" and given == _NOT_GIVEN:
+        return None
+    if lifetime not in LIFETIMES:
+        raise ValueError(f"time_in_force: expected one of {', '.join(LIFETIMES)}, found {lifetime!r}")
+    limit_price, stop_price, trail = map(_number, ("limit_price", "stop_price", "trail"), given)
+    return OrderTerms(limit_price=limit_price, stop_price=stop_price, trail=trail, time_in_force=lifetime)
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -12,7 +12,8 @@ from worker.build import short_folder
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import OrderState, client_order_id
 from strategy_runner.model.signal import OrderTerms
-from strategy_runner.router.order_journal import order_log
+from strategy_runner.router.order_entry import ModifyWanted
+from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.router.order_rows import OrderRow, order_rows
 
 
@@ -138,3 +139,18 @@ def test_a_resting_exit_leaves_the_stop_in_place_and_a_close_passes_beside_it(ve
     venue.fill(now_id)
     one.turn_until(lambda: not orders(one), "no order left")
     assert state(one, leave, "exit") is OrderState.CANCELLED
+
+
+def test_a_change_whose_second_half_a_power_cut_took_is_made_whole(venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    signal_id = rest(one, stop_loss=95.0)
+    change(one, signal_id, size=1.0, stop_loss=94.0)
+    one.turn_until(lambda: (found := row(one, signal_id, "stop_loss")) and found.price == D("94"), "both changes")
+    one.kill()
+    path = order_log(one.root / "router")
+    ends = [end for end, entry in read_orders(path) if isinstance(entry, ModifyWanted)]
+    with path.open("r+b") as file:
+        file.truncate(ends[0])
+    (path.parent / "orders.note").unlink(missing_ok=True)
+    one.start()
+    one.turn_until(lambda: (found := row(one, signal_id, "stop_loss")) and found.price == D("94"), "both changes again")
