@@ -84,6 +84,7 @@ TAPE_WAIT_S = 30.0
 SPEC_LOOK_S = 0.2
 START_STAY_S = 1.5  # longer than startsecs in supervision/programs.py
 DUCKDB_PAUSE_S = 0.25
+SWITCH_INTERVAL_S = 0.000_1  # where threads work for one another, none waits long for one that computes
 _NO_GATE = 1 << 62
 
 log = logging.getLogger(__name__)
@@ -276,6 +277,7 @@ def _source(spec: FeedSpec) -> tuple[Source, float]:
 
 
 def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     context = new_context()
@@ -283,18 +285,7 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
     dead_letters = DeadLetterLog(folder / "dead_letters.log")
     database = open_database(Path(spec.duckdb), spec.client, dead_letters)
     server = SqlService(RequestServer(context, spec.sql), database)
-    trading = make_trading(spec, context, market) if market else None
-    router = Router(
-        spec,
-        listener=SignalListener(context, spec.doorbell),
-        durable=market.durable if market else lambda: _NO_GATE,
-        market=market,
-        deliveries=_deliveries(spec, database, dead_letters),
-        status=StatusFile(folder / "status"),
-        trading=trading,
-        operator=_operator(spec, trading),
-        audit=Audit(folder.parent),
-    )
+    router = make_router(spec, context, market, _deliveries(spec, database, dead_letters))
     try:
         if spec.bulk:
             _decide_in_bulk(spec, router, stopping)
@@ -306,6 +297,23 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
     server.stop()
     lock.release()
     return 0
+
+
+def make_router(spec: RouterSpec, context: Context, market: Market | None, deliveries: Sequence[Delivery]) -> Router:
+    """A router ready for its first turn. Raises StateError, OSError."""
+    folder = Path(spec.folder)
+    trading = make_trading(spec, context, market) if market else None
+    return Router(
+        spec,
+        listener=SignalListener(context, spec.doorbell),
+        durable=market.durable if market else lambda: _NO_GATE,
+        market=market,
+        deliveries=deliveries,
+        status=StatusFile(folder / "status"),
+        trading=trading,
+        operator=_operator(spec, trading),
+        audit=Audit(folder.parent),
+    )
 
 
 def make_trading(spec: RouterSpec, context: Context, market: Market) -> "Trading | None":
@@ -387,6 +395,7 @@ def _decide_in_bulk(spec: RouterSpec, router: Router, stopping: StopFlag) -> Non
 def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
     from strategy_runner.oms.paper_process import PaperProcess
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     status = StatusFile(folder / "status")

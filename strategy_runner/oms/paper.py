@@ -163,9 +163,8 @@ class PaperOms:
         self._listener.wait(BEHIND_WAIT_MS if head.durable < head.count else timeout_ms)
 
     def stop(self) -> None:
-        with self._lock:
-            for desk in self._desks.values():
-                self._snapshot(desk)
+        for desk in self._desks.values():
+            self._snapshot(desk)
         self._file.enter(State.STOPPED)
 
     def close(self) -> None:
@@ -182,7 +181,8 @@ class PaperOms:
             raise OmsRefused("too_large", f"orders: expected at most {ORDERS_MAX}, found {len(orders)}")
         with self._lock:
             news = desk.keep(desk.book.submit(orders))
-            self._next_look = 0.0
+            if any(order.symbol not in self._watched for order in orders):
+                self._next_look = 0.0
             reports = [desk.book.report(order.client_order_id) for order in orders]
         self._settle(desk, news)
         assert None not in reports
@@ -276,7 +276,8 @@ class PaperOms:
             self.on_news(desk.book.state.client, desk.journal.told)
 
     def _watch(self) -> None:
-        self._tail.watch({symbol for desk in self._desks.values() for symbol in desk.book.watched})
+        self._watched = {symbol for desk in self._desks.values() for symbol in desk.book.watched}
+        self._tail.watch(self._watched)
 
     def _restart_seq(self) -> int:
         """Where the slowest book goes on; one that waits for no record goes on from now."""
@@ -295,17 +296,18 @@ class PaperOms:
     def _take_snapshots(self) -> None:
         """A book's when its journal has grown, all when the tape has."""
         far = self._tail.seq - self._snapshot_seq >= SNAPSHOT_SEQS
-        with self._lock:
-            for desk in self._desks.values():
-                if far or desk.journal.wants_snapshot:
-                    self._snapshot(desk)
+        for desk in self._desks.values():
+            if far or desk.journal.wants_snapshot:
+                self._snapshot(desk)
         if far:
             self._snapshot_seq = self._tail.seq
 
     def _snapshot(self, desk: Desk) -> None:
         """Without one a restart takes longer and nothing is lost, so a full disk does not end the OMS."""
+        with self._lock:
+            taken = desk.journal.snapshot(desk.book.state)
         try:
-            desk.journal.write_snapshot(desk.book.state)
+            desk.journal.write_snapshot(taken)
         except OSError as error:
             log.warning("%s: no snapshot: %s", desk.journal.path, error)
 

@@ -64,12 +64,14 @@ class PaperBook:
         self._lanes: dict[str, _Lanes] = {}
         self._moved: set[str] = set()
         self._priced: set[str] = set()
-        self._positions: set[str] = set()
+        self._positions: dict[str, set[tuple[str, str]]] = {}
         for paper in state.orders.values():
             self._ids.setdefault(paper.order.request.symbol, set()).add(paper.order.id)
         for symbol in self._ids:
             self._work(symbol)
-        self._note_positions()
+        for account in state.accounts.values():
+            for held in account.positions.values():
+                self._note_position(account.account, held.strategy, held.symbol)
 
     def set_terms(self, default: FillSettings, settings: Mapping[str, FillSettings]) -> None:
         """From the next request and record on; what was filled stays as it is."""
@@ -80,7 +82,7 @@ class PaperBook:
     def submit(self, requests: Sequence[OrderRequest]) -> Entry | None:
         """Takes new orders; known ones are what they are. Ask `report` for each once the entry is folded."""
         step = self._step(max((request.event_ns for request in requests), default=0))
-        age, is_open = self.state.age, sum(not paper.order.is_final for paper in self.state.orders.values())
+        age, is_open = self.state.age, self.state.index.is_open
         refused_brackets: set[str] = set()
         taken: list[PaperOrder] = []
         for request in requests:
@@ -242,7 +244,7 @@ class PaperBook:
         state.number, state.age = number + 1, state.age + 1
         state.seq, state.event_ns = seq + 1, max(state.event_ns, order.event_ns, event.event_ns)
         self._note_price(event)
-        self._note_positions()
+        self._note_position(account, order.strategy, symbol)
         self._priced.clear()
         return told
 
@@ -261,8 +263,9 @@ class PaperBook:
             self._ids.setdefault(paper.order.request.symbol, set()).add(paper.order.id)
         for symbol in dict.fromkeys(paper.order.request.symbol for paper in entry.orders):
             self._work(symbol)
-        if any(event.fill is not None for event in entry.events):
-            self._note_positions()
+        for event in entry.events:
+            if event.fill is not None:
+                self._note_position(event.account, event.strategy, event.symbol)
         self._moved.clear()
         self._priced.clear()
 
@@ -271,7 +274,7 @@ class PaperBook:
     @property
     def watched(self) -> set[str]:
         """The symbols whose records concern the book: those with open orders or a position."""
-        return {symbol for symbol, lanes in self._lanes.items() if lanes} | self._positions
+        return {symbol for symbol, lanes in self._lanes.items() if lanes} | self._positions.keys()
 
     def report(self, client_order_id: str) -> OrderReport | None:
         paper = self.state.orders.get(client_order_id)
@@ -374,9 +377,15 @@ class PaperBook:
             lanes.setdefault(paper.lane, []).append(paper.work)
         self._lanes[symbol] = lanes
 
-    def _note_positions(self) -> None:
-        accounts = self.state.accounts.values()
-        self._positions = {held.symbol for account in accounts for held in account.positions.values() if held.quantity}
+    def _note_position(self, account: str, strategy: str, symbol: str) -> None:
+        """Whose position in a symbol there is."""
+        held = self.state.accounts[account].positions[place(strategy, symbol)]
+        if held.quantity:
+            self._positions.setdefault(symbol, set()).add((account, strategy))
+        elif symbol in self._positions:
+            self._positions[symbol].discard((account, strategy))
+            if not self._positions[symbol]:
+                del self._positions[symbol]
 
 
 def _works(paper: PaperOrder) -> bool:

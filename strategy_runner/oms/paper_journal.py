@@ -7,8 +7,8 @@ The log alone is the truth. A snapshot that is lost or damaged costs a longer re
 import os
 import threading
 import zlib
-from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,6 +34,14 @@ class _Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     state: BookState
 
 
+class Snapshot(NamedTuple):
+    """One that is ready to be written: after so many entries, when the book had read the tape below `seq`."""
+
+    entries: int
+    seq: int
+    payload: bytes
+
+
 class PaperJournal:
     """The one writer. `state` and the entries `unread` after it make the book; from then on `append` each entry before it is
     folded, and `sync` before anybody is told. `told` is the number of events that are durable, `restart_seq` where on the
@@ -50,7 +58,7 @@ class PaperJournal:
         self._entries = self._snapshot_entries = snapshot.entries if snapshot else 0
         self._start = snapshot.offset if snapshot else START
         self._log = AppendLog(self.path, whole_to=self._start)
-        self._recent: deque[OmsEvent] = deque(maxlen=RECENT_EVENTS)
+        self._recent: list[OmsEvent] = []
         self._telling = threading.Lock()
         self.number = self.told = self.state.number
         self.restart_seq = self.state.seq
@@ -88,7 +96,7 @@ class PaperJournal:
         if from_number >= self.told or limit <= 0:
             return []
         end = min(self.told, from_number + limit)
-        recent = list(self._recent)
+        recent = self._recent
         if recent and recent[0].number <= from_number:
             first = from_number - recent[0].number
             return recent[first : first + end - from_number]
@@ -98,19 +106,23 @@ class PaperJournal:
     def wants_snapshot(self) -> bool:
         return self._entries - self._snapshot_entries >= SNAPSHOT_ENTRIES
 
-    def write_snapshot(self, state: BookState) -> None:
-        """Of the state after all entries. Raises OSError; the older snapshot then still stands."""
+    def snapshot(self, state: BookState) -> Snapshot:
+        """Of the state after all entries so far. To be written: nobody need wait for the disk who trades meanwhile."""
+        taken = _Snapshot(offset=self._log.offset, entries=self._entries, marks=self._marks, state=state)
+        return Snapshot(self._entries, state.seq, msgspec.msgpack.encode(taken))
+
+    def write_snapshot(self, taken: Snapshot) -> None:
+        """Raises OSError; the older snapshot then still stands."""
         self.sync()
-        snapshot = _Snapshot(offset=self._log.offset, entries=self._entries, marks=self._marks, state=state)
-        payload = msgspec.msgpack.encode(snapshot)
+        payload = taken.payload
         temporary = self._snapshot_path.with_suffix(".new")
         with temporary.open("wb") as file:
             file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._snapshot_path)
-        self._snapshot_entries = self._entries
-        self.restart_seq = state.seq
+        self._snapshot_entries = taken.entries
+        self.restart_seq = max(self.restart_seq, taken.seq)
 
     def close(self) -> None:
         self._log.close()
@@ -122,7 +134,9 @@ class PaperJournal:
             return
         if not self._marks or entry.events[0].number - self._marks[-1][0] >= MARK_EVENTS:
             self._marks.append((entry.events[0].number, offset))
-        self._recent.extend(entry.events)
+        self._recent += entry.events
+        if len(self._recent) >= 2 * RECENT_EVENTS:
+            self._recent = self._recent[-RECENT_EVENTS:]
         self.number = entry.events[-1].number + 1
 
     def _events_of_log(self, from_number: int, end: int) -> list[OmsEvent]:

@@ -5,8 +5,9 @@ the records behind it nor the rules that were in force, and cannot come to anoth
 last prices and the stops that trail them, goes along with the next entry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from strategy_runner.oms.ledger import Account, after_fill, after_funding
 from strategy_runner.oms.order_machine import Order, report_of
 
 FINISHED_KEPT = 10_000
+_K = TypeVar("_K", str, tuple[str, str, str])
 
 
 class PaperOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +52,39 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     prices: dict[str, float] = {}
 
 
-class BookState(msgspec.Struct, kw_only=True):
+class PaperIndex:
+    """Which orders of a book belong together, those of a bracket and those of a lane, found without walking over all of them. And
+    how many are open."""
+
+    def __init__(self, orders: Iterable[PaperOrder]) -> None:
+        self.is_open = 0
+        self.brackets: dict[str, dict[str, None]] = {}
+        self.lanes: dict[tuple[str, str, str], dict[str, None]] = {}
+        for paper in orders:
+            self.put(None, paper)
+
+    def put(self, before: PaperOrder | None, paper: PaperOrder) -> None:
+        self.is_open += (not paper.order.is_final) - (before is not None and not before.order.is_final)
+        if before is None:
+            order_id, bracket = paper.order.id, paper.order.request.bracket
+            self.lanes.setdefault(paper.lane, {})[order_id] = None
+            if bracket:
+                self.brackets.setdefault(bracket, {})[order_id] = None
+
+    def drop(self, paper: PaperOrder) -> None:
+        assert paper.order.is_final, paper.order.id
+        _leave(self.lanes, paper.lane, paper.order.id)
+        if paper.order.request.bracket:
+            _leave(self.brackets, paper.order.request.bracket, paper.order.id)
+
+
+def _leave(groups: dict[_K, dict[str, None]], key: _K, order_id: str) -> None:
+    del groups[key][order_id]
+    if not groups[key]:
+        del groups[key]
+
+
+class BookState(msgspec.Struct, kw_only=True, dict=True):
     """`number` is the next event's. `orders` are those that are open, and finished ones of a bracket that has open orders;
     `finished` the last FINISHED_KEPT others. An order that is not among them and caused at or before `forgotten_ns` may be
     one that was forgotten."""
@@ -65,6 +99,15 @@ class BookState(msgspec.Struct, kw_only=True):
     forgotten_ns: int = -1
     accounts: dict[str, Account] = {}
     prices: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        self.__dict__["index"] = PaperIndex(self.orders.values())
+
+    @property
+    def index(self) -> PaperIndex:
+        """No field: neither kept nor compared."""
+        index: PaperIndex = self.__dict__["index"]
+        return index
 
 
 def instrument_of(instruments: Mapping[str, Instrument], client: str, symbol: str) -> Instrument:
@@ -99,6 +142,7 @@ def fold(state: BookState, entry: Entry, instruments: Mapping[str, Instrument]) 
             )
             state.accounts[event.account] = account_after
     for paper in entry.orders:
+        state.index.put(state.orders.get(paper.order.id), paper)
         state.orders[paper.order.id] = paper
         state.age = max(state.age, paper.age + 1)
     _put_away(state, entry.orders)
@@ -108,19 +152,15 @@ def _put_away(state: BookState, touched: tuple[PaperOrder, ...]) -> None:
     """Finished orders leave, a bracket's all at once; the oldest are forgotten."""
     if not any(paper.order.is_final for paper in touched):
         return
-    members: dict[str, list[PaperOrder]] = {
-        paper.order.request.bracket: [] for paper in touched if paper.order.request.bracket
-    }
-    if members:
-        for paper in state.orders.values():
-            if paper.order.request.bracket in members:
-                members[paper.order.request.bracket].append(paper)
+    brackets = dict.fromkeys(paper.order.request.bracket for paper in touched if paper.order.request.bracket)
     leaving = [paper for paper in touched if paper.order.is_final and not paper.order.request.bracket]
-    for papers in members.values():
+    for bracket in brackets:
+        papers = [state.orders[order_id] for order_id in state.index.brackets[bracket]]
         if all(paper.order.is_final for paper in papers):
             leaving += papers
     for paper in leaving:
         del state.orders[paper.order.id]
+        state.index.drop(paper)
         state.finished[paper.order.id] = (paper.order.request.event_ns, report_of(paper.order))
     while len(state.finished) > FINISHED_KEPT:
         event_ns, _ = state.finished.pop(next(iter(state.finished)))

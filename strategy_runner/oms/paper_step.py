@@ -5,7 +5,7 @@ one leaves less for the other, and none left cancels it. The first fill of an ex
 that only reduces takes at most the position of its strategy, and is cancelled once there is none.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, localcontext
 
 import msgspec
@@ -211,9 +211,10 @@ class Step:
 
     def _position_closed(self, lane: tuple[str, str, str], side: Side) -> None:
         """Nothing is left that orders of this side could reduce; and the rest of an entry they protected is not wanted."""
-        for known in self._where(lambda paper: paper.order.request.side == side and paper.lane == lane):
+        mine = self._among(self._state.index.lanes.get(lane, {}), lambda paper: paper.lane == lane)
+        for known in mine:
             paper = self.get(known.order.id)
-            if only_reduces(paper) and not (paper.waits or paper.order.is_final):
+            if paper.order.request.side == side and only_reduces(paper) and not (paper.waits or paper.order.is_final):
                 self._advance(paper, Cancelled("position_closed"))
                 self._entry_ends(paper)
                 self.settle(paper.order.request.bracket)
@@ -224,12 +225,13 @@ class Step:
 
     def members(self, bracket: str) -> list[PaperOrder]:
         """The orders of a bracket that were taken."""
-        papers = self._where(lambda paper: paper.order.request.bracket == bracket)
+        known = self._state.index.brackets.get(bracket, {})
+        papers = self._among(known, lambda paper: paper.order.request.bracket == bracket)
         return [paper for paper in papers if paper.order.state is not OrderState.REJECTED]
 
-    def _where(self, holds: Callable[[PaperOrder], bool]) -> list[PaperOrder]:
-        """Orders of the book as they stand in this step, by age."""
-        known = [self.touched.get(paper.order.id, paper) for paper in self._state.orders.values() if holds(paper)]
+    def _among(self, ids: Iterable[str], holds: Callable[[PaperOrder], bool]) -> list[PaperOrder]:
+        """Orders as they stand in this step, by age: those of the book by id, and those of the step that hold."""
+        known = [self.get(order_id) for order_id in ids]
         known += [
             paper for order_id, paper in self.touched.items() if order_id not in self._state.orders and holds(paper)
         ]

@@ -65,7 +65,8 @@ def reported(state: RiskState, event: events.Reported) -> None:
     if report.state not in FINAL_STATES:
         changed = msgspec.structs.replace(order, quantity=report.quantity, filled=report.filled, state=report.state)
         state.put_order(report.client_order_id, changed)
-        refresh(state, order.strategy, order.symbol)
+        if (changed.quantity, changed.filled) != (order.quantity, order.filled):
+            refresh(state, order.strategy, order.symbol)
         return
     state.end_order(report.client_order_id)
     refresh(state, order.strategy, order.symbol)

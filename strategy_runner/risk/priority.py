@@ -72,12 +72,13 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class OrderQueue(msgspec.Struct):
-    """`waiting` is sorted, the most urgent first, and never longer than `queue_size`."""
+    """`waiting` is sorted, the most urgent first, and never longer than `queue_size`. None of it expires before `soonest_ns`."""
 
     queue_size: int
     exits: Bucket
     entries: Bucket
     waiting: list[Waiting]
+    soonest_ns: int = 0
 
     @classmethod
     def empty(cls, rate: Rate, queue_size: int, now_ns: int) -> "OrderQueue":
@@ -85,31 +86,40 @@ class OrderQueue(msgspec.Struct):
 
     def put(self, one: Waiting) -> Waiting | None:
         """Returns the one that has no place: the least urgent of all, which may be the new one."""
+        self.soonest_ns = min(self.soonest_ns, one.expires_ns) if self.waiting else one.expires_ns
         bisect.insort(self.waiting, one)
         return self.waiting.pop() if len(self.waiting) > self.queue_size else None
+
+    def lapse(self, now_ns: int) -> list[Waiting]:
+        """Takes out what has waited until its time to live is over."""
+        if not self.waiting or now_ns < self.soonest_ns:
+            return []
+        late = [one for one in self.waiting if one.expires_ns <= now_ns]
+        self.waiting = [one for one in self.waiting if one.expires_ns > now_ns]
+        self.soonest_ns = min((one.expires_ns for one in self.waiting), default=0)
+        return late
 
     def take(self, now_ns: int) -> Taken:
         """What waits until its time to live is over expires; it is not sent even if it could be."""
         self.exits.fill(now_ns)
         self.entries.fill(now_ns)
+        expired = self.lapse(now_ns)
+        if not self.waiting or (self.exits.wait_ns() and self.entries.wait_ns()):
+            return Taken([], expired)
         ready: list[Waiting] = []
-        expired: list[Waiting] = []
         kept: list[Waiting] = []
         for one in self.waiting:
-            if one.expires_ns <= now_ns:
-                expired.append(one)
-            elif (self.exits if one.is_exit else self.entries).take():
-                ready.append(one)
-            else:
-                kept.append(one)
+            (ready if (self.exits if one.is_exit else self.entries).take() else kept).append(one)
         self.waiting = kept
+        if ready:
+            self.soonest_ns = min((one.expires_ns for one in kept), default=0)
         return Taken(ready, expired)
 
     def next_ns(self) -> int | None:
         """When `take` may have something again; None while nothing waits."""
-        moments = [
-            min(one.expires_ns, bucket.at_ns + bucket.wait_ns())
-            for one in self.waiting
-            for bucket in (self.exits if one.is_exit else self.entries,)
-        ]
-        return min(moments, default=None)
+        if not self.waiting:
+            return None
+        buckets = [self.exits] if self.waiting[0].is_exit else []
+        if not self.waiting[-1].is_exit:
+            buckets.append(self.entries)
+        return min(self.soonest_ns, *(bucket.at_ns + bucket.wait_ns() for bucket in buckets))

@@ -13,7 +13,7 @@ import msgspec
 from strategy_runner.errors import StateError
 from strategy_runner.risk.book import ZERO, Book
 from strategy_runner.risk.limits import ONE, Limits
-from strategy_runner.risk.totals import Totals
+from strategy_runner.risk.totals import Totals, counts_alike
 from strategy_runner.risk.window import Window
 from strategy_runner.risk.working import Exposure, OpenOrder, worker_key
 
@@ -86,10 +86,12 @@ class RiskState(msgspec.Struct, kw_only=True, dict=True):
     def put_order(self, order_id: str, order: OpenOrder) -> None:
         """A new order, or what a known one is now."""
         before = self.orders.get(order_id)
-        if before is not None:
-            self.totals.take_order(before)
         self.orders[order_id] = order
-        self.totals.add_order(order)
+        if before is None:
+            self.totals.add_order(order)
+        elif not counts_alike(before, order):
+            self.totals.take_order(before)
+            self.totals.add_order(order)
 
     def end_order(self, order_id: str) -> None:
         self.totals.take_order(self.orders.pop(order_id))

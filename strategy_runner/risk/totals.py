@@ -120,6 +120,13 @@ class Totals:
             self.moved.add(strategy)
 
 
+def counts_alike(before: OpenOrder, after: OpenOrder) -> bool:
+    """Whether an order that has changed leaves all totals as they are: it was sent, or acknowledged."""
+    unknown = OrderState.UNKNOWN
+    is_same = before.quantity == after.quantity and before.filled == after.filled
+    return is_same and before.state is not unknown and after.state is not unknown
+
+
 def _is_unpriced(exposure: Exposure) -> bool:
     return exposure.worth is None and exposure.worst != 0
 

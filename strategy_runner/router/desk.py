@@ -238,14 +238,14 @@ class Desk:
             if stopping and (not worked or time.monotonic() > self._stop_by):
                 return
             if not worked:
-                self._wait(oms, retry_at)
+                self._wait(oms, retry_at, flow.idle_ms(IDLE_MS))
 
-    def _wait(self, oms: Oms, retry_at: float) -> None:
+    def _wait(self, oms: Oms, retry_at: float, idle_ms: int) -> None:
         left_s = retry_at - time.monotonic()
         if left_s > 0:
             self._news.wait(left_s)
         elif not self._news.is_set():
-            oms.wait(IDLE_MS)
+            oms.wait(idle_ms)
 
     def _publish(self, journal: OrderJournal, flow: OrderFlow, hand: Hand) -> None:
         book = journal.book

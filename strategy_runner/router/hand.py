@@ -20,9 +20,9 @@ from strategy_runner.oms.interface import Oms
 from strategy_runner.oms.order_machine import Cancelled, advance, report_of
 from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.working import PROTECTIVE_LEGS
-from strategy_runner.router.order_book import DeskOrder
 from strategy_runner.router.order_entry import OWN, Acted, CancelWanted, Flattened, Intended, OrderEntry, Scope, Settled
 from strategy_runner.router.order_flow import OrderFlow
+from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
 from strategy_runner.router.reconciliation import Difference, Reconciliation, differences, write_reconciliation
 

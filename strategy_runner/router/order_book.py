@@ -37,21 +37,10 @@ from strategy_runner.router.order_entry import (
     Settled,
     Told,
 )
+from strategy_runner.router.order_index import DeskOrder, OrderIndex
 
 FINISHED_KEPT = 2_000  # for what comes late
 CLOSING_LEGS = ("exit", "flatten")
-
-
-class DeskOrder(msgspec.Struct, kw_only=True):
-    """`cancel` is set once it is to be cancelled, until it is over; `why` is the first reason given.
-    `change` is how it is to be modified, until the OMS has said what it makes of that."""
-
-    order: Order
-    decision: int
-    expires_ns: int
-    cancel: bool = False
-    why: str = ""
-    change: OrderChange | None = None
 
 
 class Flattening(msgspec.Struct, frozen=True):
@@ -59,7 +48,7 @@ class Flattening(msgspec.Struct, frozen=True):
     rounds: int = 0
 
 
-class OrderBook(msgspec.Struct, kw_only=True):
+class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     """`entries` counts what was taken in, `fills` the entries of the fill log that are in it. `orders` by id, with the last so
     many that are over in `finished`; `accounts` by name; `contradicted` says of a symbol what cannot be true; `flattening` by
     the operator's action. `closings` has by worker the last decision that closed all it held, once the OMS has its exit."""
@@ -76,6 +65,15 @@ class OrderBook(msgspec.Struct, kw_only=True):
     contradicted: dict[str, str] = {}
     flattening: dict[int, Flattening] = {}
     closings: dict[str, int] = {}
+
+    def __post_init__(self) -> None:
+        self.__dict__["index"] = OrderIndex(self.orders.values())
+
+    @property
+    def index(self) -> OrderIndex:
+        """No field: neither kept nor compared."""
+        index: OrderIndex = self.__dict__["index"]
+        return index
 
     def find(self, order_id: str) -> Order | None:
         known = self.orders.get(order_id)
@@ -95,7 +93,9 @@ class OrderBook(msgspec.Struct, kw_only=True):
 
     def held(self, strategy: str, symbol: str) -> Decimal:
         """The signed quantity over all accounts; a worker has one."""
-        return sum((one.quantity for one in self.positions() if (one.strategy, one.symbol) == (strategy, symbol)), ZERO)
+        key = place(strategy, symbol)
+        found = (account.positions.get(key) for account in self.accounts.values())
+        return sum((one.quantity for one in found if one is not None), ZERO)
 
 
 def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrument]) -> None:
@@ -104,9 +104,9 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
         case Intended():
             order_id = entry.order.client_order_id
             if book.find(order_id) is None:
-                book.orders[order_id] = DeskOrder(
-                    order=new_order(entry.order), decision=entry.decision, expires_ns=entry.expires_ns
-                )
+                one = DeskOrder(order=new_order(entry.order), decision=entry.decision, expires_ns=entry.expires_ns)
+                book.orders[order_id] = one
+                book.index.note(one)
             book.next_decision = max(book.next_decision, entry.decision + 1)
         case Told():
             _advance(book, entry.report.client_order_id, entry.news)
@@ -117,6 +117,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             if known is not None:
                 known.cancel = True
                 known.why = known.why or entry.reason
+                book.index.note(known)
         case ModifyWanted():
             known = book.orders.get(entry.change.client_order_id)
             if known is not None:
@@ -138,13 +139,6 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             book.contradicted.clear()
             book.next_event = book.next_event if entry.next_event is None else entry.next_event
     book.entries += 1
-
-
-def position_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> Position:
-    """Of the worker whom an event concerns, once it has happened."""
-    account = _account_after(book, event, instruments)
-    held = account.positions.get(place(event.strategy, event.symbol)) if account else None
-    return held or book.position(event.account, event.strategy, event.symbol)
 
 
 def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> str:
@@ -186,6 +180,7 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
     account = _account_after(book, event, instruments)
     if account is not None:
         book.accounts[event.account] = account
+        book.index.touched[event.strategy, event.symbol] = None
 
 
 def _account_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> Account | None:
@@ -218,9 +213,12 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
         _note_closing(book, known)
     if known.order.is_final:
         del book.orders[order_id]
+        book.index.drop(known)
         book.finished[order_id] = known.order
         while len(book.finished) > FINISHED_KEPT:
             del book.finished[next(iter(book.finished))]
+    else:
+        book.index.note(known)
 
 
 def _merged(before: OrderChange | None, after: OrderChange) -> OrderChange:

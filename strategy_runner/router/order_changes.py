@@ -15,8 +15,8 @@ from strategy_runner.oms.interface import Oms, OmsUnavailable
 from strategy_runner.oms.order_machine import IllegalTransitionError, advance, report_of
 from strategy_runner.oms.order_making import cancelled_by, changes_of
 from strategy_runner.oms.refusal import OmsRefused
-from strategy_runner.router.order_book import DeskOrder
 from strategy_runner.router.order_entry import OWN, CancelWanted, Modified, ModifyWanted, OrderEntry
+from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
 
 BY_STRATEGY = "cancelled_by_strategy"
@@ -51,13 +51,13 @@ class OrderChanges:
         """The entries of a decision that was made of no orders. `intended` are orders that are on their way into
         the book."""
         body = decode_body(decision.body)
-        known = intended | self._book.orders.keys()
         if body.action == "cancel":
-            ids = [order_id for order_id in cancelled_by(body) if order_id in known]
+            ids = [order_id for order_id in cancelled_by(body) if self._is_there(order_id, intended)]
             return [CancelWanted(at_ns=at_ns, client_order_id=order_id, reason=BY_STRATEGY) for order_id in ids]
         if body.action != "modify":
             return []
-        changes = [one for one in changes_of(body, self._instruments[body.symbol]) if one.client_order_id in known]
+        asked = changes_of(body, self._instruments[body.symbol])
+        changes = [one for one in asked if self._is_there(one.client_order_id, intended)]
         self._waiting |= {change.client_order_id for change in changes}
         # the last one alone says that the decision is carried out: if a power cut takes it, all of them are wished again
         told = [OWN] * (len(changes) - 1) + [decision.number]
@@ -65,6 +65,9 @@ class OrderChanges:
             ModifyWanted(at_ns=at_ns, change=change, decision=number)
             for change, number in zip(changes, told, strict=False)
         ]
+
+    def _is_there(self, order_id: str, intended: Set[str]) -> bool:
+        return order_id in intended or order_id in self._book.orders
 
     def turn(self) -> bool:
         """Changes at the OMS what is to be changed; an order that it does not have yet waits for that. Raises OmsUnavailable."""

@@ -33,9 +33,10 @@ from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueu
 from strategy_runner.risk.working import PROTECTIVE_LEGS
 from strategy_runner.router import order_changes
 from strategy_runner.router.journal import DecisionReader
-from strategy_runner.router.order_book import CLOSING_LEGS, DeskOrder
+from strategy_runner.router.order_book import CLOSING_LEGS
 from strategy_runner.router.order_changes import OrderChanges
 from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, OrderEntry, Told
+from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
 
 QUEUE_SIZE = 10_000
@@ -99,7 +100,6 @@ class OrderFlow:
         self._cancel_at: dict[str, float] = {}
         self._changes = OrderChanges(journal, oms, instruments, self._own)
         self._is_drained = False
-        self._tidied = -1
         lost = [one.order.id for one in self._book.in_state(OrderState.SENT)]
         self._tell([(order_id, Lost()) for order_id in lost])
         ring(journal.fills_offset)
@@ -194,13 +194,15 @@ class OrderFlow:
 
     def lapse(self) -> bool:
         """Ends what has waited too long, also while the OMS cannot be asked."""
-        now_ns = self._clock()
-        late = [one for one in self._queue.waiting if one.expires_ns <= now_ns]
-        if late:
-            self._queue.waiting = [one for one in self._queue.waiting if one.expires_ns > now_ns]
+        late = self._queue.lapse(self._clock())
         for one in late:
             self._end(one.number, "expired", WAITED_TOO_LONG)
         return bool(late)
+
+    def idle_ms(self, at_most: int) -> int:
+        """How long nothing need be sent, if nothing comes."""
+        next_ns = self._queue.next_ns()
+        return at_most if next_ns is None else max(1, min(at_most, -(-(next_ns - self._clock()) // 1_000_000)))
 
     def send(self) -> bool:
         """Sends what may go now. Raises OmsUnavailable: then what was under way is UNKNOWN."""
@@ -209,7 +211,7 @@ class OrderFlow:
             self._end(one.number, "expired", WAITED_TOO_LONG)
         batch: list[int] = []
         count, now_ns = 0, self._clock()
-        blocked = self._blocked()
+        blocked = self._blocked() if taken.ready else set()
         for index, one in enumerate(taken.ready):
             self._drop_cancelled(one.number)
             orders = self._unsent(one.number)
@@ -235,8 +237,7 @@ class OrderFlow:
                 self._own_event(one, "cancelled", one.why or "asked" if one.cancel else ENTRY_ENDED)
 
     def _blocked(self) -> set[str]:
-        unknown = {one.order.request.symbol for one in self._book.in_state(OrderState.UNKNOWN)}
-        return unknown | self._book.contradicted.keys()
+        return {*self._book.index.unknown.values(), *self._book.contradicted}
 
     def _unsent(self, number: int) -> list[OrderRequest]:
         known = [self._book.orders.get(order_id) for order_id in self._groups.get(number, ())]
@@ -259,7 +260,7 @@ class OrderFlow:
         for number in numbers:
             del self._groups[number]
         self._tell([(report.client_order_id, news_of_report(report)) for report in reports])
-        self._asking |= {one.order.id for one in self._book.in_state(OrderState.UNKNOWN)}
+        self._asking |= self._book.index.unknown.keys()
 
     def _take_back(self, order_ids: Sequence[str]) -> None:
         """Nothing has happened to them: the OMS says so."""
@@ -288,16 +289,18 @@ class OrderFlow:
     def tidy(self) -> bool:
         """Wants the end of what could still be filled though it should not: the entries and exits from before a close of all
         that was held, and the exits of a position that is gone. An OMS may do so by itself; then nothing is left to do here."""
-        if self._tidied == self._book.entries:
+        index = self._book.index
+        if not index.touched:
             return False
         at_ns = time.time_ns()
         wanted = [
             CancelWanted(at_ns=at_ns, client_order_id=one.order.id)
-            for one in self._book.orders.values()
+            for worker in index.touched
+            for one in index.of(worker)
             if not one.cancel and not _closes_now(one) and self._is_left(one)
         ]
         self._journal.append(wanted)
-        self._tidied = self._book.entries
+        index.touched.clear()
         return bool(wanted)
 
     def _is_left(self, one: DeskOrder) -> bool:
@@ -313,7 +316,10 @@ class OrderFlow:
 
     def cancel(self) -> bool:
         """Cancels what is to be cancelled: here what never left, at the OMS the rest. Raises OmsUnavailable."""
-        wanted = [one for one in self._book.orders.values() if one.cancel]
+        wanted = [self._book.orders[order_id] for order_id in self._book.index.cancelling]
+        if not wanted:
+            self._cancel_at.clear()
+            return False
         worked = False
         for one in [one for one in wanted if one.order.state is OrderState.INTENT and one.order.id not in self._asking]:
             self._own_event(one, "cancelled", one.why or "asked")

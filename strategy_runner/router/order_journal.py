@@ -17,7 +17,7 @@ from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import PrivateEntry, decode_private, encode_private, is_told
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
-from strategy_runner.router.order_book import OrderBook, fold, position_after, problem_of
+from strategy_runner.router.order_book import OrderBook, fold, problem_of
 from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Intended, OrderEntry
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
@@ -83,23 +83,24 @@ class OrderJournal:
         The book changes as it goes; after an error it is to be read anew.
         """
         payloads: list[bytes] = []
-        begin = self._fills.offset
+        told: list[bytes] = []
         for event in events:
-            problem = problem_of(self.book, event, self._instruments)
-            if not problem and is_told(event):
-                position = position_after(self.book, event, self._instruments)
-                worker = f"{event.strategy}.{event.symbol}"
-                order = self.book.find(event.report.client_order_id) if event.report else None
-                names = (order.request.signal_id, order.request.leg) if order else ()
-                self._fills.append(encode_private(PrivateEntry(self._fill_number, worker, event, position, *names)))
-                self._fill_number += 1
+            problem, number = problem_of(self.book, event, self._instruments), self._fill_number
+            tells = not problem and is_told(event)
+            order = self.book.find(event.report.client_order_id) if event.report and tells else None
+            self._fill_number += tells
             payloads += self._happened(event, problem)
-        is_told_of = self._fills.offset > begin
-        if is_told_of:
+            if tells:
+                names = (order.request.signal_id, order.request.leg) if order else ()
+                position = self.book.position(event.account, event.strategy, event.symbol)
+                worker = f"{event.strategy}.{event.symbol}"
+                told.append(encode_private(PrivateEntry(number, worker, event, position, *names)))
+        if told:
+            self._fills.append_many(told)
             self._fills.sync()
         if payloads:
             self._log.append_many(payloads)
-        return is_told_of
+        return bool(told)
 
     def note(self, *, force: bool = False) -> None:
         if not force and self.book.entries - self._noted < NOTE_ENTRIES:

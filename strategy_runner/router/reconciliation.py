@@ -10,7 +10,7 @@ import msgspec
 
 from strategy_runner.model.order import OrderReport
 from strategy_runner.model.position import ZERO, Position
-from strategy_runner.router.order_book import DeskOrder
+from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.tape.files import is_full
 
 UNRECONCILED = "not_reconciled"

@@ -24,7 +24,7 @@ from strategy_runner.tape.status import State, StatusFile, read_status
 
 TURN_SIGNALS_MAX = 2_000
 LOOK_INTERVAL_S = 0.5
-GATE_WAIT_MS = 5
+GATE_WAIT_MS = 2  # less than the tape is synced in
 FULL_DISK_PAUSE_S = 0.5
 _NO_LIMIT = 1 << 62
 

@@ -19,6 +19,10 @@ from strategy_runner.sinks.duckdb_schema import INSERT_MODELS, INSERT_SIGNALS
 from strategy_runner.sinks.interface import DeadLetter, DeadLetterBox, SinkUnavailable, assert_follows
 from strategy_runner.sinks.received_body import BodyRefused, read_body
 
+CHUNK_ROWS = (
+    500  # DuckDB holds the interpreter while it reads a batch, 10 us a row, and the router's loop waits for that
+)
+
 
 class DuckDbSink:
     """A `Sink` and a `SqlSession` over one file."""
@@ -115,9 +119,10 @@ def _watermark(database: duckdb.DuckDBPyConnection) -> int:
 def _insert(database: duckdb.DuckDBPyConnection, entries: Sequence[Entry], following: int) -> None:
     with database.cursor() as cursor:
         cursor.execute("BEGIN")
-        if entries:
-            _insert_columns(cursor, "signal_batch", signal_columns(entries), INSERT_SIGNALS)
-            if votes := model_columns(entries):
+        for at in range(0, len(entries), CHUNK_ROWS):
+            chunk = entries[at : at + CHUNK_ROWS]
+            _insert_columns(cursor, "signal_batch", signal_columns(chunk), INSERT_SIGNALS)
+            if votes := model_columns(chunk):
                 _insert_columns(cursor, "model_batch", votes, INSERT_MODELS)
         cursor.execute("INSERT INTO watermark VALUES (?)", [following])
         cursor.execute("COMMIT")
