@@ -2,23 +2,26 @@
 
 Feed, worker, router with its risk checks, paper OMS, fill log, and by the feed back to the worker. Measured on the tape, by the
 feed's own clock: from the receipt of the tick that a signal names as its cause, to the receipt of the record of its first fill.
-The paper market fills an order at the first trade of its symbol after it has come, so up to one interval between two trades of
-a symbol is part of every lag.
+The paper market fills an order at the first trade of its symbol after it has come. So three times are told of each signal: the
+whole; the wait of the acknowledged order for that trade, which is the market's; and the lag, which is the rest.
 """
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.common import Figure, Sample, Settings, figure, talk
 from benchmarks.homes import bench_home
 from benchmarks.load import missed_records
 from benchmarks.standing import SILENT, Fleet, running, symbols_for
-from strategy_runner.config.spec import WorkerSpec
+from strategy_runner.config.spec import RouterSpec, WorkerSpec
 from strategy_runner.errors import NotRunningError
 from strategy_runner.model.private import PrivateEntry, decode_private
 from strategy_runner.model.signal import decode_body
 from strategy_runner.model.stream import private
+from strategy_runner.router.order_entry import Told
+from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.tape.logs import read_log
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.worker.outbox import decode_logged
@@ -55,20 +58,30 @@ def run(settings: Settings) -> Iterator[Figure]:
         end_ns = reader.head.clock_ns()
         time.sleep(_DEADLINE_S)
         asked_ns = {id_: at_ns for id_, at_ns in _signals(fleet).items() if begin_ns <= at_ns < end_ns}
-        filled_ns = _first_fills(fleet, reader)
+        fills = _first_fills(fleet, reader)
+        acknowledged_ns = _acknowledged(fleet)
         missed = missed_records(fleet, reader)
         reader.close()
-    lags_ms = Sample.of((filled_ns[id_] - at_ns) / 1e6 for id_, at_ns in asked_ns.items() if id_ in filled_ns)
-    if not lags_ms.values:
+    times = [(at_ns, fills[id_]) for id_, at_ns in asked_ns.items() if id_ in fills]
+    whole_ms = Sample.of((fill.told_ns - at_ns) / 1e6 for at_ns, fill in times)
+    waits_ms = Sample.of(
+        max(0.0, (fill.traded_ns - acknowledged_ns.get(fill.order_id, fill.traded_ns)) / 1e6) for _, fill in times
+    )
+    lags_ms = Sample.of(whole - wait for whole, wait in zip(whole_ms.values, waits_ms.values, strict=True))
+    if not times:
         raise NotRunningError(f"{NAME}: expected fills of {len(asked_ns)} signals, found none")
     what = f"{workers} workers, {rate:,} events/s"
     elapsed_s = (end_ns - begin_ns) / 1e9
     for title, unit, value in (
-        ("tick to fill on the tape, p50", "ms", lags_ms.percentile(50.0)),
-        ("tick to fill on the tape, p99", "ms", lags_ms.percentile(99.0)),
+        ("lag from tick to fill on the tape, without the wait for a trade, p50", "ms", lags_ms.percentile(50.0)),
+        ("lag from tick to fill on the tape, without the wait for a trade, p99", "ms", lags_ms.percentile(99.0)),
+        ("wait of the order for the next trade, p50", "ms", waits_ms.percentile(50.0)),
+        ("wait of the order for the next trade, p99", "ms", waits_ms.percentile(99.0)),
+        ("tick to fill on the tape, whole, p50", "ms", whole_ms.percentile(50.0)),
+        ("tick to fill on the tape, whole, p99", "ms", whole_ms.percentile(99.0)),
         ("trades of a symbol are apart", "ms", 1e3 * len(symbols) / rate),
         ("signals", "1/s", len(asked_ns) / elapsed_s),
-        (f"signals without a fill after {_DEADLINE_S:g} s", "signals", float(len(asked_ns) - len(lags_ms.values))),
+        (f"signals without a fill after {_DEADLINE_S:g} s", "signals", float(len(asked_ns) - len(times))),
         ("records that a worker missed", "records", float(missed)),
     ):
         yield figure(settings, NAME, f"{title}, {what}", unit, Sample.of([value]), at=rate)
@@ -95,11 +108,19 @@ def _signals(fleet: Fleet) -> dict[str, int]:
     return found
 
 
-def _first_fills(fleet: Fleet, reader: TapeReader) -> dict[str, int]:
-    """When the record of its first fill was received, by signal."""
+class _Fill(NamedTuple):
+    """The first of a signal: when the trade was received that it was filled at, and when the record that tells of it."""
+
+    order_id: str
+    traded_ns: int
+    told_ns: int
+
+
+def _first_fills(fleet: Fleet, reader: TapeReader) -> dict[str, _Fill]:
+    """By signal."""
     workers = _workers(fleet)
     entries = [decode_private(payload) for payload in read_log(Path(workers[0].fills))]
-    found: dict[str, int] = {}
+    found: dict[str, _Fill] = {}
     for spec in workers:
         stream = reader.find(private(spec.key))
         if stream is None:
@@ -107,8 +128,20 @@ def _first_fills(fleet: Fleet, reader: TapeReader) -> dict[str, int]:
         for seq in _seqs(reader, stream):
             fields = reader.fields(seq, stream)
             entry: PrivateEntry = entries[int(fields[_NUMBER])]
-            if entry.event.kind == "fill":
-                found.setdefault(entry.signal_id, int(fields[_RECEIVED_NS]))
+            fill = entry.event.fill
+            if fill is not None and entry.signal_id not in found:
+                traded_ns = int(reader.fields(entry.event.seq)[_RECEIVED_NS])
+                found[entry.signal_id] = _Fill(fill.client_order_id, traded_ns, int(fields[_RECEIVED_NS]))
+    return found
+
+
+def _acknowledged(fleet: Fleet) -> dict[str, int]:
+    """When the desk noted that the OMS has an order, by its id."""
+    (folder,) = (Path(spec.folder) for spec in fleet.specs.values() if isinstance(spec, RouterSpec))
+    found: dict[str, int] = {}
+    for _, entry in read_orders(order_log(folder)):
+        if isinstance(entry, Told) and entry.report.state not in ("sent", "unknown"):
+            found.setdefault(entry.report.client_order_id, entry.at_ns)
     return found
 
 

@@ -1,4 +1,6 @@
-"""risk: what it costs to judge an order and to take an event in, beside writing the canonical bytes of the signal behind it."""
+"""risk: what it costs to judge an order and to take an event in, beside writing the canonical bytes of the signal behind it; and
+whether that grows with what a client holds.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from benchmarks.common import Figure, Sample, Settings, figure
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OrderRequest
+from strategy_runner.model.order import OrderReport, OrderRequest, OrderState
 from strategy_runner.model.signal import Cause, SignalBody, canonical
 from strategy_runner.risk import events
 from strategy_runner.risk.checks import check
@@ -19,14 +21,13 @@ from strategy_runner.risk.state import RiskState
 from strategy_runner.risk.transition import apply
 
 NAME = "risk"
-_STRATEGIES = 4
-_SYMBOLS = 5
-_WORKING = 20
+_FEW = (2, 2, 4)  # strategies, symbols, working orders
+_MANY = (6, 50, 600)
 _ROUNDS_OF = 10
 _PRICE = Decimal(100)
 _RISK = RiskConfig(
     max_position_notional=1e9,
-    max_position_size={f"S{number}-USD": 1e6 for number in range(_SYMBOLS)},
+    max_position_size={f"S{number}-USD": 1e6 for number in range(_MANY[1])},
     max_order_value=1e6,
     max_daily_loss=1e6,
     max_drawdown=0.5,
@@ -43,35 +44,68 @@ _RISK = RiskConfig(
 
 
 def run(settings: Settings) -> Iterator[Figure]:
-    measured = [_measure(max(1, settings.events // _ROUNDS_OF)) for _ in range(settings.runs)]
-    entry, leaving, signal, mark, encode = (Sample.of(times) for times in zip(*measured, strict=True))
-    held = f"{_STRATEGIES * _SYMBOLS} positions, {_WORKING} working orders"
-    against = "canonical bytes of a signal"
-    yield figure(settings, NAME, f"check of an entry, {held}", "us", entry, encode, against)
-    yield figure(settings, NAME, f"check of an exit, {held}", "us", leaving, encode, against)
-    yield figure(settings, NAME, "counting a signal for the runaway breaker", "us", signal, encode, against)
-    yield figure(settings, NAME, f"a new price: equity and all breakers of {held}", "us", mark, encode, against)
+    rounds = max(1, settings.events // _ROUNDS_OF)
+    few, many = [], []
+    for _ in range(settings.runs):
+        few.append(_measure(rounds, *_FEW))
+        many.append(_measure(rounds, *_MANY))
+    encode = Sample.of(one["canonical"] for one in many)
+    sizes = "{} positions, {} working orders"
+    held = sizes.format(_MANY[0] * _MANY[1], _MANY[2])
+    for name, what in _WHAT.items():
+        ours = Sample.of(one[name] for one in many)
+        yield figure(settings, NAME, f"{what}, {held}", "us", ours, encode, "canonical bytes of a signal")
+    fewer = sizes.format(_FEW[0] * _FEW[1], _FEW[2])
+    for name in ("entry", "life"):
+        ours, before = Sample.of(one[name] for one in many), Sample.of(one[name] for one in few)
+        yield figure(settings, NAME, f"{_WHAT[name]}, {held}, beside fewer", "us", ours, before, fewer)
 
 
-def _measure(rounds: int) -> tuple[float, float, float, float, float]:
-    state = _state()
+_WHAT = {
+    "entry": "check of an entry",
+    "exit": "check of an exit",
+    "signal": "counting a signal for the runaway breaker",
+    "mark": "a new price: equity and all breakers",
+    "life": "an order taken in, filled and over",
+}
+
+
+def _measure(rounds: int, strategies: int, symbols: int, working: int) -> dict[str, float]:
+    """Microseconds of each thing in a state of this size."""
+    state = _state(strategies, symbols, working)
     entry = _order(0, 0, "fresh", reduce_only=False)
     leaving = _order(0, 0, "leaving", reduce_only=True)
     assert check(entry, state, _PRICE, 10) is None
     assert check(leaving, state, _PRICE, 10) is None
     signal = events.Signalled(at_ns=10, strategy="strategy_0", symbol="S0-USD")
     mark = events.Marked(at_ns=10, symbol="S0-USD", price=_PRICE)
-    body = _body()
-    return (
-        _us_each(rounds, lambda: check(entry, state, _PRICE, 10)),
-        _us_each(rounds, lambda: check(leaving, state, _PRICE, 10)),
-        _us_each(rounds, lambda: apply(state, signal)),
-        _us_each(rounds, lambda: apply(state, mark)),
-        _us_each(rounds, lambda: canonical(body)),
+    report = OrderReport(client_order_id="fresh", client="bench", state=OrderState.FILLED, quantity=entry.quantity)
+    life = (
+        events.Ordered(at_ns=10, order=entry, price=_PRICE),
+        events.Filled(at_ns=10, fill=_fill(0, 0)),
+        events.Reported(at_ns=10, report=report),
     )
+    body = _body()
+
+    def live() -> None:
+        for event in life:
+            apply(state, event)
+
+    calls: dict[str, Callable[[], object]] = {
+        "entry": lambda: check(entry, state, _PRICE, 10),
+        "exit": lambda: check(leaving, state, _PRICE, 10),
+        "signal": lambda: apply(state, signal),
+        "mark": lambda: apply(state, mark),
+        "life": live,
+        "canonical": lambda: canonical(body),
+    }
+    for call in calls.values():
+        _us_each(rounds // 10 + 1, call)
+    state.recent.clear()  # a life before would be its duplicate
+    return {name: _us_each(rounds, call) for name, call in calls.items()}
 
 
-def _state() -> RiskState:
+def _state(strategies: int, symbols: int, working: int) -> RiskState:
     instruments = {
         symbol: Instrument(
             symbol=symbol,
@@ -85,11 +119,11 @@ def _state() -> RiskState:
     state = RiskState(client="bench", mode="mock")
     limits = limits_of(_RISK, instruments)
     apply(state, events.Configured(at_ns=0, limits=limits, day=1, starting_cash=Decimal(1_000_000)))
-    for strategy in range(_STRATEGIES):
-        for symbol in range(_SYMBOLS):
+    for strategy in range(strategies):
+        for symbol in range(symbols):
             apply(state, events.Filled(at_ns=1, fill=_fill(strategy, symbol)))
-    for number in range(_WORKING):
-        order = _order(number % _STRATEGIES, number % _SYMBOLS, f"working-{number}", reduce_only=False)
+    for number in range(working):
+        order = _order(number % strategies, number // strategies % symbols, f"working-{number}", reduce_only=False)
         apply(state, events.Ordered(at_ns=2, order=order, price=_PRICE + number))
     state.recent.clear()  # they would be its duplicates
     return state
