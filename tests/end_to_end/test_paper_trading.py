@@ -274,7 +274,9 @@ def has_news(firm: Firm, filled: int) -> bool:
 
 def await_end(firm: Firm, mode: str) -> None:
     """The source has ended, and what followed from it has come back to every worker."""
-    until(lambda: has_come_back(firm, mode) and has_come_back(firm, mode), "the end of it all", patience_s=120.0)
+    until(partial(has_come_back, firm, mode), "the end of it all", patience_s=120.0)
+    firm.run("reconcile", "acme")  # what the OMS has filled last may still be on its way to the router
+    until(partial(has_come_back, firm, mode), "the end of what came last", patience_s=120.0)
     firm.run("down")
 
 
@@ -284,7 +286,8 @@ def has_come_back(firm: Firm, mode: str) -> bool:
     if not all(one is not None and one.state is State.FINISHED for one in followers):
         return False
     found = entries(firm, mode)
-    places = {one.position for one in followers if one is not None}
+    oms = read_status(firm.home.oms(mode) / "status")
+    places = {one.position for one in (*followers, oms) if one is not None}
     return len(places) == 1 and len(numbers_on_the_tape(firm, mode, found)) == len(found)
 
 
