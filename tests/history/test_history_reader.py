@@ -284,3 +284,17 @@ def test_minute_bars_of_recorded_euro_quotes_are_the_recorded_minute_bars(record
     lows = (np.minimum.reduceat(bid, starts) + np.minimum.reduceat(ask, starts)) / 2
     assert np.allclose(highs, high, rtol=1e-12, atol=0)
     assert np.allclose(lows, low, rtol=1e-12, atol=0)
+
+
+def test_reading_ahead_gives_the_same_blocks_and_may_end_early(tmp_path: Path) -> None:
+    rows = "SELECT range AS ts, 1.0 + range % 7 AS price, 1.0 + range % 3 AS size, 'buy' AS side FROM range(600000)"
+    series = write(series_of(tmp_path, "trades", "X"), rows)
+    plain, ahead = (list(read_series(series, 100_000, 590_000, ahead=is_ahead)) for is_ahead in (False, True))
+    assert sum(map(len, ahead)) == 490_000
+    for one, other in zip(plain, ahead, strict=True):
+        assert np.array_equal(one.ts, other.ts)
+        assert all(np.array_equal(*columns) for columns in zip(one.values, other.values, strict=True))
+    with read_series(series, ahead=True) as reader:
+        assert len(next(reader)) == 65_536
+    with pytest.raises(StopIteration):
+        next(reader)
