@@ -94,6 +94,7 @@ def _symbol(number: int) -> str:
 def _through_tape(workers: int, symbols: int, events: int) -> float:
     with TemporaryDirectory(prefix="sr") as name:
         writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
+        writer.head.beat_ms = 50
         doorbell = StreamDoorbell(new_context(), market_in(Path(name)).doorbell)
         streams = [writer.stream_id(trades(_symbol(number))) for number in range(symbols)]
         topics = [topic_of(trades(_symbol(number)).name) for number in range(symbols)]
@@ -107,9 +108,6 @@ def _through_tape(workers: int, symbols: int, events: int) -> float:
                         append(stream, event_ns, 100.0, 1.0, 1.0, nan, nan)
                 for stream, first in writer.publish().items():
                     doorbell.ring(topics[stream], first)
-            for _ in range(20):  # beats, as the feed gives them
-                doorbell.beat(writer.head.count, writer.head.epoch, writer.head.durable)
-                time.sleep(0.05)
 
         return _rate(workers, symbols, events, count_until, name, publish)
 

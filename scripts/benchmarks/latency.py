@@ -95,6 +95,7 @@ def _read_signals(folder: Path, listener: SignalListener, expected: int) -> list
 
 def _publish(number: int, pipe: Connection, name: str, symbols: int, events: int, rate: int) -> None:
     writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
+    writer.head.beat_ms = 100
     doorbell = StreamDoorbell(new_context(), market_in(Path(name)).doorbell)
     streams = [writer.stream_id(trades(f"S{symbol}")) for symbol in range(symbols)]
     topics = [topic_of(trades(f"S{symbol}").name) for symbol in range(symbols)]
@@ -105,9 +106,8 @@ def _publish(number: int, pipe: Connection, name: str, symbols: int, events: int
         writer.append(streams[event % symbols], time.monotonic_ns(), 100.0, 1.0, 1.0, nan, nan)
         for first in writer.publish().values():
             doorbell.ring(topics[event % symbols], first)
-    while True:  # beats, as the feed gives them
-        doorbell.beat(writer.head.count, writer.head.epoch, writer.head.durable)
-        time.sleep(0.1)
+    while True:
+        time.sleep(1.0)
 
 
 def _cry(number: int, pipe: Connection, name: str) -> None:

@@ -1,14 +1,15 @@
 """Doorbells: the feed rings for the streams it touched, a worker wakes up and looks at the tape.
 
 A ring carries nothing a worker needs, so it may be dropped as long as one is still queued: high-water marks are tiny, the
-queue never grows, and a slow worker catches up in one batch.
+queue never grows, and a slow worker catches up in one batch. A lost last ring is noticed by looking once a beat: to send a
+beat to a thousand sockets would wake two threads for each, and all at the same moment.
 
     XPUB -> SUB    one frame: topic, NUL, first seq (u64)        topic is a stream's name
-                   one frame: b"beat", NUL, number of records published (u64), epoch (u64), durable mark (u64)
     PUSH -> PULL   one frame: the name of a worker whose signal log has grown
     PUSH -> PULL   one frame: a client whose fill log has grown, NUL, up to which offset it is on the disk (u64)
 """
 
+import select
 import struct
 
 import zmq
@@ -17,8 +18,6 @@ from strategy_runner.bus.call import keep_to_owner
 from strategy_runner.bus.context import Context
 
 _SEQ = struct.Struct("<Q")
-_BEAT = struct.Struct("<QQQ")
-BEAT_TOPIC = b"beat\0"
 _QUEUE_FRAMES = 4
 _FILL_RING_BYTES_MAX = 256
 _POLLIN = int(zmq.POLLIN)
@@ -37,15 +36,12 @@ class StreamDoorbell:
         """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
         self._socket.send(topic + _SEQ.pack(seq), zmq.NOBLOCK)
 
-    def beat(self, count: int, epoch: int, durable: int) -> None:
-        self._socket.send(BEAT_TOPIC + _BEAT.pack(count, epoch, durable), zmq.NOBLOCK)
-
     def close(self) -> None:
         self._socket.close()
 
 
 class StreamListener:
-    """A worker's side: woken for its streams and for beats."""
+    """A worker's side: woken for its streams."""
 
     def __init__(self, context: Context, endpoint: str, streams: tuple[str, ...]) -> None:
         self._socket = context.socket(zmq.SUB)
@@ -55,7 +51,6 @@ class StreamListener:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         for stream in streams:
             self._socket.subscribe(topic_of(stream))
-        self._socket.subscribe(BEAT_TOPIC)
         self._socket.connect(endpoint)
         self._ear = _Ear(self._socket)
         self._streams = set(streams)
@@ -193,20 +188,29 @@ class FillListener:
 
 class _Ear:
     """Receives within a time given. (A poll first would cost as much again as the rest, and so would to ask the socket for the
-    time that it was told last.)"""
+    time that it was told last.) Where it has been quiet it polls all the same: the end of that is no exception."""
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self._socket = socket
         self._timeout_ms = int(socket.rcvtimeo)
+        # it was asked for a frame and had none: what comes now makes its descriptor readable
+        self._is_quiet = False
+        self._poll = select.poll()
+        self._poll.register(int(socket.getsockopt(zmq.FD)), select.POLLIN)
 
     def hear(self, timeout_ms: int) -> bytes | None:
         """The next frame, None if there is none within the time."""
+        if self._is_quiet and not self._poll.poll(timeout_ms):
+            return None
         if timeout_ms != self._timeout_ms:
             self._socket.rcvtimeo = self._timeout_ms = timeout_ms
         try:
-            return self._socket.recv()
+            frame = self._socket.recv()
         except zmq.Again:
+            self._is_quiet = True
             return None
+        self._is_quiet = False
+        return frame
 
 
 def _has_more(socket: "zmq.Socket[bytes]") -> bool:

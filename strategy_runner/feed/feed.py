@@ -107,6 +107,7 @@ class Feed:
             raise
         self._syncer = threading.Thread(target=self._keep_durable, name="durable", daemon=True)
         self._syncer.start()
+        writer.head.beat_ms = round(spec.beat_interval_s * 1e3)
         status.status.last_error = ""
         status.enter(State.FOLLOWING)
 
@@ -149,6 +150,8 @@ class Feed:
             for finding in self._source.findings():
                 log.info("%s", finding)
             self._next_beat = 0.0
+            for topic in self._topics:
+                self._doorbell.ring(topic, writer.seq)  # whoever has read all is to hear that it was all
         return max(len(rows), len(touched), entries)
 
     def wait(self) -> None:
@@ -341,7 +344,6 @@ class Feed:
         head, status = self._writer.head, self._file.status
         head.beat_ns, head.clock_offset_ns = self._clock.now_ns, self._clock.offset_ns
         self._private.look()
-        self._doorbell.beat(head.count, head.epoch, head.durable)
         if self._frames.wanted:
             self._frames.beat(head.count, head.epoch)
         status.position, status.records, status.event_ns = head.count, head.count, head.event_ns

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from strategy_runner.assembly import configure_logging, make_follower
 from strategy_runner.bus.context import Context, new_context
-from strategy_runner.bus.doorbell import StreamDoorbell
+from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import (
     LimitsSpec,
     MarketSpec,
@@ -45,6 +45,7 @@ def rehearse() -> None:
         context = new_context()
         doorbell = StreamDoorbell(context, f"ipc://{folder}/doorbell")
         writer = TapeWriter(folder / "tape", segment_records=1024)
+        writer.head.beat_ms = 1
         for strategy, params in _CAST.items():
             spec = _spec(folder, strategy, params)
             write_spec(folder / "spec.json", spec)
@@ -59,7 +60,8 @@ def _play(folder: Path, context: Context, writer: TapeWriter, doorbell: StreamDo
     spec = read_spec(folder / "spec.json")
     assert isinstance(spec, WorkerSpec)
     lock = FolderLock(Path(spec.folder))
-    follower = make_follower(spec, context, StatusFile(Path(spec.folder) / "status"))
+    status = StatusFile(Path(spec.folder) / "status")
+    follower = make_follower(spec, context, status)
     streams = [writer.stream_id(Stream.parse(stream)) for stream in spec.streams]
     for i in range(BARS):
         close = 100.0 + (i * 7 % 11) - i % 5
@@ -68,10 +70,12 @@ def _play(folder: Path, context: Context, writer: TapeWriter, doorbell: StreamDo
         for stream in streams[1:]:
             writer.append(stream, at_ns, -0.9, 0.9, 0.0, 0.0, 0.0)
         writer.publish()
+        if i % 5:  # else it is noticed by looking
+            doorbell.ring(topic_of(spec.streams[0]), writer.seq)
+        follower.wait()
+        status.beat()
         follower.turn()
-        follower.wait(0)
     writer.make_durable()
-    doorbell.beat(writer.seq, 1, writer.seq)
     follower.stop()
     follower.close()
     lock.release()

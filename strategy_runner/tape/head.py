@@ -20,7 +20,7 @@ _FIXED = struct.Struct("<8sIIQ")  # magic, version, crc of segment_records, segm
 _MAGIC = b"SRTAPE\0\0"
 _VERSION = 1
 _SIZE = 4096
-_COUNT, _DURABLE, _FIRST, _EPOCH, _BEAT_NS, _FINISHED, _EVENT_NS, _BOOT, _CLOCK_OFFSET = range(4, 13)
+_COUNT, _DURABLE, _FIRST, _EPOCH, _BEAT_NS, _FINISHED, _EVENT_NS, _BOOT, _CLOCK_OFFSET, _BEAT_MS = range(4, 14)
 _SEQ_BITS = 48  # of the word that holds `first`; above them stands their crc, so that both are one store
 
 
@@ -97,6 +97,15 @@ class Head:
     @beat_ns.setter
     def beat_ns(self, value: int) -> None:
         self._words[_BEAT_NS] = value
+
+    @property
+    def beat_ms(self) -> int:
+        """So often whoever follows the tape looks at it by itself: a lost doorbell is noticed within that. 0: not told yet."""
+        return self._words[_BEAT_MS]
+
+    @beat_ms.setter
+    def beat_ms(self, value: int) -> None:
+        self._words[_BEAT_MS] = value
 
     @property
     def finished(self) -> bool:

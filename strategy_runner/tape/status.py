@@ -9,9 +9,9 @@ and the descent, by which a later life knows whether this one's end says somethi
 import mmap
 import os
 import struct
-import time
 from enum import IntEnum
 from pathlib import Path
+from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
 
 import msgspec
 
@@ -82,7 +82,7 @@ class StatusFile:
         finally:
             os.close(fd)
         self.words = memoryview(self._page).cast("Q")
-        self.status = Status(pid=os.getpid(), since_ns=time.time_ns(), started_ns=time.time_ns())
+        self.status = Status(pid=os.getpid(), since_ns=time_ns(), started_ns=time_ns())
 
     @property
     def applying(self) -> int:
@@ -104,12 +104,16 @@ class StatusFile:
 
     def enter(self, state: State, reason: str = "") -> None:
         """Changes the state, with the time of the change."""
-        self.status.state, self.status.reason, self.status.since_ns = state, reason, time.time_ns()
+        self.status.state, self.status.reason, self.status.since_ns = state, reason, time_ns()
         self.write()
+
+    def beat(self) -> None:
+        """Still there, and nothing else to say."""
+        self.status.beat_ns = self.words[BEAT] = time_ns()
 
     def write(self) -> None:
         s = self.status
-        s.beat_ns = time.time_ns()
+        s.beat_ns = time_ns()
         # not pack_into: it clears the page before it packs, and a reader would find zeros
         self._page[: _LAYOUT.size] = _LAYOUT.pack(
             _MAGIC,

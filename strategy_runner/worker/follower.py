@@ -136,8 +136,21 @@ class Follower:
             self._take_snapshot()
         return taken
 
-    def wait(self, timeout_ms: int = WAIT_MS_MAX) -> None:
-        self._listener.wait(timeout_ms)
+    def wait(self) -> None:
+        """Until there is something to do. It rings then; a ring that was lost is made up for by a look once a beat, which costs
+        as little as it can, since at nearly any moment nearly all of a thousand workers have nothing to do."""
+        wait_ms = min(self._reader.head.beat_ms or WAIT_MS_MAX, WAIT_MS_MAX)
+        while not self._listener.wait(wait_ms) and self._has_nothing_to_do():
+            self._file.beat()
+
+    def _has_nothing_to_do(self) -> bool:
+        head = self._reader.head
+        return (
+            head.count == self._seq
+            and self._pending is None
+            and not self._unwritable
+            and head.finished is (self._file.status.state is State.FINISHED)
+        )
 
     def stop(self) -> None:
         """A clean end: the state is kept, then the strategy is told; what it does then does not count."""

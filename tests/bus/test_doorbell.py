@@ -31,13 +31,16 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"ipc://{tmp_path_factory.mktemp('bell')}/s"
 
 
+ALL = "ALL/clock.1s"
+
+
 def connected(bell: StreamDoorbell, *listeners: StreamListener) -> None:
-    """Returns when each has heard a beat: its subscriptions have arrived."""
+    """Returns when each has heard a ring of ALL, which it must listen to last: its subscriptions have arrived."""
     deadline = time.monotonic() + PATIENCE_S
     waiting = list(listeners)
     while waiting:
         assert time.monotonic() < deadline
-        bell.beat(0, 1, 0)
+        bell.ring(topic_of(ALL), 0)
         waiting = [listener for listener in waiting if not listener.wait(20)]
     for listener in listeners:
         while listener.wait(100):
@@ -47,9 +50,9 @@ def connected(bell: StreamDoorbell, *listeners: StreamListener) -> None:
 def test_a_worker_is_woken_for_its_own_streams_only(context: Context, endpoint: str) -> None:
     """Subscriptions match by prefix: BTC-USD must not wake for BTC-USDT, nor bar.1m for another symbol's."""
     bell = StreamDoorbell(context, endpoint)
-    usd = StreamListener(context, endpoint, ("BTC-USD/trade", "BTC-USD/bar.1m"))
-    usdt = StreamListener(context, endpoint, ("BTC-USDT/trade",))
-    short = StreamListener(context, endpoint, ("BTC/trade",))
+    usd = StreamListener(context, endpoint, ("BTC-USD/trade", "BTC-USD/bar.1m", ALL))
+    usdt = StreamListener(context, endpoint, ("BTC-USDT/trade", ALL))
+    short = StreamListener(context, endpoint, ("BTC/trade", ALL))
     listeners = (usd, usdt, short)
     connected(bell, *listeners)
     for stream, woken in (
@@ -66,17 +69,24 @@ def test_a_worker_is_woken_for_its_own_streams_only(context: Context, endpoint: 
         ], stream
 
 
-def test_every_worker_hears_the_beat(context: Context, endpoint: str) -> None:
+def test_a_worker_is_woken_after_long_silence_as_after_a_short_one(context: Context, endpoint: str) -> None:
+    """Rings that come one by one, with waits in vain between them, and many at once."""
     bell = StreamDoorbell(context, endpoint)
-    listeners = [StreamListener(context, endpoint, (f"S{i}/trade",)) for i in range(5)]
-    connected(bell, *listeners)
-    bell.beat(3, 1, 2)
-    assert all(listener.wait(2_000) for listener in listeners)
+    listener = StreamListener(context, endpoint, ("A/trade", ALL))
+    connected(bell, listener)
+    for rings in (1, 1, 3, 1, 2):
+        assert not listener.wait(0)
+        assert not listener.wait(20)
+        for seq in range(rings):
+            bell.ring(topic_of("A/trade"), seq)
+        assert listener.wait(2_000)
+        while listener.wait(100):
+            pass
 
 
 def test_one_look_answers_every_ring_that_is_queued(context: Context, endpoint: str) -> None:
     bell = StreamDoorbell(context, endpoint)
-    listener = StreamListener(context, endpoint, ("A/trade",))
+    listener = StreamListener(context, endpoint, ("A/trade", ALL))
     connected(bell, listener)
     for seq in range(3):
         bell.ring(topic_of("A/trade"), seq)
@@ -122,9 +132,9 @@ def test_a_stopped_worker_neither_blocks_nor_fills_the_feed_and_catches_up_from_
         try:
             os.set_blocking(worker.stdout.fileno(), False)
             deadline = time.monotonic() + PATIENCE_S
-            while not worker.stdout.readline():  # beats until it says that it has looked
+            while not worker.stdout.readline():  # rings until it says that it has looked
                 assert time.monotonic() < deadline and worker.poll() is None
-                bell.beat(0, 1, 0)
+                bell.ring(topic, 0)
                 time.sleep(0.01)
             os.kill(worker.pid, signal.SIGSTOP)
             rss_before, longest_s = 0, 0.0
@@ -143,7 +153,7 @@ def test_a_stopped_worker_neither_blocks_nor_fills_the_feed_and_catches_up_from_
             assert longest_s < 1.0
             os.kill(worker.pid, signal.SIGCONT)
             os.set_blocking(worker.stdout.fileno(), True)
-            bell.beat(writer.seq, 1, 0)
+            bell.ring(topic, writer.seq)
             seen = 0
             while seen < rings // batch:
                 line = worker.stdout.readline()

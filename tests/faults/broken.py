@@ -73,19 +73,18 @@ def without_digests() -> None:
 
 
 def without_rings() -> None:
-    """Every doorbell is lost, and a worker does not look at the tape by itself: only the heartbeat is left."""
-
-    def wait(self: Follower, timeout_ms: int = NEVER_MS) -> None:
-        self._listener.wait(NEVER_MS)
-
+    """Every doorbell is lost: only that a worker looks once a beat is left."""
     StreamDoorbell.ring = lambda self, topic, seq: None  # type: ignore[method-assign]
-    Follower.wait = wait  # type: ignore[method-assign]
 
 
 def without_beat() -> None:
-    """No heartbeat either."""
+    """Nor does a worker look at the tape by itself."""
+
+    def wait(self: Follower) -> None:
+        self._listener.wait(NEVER_MS)
+
     without_rings()
-    StreamDoorbell.beat = lambda self, count, epoch, durable: None  # type: ignore[method-assign]
+    Follower.wait = wait  # type: ignore[method-assign]
 
 
 def without_lock() -> None:

@@ -4,6 +4,7 @@ import logging
 import random
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,17 +93,40 @@ def test_it_runs_along_a_tape_that_another_thread_writes(folder: Path, followers
             at += step
             bell.ring(topic_of("X/trade"), at)
         tape.head.finished = True
-        bell.beat(len(rows), tape.epoch, len(rows))
+        bell.ring(topic_of("X/trade"), len(rows))
 
     writer = threading.Thread(target=write)
     writer.start()
-    while status_of(spec_in(folder)).state is not State.FINISHED:
-        if not follower.turn():
-            follower.wait(200)
+    while follower.turn() or status_of(spec_in(folder)).state is not State.FINISHED:
+        follower.wait()
     writer.join()
     bell.close()
     assert bodies_on_disk(folder / "talk.X") == derived(rows)
     assert status_of(spec_in(folder)).records == len(rows)
+
+
+def test_a_worker_with_nothing_to_do_shows_that_it_lives_and_finds_what_nobody_rang_for(
+    folder: Path, followers: Followers
+) -> None:
+    tape, page = new_tape(folder), spec_in(folder)
+    tape.head.beat_ms = 10
+    follower = followers.make(page)
+    assert not follower.turn()
+    beats = {status_of(page).beat_ns}
+
+    def write_when_it_has_beaten() -> None:
+        deadline = time.monotonic() + 20
+        while len(beats) < 4 and time.monotonic() < deadline:
+            beats.add(status_of(page).beat_ns)
+            time.sleep(0.001)
+        write_rows(tape, random_rows(1, 30))
+
+    writer = threading.Thread(target=write_when_it_has_beaten)
+    writer.start()
+    follower.wait()
+    writer.join()
+    assert len(beats) == 4
+    assert follower.turn()
 
 
 def test_several_streams_reach_the_strategy_in_the_order_of_the_tape(folder: Path, followers: Followers) -> None:
