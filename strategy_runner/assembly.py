@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from _signal import signal as set_handler  # type: ignore[import-not-found]  # signal's own makes enums: 90 KB of each worker
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -106,8 +107,8 @@ class StopFlag:
     def __init__(self) -> None:
         self.is_set = False
         self._waiting = False
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        set_handler(signal.SIGTERM, self._on_signal)
+        set_handler(signal.SIGINT, self._on_signal)
 
     def __call__(self) -> bool:
         return self.is_set
@@ -178,7 +179,9 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     if not root.handlers:
         logging.basicConfig(format=LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S", stream=sys.stderr)
-    root.setLevel(level.upper())
+    wanted = logging.getLevelName(level.upper())
+    if root.level != wanted:  # to set it touches every logger, and takes its page out of what forked processes share
+        root.setLevel(wanted)
 
 
 def main(arguments: Sequence[str], others: Runs = NONE) -> int:

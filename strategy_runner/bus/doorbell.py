@@ -192,7 +192,7 @@ class _Ear:
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self._socket = socket
-        self._timeout_ms = int(socket.rcvtimeo)
+        self._timeout_ms = -1  # a new socket waits for ever
         # it was asked for a frame and had none: what comes now makes its descriptor readable
         self._is_quiet = False
         self._poll = select.poll()
@@ -203,7 +203,8 @@ class _Ear:
         if self._is_quiet and not self._poll.poll(timeout_ms):
             return None
         if timeout_ms != self._timeout_ms:
-            self._socket.rcvtimeo = self._timeout_ms = timeout_ms
+            self._socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
+            self._timeout_ms = timeout_ms
         try:
             frame = self._socket.recv()
         except zmq.Again:

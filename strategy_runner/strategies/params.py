@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from math import isfinite
 from typing import Any
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 from strategy_runner.config.notation import found
 from strategy_runner.config.suggest import did_you_mean
@@ -22,7 +24,7 @@ def build_params(strategy: type[Strategy], params: Mapping[str, Any], where: str
     A check across fields belongs into `__post_init__` of Params, as ValueError("fast: expected ..., found ...").
     Raises ConfigurationError.
     """
-    fields = {field.encode_name: field for field in msgspec.structs.fields(strategy.Params)}
+    fields = _fields(strategy.Params)
     problems: list[str] = []
     for key, value in params.items():
         if key not in fields:
@@ -41,6 +43,12 @@ def build_params(strategy: type[Strategy], params: Mapping[str, Any], where: str
         except msgspec.ValidationError as error:
             problems.append(_across_fields(str(error), fields))
     raise ConfigurationError(*(f"{where}: {problem}" for problem in problems))
+
+
+@cache
+def _fields(kind: type[Params]) -> dict[str, FieldInfo]:
+    """Kept, since to resolve annotations costs a worker's start more than the rest of this file."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _value_problems(where: str, value: Any, expected_type: Any) -> list[str]:

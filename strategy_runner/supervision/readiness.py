@@ -17,6 +17,7 @@ from strategy_runner.supervision.reports import ProcessReport
 from strategy_runner.tape.status import State, Status, read_status
 
 LOOK_INTERVAL_S = 0.1
+LOOK_PAUSE = 4.0  # times what a look took: to ask after thousands takes the processor from those that start
 LAST_LINES = 15
 
 
@@ -44,6 +45,7 @@ def wait_ready(
     parked: dict[str, str] = {}
     deadline = time.monotonic() + timeout_s
     while True:
+        begun = time.monotonic()
         reports = {report.full_name: report for report in daemon.processes()}
         done = total = 0
         for name, process in list(waiting.items()):
@@ -62,9 +64,10 @@ def wait_ready(
             raise StrategyRunnerError("\n".join(f"{n}: parked: {why}; {way_out(n)}" for n, why in parked.items()))
         if not waiting:
             return
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise TimeoutExpiredError(_too_late(home, waiting, reports, timeout_s))
-        time.sleep(LOOK_INTERVAL_S)
+        time.sleep(max(LOOK_INTERVAL_S, LOOK_PAUSE * (now - begun)))
 
 
 def is_ready(plan: Plan, process: Process, status: Status, report: ProcessReport | None) -> bool:

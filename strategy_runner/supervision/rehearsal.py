@@ -54,6 +54,7 @@ def rehearse() -> None:
         writer.close()
         doorbell.close()
         context.term()
+    configure_logging("info")  # what nearly every worker is told; it has nothing to set then
 
 
 def _play(folder: Path, context: Context, writer: TapeWriter, doorbell: StreamDoorbell) -> None:

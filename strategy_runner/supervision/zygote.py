@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import traceback
+from _signal import pthread_sigmask  # type: ignore[import-not-found]  # signal's own makes enums: 50 KB of a child's memory
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -169,7 +170,7 @@ def _be_worker(birth: Birth, daemon: int) -> NoReturn:
     try:
         leave_parent(daemon)
         os.setpgrp()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
+        pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
         if birth.directory is not None:
             os.chdir(birth.directory)
         take_own_output(birth.log)

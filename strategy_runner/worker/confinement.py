@@ -37,8 +37,8 @@ class Confinement:
 
 def private_bytes() -> int:
     """What RLIMIT_DATA counts: private writable memory of this process, touched or not."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmData:"):
+    for line in Path("/proc/self/status").read_bytes().splitlines():
+        if line.startswith(b"VmData:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("/proc/self/status has no VmData")
 
