@@ -20,7 +20,7 @@ from strategy_runner.errors import CorruptRecordError, StateError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.private import Slot, decode_private, slot_of
 from strategy_runner.model.stream import Stream, private
-from strategy_runner.tape.logs import LogReader
+from strategy_runner.tape.logs import Glance, LogReader
 
 TURN_BYTES_MAX = 1 << 18
 
@@ -124,7 +124,7 @@ class _Tail:
 
     def look(self) -> None:
         """Notes how long the log is; syncs what was there at the look before and is not read yet."""
-        if self._reader.is_replaced():
+        if self._reader.glance() is Glance.REPLACED:
             log.warning("%s: it is another fill log now: read from its beginning", self.path)
             self._reader.close()
             self._reader = LogReader(self.path)

@@ -14,7 +14,7 @@ import msgspec
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.signal import LoggedSignal, SignalBody, decode_body, digest, signal_id
-from strategy_runner.tape.logs import START, LogReader
+from strategy_runner.tape.logs import START, Glance, LogReader
 
 _decode = msgspec.msgpack.Decoder(LoggedSignal).decode
 READ_BYTES = 1 << 18
@@ -102,10 +102,12 @@ class WorkerIntake:
                 self._lose_trust(text, blind=True)
         return len(self.queue)
 
-    def look(self) -> None:
-        """Whether the log is still the one that is read; another one is read from its start."""
-        if self._reader.is_replaced():
+    def look(self) -> bool:
+        """Whether there is something to read. A log that is another one than before is read from its start."""
+        glance = self._reader.glance()
+        if glance is Glance.REPLACED:
             self._begin_again()
+        return glance is not Glance.NOTHING_NEW
 
     def pop(self) -> Arrival:
         """The next signal, now decided."""

@@ -313,12 +313,11 @@ class Router:
                 self._intakes[worker] = WorkerIntake(
                     self._spec.client, worker, path, cursor, decided=self._journal.digests_of
                 )
+                self._due.add(worker)  # once, so that what was read of its log counts
 
     def _look(self) -> None:
         """What no doorbell tells: rings that were lost, logs that were replaced."""
-        for intake in self._intakes.values():
-            intake.look()
-        self._due |= self._intakes.keys()
+        self._due |= {worker for worker, intake in self._intakes.items() if intake.look()}
         self._tell_cut_off()
 
     def _tell_cut_off(self) -> None:
