@@ -1,8 +1,10 @@
 """Doorbells: the feed rings for the streams it touched, a worker wakes up and looks at the tape.
 
 A ring carries nothing a worker needs, so it may be dropped as long as one is still queued: high-water marks are tiny, the
-queue never grows, and a slow worker catches up in one batch. A lost last ring is noticed by looking once a beat: to send a
-beat to a thousand sockets would wake two threads for each, and all at the same moment.
+queue never grows, and a slow worker catches up in one batch. Whether one is still queued ZeroMQ learns when it looks what has
+been read from its queues, which while sending it does once in a while only (a millisecond): who rings looks first. A lost last
+ring is noticed by looking once a beat: to send a beat to a thousand sockets would wake two threads for each, and all at the
+same moment.
 
     XPUB -> SUB    one frame: topic, NUL, first seq (u64)        topic is a stream's name
     PUSH -> PULL   one frame: the name of a worker whose signal log has grown
@@ -20,7 +22,7 @@ from strategy_runner.bus.context import Context
 _SEQ = struct.Struct("<Q")
 _QUEUE_FRAMES = 4
 _FILL_RING_BYTES_MAX = 256
-_POLLIN = int(zmq.POLLIN)
+_POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 
 class StreamDoorbell:
@@ -34,6 +36,7 @@ class StreamDoorbell:
 
     def ring(self, topic: bytes, seq: int) -> None:
         """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
+        _look_at_queues(self._socket)
         self._socket.send(topic + _SEQ.pack(seq), zmq.NOBLOCK)
 
     def close(self) -> None:
@@ -87,11 +90,8 @@ class SignalDoorbell:
         self._worker = worker.encode()
 
     def ring(self) -> None:
-        """Never blocks: with the queue full or no router there, the router finds the signal by looking."""
-        try:
-            self._socket.send(self._worker, zmq.NOBLOCK)
-        except zmq.Again:
-            return
+        """Never blocks: with the queue full the router looks later, and with no router there it looks when it comes."""
+        _ring_once(self._socket, self._worker)
 
     def close(self) -> None:
         self._socket.close()
@@ -139,10 +139,7 @@ class FillDoorbell:
 
     def ring(self, durable: int) -> None:
         """The fill log is on the disk up to the offset `durable`. Never blocks: what is not heard the feed finds by looking."""
-        try:
-            self._socket.send(self._client + _SEQ.pack(durable), zmq.NOBLOCK)
-        except zmq.Again:
-            return
+        _ring_once(self._socket, self._client + _SEQ.pack(durable))
 
     def close(self) -> None:
         self._socket.close()
@@ -214,9 +211,23 @@ class _Ear:
         return frame
 
 
+def _ring_once(socket: "zmq.Socket[bytes]", frame: bytes) -> None:
+    """Sends a frame unless the queue is full. A queue that seems full is looked at."""
+    try:
+        socket.send(frame, zmq.NOBLOCK)
+    except zmq.Again:
+        if _look_at_queues(socket) & _POLLOUT:
+            socket.send(frame, zmq.NOBLOCK)
+
+
+def _look_at_queues(socket: "zmq.Socket[bytes]") -> int:
+    """What a socket is ready for, of POLLIN and POLLOUT. To ask makes ZeroMQ look at all of its queues at once."""
+    return int(socket.getsockopt(zmq.EVENTS))
+
+
 def _has_more(socket: "zmq.Socket[bytes]") -> bool:
     """Whether a frame is queued; cheaper than the exception of a receive that finds none."""
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
+    return bool(_look_at_queues(socket) & _POLLIN)
 
 
 def topic_of(stream: str) -> bytes:

@@ -12,7 +12,15 @@ import psutil
 import pytest
 
 from strategy_runner.bus.context import Context, new_context
-from strategy_runner.bus.doorbell import SignalDoorbell, SignalListener, StreamDoorbell, StreamListener, topic_of
+from strategy_runner.bus.doorbell import (
+    FillDoorbell,
+    FillListener,
+    SignalDoorbell,
+    SignalListener,
+    StreamDoorbell,
+    StreamListener,
+    topic_of,
+)
 from strategy_runner.model.stream import trades
 from strategy_runner.tape.writer import TapeWriter
 
@@ -190,3 +198,28 @@ def test_a_worker_without_a_router_rings_in_vain_and_is_heard_when_one_comes(con
         assert time.monotonic() < deadline
         bell.ring()
     assert listener.ringing() == {"swing.BTC-USD"}
+
+
+ROUNDS = 300  # in fewer milliseconds than a queue of four would need to be looked at between them
+
+
+def test_a_ring_is_heard_by_who_has_heard_all_before_it(context: Context, tmp_path: Path) -> None:
+    """Queues are tiny, and ZeroMQ learns late that they have been read: no ring may be dropped with nothing queued."""
+    market = StreamDoorbell(context, f"ipc://{tmp_path}/market")
+    worker = StreamListener(context, f"ipc://{tmp_path}/market", ("A/trade",))
+    connected(market, worker)
+    router = SignalListener(context, f"ipc://{tmp_path}/router")
+    signals = SignalDoorbell(context, f"ipc://{tmp_path}/router", "w.A")
+    feed = FillListener(context, f"ipc://{tmp_path}/feed")
+    fills = FillDoorbell(context, f"ipc://{tmp_path}/feed", "acme")
+    for number in range(ROUNDS):
+        market.ring(topic_of("A/trade"), number)
+        assert worker.wait(5_000), f"ring {number} of the market"
+    for number in range(ROUNDS):
+        signals.ring()
+        assert router.wait(5_000), f"ring {number} of a worker"
+        assert router.ringing() == {"w.A"}
+    for number in range(ROUNDS):
+        fills.ring(number)
+        feed.wait(5_000)
+        assert feed.heard() == {"acme": number}
