@@ -1,7 +1,10 @@
 """fan-out: events a second from one publisher to many processes, none missed, beside raw ZeroMQ and Redis pub/sub.
 
-Ours: a tape with its doorbell, and whole workers (record read and checked, event made, strategy called). The references
-hand 80 bytes to a receiver that counts them, with blocking high-water marks or no limit, so that they drop nothing either.
+Ours: a tape with its doorbell, and whole workers (record read, its crc checked, event made, strategy called). The references
+have the same to do but for the crc and the event: each record is packed into 80 bytes, is a message of its own, and is
+unpacked by a receiver in Python that calls a function with it. They drop nothing either: the high-water marks block, or there
+is no limit. Each is sent as its kind is sent fast: ours is published, and its bell rung, once for as many records as the
+feed takes in a turn; ZeroMQ joins small messages to writes of 8 kB by itself; Redis is given pipelines of as many as ours.
 """
 
 import shutil
@@ -20,15 +23,16 @@ from benchmarks.common import Figure, Sample, Settings, figure, talk
 from benchmarks.followers import PROCESSES, count_until, market_in
 from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
-from strategy_runner.model.record import SIZE
+from strategy_runner.feed.feed import TURN_RAW_MAX
+from strategy_runner.model.record import CODEC
 from strategy_runner.model.stream import trades
 from strategy_runner.tape.writer import TapeWriter
 
 NAME = "fan-out"
 # (workers, symbols): each symbol's workers get each of its events
 _SHAPES = ((1, 1), (8, 1), (20, 1), (200, 50))
-_BATCH = 64
 _PATIENCE_S = 300.0
+_NAN = float("nan")
 
 Publish = Callable[[int], None]
 Receiver = Callable[..., None]
@@ -39,7 +43,7 @@ def run(settings: Settings) -> Iterator[Figure]:
     for workers, symbols in _SHAPES:
         if workers > settings.workers:
             continue
-        events = max(_BATCH * symbols, settings.fan_out_events * 4 // (workers // symbols + 3))
+        events = max(_batch(symbols) * symbols, settings.fan_out_events * 4 // (workers // symbols + 3))
         ours, raw, redis = [], [], []
         for _ in range(settings.runs):
             ours.append(_through_tape(workers, symbols, events))
@@ -88,6 +92,25 @@ def _symbol(number: int) -> str:
     return f"S{number:02d}"
 
 
+def _batch(symbols: int) -> int:
+    """How many events of each symbol are sent at a time."""
+    return TURN_RAW_MAX // symbols
+
+
+def _pack(stream: int, event_ns: int) -> bytes:
+    return CODEC.pack(0, stream, event_ns, 1, 0, 1, 1, 0, 100.0, 1.0, 1.0, _NAN, _NAN, 0.0)
+
+
+class _Counter:
+    """What a reference's receiver calls for each record."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def on_record(self, fields: tuple[Any, ...]) -> None:
+        self.seen += 1
+
+
 # -- ours --------------------------------------------------------------------------------------------------------------
 
 
@@ -98,14 +121,14 @@ def _through_tape(workers: int, symbols: int, events: int) -> float:
         doorbell = StreamDoorbell(new_context(), market_in(Path(name)).doorbell)
         streams = [writer.stream_id(trades(_symbol(number))) for number in range(symbols)]
         topics = [topic_of(trades(_symbol(number)).name) for number in range(symbols)]
-        nan = float("nan")
+        batch = _batch(symbols)
 
         def publish(each: int) -> None:
             append = writer.append
-            for start in range(0, each, _BATCH):
-                for event_ns in range(start, min(each, start + _BATCH)):
+            for start in range(0, each, batch):
+                for event_ns in range(start, min(each, start + batch)):
                     for stream in streams:
-                        append(stream, event_ns, 100.0, 1.0, 1.0, nan, nan)
+                        append(stream, event_ns, 100.0, 1.0, 1.0, _NAN, _NAN)
                 for stream, first in writer.publish().items():
                     doorbell.ring(topics[stream], first)
 
@@ -124,10 +147,9 @@ def _through_zeromq(workers: int, symbols: int, events: int) -> float:
         topics = [_symbol(number).encode() for number in range(symbols)]
 
         def publish(each: int) -> None:
-            payload = bytes(SIZE)
-            for _ in range(each):
-                for topic in topics:
-                    publisher.send(topic + payload)
+            for event_ns in range(each):
+                for stream, topic in enumerate(topics):
+                    publisher.send(topic + _pack(stream, event_ns))
 
         try:
             return _rate(workers, symbols, events, _count_zeromq, f"ipc://{name}/raw", publish)
@@ -140,9 +162,10 @@ def _count_zeromq(where: str, number: int, symbol: str, events: int, results: Co
     subscriber.setsockopt(zmq.SUBSCRIBE, symbol.encode())
     subscriber.connect(where)
     results.send("ready")
-    receive = subscriber.recv
-    for _ in range(events):
-        receive()
+    receive, unpack, at, counter = subscriber.recv, CODEC.unpack_from, len(symbol), _Counter()
+    call = counter.on_record
+    while counter.seen < events:
+        call(unpack(receive(), at))
     results.send(time.monotonic_ns())
 
 
@@ -167,12 +190,12 @@ def _through_redis(workers: int, symbols: int, events: int) -> float:
             time.sleep(0.02)
 
         def publish(each: int) -> None:
-            payload = bytes(SIZE)
-            for start in range(0, each, _BATCH):
+            batch = _batch(symbols)
+            for start in range(0, each, batch):
                 pipeline = client.pipeline(transaction=False)
-                for _ in range(start, min(each, start + _BATCH)):
+                for event_ns in range(start, min(each, start + batch)):
                     for number in range(symbols):
-                        pipeline.publish(_symbol(number), payload)
+                        pipeline.publish(_symbol(number), _pack(number, event_ns))
                 pipeline.execute()
 
         return _rate(workers, symbols, events, _count_redis, str(port), publish)
@@ -198,7 +221,10 @@ def _count_redis(where: str, number: int, symbol: str, events: int, results: Con
     subscriber = client.pubsub(ignore_subscribe_messages=True)
     subscriber.subscribe(symbol)
     results.send("ready")
-    seen = 0
-    while seen < events:
-        seen += subscriber.get_message(timeout=10.0) is not None
+    receive, unpack, counter = subscriber.get_message, CODEC.unpack, _Counter()
+    call = counter.on_record
+    while counter.seen < events:
+        message = receive(timeout=10.0)
+        if message is not None:
+            call(unpack(message["data"]))
     results.send(time.monotonic_ns())
