@@ -4,13 +4,17 @@ The order is event time, then symbol, then kind, then the row in its file. It de
 reads its own symbols alone meets their records in the same order as on a tape that holds a hundred.
 """
 
-import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import repeat
+from itertools import chain, repeat
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from strategy_runner.config.spec import ReplaySpec
+from strategy_runner.feed.pace import FOREVER_NS
 from strategy_runner.feed.sources.interface import Raw, Sleep
 from strategy_runner.history.catalog import Series, SymbolHistory, find_series
 from strategy_runner.history.quality import QualityReport
@@ -18,13 +22,11 @@ from strategy_runner.history.reader import Block, SeriesReader, read_series
 from strategy_runner.model.stream import Stream
 
 PART_ROWS = 8_192
-
-# event_ns, symbol, kind, name of the series: sorts in the order of the merge
-_Head = tuple[int, str, int, str]
+MERGED_ROWS = 1_024  # at once, of the series that has most
 
 
 class _Cursor:
-    """One series being read: the rows at hand, and how many were taken."""
+    """One series being read: the rows at hand, and how many were taken. Times never go back."""
 
     def __init__(self, series: Series, spec: ReplaySpec, *, from_ns: int, skip: int) -> None:
         self.series = series
@@ -34,26 +36,45 @@ class _Cursor:
         self._parts = _parts(self.reader, skip)
         self._rows: list[Raw] = []
         self._at = 0
+        self._has_ended = False
 
-    def head(self) -> Raw | None:
-        """The next row, or None at the end."""
-        if self._at == len(self._rows):
-            self._rows, self._at = next(self._parts, []), 0
-        return self._rows[self._at] if self._rows else None
+    @property
+    def rank(self) -> tuple[str, int, str]:
+        """Its place among series that have a row of the same time."""
+        stream = self.series.stream
+        return stream.symbol, int(stream.kind), stream.name
 
-    def pop(self) -> Raw:
-        row = self._rows[self._at]
-        self._at += 1
-        self.taken += 1
-        return row
+    def fill(self) -> bool:
+        """Whether there are rows at hand, and then of more than one moment but at the end of the series."""
+        while not self._has_ended and (self._at == len(self._rows) or self._head_ns == self._rows[-1][2]):
+            part = next(self._parts, None)
+            self._has_ended = part is None
+            self._rows, self._at = self._rows[self._at :] + (part or []), 0
+        return self._at < len(self._rows)
 
-    def run(self, limit: int, until_ns: int) -> list[Raw]:
-        """The rows at hand up to `until_ns`, at most `limit`; times never go back, so the cut is found by bisection."""
-        end = bisect_right(self._rows, until_ns, self._at, min(len(self._rows), self._at + limit), key=_event_ns)
+    def horizon_ns(self) -> int:
+        """A time behind the next row, below which nothing can follow that is not at hand: some hundred rows away."""
+        near_ns = self._rows[min(self._at + MERGED_ROWS, len(self._rows) - 1)][2]
+        if near_ns > self._head_ns:
+            return near_ns
+        last_ns = self._rows[-1][2]
+        return last_ns if last_ns > self._head_ns else FOREVER_NS
+
+    def take_below(self, limit_ns: int) -> list[Raw]:
+        end = bisect_left(self._rows, limit_ns, self._at, key=_event_ns)
         rows = self._rows[self._at : end]
         self._at = end
         self.taken += len(rows)
         return rows
+
+    def give_back(self, count: int) -> None:
+        """The last rows taken, since `fill`."""
+        self._at -= count
+        self.taken -= count
+
+    @property
+    def _head_ns(self) -> int:
+        return self._rows[self._at][2]
 
 
 class ReplaySource:
@@ -64,8 +85,10 @@ class ReplaySource:
     def __init__(self, spec: ReplaySpec) -> None:
         self._spec = spec
         self._folder = Path(spec.folder)
-        self._cursors: dict[str, _Cursor] = {}
-        self._heads: list[_Head] = []
+        self._cursors: list[_Cursor] = []  # by rank
+        self._merged: list[Raw] = []
+        self._owners: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # of the merged rows: which cursor's
+        self._at = 0  # the next of them
         self._symbols: dict[str, SymbolHistory] = {}
         self._last_ns = 0
 
@@ -73,42 +96,42 @@ class ReplaySource:
         return self._history(symbol).base.stream
 
     def add(self, symbols: Iterable[str]) -> None:
-        carried = {cursor.series.stream.symbol for cursor in self._cursors.values()}
+        self._give_back()
+        carried = {cursor.series.stream.symbol for cursor in self._cursors}
         for symbol in sorted(set(symbols) - carried):
             history = self._history(symbol)
             for series in (history.base, *history.others):
                 self._carry(series, from_ns=max(self._spec.from_ns, self._last_ns), skip=0)
 
     def next_ns(self) -> int | None:
-        return self._heads[0][0] if self._heads else None
+        return self._merged[self._at][2] if self._has_merged() else None
 
     def wait(self, timeout_s: float, sleep: Sleep) -> None:
         sleep(timeout_s, None)
 
     def take(self, limit: int, until_ns: int) -> list[Raw]:
-        heads = self._heads
         taken: list[Raw] = []
-        while heads and len(taken) < limit and heads[0][0] <= until_ns:
-            name = heads[0][3]
-            cursor = self._cursors[name]
-            if len(heads) == 1:
-                taken += cursor.run(limit - len(taken), until_ns)
-            else:
-                taken.append(cursor.pop())
-            heapq.heappop(heads)
-            self._push(cursor.head(), name)
+        while len(taken) < limit and self._has_merged():
+            most = min(len(self._merged), self._at + limit - len(taken))
+            end = bisect_right(self._merged, until_ns, self._at, most, key=_event_ns)
+            taken += self._merged[self._at : end]
+            self._at = end
+            if end < most:
+                break
         if taken:
             self._last_ns = taken[-1][2]
         return taken
 
     def state(self) -> dict[str, object]:
         """By series: where reading began and how many rows were taken; and the present event time."""
-        return {"last_ns": self._last_ns, "series": {name: [c.from_ns, c.taken] for name, c in self._cursors.items()}}
+        left = self._left().tolist()
+        series = {c.series.stream.name: [c.from_ns, c.taken - left[i]] for i, c in enumerate(self._cursors)}
+        return {"last_ns": self._last_ns, "series": series}
 
     def restore(self, state: dict) -> None:  # type: ignore[type-arg]  # plain data as `state` wrote it
-        for cursor in self._cursors.values():
+        for cursor in self._cursors:
             cursor.reader.close()
-        self._cursors, self._heads = {}, []
+        self._cursors, self._merged, self._owners, self._at = [], [], self._owners[:0], 0
         self._last_ns = state["last_ns"]
         for name, (from_ns, taken) in state["series"].items():
             history = self._history(Stream.parse(name).symbol)
@@ -117,14 +140,14 @@ class ReplaySource:
 
     def reports(self) -> dict[str, QualityReport]:
         """What the quality gate has seen so far, by series."""
-        return {name: cursor.reader.report for name, cursor in self._cursors.items()}
+        return {cursor.series.stream.name: cursor.reader.report for cursor in self._cursors}
 
     def findings(self) -> list[str]:
         return [f"quality of {name}: {report.summary()}" for name, report in self.reports().items()]
 
     def progress(self) -> tuple[int, int]:
         """(rows done, rows in all) over all files, for a progress bar."""
-        readers = [cursor.reader for cursor in self._cursors.values()]
+        readers = [cursor.reader for cursor in self._cursors]
         return sum(reader.rows_done for reader in readers), sum(reader.rows_total for reader in readers)
 
     def _history(self, symbol: str) -> SymbolHistory:
@@ -133,13 +156,36 @@ class ReplaySource:
         return self._symbols[symbol]
 
     def _carry(self, series: Series, *, from_ns: int, skip: int) -> None:
-        name = series.stream.name
-        cursor = self._cursors[name] = _Cursor(series, self._spec, from_ns=from_ns, skip=skip)
-        self._push(cursor.head(), name)
+        self._cursors.append(_Cursor(series, self._spec, from_ns=from_ns, skip=skip))
+        self._cursors.sort(key=_rank)
 
-    def _push(self, head: Raw | None, name: str) -> None:
-        if head is not None:
-            heapq.heappush(self._heads, (head[2], head[0], head[1], name))
+    def _has_merged(self) -> bool:
+        """Whether there is a next row; merges some if none is left."""
+        if self._at == len(self._merged):
+            self._merge()
+        return self._at < len(self._merged)
+
+    def _merge(self) -> None:
+        """Puts the rows below a common horizon into their order: by time and, since the sort is stable, by rank and row."""
+        filled = [cursor.fill() for cursor in self._cursors]
+        live = [cursor for cursor, is_filled in zip(self._cursors, filled, strict=True) if is_filled]
+        horizon_ns = min((cursor.horizon_ns() for cursor in live), default=0)
+        parts = [cursor.take_below(horizon_ns) for cursor in live]
+        rows = list(chain.from_iterable(parts))
+        owners = np.repeat(np.flatnonzero(filled), list(map(len, parts)))
+        if len(live) > 1:
+            order = np.argsort(np.fromiter(map(_event_ns, rows), dtype=np.int64, count=len(rows)), kind="stable")
+            rows, owners = [rows[i] for i in order.tolist()], owners[order]
+        self._merged, self._owners, self._at = rows, owners, 0
+
+    def _left(self) -> "npt.NDArray[np.int64]":
+        """How many of the merged rows are left, by cursor."""
+        return np.bincount(self._owners[self._at :], minlength=len(self._cursors))
+
+    def _give_back(self) -> None:
+        for cursor, count in zip(self._cursors, self._left().tolist(), strict=True):
+            cursor.give_back(count)
+        self._merged, self._owners, self._at = [], self._owners[:0], 0
 
 
 def _parts(reader: SeriesReader, skip: int) -> Iterator[list[Raw]]:
@@ -160,5 +206,5 @@ def _part(block: Block, start: int, end: int) -> list[Raw]:
     return list(zip(symbol, kind, block.ts[start:end].tolist(), *columns, strict=False))
 
 
-def _event_ns(row: Raw) -> int:
-    return row[2]
+_event_ns = itemgetter(2)
+_rank = attrgetter("rank")
