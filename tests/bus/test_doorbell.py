@@ -206,7 +206,7 @@ ROUNDS = 300  # in fewer milliseconds than a queue of four would need to be look
 def test_a_ring_is_heard_by_who_has_heard_all_before_it(context: Context, tmp_path: Path) -> None:
     """Queues are tiny, and ZeroMQ learns late that they have been read: no ring may be dropped with nothing queued."""
     market = StreamDoorbell(context, f"ipc://{tmp_path}/market")
-    worker = StreamListener(context, f"ipc://{tmp_path}/market", ("A/trade",))
+    worker = StreamListener(context, f"ipc://{tmp_path}/market", ("A/trade", ALL))
     connected(market, worker)
     router = SignalListener(context, f"ipc://{tmp_path}/router")
     signals = SignalDoorbell(context, f"ipc://{tmp_path}/router", "w.A")
