@@ -169,7 +169,7 @@ def _fill(strategy: int, symbol: int) -> Fill:
 
 def _body() -> SignalBody:
     cause = Cause(stream="S0-USD/trade", ordinal=123_456, event_ns=10, values=(100.0, 1.0, 1.0))
-    missing = {field.name: None for field in msgspec.structs.fields(SignalBody)}
+    missing = {field.name: None for field in msgspec.structs.fields(SignalBody) if field.required}
     text = {name: name for name in ("id", "client", "strategy", "symbol", "venue", "timeframe", "strategy_type")}
     given = {"action": "buy", "size": 1.234, "entry_price": 100.01, "models": (), "cause": cause, "reasons": ("above",)}
     return msgspec.convert({**missing, **text, **given}, SignalBody)
