@@ -111,6 +111,7 @@ class TapeRun:
             if stream_id is None or entries <= position:
                 continue
             seqs = reader.seqs(stream_id, position, min(entries, position + GATHER_RECORDS_MAX))
+            reader.refuse_beyond(stream_id, seqs)
             if position + len(seqs) < entries:
                 limit = min(limit, seqs[-1] + 1)
             batch.extend((seq, subscription, ordinal) for ordinal, seq in enumerate(seqs, position))

@@ -64,6 +64,7 @@ class MarketTail:
             if entries <= position:
                 continue
             seqs = reader.seqs(stream_id, position, min(entries, position + TURN_RECORDS_MAX))
+            reader.refuse_beyond(stream_id, seqs)
             if position + len(seqs) < entries:
                 limit = min(limit, seqs[-1] + 1)
             batch.extend((seq, stream_id) for seq in seqs)

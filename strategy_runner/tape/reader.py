@@ -109,6 +109,18 @@ class TapeReader:
                 f"{seq} was published, found it later"
             )
 
+    def refuse_beyond(self, stream_id: int, seqs: "memoryview | list[int]") -> None:
+        """For who was given the newest of a stream: raises CorruptRecordError if its last entry names no record of the tape.
+
+        The writer counts entries just before it publishes their records. So an entry may lie beyond what is published while more
+        is counted than that, and at no other time.
+        """
+        count = self.head.count
+        if seqs[-1] >= count and int(np.asarray(self._counts).sum()) == count == self.head.count:
+            raise CorruptRecordError(
+                f"{self.folder / 'streams'}/{stream_id}-*.idx: expected a last entry below {count}, found seq {seqs[-1]}"
+            )
+
     def first_ordinal_at(self, stream_id: int, seq: int) -> int:
         """The ordinal of the stream's first record that is kept and has a seq of at least `seq` (binary search).
 

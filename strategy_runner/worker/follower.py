@@ -221,6 +221,7 @@ class Follower:
                 continue
             seqs = reader.entries_between(stream_id, position, min(entries, position + TURN_RECORDS_MAX))
             reader.refuse_below(self._seq, stream_id, seqs)
+            reader.refuse_beyond(stream_id, seqs)
             if position + len(seqs) < entries:
                 limit = min(limit, seqs[-1] + 1)
             runs.append(Run(subscription, position, seqs))

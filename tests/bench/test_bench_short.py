@@ -22,7 +22,7 @@ def bench(*arguments: str, temporary: str = "/tmp") -> "subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
+        timeout=380,
         env={**os.environ, "TMPDIR": temporary},
     )
 

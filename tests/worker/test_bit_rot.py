@@ -14,12 +14,14 @@ from build import Followers, bodies_on_disk, new_tape, random_rows, run_out, wor
 from strategy_runner.assembly import make_follower
 from strategy_runner.bus.context import new_context
 from strategy_runner.config.spec import WorkerSpec
-from strategy_runner.errors import StateError
+from strategy_runner.errors import CorruptRecordError, StateError
 from strategy_runner.history.tape_run import TapeRun
+from strategy_runner.model.stream import Stream
 from strategy_runner.monitor.checks_logs import check_client
 from strategy_runner.monitor.checks_tape import check_tape
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
+from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
 from strategy_runner.worker import follower
@@ -152,6 +154,27 @@ def test_no_flipped_bit_is_believed(recorded: Recorded, tmp_path: Path) -> None:
     print("\n".join(f"{count:4} {outcome}" for outcome, count in sorted(outcomes.items())))
     assert any("halted" in outcome for outcome in outcomes)
     assert any("equal, equal" in outcome for outcome in outcomes)
+
+
+def test_a_last_index_entry_that_names_no_record_is_not_believed(recorded: Recorded, tmp_path: Path) -> None:
+    """It ascends, and nothing follows that could contradict it: the record would be left out in silence."""
+    spec = recorded.copy(tmp_path / "copy")
+    reader = TapeReader(tmp_path / "copy" / "tape")
+    stream_id = reader.find(Stream.parse(spec.streams[0]))
+    assert stream_id is not None
+    chunk, within = divmod(reader.entries(stream_id) - 1, files.INDEX_ENTRIES)
+    path = files.index_path(tmp_path / "copy" / "tape", stream_id, chunk)
+    raw = bytearray(path.read_bytes())
+    raw[8 * within + 4] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(
+        CorruptRecordError, match=rf"{stream_id}-\*.idx: expected a last entry below {len(ROWS)}, found seq"
+    ):
+        rerun(tmp_path / "copy", spec, recorded.genesis)
+    followers = Followers()
+    with pytest.raises(CorruptRecordError, match="expected a last entry below"):
+        run_out(followers.make(msgspec.structs.replace(spec, folder=str(tmp_path / "anew"))))
+    followers.close()
 
 
 @pytest.mark.slow
