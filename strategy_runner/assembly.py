@@ -84,7 +84,7 @@ LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
 TAPE_WAIT_S = 30.0
 SPEC_LOOK_S = 0.2
 START_STAY_S = 1.5  # longer than startsecs in supervision/programs.py
-DUCKDB_PAUSE_S = 0.25
+DUCKDB_PAUSE_S = 1.0
 SWITCH_INTERVAL_S = 0.000_1  # where threads work for one another, none waits long for one that computes
 _NO_GATE = 1 << 62
 

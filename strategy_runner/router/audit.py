@@ -29,6 +29,7 @@ from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
 LOOK_INTERVAL_S = 1.0
+FEW_ENTRIES = 1_000  # wait for the next look, with what comes until then: each copying syncs every source
 NOTE_ENTRIES = 10_000
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class Audit:
             is_last = self._stopping.is_set()
             try:
                 trail = trail or AuditTrail(self._folder)
-                while trail.follow():
+                while trail.follow() > (0 if is_last else FEW_ENTRIES):
                     pass
                 self.fault = ""
             except (StrategyRunnerError, OSError) as error:
