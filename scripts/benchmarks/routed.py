@@ -31,14 +31,14 @@ from strategy_runner.model.decision import Decision
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
-from strategy_runner.model.order import OmsEvent
+from strategy_runner.model.private import decode_private
 from strategy_runner.model.signal import Cause, SignalBody, signal_id
 from strategy_runner.model.stream import trades
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
 from strategy_runner.router.market import Market
 from strategy_runner.router.order_entry import Told
-from strategy_runner.router.order_journal import order_log, read_fills, read_orders
+from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.sinks.interface import Sink
 from strategy_runner.tape.logs import START, LogReader
 from strategy_runner.tape.writer import TapeWriter
@@ -78,6 +78,8 @@ class Routed:
         self._spec = _spec(self.root, self.workers, orders=orders)
         self._context = new_context()
         self._probe = _Probe()
+        self._fills = LogReader(self.root / "fills.log")
+        self._filled = 0
         self._said = 0
         self._children: list[subprocess.Popen[bytes] | BaseProcess] = []
 
@@ -105,6 +107,7 @@ class Routed:
         for child in self._children:
             child.kill()
             child.wait() if isinstance(child, subprocess.Popen) else child.join()
+        self._fills.close()
         self.router._listener.close()
         self._context.term()
         self._folder.cleanup()
@@ -185,9 +188,10 @@ class Routed:
             if isinstance(entry, Told) and entry.report.state == "acknowledged"
         }
 
-    def fills(self) -> list[OmsEvent]:
-        entries = read_fills(self.root / "fills.log")
-        return [entry.event for entry in entries if entry.event.fill is not None]
+    def filled(self) -> int:
+        """How many fills the workers were told of. It reads only what is new, and so stands in nobody's way."""
+        self._filled += sum(decode_private(payload).event.fill is not None for _, payload in self._fills.read())
+        return self._filled
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
