@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -269,10 +270,10 @@ def logs(home: Home, target: str, follow: bool, lines: int) -> None:
         raise UsageError(f"{target}: expected a log below {home.var / 'logs'}, found none; it has not run yet")
     command = ["tail", "-n", str(lines), *(["-F"] if follow else []), *paths]
     sys.stdout.flush()
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tail:
+    with suppress(KeyboardInterrupt), subprocess.Popen(command, stderr=subprocess.DEVNULL) as tail:
         try:
             tail.wait()
-        except KeyboardInterrupt:
+        finally:
             tail.terminate()
 
 

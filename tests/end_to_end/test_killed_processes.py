@@ -14,7 +14,7 @@ from strategy_runner.tape.logs import read_log
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
 MARKET_SECONDS = 1_200
-SPEED = 150  # eight seconds: long enough to kill every process once it has run for a second
+SPEED = 80  # fifteen seconds: long enough, also on a busy machine, to kill every process once it has run for a second
 KILLS = ("market:feed", "acme:router", "worker", "worker", "acme:router", "market:feed", "worker")
 CLIENT = """
 routes = ["quantconnect"]

@@ -89,7 +89,7 @@ class Traded:
             if n == 3:
                 for entry in desk.entries:
                     journal.append(entry)
-                journal.write_snapshot(desk.book.state)
+                journal.write_snapshot(journal.snapshot(desk.book.state))
                 written = len(desk.entries)
         for entry in desk.entries[written:]:
             journal.append(entry)

@@ -203,7 +203,7 @@ def test_a_damaged_log_of_actions_is_put_aside(tmp_path: Path) -> None:
     path.write_bytes(b"not a log at all, but long enough for a header")
     (tmp_path / "specs").rename(tmp_path / "older")
     second = Watch(tmp_path)
-    assert second.actions() == [] and path.with_suffix(".log.1").exists()
+    assert second.actions() == [] and path.with_name("actions.log.unreadable").exists()
     assert "restarted" in second.conditions("acme:silent"), "what was done lately outlives the watchdog"
     second.close()
 
