@@ -185,7 +185,9 @@ def test_who_begins_anew_again_and_again_is_shown(watch: Watch) -> None:
     watch.add("shaky")
     watch.look()
     for _ in range(4):
-        os.kill(watch.begin("shaky", "silent"), signal.SIGKILL)
+        begun = watch.begin("shaky", "silent")
+        watch.look()
+        os.kill(begun, signal.SIGKILL)
         watch.pass_time(1)
     watch.pass_time(5)
     assert watch.conditions("acme:shaky")["restarts"] == "began anew 3 times within a minute"
