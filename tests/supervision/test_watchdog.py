@@ -186,9 +186,8 @@ def test_who_begins_anew_again_and_again_is_shown(watch: Watch) -> None:
     watch.look()
     for _ in range(4):
         begun = watch.begin("shaky", "silent")
-        watch.look()
-        os.kill(begun, signal.SIGKILL)
         watch.pass_time(1)
+        os.kill(begun, signal.SIGKILL)
     watch.pass_time(5)
     assert watch.conditions("acme:shaky")["restarts"] == "began anew 3 times within a minute"
     watch.pass_time(65)
