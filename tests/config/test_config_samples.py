@@ -40,7 +40,7 @@ def test_local_development_needs_nothing_that_does_not_exist() -> None:
 def test_the_mock_market_of_local_development_starts_at_a_fixed_moment() -> None:
     environment, _ = samples("local-dev")
 
-    assert environment.value.mock.start_ns == 1_767_571_200_000_000_000
+    assert environment.value.mock.start_ns == 1_767_623_400_000_000_000
     assert load_environment(HOME, "cloud", environ={}, overrides={}).value.mock.start_ns == 0
 
 
