@@ -73,24 +73,32 @@ def test_a_flipped_bit_of_any_of_them_is_named_with_its_file_and_offset(state: P
     assert found and f"offset {START}" in found[0].found and found[0].advice
 
 
-@pytest.mark.parametrize("log", LOGS[:3])
+@pytest.mark.parametrize("log", LOGS[:2])
 def test_whole_frames_in_a_wrong_order_are_named(state: Path, log: str) -> None:
     path = state / log
     frames = [payload for _, payload in Frames(path)]
     path.unlink()
     rewritten = AppendLog(path)
-    # the first of each is what may not come last: number 1, a breaker that closes unopened, fewer orders and decisions
+    # the first of each is what may not come last: number 1, a breaker that closes unopened
     if log == "router/breakers.log":
         change = msgspec.msgpack.decode(frames[0])
         frames = [msgspec.msgpack.encode({**change, "opened": False})]
-    elif log == "router/risk.log":
-        turn = msgspec.msgpack.decode(frames[0])
-        frames = [msgspec.msgpack.encode({**turn, "orders": 5}), frames[0]]
     else:
         frames = [*frames[1:], frames[0]]
     rewritten.append_many(frames)
     rewritten.close()
     assert ("error", log) in told(state)
+
+
+def test_a_risk_log_that_counts_back_is_well(state: Path) -> None:
+    """As it does behind a power cut that took the end of the order journal, which it had counted."""
+    path = state / "router" / "risk.log"
+    frames = [payload for _, payload in Frames(path)]
+    path.unlink()
+    rewritten = AppendLog(path)
+    rewritten.append_many([msgspec.msgpack.encode({**msgspec.msgpack.decode(frames[0]), "orders": 5}), *frames])
+    rewritten.close()
+    assert told(state) == []
 
 
 def test_an_action_that_nobody_copied_yet_is_no_error_and_a_source_that_was_changed_is(state: Path) -> None:
