@@ -1,6 +1,7 @@
 """parity: a recorded run that is run again gives the same signals; what does not fit is found, named and counted."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,8 @@ def test_a_period_is_compared_alone(damaged: Firm) -> None:
     signals = logged(path)
     rewrite(path, lambda signals: [signals[0], *signals[2:]])
     lost_ns = decode_body(signals[1].body).cause.event_ns
-    after = f"2026-01-05T00:{(lost_ns // 60_000_000_000) % 60 + 1:02d}:00Z"
+    minute = lost_ns // 60_000_000_000 + 1
+    after = f"{datetime.fromtimestamp(60 * minute, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     whole = worker(parity(damaged, "acme:cross", code=1), CROSS)
     assert counts(whole) == {"lost": 1}
