@@ -27,6 +27,13 @@ def run(settings: Settings) -> Iterator[Figure]:
             yield figure(
                 settings, NAME, f"{what}, {workers} workers", unit, sample(fleet), reference, against, at=workers
             )
+    for workers, fleet in fleets.items():
+        for what, unit, whole in (
+            (f"all {workers} workers ready", "s", fleet.boot_s),
+            (f"all {workers} workers and daemon stopped", "s", fleet.stop_s),
+            (f"idle, whole fleet of {workers}", "% of a core", Sample.of([_idle_percent(fleet)])),
+        ):
+            yield figure(settings, NAME, what, unit, whole, at=workers)
     for what, unit, cost in (
         ("start", "ms", lambda fleet: fleet.boot_s.median * 1e3),
         ("stop", "ms", lambda fleet: fleet.stop_s.median * 1e3),

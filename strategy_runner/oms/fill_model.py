@@ -126,42 +126,35 @@ def match(
     return found
 
 
-def match_lone(
-    side: Side,
-    quantity: Decimal,
-    active_ns: int,
-    event: MarketEvent,
-    settings: FillSettings,
-    instrument: Instrument,
-) -> Decimal | None:
-    """The price at which `match` executes the whole of a market order that meets the event alone, as a taker.
+def lone_price(
+    side: Side, quantity: Decimal, active_ns: int, event: MarketEvent, settings: FillSettings
+) -> float | None:
+    """The market's price, before slippage, at which `match` executes the whole of a market order that meets the event alone.
 
     None where it does anything else, and where that is not known without asking it.
     """
     if settings.participation is not None or settings.impact:
         return None
-    is_quote = False
     if type(event) is Bar:
         if not (isfinite(event.open) and isfinite(event.high) and isfinite(event.low) and isfinite(event.close)):
             return None
         if event.event_ns - _timeframe_ns(event.timeframe) >= active_ns:
-            price = event.open
-        elif event.event_ns > active_ns:
-            price = event.close
-        else:
-            return None
-    elif event.event_ns < active_ns:
+            return event.open
+        return event.close if event.event_ns > active_ns else None
+    if event.event_ns < active_ns:
         return None
-    elif type(event) is Trade:
+    if type(event) is Trade:
         price = event.price
     else:
         assert type(event) is Quote, event
-        is_quote = True
         price, size = (event.ask, event.ask_size) if side == "buy" else (event.bid, event.bid_size)
         if size == size and size < quantity:
             return None
-    if not isfinite(price):
-        return None
+    return price if isfinite(price) else None
+
+
+def taker_price(price: float, side: Side, settings: FillSettings, instrument: Instrument, *, is_quote: bool) -> Decimal:
+    """What a market order pays that `lone_price` gives this price of a quote, or of another record."""
     return _plain(_slipped(price, side == "buy", settings, instrument.tick_size, is_quote=is_quote))
 
 

@@ -7,7 +7,7 @@ Cash moves by the full price of what is bought and sold, and a position's value 
 for spot, shares and futures alike. What a position binds is its margin, a matter of valuation and not of cash.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Literal
 
@@ -66,29 +66,47 @@ def place(strategy: str, symbol: str) -> str:
 
 def after_fill(account: Account, fill: Fill, instrument: Instrument) -> Account:
     """Pays or receives the price, pays the fee, changes the position at average cost."""
-    key = place(fill.strategy, fill.symbol)
-    before = account.positions.get(key) or Position(
-        client=account.client, account=account.account, strategy=fill.strategy, symbol=fill.symbol
+    return after_fills(account, [fill], instrument)[0]
+
+
+def after_fills(account: Account, fills: Sequence[Fill], instrument: Instrument) -> tuple[Account, list[Position]]:
+    """The account after fills of one strategy in one symbol, and the position after each of them."""
+    first, multiplier = fills[0], instrument.multiplier
+    key = place(first.strategy, first.symbol)
+    position = account.positions.get(key) or Position(
+        client=account.client, account=account.account, strategy=first.strategy, symbol=first.symbol
     )
-    change = fill.quantity if fill.side == "buy" else fill.quantity.copy_negate()
-    price = _times(fill.price, instrument.multiplier)
-    cash = _minus(_minus(account.cash.get(fill.currency, ZERO), _times(change, price)), fill.fee)
-    return Account(
+    cash = account.cash.get(first.currency, ZERO)
+    positions = []
+    for fill in fills:
+        change = fill.quantity if fill.side == "buy" else fill.quantity.copy_negate()
+        price = _times(fill.price, multiplier)
+        cash = _minus(_minus(cash, _times(change, price)), fill.fee)
+        position = _changed(position, change, price, fill.fee, multiplier)
+        positions.append(position)
+    after = Account(
         client=account.client,
         account=account.account,
-        cash={**account.cash, fill.currency: cash},
-        positions={**account.positions, key: _changed(before, change, price, fill.fee, instrument.multiplier)},
+        cash={**account.cash, first.currency: cash},
+        positions={**account.positions, key: position},
     )
+    return after, positions
 
 
-def first_fee(
-    fees: FeeSettings, price: Decimal, quantity: Decimal, multiplier: Decimal, liquidity: Literal["maker", "taker"]
-) -> Decimal:
-    """What the first fill of an order pays."""
+def first_fees(
+    fees: FeeSettings,
+    fills: Sequence[tuple[Decimal, Decimal]],
+    multiplier: Decimal,
+    liquidity: Literal["maker", "taker"],
+) -> list[Decimal]:
+    """What the first fills of orders pay, each (price, quantity)."""
     if fees == _FREE:
-        return _NO_FEE
+        return [_NO_FEE] * len(fills)
     with localcontext(EXACT):
-        return fee_due(fees, None, raw_fee(fees, price * quantity * multiplier, quantity, liquidity))
+        return [
+            fee_due(fees, None, raw_fee(fees, price * quantity * multiplier, quantity, liquidity))
+            for price, quantity in fills
+        ]
 
 
 def after_funding(account: Account, strategy: str, symbol: str, currency: str, amount: Decimal) -> Account:

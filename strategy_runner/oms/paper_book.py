@@ -11,6 +11,8 @@ restart makes it again from the records after the last entry, or finds it in the
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -18,10 +20,18 @@ from strategy_runner.model.event import Bar, Funding, Quote, Trade
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument, decimal_of
-from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest, OrderState
-from strategy_runner.model.position import ZERO, Position
-from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, match, match_lone, rank
-from strategy_runner.oms.ledger import Account, after_fill, first_fee, funding_of, place
+from strategy_runner.model.order import (
+    OmsEvent,
+    OrderChange,
+    OrderReport,
+    OrderRequest,
+    OrderState,
+    Side,
+    client_order_id,
+)
+from strategy_runner.model.position import Position
+from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, lone_price, match, rank, taker_price
+from strategy_runner.oms.ledger import Account, after_fills, first_fees, funding_of, place
 from strategy_runner.oms.order_machine import (
     Acknowledged,
     Cancelled,
@@ -40,6 +50,24 @@ NO_TAPE = -1
 _FILLED = OrderState.FILLED
 
 _Lanes = dict[tuple[str, str, str], list[WorkingOrder]]
+
+
+class LoneOrder(NamedTuple):
+    """A market order that needs no book: an entry without a bracket, or an exit, which only reduces."""
+
+    signal_id: str
+    leg: Literal["entry", "exit"]
+    side: Side
+    quantity: Decimal
+    event_ns: int
+
+
+class LoneFill(NamedTuple):
+    """Such an order, the record that fills it, and the price before slippage."""
+
+    order: LoneOrder
+    event: MarketEvent
+    price: float
 
 
 class PaperBook:
@@ -179,74 +207,62 @@ class PaperBook:
         self._work(symbol)
         return None
 
-    def fill_lone(self, seq: int, order: OrderRequest, event: MarketEvent) -> OmsEvent | None:
-        """A sound market order that stands alone in its book, and the record it meets next, in one step and folded: the same
-        event and the same book as `submit`, `apply` and `fold` give, in a fraction of the time.
+    def lone_price(self, order: LoneOrder, symbol: str, held: Decimal, event: MarketEvent) -> float | None:
+        """Whether the next record fills a sound market order that stands alone in its book, and does nothing else: then the price
+        before slippage. `held` is the position of its strategy.
 
-        None, with nothing changed, where they would do anything but fill all of it. For who reads no tape and never asks for
-        an order that has ended: it is not remembered.
+        For who reads no tape and never asks for an order that has ended: it is not remembered.
         """
-        state = self.state
-        if state.orders or seq < state.seq or order.event_ns <= state.forgotten_ns:
+        if order.event_ns <= self.state.forgotten_ns:
             return None
-        symbol, side, quantity, account = order.symbol, order.side, order.quantity, order.account
-        instrument, settings = self._instruments[symbol], self._settings_of(symbol)
-        before = state.accounts.get(account)
-        if order.reduce_only:
-            position = before.positions.get(place(order.strategy, symbol)) if before else None
-            held = position.quantity if position else ZERO
-            if (held if side == "sell" else -held) < quantity:
-                return None
-        price = match_lone(side, quantity, order.event_ns + settings.latency_ns, event, settings, instrument)
-        if price is None:
+        if order.leg == "exit" and (held if order.side == "sell" else held.copy_negate()) < order.quantity:
             return None
-        fill = Fill(
-            fill_id=f"{order.client_order_id}-0",
-            client_order_id=order.client_order_id,
-            signal_id=order.signal_id,
-            client=state.client,
-            account=account,
-            strategy=order.strategy,
-            symbol=symbol,
-            side=side,
-            price=price,
-            quantity=quantity,
-            fee=first_fee(settings.fees, price, quantity, instrument.multiplier, "taker"),
-            currency=instrument.currency,
-            liquidity="taker",
-            event_ns=event.event_ns,
+        settings = self._settings_of(symbol)
+        return lone_price(order.side, order.quantity, order.event_ns + settings.latency_ns, event, settings)
+
+    def fill_lone(
+        self, seq: int, orders: Sequence[LoneFill], *, account: str, strategy: str, symbol: str
+    ) -> tuple[list[OmsEvent], list[Position]]:
+        """What `lone_price` has given a price: the same events and the same book as `submit`, `apply` and `fold` of each give,
+        in a fraction of the time, and the position behind each. `seq` is behind the last record."""
+        state, instrument, settings = self.state, self._instruments[symbol], self._settings_of(symbol)
+        fills = self._lone_fills(orders, account, strategy, instrument, settings)
+        before = state.accounts.get(account) or Account(
+            client=state.client, account=account, cash=self._opening.get(account, {})
         )
-        report = OrderReport(
-            client_order_id=order.client_order_id,
-            client=state.client,
-            state=_FILLED,
-            quantity=quantity,
-            filled=quantity,
-            average_price=price * quantity / quantity,
-            oms_order_id=f"paper-{state.age}",
-        )
-        number = state.number + 1  # the one before it is the acknowledgement's
-        told = OmsEvent(
-            number=number,
-            client=state.client,
-            kind="fill",
-            event_ns=event.event_ns,
-            seq=NO_TAPE,
-            report=report,
-            fill=fill,
-            account=account,
-            strategy=order.strategy,
-            symbol=symbol,
-        )
-        if before is None:
-            before = Account(client=state.client, account=account, cash=self._opening.get(account, {}))
-        state.accounts[account] = after_fill(before, fill, instrument)
-        state.number, state.age = number + 1, state.age + 1
-        state.seq, state.event_ns = seq + 1, max(state.event_ns, order.event_ns, event.event_ns)
-        self._note_price(event)
-        self._note_position(account, order.strategy, symbol)
+        state.accounts[account], positions = after_fills(before, fills, instrument)
+        events, number = [], state.number - 1
+        for age, fill in enumerate(fills, state.age):
+            number += 2  # the one between is the acknowledgement's
+            report = OrderReport(
+                client_order_id=fill.client_order_id,
+                client=state.client,
+                state=_FILLED,
+                quantity=fill.quantity,
+                filled=fill.quantity,
+                average_price=fill.price * fill.quantity / fill.quantity,
+                oms_order_id=f"paper-{age}",
+            )
+            event = OmsEvent(
+                number=number,
+                client=state.client,
+                kind="fill",
+                event_ns=fill.event_ns,
+                seq=NO_TAPE,
+                report=report,
+                fill=fill,
+                account=account,
+                strategy=strategy,
+                symbol=symbol,
+            )
+            events.append(event)
+        state.number, state.age, state.seq = number + 1, state.age + len(fills), seq
+        last = orders[-1]
+        state.event_ns = max(state.event_ns, last.order.event_ns, last.event.event_ns)
+        self._note_price(last.event)
+        self._note_position(account, strategy, symbol)
         self._priced.clear()
-        return told
+        return events, positions
 
     def pass_to(self, seq: int) -> None:
         """Every record below `seq` that concerns the book was applied."""
@@ -349,6 +365,43 @@ class PaperBook:
                     amount = funding_of(held, decimal_of(funding.rate), decimal_of(price), instrument)
                     step.pay_funding((held.account, held.strategy, held.symbol), amount)
         return self._entry(step)
+
+    def _lone_fills(
+        self,
+        orders: Sequence[LoneFill],
+        account: str,
+        strategy: str,
+        instrument: Instrument,
+        settings: FillSettings,
+    ) -> list[Fill]:
+        @cache  # the same few prices come again and again
+        def price_of(price: float, side: Side, is_quote: bool) -> Decimal:
+            return taker_price(price, side, settings, instrument, is_quote=is_quote)
+
+        prices = [price_of(one.price, one.order.side, type(one.event) is Quote) for one in orders]
+        notionals = [(price, one.order.quantity) for price, one in zip(prices, orders, strict=True)]
+        fees = first_fees(settings.fees, notionals, instrument.multiplier, "taker")
+        fills = []
+        for (order, event, _), price, fee in zip(orders, prices, fees, strict=True):
+            order_id = client_order_id(order.signal_id, order.leg)
+            fill = Fill(
+                fill_id=f"{order_id}-0",
+                client_order_id=order_id,
+                signal_id=order.signal_id,
+                client=self.state.client,
+                account=account,
+                strategy=strategy,
+                symbol=instrument.symbol,
+                side=order.side,
+                price=price,
+                quantity=order.quantity,
+                fee=fee,
+                currency=instrument.currency,
+                liquidity="taker",
+                event_ns=event.event_ns,
+            )
+            fills.append(fill)
+        return fills
 
     def _note_price(self, event: MarketEvent) -> None:
         """The last price: the trade's, the quote's middle (or the one side it has), the bar's close."""

@@ -28,15 +28,12 @@ def protect(draft: Draft, moment: Moment) -> str | None:
         draft.stop_loss = price * (1.0 - side * fractions.stop_loss_fraction)
     if draft.take_profit is None and fractions.take_profit_fraction is not None:
         draft.take_profit = price * (1.0 + side * fractions.take_profit_fraction)
-    if not all(_can_be_a_price(level) for level in (draft.stop_loss, draft.take_profit)):
-        return OUT_OF_REACH
+    for level in (draft.stop_loss, draft.take_profit):
+        # a sell's take profit of 100 % would lie at zero, and a fraction of a huge price may lie beyond all floats
+        if level is not None and not (level > 0 and isfinite(level)):
+            return OUT_OF_REACH
     if draft.stop_loss is not None and (price - draft.stop_loss) * side <= 0:
         return STOP_LOSS_SIDE
     if draft.take_profit is not None and (draft.take_profit - price) * side <= 0:
         return TAKE_PROFIT_SIDE
     return None
-
-
-def _can_be_a_price(level: float | None) -> bool:
-    """A sell's take profit of 100 % would lie at zero, and a fraction of a huge price may lie beyond all floats."""
-    return level is None or (level > 0 and isfinite(level))

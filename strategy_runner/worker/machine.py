@@ -188,10 +188,20 @@ class Machine:
             self._keep(told.payload)
             if self._listens:
                 self._apply_private(self._private, told.entry.number, told.as_record())
-            else:
-                strategy = self.strategy
-                strategy.now_ns = max(strategy.now_ns, told.event_ns)
-                strategy.position = float(told.entry.position.quantity)
+        if not self._listens:
+            self.strategy.position = float(paper.held)
+
+    def meet_soon(self, paper: PaperDesk, event: Event) -> None:
+        """As `meet`; where nobody listens, what is told of it is kept no later than at `keep_filled`."""
+        if self._listens or not paper.fill_alone(event):  # type: ignore[arg-type]  # as in `meet`
+            self.meet(paper, event)
+        else:
+            self.strategy.position = float(paper.held)
+
+    def keep_filled(self, paper: PaperDesk) -> None:
+        """The fills of `meet_soon` go where fills are kept."""
+        for told in paper.tell_filled():
+            self._keep(told.payload)
 
     def note_price(self, event: Event) -> None:
         """What signals are judged by from now on, if it is a price of the worker's symbol."""
@@ -308,7 +318,7 @@ class Machine:
                     judging = True
                     if before is not None:
                         self.note_price(before)
-                    self.meet(paper, event)
+                    self.meet_soon(paper, event)
                     judging = False
                 strategy.now_ns = event.event_ns
                 callback(event)
@@ -322,6 +332,8 @@ class Machine:
             if judging:
                 raise
             raise StrategyError(describe(subscription, ordinal, event, error)) from error
+        finally:
+            self.keep_filled(paper)
         if event is not None:
             self.note_price(event)
         return ordinal + 1 - first_ordinal

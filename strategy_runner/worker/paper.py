@@ -16,16 +16,16 @@ from msgspec.structs import replace
 from strategy_runner.config.spec import PaperSpec
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OmsEvent, OrderRequest
-from strategy_runner.model.position import Position
+from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import PrivateEntry, PrivateEvent, encode_private, is_told, slot_of
 from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.oms.fill_model import MarketEvent
-from strategy_runner.oms.ledger import Account, after_fill, place
-from strategy_runner.oms.order_making import cancelled_by, changes_of, orders_of
-from strategy_runner.oms.paper_book import NO_TAPE, PaperBook
+from strategy_runner.oms.ledger import EXACT, Account, after_fill, place
+from strategy_runner.oms.order_making import cancelled_by, changes_of, closing_side, orders_of
+from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneOrder, PaperBook
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.tape.logs import FRAME_BYTES, START
 
@@ -53,7 +53,11 @@ class PaperDesk:
         self._queue: list[OmsEvent] = []
         self._own = Account(client=key.client, account=account)
         self._place = place(key.strategy, key.symbol)
-        self._lone: OrderRequest | None = None
+        self._folder = key.folder
+        self._lone: tuple[LoneOrder, SignalBody] | None = None
+        self._filled: list[LoneFill] = []
+        self._ready: list[Told] = []
+        self.held = ZERO
         self._seq = 0
         self.waits = False
         self.number = 0
@@ -74,38 +78,66 @@ class PaperDesk:
         self._look()
 
     def _order(self, body: SignalBody) -> None:
-        requests = orders_of(body, account=self._account, instrument=self._spec.instrument)
+        is_exit = body.action == "close"
         if (
             body.terms is None
-            and len(requests) == 1
-            and requests[0].quantity > 0
+            and (is_exit or (body.stop_loss is None and body.take_profit is None))
             and not (self.waits or self._book.state.orders)
         ):
             # most signals are one market order, which lives until the next record: it need not go into the book for that
-            self._lone, self.waits = requests[0], True
-            return
+            assert body.size is not None, "a signal that the worker passed has a size"
+            quantity = self._spec.instrument.rounded_quantity(body.size)
+            if quantity:
+                side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"
+                self._lone = (
+                    LoneOrder(body.id, "exit" if is_exit else "entry", side, quantity, body.cause.event_ns),
+                    body,
+                )
+                self.waits = True
+                return
         self._take_up_lone()
-        self._send(requests)
+        self._send(orders_of(body, account=self._account, instrument=self._spec.instrument))
+
+    def fill_alone(self, event: MarketEvent) -> bool:
+        """Whether the next record of the symbol fills an order that stands alone, and does nothing else. If so `held` is what is
+        held then; whatever else a fill changes is counted later, for many of them at once (`tell_filled`)."""
+        if self._lone is None:
+            return False
+        order, _ = self._lone
+        price = self._book.lone_price(order, self._key.symbol, self.held, event)
+        if price is None:
+            return False
+        self.held = EXACT.add(self.held, order.quantity if order.side == "buy" else order.quantity.copy_negate())
+        self._filled.append(LoneFill(order, event, price))
+        self._seq += 1
+        self._lone, self.waits = None, False
+        return True
+
+    def tell_filled(self) -> list[Told]:
+        """What is told of the orders that `fill_alone` has filled since the last call."""
+        self._count_filled()
+        ready, self._ready = self._ready, []
+        return ready
 
     def meet(self, event: MarketEvent) -> Sequence[Told]:
         """What the next record of the symbol does to the orders; first what waited for it."""
-        if self._lone is not None:
-            told = self._meet_lone(self._lone, event)
-            if told is not None:
-                return (told,)
-            self._take_up_lone()
+        if self.fill_alone(event):
+            return self.tell_filled()
+        self._take_up_lone()
         self._seq += 1
         entry = self._book.apply(self._seq, event)
+        heard = self.tell_filled()
         if entry is None and not self._queue:
-            return []
+            return heard
         news, self._queue = [*self._queue, *self._fold(entry)], []
-        heard = [self._told(one) for one in news]
+        heard += [self._told(one) for one in news]
         self._look()
         return heard
 
     def state(self) -> tuple[object, ...]:
         """Everything remembered, as values that pickle."""
         self._take_up_lone()
+        assert not self._ready, "what was filled is told before the state is kept"
         state = self._book.state
         return state, self._legs, self._queue, self._own, self._seq, self.number, self.offset
 
@@ -113,6 +145,8 @@ class PaperDesk:
         book, self._legs, self._queue, self._own, self._seq, self.number, self.offset = state  # type: ignore[assignment]  # as `state` gave them
         assert isinstance(book, BookState)
         self._lone = None
+        own = self._own.positions.get(self._place)
+        self.held = own.quantity if own else ZERO
         self._book = self._new_book(book)
         self._look()
 
@@ -133,35 +167,39 @@ class PaperDesk:
         self._book.state.finished.clear()  # no signal comes twice, so nobody asks for an order that has ended
         return [replace(event, seq=NO_TAPE) for event in entry.events if is_told(event)]
 
-    def _meet_lone(self, order: OrderRequest, event: MarketEvent) -> Told | None:
-        """What is told of an order that stands alone, if the event fills all of it."""
-        happened = self._book.fill_lone(self._seq + 1, order, event)
-        if happened is None:
-            return None
-        self._seq += 1
-        self._lone, self.waits = None, False
-        self._own = self._book.state.accounts[order.account]
-        return self._entry(happened, order.signal_id, order.leg)
-
     def _take_up_lone(self) -> None:
         """An order that stood alone goes into the book, as any other."""
+        self._count_filled()
         if self._lone is not None:
-            order, self._lone = self._lone, None
-            self._send([order])
+            (_, body), self._lone = self._lone, None
+            self._send(orders_of(body, account=self._account, instrument=self._spec.instrument))
+
+    def _count_filled(self) -> None:
+        filled, self._filled = self._filled, []
+        if not filled:
+            return
+        events, positions = self._book.fill_lone(
+            self._seq + 1, filled, account=self._account, strategy=self._key.strategy, symbol=self._key.symbol
+        )
+        self._own = self._book.state.accounts[self._account]
+        self._ready += [
+            self._entry(event, position, one.order.signal_id, one.order.leg)
+            for event, position, one in zip(events, positions, filled, strict=True)
+        ]
 
     def _told(self, event: OmsEvent) -> Told:
         if event.fill is not None:
             self._own = after_fill(self._own, event.fill, self._spec.instrument)
         assert event.report is not None, event
         request = self._legs[event.report.client_order_id]
-        return self._entry(event, request.signal_id, request.leg)
-
-    def _entry(self, event: OmsEvent, signal_id: str, leg: str) -> Told:
-        key = self._key
-        held = self._own.positions.get(self._place) or Position(
-            client=key.client, account=self._account, strategy=key.strategy, symbol=key.symbol
+        position = self._own.positions.get(self._place) or Position(
+            client=self._key.client, account=self._account, strategy=self._key.strategy, symbol=self._key.symbol
         )
-        entry = PrivateEntry(self.number, key.folder, event, held, signal_id, leg)
+        self.held = position.quantity
+        return self._entry(event, position, request.signal_id, request.leg)
+
+    def _entry(self, event: OmsEvent, position: Position, signal_id: str, leg: str) -> Told:
+        entry = PrivateEntry(self.number, self._folder, event, position, signal_id, leg)
         told = Told(event.event_ns, entry, encode_private(entry), self.offset)
         self.number += 1
         self.offset += FRAME_BYTES + len(told.payload)

@@ -30,6 +30,14 @@ def reason_against(machine: Machine) -> str:
 
 def apply_bars(machine: Machine, subscription: Subscription, first_ordinal: int, bars: Bars) -> None:
     """As `Machine.apply_block` over the same bars. Raises StrategyError as it does."""
+    try:
+        _apply(machine, subscription, first_ordinal, bars)
+    finally:
+        if machine.paper is not None:
+            machine.keep_filled(machine.paper)
+
+
+def _apply(machine: Machine, subscription: Subscription, first_ordinal: int, bars: Bars) -> None:
     strategy, count = machine.strategy, len(bars.event_ns)
     if not count:
         return
@@ -56,7 +64,7 @@ def apply_bars(machine: Machine, subscription: Subscription, first_ordinal: int,
             assert paper is not None
             if at:
                 machine.note_price(Bar(symbol, timeframe, *[column[at - 1] for column in columns]))
-            machine.meet(paper, event)
+            machine.meet_soon(paper, event)
         if not meets or _of(strategy.position, flat, long, short)[at] == at:
             if machine.warming and at >= left:
                 del machine.warming[subscription.name]

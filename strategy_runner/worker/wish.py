@@ -77,11 +77,12 @@ def _number(name: str, value: Any) -> float | None:
 
 
 def _texts(reasons: tuple[Any, ...]) -> list[str]:
+    chars = 0
     for reason in reasons:
         if not isinstance(reason, str):
             raise TypeError(f"reasons: expected text, found {reason!r}")
         reason.encode()  # a lone surrogate cannot be written
-    if sum(map(len, reasons)) > REASONS_CHARS_MAX:
-        found = sum(map(len, reasons))
-        raise ValueError(f"reasons: expected at most {REASONS_CHARS_MAX} characters, found {found}")
-    return [str(reason) for reason in reasons]
+        chars += len(reason)
+    if chars > REASONS_CHARS_MAX:
+        raise ValueError(f"reasons: expected at most {REASONS_CHARS_MAX} characters, found {chars}")
+    return [*map(str, reasons)]
