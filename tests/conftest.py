@@ -1,6 +1,10 @@
 """What tests of several packages share."""
 
+import contextlib
+import gc
 import os
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,29 @@ from hypothesis import settings
 # how long an example takes says how busy the machine is
 settings.register_profile("strategy-runner", deadline=None)
 settings.load_profile("strategy-runner")
+
+
+# of one process, which runs hundreds of files and may open 1,024
+DESCRIPTORS_OF_A_FILE_MAX = 40
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _descriptors() -> Iterator[None]:
+    """What a file of tests opens it closes, or lets go of, but for what lives as long as the process."""
+    before = _open_descriptors()
+    yield
+    if len(_open_descriptors()) > len(before) + DESCRIPTORS_OF_A_FILE_MAX:
+        gc.collect()
+    left = sorted((_open_descriptors() - before).elements())
+    assert len(left) <= DESCRIPTORS_OF_A_FILE_MAX, f"{len(left)} descriptors left open, such as {left[:5]}"
+
+
+def _open_descriptors() -> "Counter[str]":
+    found: Counter[str] = Counter()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found[str(descriptor.readlink())] += 1
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,24 @@ def _crc(offset: int, payload: bytes) -> int:
     return zlib.crc32(payload, offset & 0xFFFFFFFF)
 
 
-class AppendLog:
+class _Opened:
+    """A log's descriptor, given back by `close`, or when nobody holds the object any more, as a file's is: also of a log
+    that turned out to be damaged, of one whose owner could not open the next, and of one that a full disk refused, which
+    is tried again for as long as the disk is full.
+    """
+
+    _fd = -1
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class AppendLog(_Opened):
     """The one writer of a log. `append` survives kill -9 (page cache), `sync` a power cut."""
 
     def __init__(self, path: Path, *, whole_to: int = START, permissions: int = 0o640) -> None:
@@ -50,7 +67,9 @@ class AppendLog:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, permissions)
         if whole_to == START and _was_never_begun(self._fd):
-            self._fd = _begin_aside(self._fd, path, permissions)
+            self.close()
+            _set_aside(path)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, permissions)
         if os.fstat(self._fd).st_size < START:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, _HEADER.pack(MAGIC, _VERSION, 0), 0)
@@ -99,9 +118,6 @@ class AppendLog:
         """Returns when everything appended is on the disk. An error is final: the process must end, not try again."""
         os.fdatasync(self._fd)
 
-    def close(self) -> None:
-        os.close(self._fd)
-
 
 class Glance(Enum):
     """What can be seen of a log without reading it. REPLACED: another one than was read, or shorter than what was read of it."""
@@ -111,13 +127,12 @@ class Glance(Enum):
     REPLACED = "replaced"
 
 
-class LogReader:
+class LogReader(_Opened):
     """Reads a log from an offset on, and goes on from there each time `read` is called."""
 
     def __init__(self, path: Path, offset: int = START) -> None:
         self.path = path
         self.offset = offset
-        self._fd = -1
         self._inode = 0
 
     def read(self, bytes_max: int = 1 << 20) -> Iterator[tuple[int, bytes]]:
@@ -182,11 +197,6 @@ class LogReader:
                 os.close(fd)
         return True
 
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
 
 def read_log(path: Path) -> Iterator[bytes]:
     """Every whole frame of a log, from the beginning."""
@@ -231,15 +241,13 @@ def _was_never_begun(fd: int) -> bool:
     return _first_whole(os.pread(fd, _FRAME_SEARCH_BYTES, START), START) is None
 
 
-def _begin_aside(fd: int, path: Path, permissions: int) -> int:
-    """The descriptor of an empty file of this name; what stood there stays for a person to look at."""
-    os.close(fd)
+def _set_aside(path: Path) -> None:
+    """What stood under this name stays for a person to look at."""
     aside = path.with_name(path.name + ASIDE_SUFFIX)
     path.replace(aside)
     log.warning(
         "%s: found no log and nothing of one, as a power cut leaves it: begun anew, kept as %s", path, aside.name
     )
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, permissions)
 
 
 def _check_header(fd: int, path: Path) -> None:

@@ -76,7 +76,11 @@ class Market:
 
     def caught_up(self) -> bool:
         status = read_status(Path(self.spec.folder) / "status")
-        return status is not None and status.state is State.FOLLOWING and status.position == len(self.rows)
+        return (
+            status is not None
+            and status.pid == self.process.pid  # a killed one leaves its last words
+            and (status.state, status.position) == (State.FOLLOWING, len(self.rows))
+        )
 
     def journal(self, client: str = "acme") -> list[Entry]:
         path = Path(self.spec.folder) / client / "orders.log"
@@ -208,9 +212,7 @@ def test_killed_behind_a_long_tape_it_reads_little_of_it_again(market: Market) -
     market.process.wait(20)
     market.start()
     status = Path(market.spec.folder) / "status"
-    await_that(
-        lambda: market.caught_up() and read_status(status).pid == market.process.pid, "the new process has caught up"
-    )
+    await_that(market.caught_up, "the new process has caught up")
     assert 0 < read_status(status).records <= MARK_RECORDS
     market.trade(101)
     await_that(lambda: len(every_event(oms)) == 2, "the trailing stop, which remembers 103")

@@ -1,5 +1,6 @@
 """Framed logs: what was appended is read, a torn tail is cut, damage is never taken for one."""
 
+import gc
 import random
 import resource
 import subprocess
@@ -92,6 +93,22 @@ def test_a_flipped_bit_before_the_last_frame_is_damage_to_writer_and_reader(tmp_
         with pytest.raises(CorruptRecordError, match=rf"offset {struck}"):
             AppendLog(path)
         assert path.read_bytes() == damaged, "what is damaged is left for a person to look at"
+
+
+def test_a_log_that_is_refused_or_let_go_of_holds_no_descriptor(tmp_path: Path) -> None:
+    """A log that a full disk or its damage refuses is tried again for as long as its process lives."""
+    path = tmp_path / "a.log"
+    starts = written(path, PAYLOADS)
+    content = bytearray(path.read_bytes())
+    content[starts[1]] ^= 1
+    path.write_bytes(content)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(10):
+        with pytest.raises(CorruptRecordError):
+            AppendLog(path)
+        list(LogReader(path).read(starts[1] - START))
+    gc.collect()  # what an exception's traceback still holds
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_damage_at_the_end_of_what_a_reader_takes_at_once_is_found_too(tmp_path: Path) -> None:
