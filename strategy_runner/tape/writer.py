@@ -240,6 +240,9 @@ class TapeWriter:
         self._names.close()
         self._close_segments()
 
+    def __del__(self) -> None:
+        self._close_segments()  # as a log gives its descriptor back
+
     def _mark(self, stream: Stream) -> int:
         return int(stream.kind) << _KIND_BIT | self.epoch << _EPOCH_BIT
 
