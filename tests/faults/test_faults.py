@@ -1,6 +1,7 @@
 """Kills, stops and power cuts at random, the whole firm running: nothing lost, nothing doubled, nothing invented.
 
-The short form; scripts/faults is the long one. Each promise has a broken twin, which the same harness must find out.
+A short form; `-m slow` has a longer one, scripts/faults the longest. Each promise has a broken twin, which the same harness
+must find out: they are slow too, but for the cheapest.
 """
 
 import os
@@ -19,8 +20,7 @@ from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.tape.status import State, read_status
 
 pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
-KILLS = 25
-CUTS = 4
+LONG_KILLS, LONG_CUTS = 25, 4
 TRIES = 6  # of a twin: whether a cut comes in the few milliseconds that matter is luck
 TWIN_PATIENCE_S = 30.0  # with what does not come to rest
 VICTIM = "ann:tally.BTC-USD"
@@ -33,15 +33,24 @@ def seed() -> int:
     return found
 
 
-@pytest.mark.parametrize("market", ["restless", "mock"])
-def test_kills_and_power_cuts_lose_double_and_invent_nothing(market: str, seed: int) -> None:
-    run = run_once(seed, kills=KILLS, cuts=CUTS, restless=market == "restless")
+@pytest.mark.parametrize(
+    ("market", "kills", "cuts"),
+    [
+        ("restless", 10, 3),
+        ("mock", 8, 1),
+        pytest.param("restless", LONG_KILLS, LONG_CUTS, marks=pytest.mark.slow),
+        pytest.param("mock", LONG_KILLS, LONG_CUTS, marks=pytest.mark.slow),
+    ],
+)
+def test_kills_and_power_cuts_lose_double_and_invent_nothing(market: str, kills: int, cuts: int, seed: int) -> None:
+    run = run_once(seed, kills=kills, cuts=cuts, restless=market == "restless")
     assert run.is_clean, (run.kept, run.verdict.differences[0])
     assert run.verdict.signals > 100, "too few signals to prove anything"
-    assert sum(count for kind, count in run.faults.items() if kind.startswith("kill")) >= KILLS
-    assert run.faults["power cut"] == CUTS
+    assert sum(count for kind, count in run.faults.items() if kind.startswith("kill")) >= kills
+    assert run.faults["power cut"] == cuts
 
 
+@pytest.mark.slow
 def test_without_the_gate_power_cuts_leave_signals_of_records_that_never_were(seed: int) -> None:
     """Once lost records come back as others."""
     for attempt in range(TRIES):
@@ -51,6 +60,7 @@ def test_without_the_gate_power_cuts_leave_signals_of_records_that_never_were(se
     pytest.fail(f"the oracle found nothing wrong with a router that has no gate: {verdict}")
 
 
+@pytest.mark.slow
 def test_without_syncs_a_power_cut_takes_what_was_called_durable(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a feed says so, instead of going on with a tape that lacks what signals were sent for."""
     with_home = FaultyHome(seed=seed, per_s=300.0, broken="sync")
@@ -70,6 +80,7 @@ def test_without_syncs_a_power_cut_takes_what_was_called_durable(seed: int, monk
         with_home.close()
 
 
+@pytest.mark.slow
 def test_an_oms_that_forgets_what_it_took_is_found_by_orders_placed_twice_or_told_two_ways(seed: int) -> None:
     """Stopped for longer than the desk waits for an answer, so that it asks what became of its orders."""
     stops = {"stop oms": 3, "kill router": 1}
@@ -82,6 +93,7 @@ def test_an_oms_that_forgets_what_it_took_is_found_by_orders_placed_twice_or_tol
     pytest.fail(f"the oracle found nothing wrong with an OMS that forgets: {verdict}")
 
 
+@pytest.mark.slow
 def test_an_oms_that_answers_before_the_disk_has_it_is_found_by_a_power_cut(seed: int) -> None:
     for attempt in range(TRIES):
         verdict = run_once(

@@ -69,6 +69,7 @@ def test_the_heartbeat_finds_a_tail_whose_doorbell_was_lost() -> None:
     assert verdict.is_clean and verdict.signals, verdict
 
 
+@pytest.mark.slow
 def test_without_a_heartbeat_nobody_finds_it() -> None:
     assert any(_rests_before_the_end() for _ in range(3)), "each time something told the worker of the tail"
 

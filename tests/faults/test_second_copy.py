@@ -9,6 +9,7 @@ from faults.home import ENTRY, PATIENCE_S, FaultyHome, Stuck, until
 from faults.injection import Injection
 from faults.oracle import judge
 from faults.settling import settle
+from faults.trio import Trio
 
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.tape.status import read_status
@@ -17,41 +18,40 @@ pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alon
 DECISIONS = 150
 
 
-def second_copy(home: FaultyHome, name: str) -> "subprocess.Popen[str]":
-    path = next(process.path for process in home.plan.processes if process.name == name)
-    command = [sys.executable, "-m", ENTRY, str(path)]
+RECORDS = 600
+
+
+def second_copy(home: FaultyHome, spec: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", ENTRY, str(spec)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=home.environ)
 
 
-def running(home: FaultyHome) -> None:
-    home.start()
-    Injection(home, 0).await_life()
-
-
-def test_a_second_feed_router_or_worker_ends_and_names_the_first() -> None:
+def test_a_second_copy_of_any_process_ends_and_names_the_first() -> None:
     home = FaultyHome(seed=4)
+    trio = Trio(home, records=RECORDS, traded=True)
     try:
-        running(home)
-        pids = home.pids()
-        copies = {name: second_copy(home, name) for name in ("market:feed", "ann:router", "ann:tally.BTC-USD")}
-        for name, copy in copies.items():
+        trio.start_all()
+        trio.await_following()
+        copies = {role: second_copy(home, home.root / f"{role}.json") for role in trio.roles}
+        for role, copy in copies.items():
             _, said = copy.communicate(timeout=PATIENCE_S)
-            assert copy.returncode, name
-            assert f"held by pid {pids[name]}" in said, said
-        assert home.pids() == pids
-        settle(home)
-        home.stop()
-        verdict = judge(home.workers, home.routers, home.books)
+            assert copy.returncode, role
+            assert f"held by pid {trio.pid(role)}" in said, said
+        verdict = trio.run_to_the_end()
+        assert trio.lives == dict.fromkeys(trio.roles, 1)
         assert verdict.is_clean and verdict.signals, verdict
     finally:
+        trio.end()
         home.close()
 
 
+@pytest.mark.slow
 def test_without_the_lock_two_routers_spoil_each_others_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
     home = FaultyHome(seed=4, broken="lock")
     try:
-        running(home)
-        copy = second_copy(home, "ann:router")
+        home.start()
+        Injection(home, 0).await_life()
+        copy = second_copy(home, next(process.path for process in home.plan.processes if process.name == "ann:router"))
         page = next(Path(router.folder) for router in home.routers if router.client == "ann") / "status"
         until(lambda: _pid(page) == copy.pid, "the second copy at work")
         decided = home.decided()
