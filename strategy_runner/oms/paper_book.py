@@ -88,15 +88,12 @@ class PaperBook:
         self._default = default
         self._settings = dict(settings or {})
         self._opening = {account: dict(cash) for account, cash in (opening or {}).items()}
-        self._ids: dict[str, set[str]] = {}
         self._lanes: dict[str, _Lanes] = {}
         self._moved: set[str] = set()
         self._priced: set[str] = set()
         self._positions: dict[str, set[tuple[str, str]]] = {}
-        for paper in state.orders.values():
-            self._ids.setdefault(paper.order.request.symbol, set()).add(paper.order.id)
-        for symbol in self._ids:
-            self._work(symbol)
+        for lane in state.index.lanes:
+            self._work(lane)
         for account in state.accounts.values():
             for held in account.positions.values():
                 self._note_position(account.account, held.strategy, held.symbol)
@@ -204,7 +201,8 @@ class PaperBook:
         for order_id, paper in step.touched.items():
             self.state.orders[order_id] = paper
             self._moved.add(order_id)
-        self._work(symbol)
+        for lane in {paper.lane for paper in step.touched.values()}:
+            self._work(lane)
         return None
 
     def lone_price(self, order: LoneOrder, symbol: str, held: Decimal, event: MarketEvent) -> float | None:
@@ -275,10 +273,8 @@ class PaperBook:
     def fold(self, entry: Entry) -> None:
         """Changes the book by an entry of its own, or of its journal."""
         fold(self.state, entry, self._instruments)
-        for paper in entry.orders:
-            self._ids.setdefault(paper.order.request.symbol, set()).add(paper.order.id)
-        for symbol in dict.fromkeys(paper.order.request.symbol for paper in entry.orders):
-            self._work(symbol)
+        for lane in {paper.lane for paper in entry.orders}:
+            self._work(lane)
         for event in entry.events:
             if event.fill is not None:
                 self._note_position(event.account, event.strategy, event.symbol)
@@ -290,7 +286,7 @@ class PaperBook:
     @property
     def watched(self) -> set[str]:
         """The symbols whose records concern the book: those with open orders or a position."""
-        return {symbol for symbol, lanes in self._lanes.items() if lanes} | self._positions.keys()
+        return self._lanes.keys() | self._positions.keys()
 
     def report(self, client_order_id: str) -> OrderReport | None:
         paper = self.state.orders.get(client_order_id)
@@ -415,20 +411,16 @@ class PaperBook:
             self.state.prices[event.symbol] = price
             self._priced.add(event.symbol)
 
-    def _work(self, symbol: str) -> None:
-        """Makes the lanes of a symbol anew."""
-        ids = self._ids[symbol]
-        papers = []
-        for order_id in tuple(ids):
-            paper = self.state.orders.get(order_id)
-            if paper is None:
-                ids.discard(order_id)
-            elif _works(paper):
-                papers.append(paper)
-        lanes: _Lanes = {}
-        for paper in sorted(papers, key=_precedence):
-            lanes.setdefault(paper.lane, []).append(paper.work)
-        self._lanes[symbol] = lanes
+    def _work(self, lane: tuple[str, str, str]) -> None:
+        """Notes what meets the market of a lane in which an order has changed."""
+        orders, symbol = self.state.orders, lane[2]
+        papers = [paper for order_id in self.state.index.lanes.get(lane, ()) if _works(paper := orders[order_id])]
+        if papers:
+            self._lanes.setdefault(symbol, {})[lane] = [paper.work for paper in sorted(papers, key=_precedence)]
+        elif lane in self._lanes.get(symbol, ()):
+            del self._lanes[symbol][lane]
+            if not self._lanes[symbol]:
+                del self._lanes[symbol]
 
     def _note_position(self, account: str, strategy: str, symbol: str) -> None:
         """Whose position in a symbol there is."""

@@ -7,12 +7,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oms.paper_build import MINUTE, NOW, SECOND, TOUCH, D, Desk, bar, quote, request, trade
+from oms.paper_build import INSTRUMENTS, MINUTE, NOW, SECOND, TOUCH, D, Desk, bar, quote, request, trade
 
 from strategy_runner.model.event import Funding
 from strategy_runner.model.fill_settings import FeeSettings, FillSettings
 from strategy_runner.model.order import OrderChange, OrderRequest, OrderState
 from strategy_runner.oms import paper_state
+from strategy_runner.oms.paper_book import PaperBook
 from strategy_runner.oms.paper_request import REASONS
 
 
@@ -366,6 +367,20 @@ def test_any_orders_in_any_market_keep_the_rules(steps: list[tuple[str, Any]], m
     assert {p.strategy: p.quantity for p in desk.book.positions()} == held
     account = desk.book.state.accounts.get("main")
     assert (account.cash.get("USD", D(0)) if account else D(0)) == cash
+
+
+@given(STEPS, MARKETS)
+@settings(max_examples=40, deadline=None)
+def test_what_a_book_keeps_beside_its_state_is_what_its_state_makes_of_it(
+    steps: list[tuple[str, Any]], market: FillSettings
+) -> None:
+    script = Script(Desk(market))
+    for step in steps:
+        script.play([step])
+        book = script.desk.book
+        anew = PaperBook(msgspec.structs.replace(book.state), INSTRUMENTS, market)
+        assert vars(book.state.index) == vars(anew.state.index)
+        assert (book._lanes, book._positions) == (anew._lanes, anew._positions)
 
 
 @given(STEPS, MARKETS)
