@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,7 +49,7 @@ def run(settings: Settings) -> Iterator[Figure]:
         for _ in range(settings.runs):
             ours.append(_through_tape(workers, symbols, events))
             raw.append(_through_zeromq(workers, symbols, events))
-            if shutil.which("redis-server"):
+            if shutil.which("redis-server") and find_spec("redis"):
                 redis.append(_through_redis(workers, symbols, events // 5))
         what = f"to {workers} on {symbols} symbol{'s' * (symbols > 1)}"
         references = {"raw ZeroMQ XPUB/SUB, ipc": raw, "Redis pub/sub, redis-py": redis}
@@ -56,7 +57,7 @@ def run(settings: Settings) -> Iterator[Figure]:
             if rates:
                 yield figure(settings, NAME, what, "events/s", Sample.of(ours), Sample.of(rates), against, at=workers)
         if not redis:
-            talk(f"  {NAME}: no redis-server on this machine, so nothing is compared with it")
+            talk(f"  {NAME}: no redis-server with redis-py on this machine, so nothing is compared with it")
 
 
 def _rate(workers: int, symbols: int, events: int, receiver: Receiver, where: str, publish: Publish) -> float:
