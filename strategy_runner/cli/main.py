@@ -38,9 +38,6 @@ class Verbs(click.Group):
         # names alone: what click suggests for one that it does not know
         self.commands = {verb: click.Command(verb) for verbs in VERBS.values() for verb in verbs}
 
-    def list_commands(self, _: click.Context) -> list[str]:
-        return sorted(verb for verbs in VERBS.values() for verb in verbs)
-
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
         module = next((module for module, verbs in VERBS.items() if name in verbs), None)
         if module is None:
