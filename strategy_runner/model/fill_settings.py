@@ -25,7 +25,7 @@ class FillSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `latency_ns` passes from an order's event time until the market sees it. Market orders and stops pay slippage:
     `slippage_ticks`, `slippage_bps` of the price, half of `assumed_spread` (a fraction of the price; quotes have their real
-    one), and `impact` times the square of the share of the volume they take (the price impact of zipline's
+    one), and `impact` times the square of the share of the volume they take, at most all (the price impact of zipline's
     VolumeShareSlippage). `participation` is the share of a trade's size, a quote's size or a bar's volume that one strategy's
     orders may take; None takes trades and bars as bottomless, and quotes at their size. It limits nothing where no size was
     recorded (see oms/fill_model.py).

@@ -328,7 +328,7 @@ class _Matching:
         settings, buys = self._settings, order.side == "buy"
         share = 0.0
         if settings.impact and self._total > 0:
-            share = min(float(order.remaining), self._volume) / self._total
+            share = min(float(order.remaining), self._volume, self._total) / self._total  # nobody takes more than all
         rounded = _slipped(price, buys, settings, self._instrument.tick_size, is_quote=self._is_quote, share=share)
         if limit is not None:
             rounded = min(rounded, decimal_of(limit)) if buys else max(rounded, decimal_of(limit))

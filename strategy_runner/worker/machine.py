@@ -120,25 +120,49 @@ class Machine:
         """A run of records of one stream that is no prediction stream; returns how many. As `apply`, in fewer steps."""
         if self.warming or subscription is self._awaited_by_models:
             return self._apply_one_by_one(subscription, first_ordinal, events)
-        if self.paper is not None and self._meets_orders(subscription):
-            return self._apply_block_trading(self.paper, subscription, first_ordinal, events)
+        paper = self.paper if self._meets_orders(subscription) else None
         strategy, callback, proposals = self.strategy, subscription.callback, self._proposals
+        numbered = enumerate(events, first_ordinal)
         ordinal = first_ordinal - 1
         event: Event | None = None
         judging = False
         try:
-            for ordinal, event in enumerate(events, first_ordinal):
-                strategy.now_ns = event.event_ns
-                callback(event)
-                if proposals:
-                    judging = True
-                    self.note_price(event)
-                    self.judge_all(subscription, ordinal, event)
-                    judging = False
+            while True:
+                if paper is not None and paper.waits:
+                    # the worker's own orders meet each record before the strategy sees it
+                    for ordinal, event in numbered:
+                        judging = True
+                        self.meet_soon(paper, event)
+                        judging = False
+                        strategy.now_ns = event.event_ns
+                        callback(event)
+                        judging = True
+                        self.note_price(event)
+                        self.judge_all(subscription, ordinal, event)
+                        judging = False
+                        if not paper.waits:
+                            break
+                    else:
+                        break
+                for ordinal, event in numbered:
+                    strategy.now_ns = event.event_ns
+                    callback(event)
+                    if proposals:
+                        judging = True
+                        self.note_price(event)
+                        self.judge_all(subscription, ordinal, event)
+                        judging = False
+                        if paper is not None and paper.waits:
+                            break
+                else:
+                    break
         except RAISED as error:
             if judging:  # not the strategy's fault: a divergence, a full disk
                 raise
             raise StrategyError(describe(subscription, ordinal, event, error)) from error
+        finally:
+            if paper is not None:
+                self.keep_filled(paper)
         if event is not None:
             self.note_price(event)
         return ordinal + 1 - first_ordinal
@@ -301,41 +325,6 @@ class Machine:
         ordinal = first_ordinal - 1
         for ordinal, event in enumerate(events, first_ordinal):
             self.apply(subscription, ordinal, event)
-        return ordinal + 1 - first_ordinal
-
-    def _apply_block_trading(
-        self, paper: PaperDesk, subscription: Subscription, first_ordinal: int, events: Iterable[Event]
-    ) -> int:
-        """A block of records that the worker's own orders meet before the strategy sees them."""
-        strategy, callback, proposals = self.strategy, subscription.callback, self._proposals
-        ordinal = first_ordinal - 1
-        event: Event | None = None
-        before: Event | None = None
-        judging = False
-        try:
-            for ordinal, event in enumerate(events, first_ordinal):
-                if paper.waits:
-                    judging = True
-                    if before is not None:
-                        self.note_price(before)
-                    self.meet_soon(paper, event)
-                    judging = False
-                strategy.now_ns = event.event_ns
-                callback(event)
-                if proposals:
-                    judging = True
-                    self.note_price(event)
-                    self.judge_all(subscription, ordinal, event)
-                    judging = False
-                before = event
-        except RAISED as error:
-            if judging:
-                raise
-            raise StrategyError(describe(subscription, ordinal, event, error)) from error
-        finally:
-            self.keep_filled(paper)
-        if event is not None:
-            self.note_price(event)
         return ordinal + 1 - first_ordinal
 
     def _apply_private(self, subscription: Subscription, ordinal: int, told: PrivateEvent) -> None:

@@ -111,6 +111,11 @@ def test_impact_grows_with_the_share_of_the_volume() -> None:
     assert run([order(quantity=5)], trade(100, 1, 10.0), settings=impact) == ["o 5@102.5 taker"]
 
 
+def test_impact_counts_no_more_than_the_whole_volume() -> None:
+    impact = FillSettings(impact=0.1)
+    assert run([order(quantity=10**15)], trade(100, 1, 0.04), settings=impact) == ["o 1000000000000000@110 taker"]
+
+
 def test_slippage_never_carries_a_limit_order_beyond_its_limit() -> None:
     assert run([order(type="limit", limit_price="100.01")], trade(100), settings=FillSettings(slippage_ticks=9)) == [
         "o 1@100.01 taker"
