@@ -5,9 +5,11 @@ import os
 import pty
 import re
 import struct
-import subprocess
+import tempfile
 import termios
+from concurrent.futures import ThreadPoolExecutor
 
+from end_to_end.commands import forked
 from end_to_end.harness import Firm, clean_environment
 
 ROWS = 50
@@ -17,17 +19,16 @@ def shown(firm: Firm, columns: int, *arguments: object) -> list[str]:
     """The lines a command shows on a terminal `columns` wide, without colours and without trailing space."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-    process = subprocess.Popen(
-        [*firm.command, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=terminal,
-        stderr=subprocess.PIPE,
-        env={**clean_environment(None), "TERM": "xterm-256color"},
-    )
-    os.close(terminal)
-    text = _everything(screen)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    environ = {**clean_environment(None), "TERM": "xterm-256color"}
+    command = [*firm.command, *map(str, arguments)]
+    with ThreadPoolExecutor(1) as reader, tempfile.NamedTemporaryFile() as err:
+        shows = reader.submit(_everything, screen)
+        with forked(command, environ, os.ttyname(terminal), err.name) as process:
+            process.join(60)
+            code = process.exitcode
+        os.close(terminal)
+        text = shows.result()
+        assert code == 0, err.read()
     return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split("\r\n")]
 
 

@@ -7,7 +7,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from end_to_end.commands import COMMAND, run_executed, run_forked
 
 from strategy_runner.config.home import Home
 from strategy_runner.supervision.control import Daemon
 
-COMMAND = Path(sys.executable).with_name("strategy-runner")
 PATIENCE_S = 60.0
 # polling a file or a socket costs next to nothing; a command costs half a second by itself
 LOOK_INTERVAL_S = 0.02
@@ -94,19 +93,14 @@ class Firm:
         environ: Mapping[str, str] | None = None,
         timeout_s: float = 120.0,
     ) -> Ran:
-        """Runs a command to its end. Fails unless it ends with `code`; None allows any."""
+        """Runs a command to its end. Fails unless it ends with `code`; None allows any. With `environ` it has an interpreter
+        of its own.
+        """
         words = tuple(str(argument) for argument in arguments)
-        ended = subprocess.run(
-            [*self.command, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env=clean_environment(environ),
-            cwd="/",
-            check=False,
-        )
-        ran = Ran(arguments=words, code=ended.returncode, out=ended.stdout, err=ended.stderr)
+        is_ordinary = environ is None and self.command[0] == str(COMMAND)
+        run = run_forked if is_ordinary else run_executed
+        ended, out, err = run([*self.command, *words], clean_environment(environ), timeout_s)
+        ran = Ran(arguments=words, code=ended, out=out, err=err)
         assert "Traceback" not in ran.out + ran.err, told(ran)
         assert code is None or ran.code == code, told(ran)
         return ran

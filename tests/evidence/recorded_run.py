@@ -13,6 +13,8 @@ from end_to_end.own_strategies import LISTENER
 from strategy_runner.config.home import Home
 from strategy_runner.model.record import SIZE, record_crc
 from strategy_runner.model.signal import LoggedSignal
+from strategy_runner.tape.files import head_path
+from strategy_runner.tape.head import Head
 from strategy_runner.tape.logs import AppendLog, read_log
 from strategy_runner.worker.outbox import decode_logged
 
@@ -20,6 +22,7 @@ CROSS, LISTENING, LOW = "cross.BTC-USD", "listener.BTC-USD", "low.ETH-USD"
 KILLS = (f"acme:{CROSS}", "market:feed", f"acme:{LISTENING}", "acme:router", f"acme:{LOW}")
 SIGNALS = 60
 SEGMENT_RECORDS = 4_096
+RECORDS = SEGMENT_RECORDS * 3 // 2  # so that there is a second segment with something in it
 CLIENT = """
 routes = ["quantconnect"]
 
@@ -67,6 +70,8 @@ def killed_run() -> Iterator[Firm]:
             until(lambda name=name: firm.states().get(name) == "RUNNING", f"{name} running")  # type: ignore[misc]
             firm.await_new_pid(name, firm.kill(name))
         until(lambda: len(firm.bodies("acme").splitlines()) >= SIGNALS, f"{SIGNALS} signals")
+        head = head_path(firm.home.market("mock") / "tape")
+        until(lambda: Head(head).count >= RECORDS, f"{RECORDS} records")
         firm.run("down")
         yield firm
 
