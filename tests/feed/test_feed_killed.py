@@ -11,7 +11,7 @@ from strategy_runner.config.spec import MockSpec, ReplaySpec
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
 
-RECORDS = 30_000
+RECORDS = 12_000
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
 

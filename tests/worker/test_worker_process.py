@@ -28,7 +28,7 @@ from worker.processes import Processes, await_that, processes_in
 from strategy_runner.config.spec import FeedSpec, MockSpec, ModelProviderSpec, TapeSpec, WorkerSpec
 from strategy_runner.tape.status import State, Status, read_status
 
-KILLS = 22
+KILLS = 16
 
 
 @pytest.fixture
