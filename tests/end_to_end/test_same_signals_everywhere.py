@@ -1,13 +1,17 @@
 """Real recorded data gives the same signals in simulation and in historical mode, byte for byte, every time."""
 
+import json
 import time
 from pathlib import Path
 
+import pytest
 from end_to_end.harness import Firm
 from end_to_end.own_strategies import ANSWERING, LISTENER
 
 from strategy_runner.model.signal import decode_body
 
+SHORT = ("EURUSD",)  # beside the trades of BTC-USDT-PERP
+ALL = ("SPY", "EURUSD", "BTC-USD")
 STRATEGIES = {"momentum", "cross", "revert", "high", "low", "listener"}
 CLIENT = """
 routes = ["quantconnect"]
@@ -66,7 +70,7 @@ OWN = """
 [[strategies]]
 id = "listener"
 strategy = "listener"
-symbols = ["SPY", "BTC-USDT-PERP"]
+symbols = %(symbols)s
 timeframe = "1m"
 """
 TRADING = """
@@ -99,14 +103,19 @@ size = 1.0
 """
 
 
+@pytest.mark.parametrize("symbols", [SHORT, pytest.param(ALL, marks=pytest.mark.slow)], ids=["short", "all"])
 def test_real_data_gives_the_same_bytes_in_simulation_and_historical_mode_every_time(
-    firm: Firm, recorded_data: Path
+    firm: Firm, recorded_data: Path, symbols: tuple[str, ...]
 ) -> None:
     for kind in ("trades/SPY", "trades/BTC-USDT-PERP", "bars_1m/EURUSD", "bars_1m/BTC-USD"):
         assert (recorded_data / f"{kind}.parquet").is_file()
-    long = {"suffix": "", "symbols": '["SPY", "EURUSD", "BTC-USD"]', "timeframe": "1m", "longer": "5m"}
+    long = {"suffix": "", "symbols": json.dumps(symbols), "timeframe": "1m", "longer": "5m"}
     short = {"suffix": "_short", "symbols": '["BTC-USDT-PERP"]', "timeframe": "2s", "longer": "5s"}
-    firm.write("clients/acme/client.toml", CLIENT + SET % long + SET % short + OWN)
+    listened = [
+        symbol for symbol in (*symbols, "BTC-USDT-PERP") if (recorded_data / f"trades/{symbol}.parquet").exists()
+    ]
+    own = OWN % {"symbols": json.dumps(listened)}
+    firm.write("clients/acme/client.toml", CLIENT + SET % long + SET % short + own)
     firm.write("clients/acme/strategies/listener.py", LISTENER)
     history = ("--history", recorded_data)
 
