@@ -17,8 +17,9 @@ KEYS = {"name": str, "figure": str, "value": float, "unit": str, "reference": fl
 
 
 def bench(*arguments: str, temporary: str = "/tmp") -> "subprocess.CompletedProcess[str]":
+    """In its short form, which installs nothing."""
     return subprocess.run(
-        [REPOSITORY / "scripts" / "bench", *arguments],
+        [REPOSITORY / "scripts" / "bench", "--short", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -28,7 +29,7 @@ def bench(*arguments: str, temporary: str = "/tmp") -> "subprocess.CompletedProc
 
 
 def lines(*names: str, temporary: str = "/tmp") -> list[dict[str, Any]]:
-    ended = bench(*names, "--short", "-o", "json", temporary=temporary)
+    ended = bench(*names, "-o", "json", temporary=temporary)
     assert ended.returncode == 0, ended.stderr
     return [json.loads(line) for line in ended.stdout.splitlines()]
 
@@ -81,7 +82,7 @@ def test_the_table_replaces_what_stands_between_the_marks_of_a_document(tmp_path
     document.write_text(
         "before\n<!-- figures: made by scripts/bench --write -->\nold\n<!-- end of figures -->\nafter\n"
     )
-    assert bench("tape", "--short", "--write", str(document)).returncode == 0
+    assert bench("tape", "--write", str(document)).returncode == 0
     text = document.read_text()
     assert text.startswith("before\n")
     assert text.endswith("<!-- end of figures -->\nafter\n")
@@ -92,7 +93,7 @@ def test_the_table_replaces_what_stands_between_the_marks_of_a_document(tmp_path
 def test_a_document_without_the_marks_stays_as_it_is(tmp_path: Path) -> None:
     document = tmp_path / "notes.md"
     document.write_text("mine\n")
-    ended = bench("tape", "--short", "--write", str(document))
+    ended = bench("tape", "--write", str(document))
     assert ended.returncode == 6
     assert str(document) in ended.stderr
     assert document.read_text() == "mine\n"
@@ -123,7 +124,7 @@ def test_workers_of_a_busy_market_miss_nothing_and_no_signal_stays_without_its_f
 @pytest.mark.slow
 def test_plots_are_drawn_of_what_was_measured_and_of_nothing_else(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    ended = bench("fan-out", "tape", "--short", "--plots", str(tmp_path))
+    ended = bench("fan-out", "tape", "--plots", str(tmp_path))
     assert ended.returncode == 0, ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["fan_out.svg"]
     assert "raw ZeroMQ" in (tmp_path / "fan_out.svg").read_text()
