@@ -100,6 +100,8 @@ class Feed:
         self._waiting_spec: FeedSpec | None = None
         self._emit: Emit = writer.append
         self._stopping = threading.Event()
+        self._published = threading.Event()
+        self._published.set()  # what the process before has not made durable any more
         try:
             self._restore()
         except BaseException:
@@ -136,6 +138,7 @@ class Feed:
             self._tick(self._clock.now_ns)
         touched = writer.publish()
         if touched:
+            self._published.set()
             self._ring(touched)
             if writer.seq - self._checkpoint_seq >= CHECKPOINT_RECORDS:
                 self._write_checkpoint()
@@ -200,6 +203,7 @@ class Feed:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._published.set()
         self._syncer.join()
         self._ring(self._writer.publish())
         self._writer.make_durable()
@@ -466,9 +470,12 @@ class Feed:
             raise full from error
 
     def _keep_durable(self) -> None:
-        """Thread: group commit. A failed sync ends the process: what the kernel dropped cannot be synced again."""
+        """Thread: group commit. What comes after a pause is synced at once, and what comes soon after that together; it sleeps
+        while nothing comes. A failed sync ends the process: what the kernel dropped cannot be synced again."""
         interval_s = self._spec.tape.durable_interval_ms / 1e3
         while not self._stopping.wait(interval_s):
+            self._published.wait()
+            self._published.clear()  # before the sync: what is published from here on sets it again
             try:
                 self._writer.make_durable()
             except OSError:

@@ -134,3 +134,26 @@ def test_a_mode_without_a_source_is_refused() -> None:
         feed.start()
         assert feed.wait_ended() == SafetyRefusal.exit_code
         assert "expected a source of records, found none configured" in feed.log_path.read_text()
+
+
+def test_a_feed_with_nothing_to_publish_makes_durable_what_it_has_and_then_sleeps() -> None:
+    """The thread that syncs is not woken every few milliseconds for nothing."""
+    with FeedProcess(streams_of(("BTC-USD",)), mock=mock_spec(500)) as feed:
+        feed.start()
+        feed.wait_finished()
+        head = Head(files.head_path(feed.tape))
+        deadline = time.monotonic() + PATIENCE_S
+        while head.durable < head.count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        tasks = Path(f"/proc/{feed.status().pid}/task")
+        before = _waits(tasks)
+        time.sleep(1.0)  # what is looked at; five beats
+        assert _waits(tasks) - before < 100
+        assert feed.stop() == 0
+
+
+def _waits(tasks: Path) -> int:
+    """How often a process's threads have waited so far."""
+    lines = [line for task in tasks.iterdir() for line in (task / "status").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
