@@ -21,6 +21,7 @@ from strategy_runner.bus.context import Context
 
 _SEQ = struct.Struct("<Q")
 _QUEUE_FRAMES = 4
+_HEARD_MAX = 1_000  # rings that are taken at once; whoever rings on is heard at the next look
 _FILL_RING_BYTES_MAX = 256
 _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
@@ -118,8 +119,7 @@ class SignalListener:
     def ringing(self) -> set[str]:
         """Names of the workers that rang since the last call."""
         names, self._heard = self._heard, set()
-        while _has_more(self._socket):
-            names.add(self._socket.recv(zmq.NOBLOCK).decode(errors="replace"))
+        names.update(ring.decode(errors="replace") for ring in _queued(self._socket))
         return names
 
     def close(self) -> None:
@@ -172,8 +172,8 @@ class FillListener:
     def heard(self) -> dict[str, int]:
         """By client, the offset up to which its fill log is on the disk, for those that rang since the last call."""
         found: dict[str, int] = {}
-        while _has_more(self._socket):
-            client, nul, durable = self._socket.recv(zmq.NOBLOCK).partition(b"\0")
+        for ring in _queued(self._socket):
+            client, nul, durable = ring.partition(b"\0")
             if nul and len(durable) == _SEQ.size:
                 name = client.decode(errors="replace")
                 found[name] = max(found.get(name, 0), *_SEQ.unpack(durable))
@@ -228,6 +228,18 @@ def _look_at_queues(socket: "zmq.Socket[bytes]") -> int:
 def _has_more(socket: "zmq.Socket[bytes]") -> bool:
     """Whether a frame is queued; cheaper than the exception of a receive that finds none."""
     return bool(_look_at_queues(socket) & _POLLIN)
+
+
+def _queued(socket: "zmq.Socket[bytes]") -> list[bytes]:
+    """The frames that are queued. To look before each of them would cost more than the receipt of one."""
+    frames: list[bytes] = []
+    if _has_more(socket):
+        try:
+            while len(frames) < _HEARD_MAX:
+                frames.append(socket.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            pass
+    return frames
 
 
 def topic_of(stream: str) -> bytes:

@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,13 +24,14 @@ from strategy_runner.router.hand import Cancel, Flatten, Hand, Reconcile, Wish, 
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.order_flow import OrderFlow
-from strategy_runner.router.order_journal import OrderJournal
+from strategy_runner.router.order_journal import OrderJournal, Written
 from strategy_runner.router.reconciliation import Difference
 from strategy_runner.tape.files import is_full
 
 RETRY_S_MIN = 0.1
 RETRY_S_MAX = 2.0
 IDLE_MS = 250
+WRITTEN_MAX = 10_000  # entries that nobody has followed yet; older ones are read from the disk
 NO_RATE = Rate(1_000_000, 1_000_000_000)
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class Bell(Protocol):
 class Desk:
     """Opens the OMS in its own thread and trades with it until `stop`. The counts and words below are for others to read.
 
-    `entries` counts the journal's, so that who follows it knows of news. `reconciled` is set once positions and orders have
+    `written` has what the journal was given, for who follows it to take out. `reconciled` is set once positions and orders have
     been compared with the OMS's since the start, and `differences` is what was found last. `broken` is a fault of the disk
     that ends the router.
     """
@@ -65,7 +67,7 @@ class Desk:
         self.name = "oms"
         self.cursor = 0
         self.fault = ""
-        self.entries = 0
+        self.written: deque[Written] = deque(maxlen=WRITTEN_MAX)
         self.acted = 0
         self.unknown = 0
         self.open_orders = 0
@@ -170,7 +172,8 @@ class Desk:
         """One life: from the journal as it stands to the next error, or the stop."""
         folder = Path(self._spec.folder)
         with ExitStack() as closing:
-            journal = OrderJournal(folder, Path(self._oms_spec.fills), self._spec.client, self._instruments)
+            fills, client = Path(self._oms_spec.fills), self._spec.client
+            journal = OrderJournal(folder, fills, client, self._instruments, written=self.written)
             closing.callback(journal.close)
             decisions = DecisionReader(decision_log(folder), journal.book.next_decision)
             closing.callback(decisions.close)
@@ -255,7 +258,6 @@ class Desk:
         self.differences = hand.differences
         if hand.is_reconciled:
             self.reconciled.set()
-        self.entries = book.entries
 
 
 def _rate(spec: RouterSpec) -> Rate:

@@ -14,6 +14,7 @@ from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms import order_machine
 from strategy_runner.oms.ledger import Account, after_fill, after_funding, place
 from strategy_runner.oms.order_machine import (
+    Acknowledged,
     IllegalTransitionError,
     News,
     Order,
@@ -29,6 +30,7 @@ from strategy_runner.router.order_entry import (
     Contradicted,
     Flattened,
     Happened,
+    Heard,
     Intended,
     Modified,
     ModifyWanted,
@@ -112,6 +114,8 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             _advance(book, entry.report.client_order_id, entry.news)
         case Happened():
             _happen(book, entry, instruments)
+        case Heard():
+            book.next_event = entry.next_event
         case CancelWanted():
             known = book.orders.get(entry.client_order_id)
             if known is not None:
@@ -165,6 +169,14 @@ def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instr
     except IllegalTransitionError as error:
         return str(error)
     return ""
+
+
+def is_stale(book: OrderBook, event: OmsEvent) -> bool:
+    """Whether an event only says that the OMS has an order, which its answer has said before."""
+    if event.kind != "acknowledged" or event.client != book.client or event.number == OWN:
+        return False
+    news, known = news_of_event(event), book.find(_order_id(event))
+    return isinstance(news, Acknowledged) and known is not None and advance(known, news) is known
 
 
 def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrument]) -> None:

@@ -51,6 +51,12 @@ class Happened(Entry, frozen=True, kw_only=True, tag="happened"):
     counts: bool = True
 
 
+class Heard(Entry, frozen=True, kw_only=True, tag="heard"):
+    """Events of the OMS below `next_event` that no entry tells only said what its answers had said before."""
+
+    next_event: int
+
+
 class CancelWanted(Entry, frozen=True, kw_only=True, tag="cancel_wanted"):
     """`reason` is the stable name of why; "" where only the desk's own order is kept."""
 
@@ -103,5 +109,15 @@ class Settled(Entry, frozen=True, kw_only=True, tag="settled"):
 
 
 OrderEntry = (
-    Intended | Told | Happened | CancelWanted | ModifyWanted | Modified | Contradicted | Acted | Flattened | Settled
+    Intended
+    | Told
+    | Happened
+    | Heard
+    | CancelWanted
+    | ModifyWanted
+    | Modified
+    | Contradicted
+    | Acted
+    | Flattened
+    | Settled
 )

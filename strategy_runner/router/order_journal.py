@@ -6,8 +6,10 @@ after a kill what the journal lacks is taken over from there, and nothing is tol
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,9 +19,9 @@ from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import PrivateEntry, decode_private, encode_private, is_told
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
-from strategy_runner.router.order_book import OrderBook, fold, problem_of
-from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Intended, OrderEntry
-from strategy_runner.tape.logs import START, AppendLog, LogReader
+from strategy_runner.router.order_book import OrderBook, fold, is_stale, problem_of
+from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Heard, Intended, OrderEntry
+from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, LogReader
 
 NOTE_ENTRIES = 5_000
 FILLS_MODE = 0o600
@@ -38,12 +40,30 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
     book: OrderBook
 
 
+class Written(NamedTuple):
+    """An entry that stands in the journal, and where its frame begins and ends."""
+
+    begin: int
+    end: int
+    entry: OrderEntry
+
+
 class OrderJournal:
     """The one writer of both logs. Raises StateError, OSError."""
 
-    def __init__(self, folder: Path, fills: Path, client: str, instruments: Mapping[str, Instrument]) -> None:
-        """`instruments` may be given more symbols later."""
+    def __init__(
+        self,
+        folder: Path,
+        fills: Path,
+        client: str,
+        instruments: Mapping[str, Instrument],
+        *,
+        written: "deque[Written] | None" = None,
+    ) -> None:
+        """`instruments` may be given more symbols later. Whatever is written comes into `written` too, for who follows the
+        journal in this process."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._written = written
         self._instruments = instruments
         self._note_path = folder / "orders.note"
         note = _read_note(self._note_path, client)
@@ -69,7 +89,7 @@ class OrderJournal:
         """Survives kill -9, and changes the book."""
         if not entries:
             return
-        self._log.append_many([_encode(entry) for entry in entries])
+        self._write(entries)
         for entry in entries:
             fold(self.book, entry, self._instruments)
 
@@ -82,24 +102,32 @@ class OrderJournal:
 
         The book changes as it goes; after an error it is to be read anew.
         """
-        payloads: list[bytes] = []
+        entries: list[OrderEntry] = []
         told: list[bytes] = []
+        passed = 0
         for event in events:
+            if is_stale(self.book, event):
+                passed = event.number + 1
+                continue
             problem, number = problem_of(self.book, event, self._instruments), self._fill_number
             tells = not problem and is_told(event)
             order = self.book.find(event.report.client_order_id) if event.report and tells else None
             self._fill_number += tells
-            payloads += self._happened(event, problem)
+            entries += self._happened(event, problem)
             if tells:
                 names = (order.request.signal_id, order.request.leg) if order else ()
                 position = self.book.position(event.account, event.strategy, event.symbol)
                 worker = f"{event.strategy}.{event.symbol}"
                 told.append(encode_private(PrivateEntry(number, worker, event, position, *names)))
+        if passed > self.book.next_event:
+            heard = Heard(at_ns=time.time_ns(), next_event=passed)
+            fold(self.book, heard, self._instruments)
+            entries.append(heard)
         if told:
             self._fills.append_many(told)
             self._fills.sync()
-        if payloads:
-            self._log.append_many(payloads)
+        if entries:
+            self._write(entries)
         return bool(told)
 
     def note(self, *, force: bool = False) -> None:
@@ -117,7 +145,17 @@ class OrderJournal:
         self._log.close()
         self._fills.close()
 
-    def _happened(self, event: OmsEvent, problem: str) -> list[bytes]:
+    def _write(self, entries: Sequence[OrderEntry]) -> None:
+        payloads = [_encode(entry) for entry in entries]
+        begin = self._log.append_many(payloads)
+        if self._written is None:
+            return
+        for entry, payload in zip(entries, payloads, strict=True):
+            end = begin + FRAME_BYTES + len(payload)
+            self._written.append(Written(begin, end, entry))
+            begin = end
+
+    def _happened(self, event: OmsEvent, problem: str) -> list[OrderEntry]:
         """The entries of an event, taken into the book."""
         at_ns = time.time_ns()
         entries: list[OrderEntry] = [Happened(at_ns=at_ns, event=event, fills=self._fill_number, counts=not problem)]
@@ -126,7 +164,7 @@ class OrderJournal:
             entries.append(Contradicted(at_ns=at_ns, symbol=event.symbol, problem=problem))
         for entry in entries:
             fold(self.book, entry, self._instruments)
-        return [_encode(entry) for entry in entries]
+        return entries
 
     def _complete(self, folder: Path, last: OrderEntry | None) -> None:
         """A journal that ends with an intent may have lost those behind it of the same decision, with the power."""
@@ -146,15 +184,15 @@ class OrderJournal:
 
     def _take_over(self, fills: Path, offset: int) -> None:
         """What workers were told of before the desk was killed, and the journal does not say."""
-        payloads: list[bytes] = []
+        entries: list[OrderEntry] = []
         for entry in read_fills(fills, offset):
             assert entry.number == self._fill_number, (entry.number, self._fill_number)
             self._fill_number += 1
             if entry.number >= self.book.fills:
-                payloads += self._happened(entry.event, "")
-        if payloads:
+                entries += self._happened(entry.event, "")
+        if entries:
             self._fills.sync()
-            self._log.append_many(payloads)
+            self._write(entries)
 
 
 def order_log(folder: Path) -> Path:

@@ -6,6 +6,7 @@ So a router that was killed has the state again that it had: no peak, no day's l
 
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -25,7 +26,7 @@ from strategy_runner.risk.working import worker_key
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
 from strategy_runner.router.order_entry import OWN, Happened, Intended, OrderEntry, Told
-from strategy_runner.router.order_journal import decode_entry, order_log
+from strategy_runner.router.order_journal import Written, decode_entry, order_log
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.files import is_full
 from strategy_runner.tape.logs import START, AppendLog, LogReader
@@ -107,9 +108,22 @@ class RiskRecord:
             self._flush_marks()
             self._is_due = True
 
-    def follow(self) -> None:
-        """Takes in what the order journal has more."""
+    def follow(self, written: "deque[Written] | None" = None) -> None:
+        """Takes in what the order journal has more: the entries of its own writer in `written`, which need not be read again, or
+        else all that stands there."""
         self._begin()
+        if written is None:
+            self._read()
+            return
+        while written:
+            begin, end, entry = written.popleft()
+            if begin == self._orders.offset:
+                self._orders.offset = end
+                self._follow(entry)
+            elif begin > self._orders.offset:
+                self._read()  # what came before it was never given here, or has been pushed out
+
+    def _read(self) -> None:
         before = -1
         while self._orders.offset != before:
             before = self._orders.offset

@@ -33,7 +33,6 @@ class Trading:
         self._spec = spec
         self._market = market
         self._appraiser: Appraiser | None = None
-        self._followed = -1
         self._next_mark = 0.0
         self._withdrawn: set[str] = set()
         self._wait_until = 0.0
@@ -63,9 +62,8 @@ class Trading:
             self._roll_day(at_ns)
             self._mark(at_ns)
             self._withdrawn.clear()
-        if self.desk.entries != self._followed:
-            self._followed = self.desk.entries
-            self.record.follow()
+        if self.desk.written:
+            self.record.follow(self.desk.written)
         self._latch(at_ns)
         self.record.keep()
         self._withdraw(at_ns)
