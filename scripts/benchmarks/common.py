@@ -11,8 +11,8 @@ import msgspec
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How large everything is. `names` are the benchmarks asked for: those that share a fleet measure what is asked only.
 
-    `growth`, `density_workers` and `limit_workers` are fleet sizes of their own, `end_to_end_rate` and `fleet_rates` events a
-    second in all, `tapes` how many records lie behind the worker that is killed.
+    `growth`, `density_workers`, `latency_workers`, `fleet_workers` and `limit_workers` are fleet sizes of their own,
+    `end_to_end_rate` and `fleet_rates` events a second in all, `tapes` how many records lie behind the worker that is killed.
     """
 
     names: frozenset[str]
@@ -26,12 +26,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float = 20.0
     settle_s: float = 5.0
     ingest_s: float = 20.0
+    fleet_workers: int = 1_000
     fleet_s: float = 10.0
     fleet_rates: tuple[int, ...] = (500, 1_000, 5_000, 20_000)
     end_to_end_workers: int = 300
     end_to_end_rate: int = 2_000
     end_to_end_s: float = 60.0
     growth: tuple[int, ...] = (10, 100, 1_000)
+    latency_workers: tuple[int, ...] = (1, 100, 1_000)
     density_workers: tuple[int, ...] = (100, 1_000)
     limit_workers: int = 2_000
     limit_rate: int = 20_000

@@ -19,7 +19,7 @@ _PROTOTYPE_FEED = {20_000: "18 %"}
 
 def run(settings: Settings) -> Iterator[Figure]:
     for rate in settings.fleet_rates:
-        yield from load_figures(settings, NAME, settings.workers, rate, _load(settings, rate))
+        yield from load_figures(settings, NAME, settings.fleet_workers, rate, _load(settings, rate))
 
 
 def load_figures(settings: Settings, name: str, workers: int, rate: int, load: Load) -> Iterator[Figure]:
@@ -45,10 +45,10 @@ def load_figures(settings: Settings, name: str, workers: int, rate: int, load: L
 
 
 def _load(settings: Settings, rate: int) -> Load:
-    symbols, strategies = grid(settings.workers, COUNT_TRADES)
+    symbols, strategies = grid(settings.fleet_workers, COUNT_TRADES)
     with (
         bench_home(symbols, strategies, own=["count_trades"]) as home,
-        running(home, settings.workers, market=SILENT) as fleet,
+        running(home, settings.fleet_workers, market=SILENT) as fleet,
     ):
-        talk(f"  {settings.workers} workers ready in {fleet.boot_s:.1f} s, {rate:,} events/s ...")
+        talk(f"  {settings.fleet_workers} workers ready in {fleet.boot_s:.1f} s, {rate:,} events/s ...")
         return under_load(fleet, rate, settings.fleet_s, settings.settle_s)

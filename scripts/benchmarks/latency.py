@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ from strategy_runner.tape.writer import TapeWriter
 from strategy_runner.worker.outbox import decode_logged
 
 NAME = "latency"
-_SHAPES = ((1, 1_000), (1, 10_000), (100, 1_000), (100, 10_000), (1_000, 1_000), (1_000, 10_000))
+_RATES = (1_000, 10_000)
 _PERCENTS = (50.0, 99.0, 99.9)
 _WARM_UP_S = 0.3
 _PATIENCE_S = 60.0
@@ -35,9 +36,7 @@ _AGAINST = "two bare ZeroMQ hops (PUB, SUB, PUSH, PULL)"
 
 
 def run(settings: Settings) -> Iterator[Figure]:
-    for workers, rate in _SHAPES:
-        if workers > settings.workers:
-            continue
+    for workers, rate in product(settings.latency_workers, _RATES):
         hops, signals = [], []
         for _ in range(settings.runs):
             hops.append(_hops(workers, settings.events, rate))
