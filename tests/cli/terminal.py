@@ -9,7 +9,7 @@ import tempfile
 import termios
 from concurrent.futures import ThreadPoolExecutor
 
-from end_to_end.commands import forked
+from end_to_end.commands import run_forked_to
 from end_to_end.harness import Firm, clean_environment
 
 ROWS = 50
@@ -23,9 +23,7 @@ def shown(firm: Firm, columns: int, *arguments: object) -> list[str]:
     command = [*firm.command, *map(str, arguments)]
     with ThreadPoolExecutor(1) as reader, tempfile.NamedTemporaryFile() as err:
         shows = reader.submit(_everything, screen)
-        with forked(command, environ, os.ttyname(terminal), err.name) as process:
-            process.join(60)
-            code = process.exitcode
+        code = run_forked_to(command, environ, os.ttyname(terminal), err.name)
         os.close(terminal)
         text = shows.result()
         assert code == 0, err.read()

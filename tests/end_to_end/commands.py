@@ -10,15 +10,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from strategy_runner.cli.main import VERBS, main
 
 COMMAND = Path(sys.executable).with_name("strategy-runner")
 _FORKED = multiprocessing.get_context("forkserver")
+# a process that is started looks after those that were, and of two that look at the end of one only the first sees its code
+_LOOKING = threading.Lock()
 # and what runs the tests, which a child imports first
 _FORKED.set_forkserver_preload([*(f"strategy_runner.cli.{module}" for module in VERBS), "pytest"])
 
@@ -41,25 +43,26 @@ def run_executed(command: Sequence[str], environ: Mapping[str, str], timeout_s: 
 def run_forked(command: Sequence[str], environ: Mapping[str, str], timeout_s: float) -> tuple[int, str, str]:
     """The same of COMMAND, forked."""
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-        with forked(command, environ, out.name, err.name) as process:
-            process.join(timeout_s)
-            if process.exitcode is None:
-                raise subprocess.TimeoutExpired([*command], timeout_s, out.read(), err.read())
-            code = process.exitcode
+        code = run_forked_to(command, environ, out.name, err.name, timeout_s)
         return code, out.read().decode(), err.read().decode()
 
 
-@contextmanager
-def forked(command: Sequence[str], environ: Mapping[str, str], out: str, err: str) -> Iterator[BaseProcess]:
-    """COMMAND, forked, whose stdout and stderr are the files, or terminals, of these paths. It is killed at the end."""
+def run_forked_to(
+    command: Sequence[str], environ: Mapping[str, str], out: str, err: str, timeout_s: float = 60.0
+) -> int:
+    """Exit code of COMMAND, forked, whose stdout and stderr are the files, or terminals, of these paths."""
     process = _FORKED.Process(target=_run, args=(tuple(command), dict(environ), out, err))
-    process.start()
-    try:
-        yield process
-    finally:
+    with _LOOKING:
+        process.start()
+    wait([process.sentinel], timeout_s)
+    with _LOOKING:
+        code = process.exitcode
         process.kill()
         process.join()
         process.close()
+    if code is None:
+        raise subprocess.TimeoutExpired([*command], timeout_s)
+    return code
 
 
 def _run(command: tuple[str, ...], environ: dict[str, str], out: str, err: str) -> None:
