@@ -102,7 +102,8 @@ def test_killed_at_any_moment_router_and_oms_agree_on_every_order_fill_and_posit
     def agree() -> bool:
         trade()
         status = read_status(root / "router" / "status")
-        if status is None or status.state is not State.FOLLOWING or len(decisions_in(root)) < said:
+        at_work = (running["router"].pid, State.FOLLOWING)  # a killed one leaves its last words
+        if status is None or (status.pid, status.state) != at_work or len(decisions_in(root)) < said:
             return False
         book, state = order_book(), paper_state(root, dict(spec.instruments))
         return book.next_event == state.number and all(one.order.is_known for one in book.orders.values())
