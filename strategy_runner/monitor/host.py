@@ -55,8 +55,11 @@ def look_at_host(home: Home) -> Host:
     """Reads /proc, the limits of this process and the disk under the home. Does not block."""
     folder = home.var if home.var.exists() else home.root
     ntp, clock_error_ms = _clock_discipline()
+    seen = _processes()
+    # both clocks after the walk, which takes seconds on a busy host: what beats meanwhile is not in the future
+    wall_ns, now_s = time.time_ns(), time.clock_gettime(time.CLOCK_BOOTTIME)
     return Host(
-        wall_ns=time.time_ns(),
+        wall_ns=wall_ns,
         disk_free_bytes=shutil.disk_usage(folder).free,
         disk_free_inodes=os.statvfs(folder).f_favail or UNLIMITED,  # 0: a file system without a table of them
         memory_available_bytes=psutil.virtual_memory().available,
@@ -64,7 +67,7 @@ def look_at_host(home: Home) -> Host:
         processes_max=min(_process_limit(), _number(Path("/proc/sys/kernel/pid_max")), _cgroup_pids()),
         user=os.getuid(),
         own_pid=os.getpid(),
-        processes=tuple(_processes()),
+        processes=tuple(msgspec.structs.replace(one, age_s=now_s - started_s) for one, started_s in seen),
         locks=_locks(),
         ntp=ntp,
         clock_error_ms=clock_error_ms,
@@ -98,25 +101,23 @@ def _number(path: Path) -> int:
     return UNLIMITED
 
 
-def _processes() -> list[ProcessSeen]:
-    now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+def _processes() -> list[tuple[ProcessSeen, float]]:
+    """Each with the time of its start."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError), process.oneshot():
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            found.append(
-                ProcessSeen(
-                    pid=process.pid,
-                    parent=process.ppid(),
-                    command=" ".join(process.cmdline()),
-                    cwd=_told(process.cwd),
-                    log=_log(process),
-                    session=os.getsid(process.pid),
-                    has_terminal=process.terminal() is not None,
-                    age_s=now_s - _started_s(process.pid),
-                )
+            one = ProcessSeen(
+                pid=process.pid,
+                parent=process.ppid(),
+                command=" ".join(process.cmdline()),
+                cwd=_told(process.cwd),
+                log=_log(process),
+                session=os.getsid(process.pid),
+                has_terminal=process.terminal() is not None,
             )
+            found.append((one, _started_s(process.pid)))
     return found
 
 
