@@ -224,6 +224,8 @@ class Desk:
             worked |= flow.lapse()
             if time.monotonic() >= retry_at:
                 try:
+                    if flow.is_drained:  # no new order waits until fills of others are on the disk
+                        worked |= flow.send()
                     worked |= flow.take_events()
                     worked |= flow.resolve()
                     worked |= flow.send()
@@ -233,7 +235,7 @@ class Desk:
                     worked |= hand.turn()
                     self.fault, retry_s = "", RETRY_S_MIN
                 except (OmsUnavailable, OmsRefused) as error:
-                    self.fault = str(error)
+                    self.fault, flow.is_drained = str(error), False
                     log.warning("order desk: %s; next try in %.1f s", error, retry_s)
                     retry_at, retry_s = time.monotonic() + retry_s, min(2 * retry_s, RETRY_S_MAX)
             journal.note()

@@ -99,7 +99,7 @@ class OrderFlow:
         self._ask_at = 0.0
         self._cancel_at: dict[str, float] = {}
         self._changes = OrderChanges(journal, oms, instruments, self._own)
-        self._is_drained = False
+        self.is_drained = False  # every event that the OMS had told at the last look is taken in
         lost = [one.order.id for one in self._book.in_state(OrderState.SENT)]
         self._tell([(order_id, Lost()) for order_id in lost])
         ring(journal.fills_offset)
@@ -107,7 +107,7 @@ class OrderFlow:
     @property
     def is_settled(self) -> bool:
         """Whether no order's outcome is open and every event that the OMS has told is taken in."""
-        return self._is_drained and not self._asking
+        return self.is_drained and not self._asking
 
     @property
     def asking(self) -> int:
@@ -387,9 +387,9 @@ class OrderFlow:
                 self._journal.append([Contradicted(at_ns=time.time_ns(), symbol="", problem=str(refused))])
             elif refused.code != "ahead":
                 raise OmsUnavailable(str(refused)) from refused
-            self._is_drained = True
+            self.is_drained = True
             return False
-        self._is_drained = len(events) < EVENTS_MAX
+        self.is_drained = len(events) < EVENTS_MAX
         if events:
             self.happen(events)
         return bool(events)
