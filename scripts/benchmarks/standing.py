@@ -78,7 +78,9 @@ class Fleet:
         self._await(FEED_NAME, other_than=before)
 
     def restart_ms(self, kills: int) -> Sample:
-        """From kill -9 to ready again, one worker after the other, spread over the fleet."""
+        """From kill -9 to ready again, one worker after the other, spread over the fleet; none of them twice, since supervisord
+        pauses before it starts again what has hardly lived."""
+        kills = min(kills, len(self.workers))
         chosen = [self.workers[index * len(self.workers) // kills] for index in range(kills)]
         return Sample.of(self._restart_ms(name) for name in chosen)
 
