@@ -52,6 +52,7 @@ _STRATEGIES_MAX = 6
 _PRICE = 100.0
 _TRADES_PER_S = 40  # of each symbol
 _DURABLE_S = 0.005
+_DELIVER_S = 120.0  # for sinks that are behind: a thread that still writes would keep the folder
 _RISK = RiskConfig(
     starting_cash=1e9,
     max_position_notional=1e9,
@@ -103,7 +104,7 @@ class Routed:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.router.stop()
+        self.router.stop(_DELIVER_S)
         for child in self._children:
             child.kill()
             child.wait() if isinstance(child, subprocess.Popen) else child.join()
