@@ -58,7 +58,7 @@ def run(settings: Settings) -> Iterator[Figure]:
 
 def _signals(workers: int, events: int, rate: int) -> Sample:
     """Microseconds from the append of each event until its signal was read."""
-    warm_up = int(rate * _WARM_UP_S)
+    warm_up = _warm_up(workers, rate)
     with TemporaryDirectory(prefix="sr") as name:
         TapeWriter(Path(name) / "tape", segment_records=262_144).close()
         listener = SignalListener(new_context(), f"ipc://{name}/router")
@@ -122,7 +122,7 @@ def _cry(number: int, pipe: Connection, name: str) -> None:
 
 def _hops(workers: int, events: int, rate: int) -> Sample:
     """The same way for 8 bytes: one publisher, as many processes that pass on what is theirs, one that receives."""
-    warm_up = int(rate * _WARM_UP_S)
+    warm_up = _warm_up(workers, rate)
     with TemporaryDirectory(prefix="sr") as name:
         arrivals = new_context().socket(zmq.PULL)
         arrivals.setsockopt(zmq.RCVTIMEO, int(_PATIENCE_S * 1e3))
@@ -168,6 +168,11 @@ def _age_us(stamp: bytes) -> float:
 
 
 # -- both --------------------------------------------------------------------------------------------------------------
+
+
+def _warm_up(workers: int, rate: int) -> int:
+    """Events that do not count: a worker's first signal waits for syncs of its own, once in its life."""
+    return max(int(rate * _WARM_UP_S), 2 * workers)
 
 
 def _paced(events: int, rate: int) -> Iterator[int]:
