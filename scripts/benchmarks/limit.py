@@ -11,8 +11,9 @@ from benchmarks.standing import SILENT, grid, running
 from strategy_runner.errors import UsageError
 
 NAME = "limit"
-# a little more than a worker takes (density), and what feed, router, daemon, page cache and this process need
-_WORKER_MB = 4.2
+# what a worker of a busy market takes, with what the kernel keeps for it (4,500 did not fit into 21 GB), and what feed, router,
+# daemon, page cache and this process need
+_WORKER_MB = 6.0
 _OTHERS_MB = 1_024.0
 _PROTOTYPE = "prototype of 4,000 workers: "
 
