@@ -176,6 +176,11 @@ class FeedProcess:
         head = Head(head_path(self.tape))
         self._wait(lambda: head.count >= count or self.status().state is State.FINISHED)
 
+    def wait_durable(self) -> None:
+        """Until all that is published is on the disk."""
+        head = Head(head_path(self.tape))
+        self._wait(lambda: head.durable >= head.count)
+
     def wait_ready(self) -> None:
         self._wait(lambda: self.status().state in (State.FOLLOWING, State.FINISHED))
 

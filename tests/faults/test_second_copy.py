@@ -16,8 +16,6 @@ from strategy_runner.tape.status import read_status
 
 pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
 DECISIONS = 150
-
-
 RECORDS = 600
 
 

@@ -141,14 +141,10 @@ def test_a_feed_with_nothing_to_publish_makes_durable_what_it_has_and_then_sleep
     with FeedProcess(streams_of(("BTC-USD",)), mock=mock_spec(500)) as feed:
         feed.start()
         feed.wait_finished()
-        head = Head(files.head_path(feed.tape))
-        deadline = time.monotonic() + PATIENCE_S
-        while head.durable < head.count:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        feed.wait_durable()
         tasks = Path(f"/proc/{feed.status().pid}/task")
         before = _waits(tasks)
-        time.sleep(1.0)  # what is looked at; five beats
+        feed.wait_beats(5)
         assert _waits(tasks) - before < 100
         assert feed.stop() == 0
 
