@@ -24,7 +24,7 @@ ConditionKind = Literal[
     "floods",  # its log
     "stale",  # a feed that is silent, a symbol without records
 ]
-ActionKind = Literal["killed", "slowed", "released", "rotated"]
+ActionKind = Literal["killed", "slowed", "released", "rotated", "tried again"]
 ACTIONS_BYTES_MAX = 16 * 1024 * 1024
 
 

@@ -34,6 +34,7 @@ from strategy_runner.supervision.programs import ENTRY_MODULE, PINNED_ENVIRONMEN
 # zmq without a context: a context owns threads, and threads do not survive a fork
 LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
 ANSWER_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 5.0
 HELD_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 # <linux/sched.h>, and the number of clone(2) by architecture
 _CLONE_PARENT = 0x8000
@@ -65,11 +66,12 @@ class Zygote:
         self._entry = entry
         self._modules = modules
         self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Begins to load, which takes most of a second, and does not wait for it."""
         if self._socket is None:
-            self._socket = _start(self._entry, self._modules)
+            self._process, self._socket = _start(self._entry, self._modules)
 
     def bear(self, birth: Birth) -> int:
         """Forks a worker and returns its process id, a child of this process. Blocks a few milliseconds; raises OSError."""
@@ -80,10 +82,16 @@ class Zygote:
             return self._ask(birth)
 
     def close(self) -> None:
-        """The zygote ends when its socket does."""
+        """The zygote ends when its socket does. Waits for that: after a daemon nothing is left."""
         if self._socket is not None:
+            assert self._process is not None
             self._socket.close()
             self._socket = None
+            try:
+                self._process.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def _ask(self, birth: Birth) -> int:
         self.start()
@@ -96,7 +104,7 @@ class Zygote:
         return pid
 
 
-def _start(entry: str, modules: Sequence[str]) -> socket.socket:
+def _start(entry: str, modules: Sequence[str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     command = [
         sys.executable,
@@ -109,16 +117,18 @@ def _start(entry: str, modules: Sequence[str]) -> socket.socket:
     # what the interpreter and numpy read when they are loaded; a forked worker inherits it
     inherited = {name: value for name, value in os.environ.items() if name not in _DAEMONS_OWN}
     environment = {**inherited, **PINNED_ENVIRONMENT}
-    subprocess.Popen([*command, *modules], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment)
+    process = subprocess.Popen(
+        [*command, *modules], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment
+    )
     theirs.close()
     ours.settimeout(ANSWER_TIMEOUT_S)
-    return ours
+    return process, ours
 
 
 # -- the zygote's own side ---------------------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> NoReturn:
     descriptor, parent, entry, *modules = arguments
     leave_parent(int(parent))
     # Ctrl-C in a terminal reaches the whole group; when to end is the daemon's word alone. A worker lets them in again.
@@ -130,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
             length = _LENGTH.unpack(_receive(channel, _LENGTH.size))[0]
             birth = msgspec.msgpack.decode(_receive(channel, length), type=Birth)
         except (EOFError, ConnectionResetError):
-            return 0
+            os._exit(0)  # the daemon waits, and to take all those modules apart takes a while
         channel.sendall(_ANSWER.pack(_fork(birth, int(parent))))
 
 
@@ -196,4 +206,4 @@ def _receive(channel: socket.socket, length: int) -> bytes:
 
 if __name__ == "__main__":
     gc.disable()  # one collection after the imports, in settle_heap, and none before a fork
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -2,7 +2,8 @@
 
 STRATEGY_RUNNER_FAULTS_STEP is `CALL N HOW`, such as `fdatasync 7 before`. CALL is one of CALLS, `any` of them, or one on a
 path that ends in a name: `replace:.cursor`. HOW is before, after, ENOSPC or EIO. What fails fails once, a disk that was full for
-a moment, or so many times in a row: `ENOSPC*20`. A file says that the step was met.
+a moment, or so many times in a row: `ENOSPC*20`. With `stop` the process stands still before it until it is continued. A file
+says that the step was met.
 """
 
 import errno
@@ -51,6 +52,8 @@ class _Fault:
                 _close(_open(self._met, os.O_WRONLY | os.O_CREAT))
             if self._how == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self._how == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
             if self._how in ("ENOSPC", "EIO"):
                 number = getattr(errno, self._how)
                 raise OSError(number, os.strerror(number))

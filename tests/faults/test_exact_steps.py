@@ -10,7 +10,7 @@ from faults.crash import CALLS, MET, NEVER_FULL, WAYS
 from faults.home import FaultyHome, Stuck
 from faults.trio import Trio
 
-pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
+pytestmark = pytest.mark.timeout(300)  # of a machine that many others use; alone it is a tenth of that
 RECORDS = 1_000
 FEW_RECORDS = 500
 ROLES = ("feed", "worker", "router", "oms")

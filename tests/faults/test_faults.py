@@ -19,7 +19,7 @@ from faults.run import run_once
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.tape.status import State, read_status
 
-pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
+pytestmark = pytest.mark.timeout(300)  # of a machine that many others use; alone it is a tenth of that
 LONG_KILLS, LONG_CUTS = 25, 4
 TRIES = 6  # of a twin: whether a cut comes in the few milliseconds that matter is luck
 TWIN_PATIENCE_S = 30.0  # with what does not come to rest

@@ -16,7 +16,7 @@ from faults.settling import settle
 
 from strategy_runner.worker.snapshot import Snapshot
 
-pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
+pytestmark = pytest.mark.timeout(300)  # of a machine that many others use; alone it is a tenth of that
 DECISIONS = 150
 HOSTS = (
     {"PYTHONHASHSEED": "1"},

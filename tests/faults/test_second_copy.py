@@ -14,7 +14,7 @@ from faults.trio import Trio
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.tape.status import read_status
 
-pytestmark = pytest.mark.timeout(900)  # of a machine that many others use; alone it is a tenth of that
+pytestmark = pytest.mark.timeout(300)  # of a machine that many others use; alone it is a tenth of that
 DECISIONS = 150
 RECORDS = 600
 

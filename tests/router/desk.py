@@ -137,7 +137,7 @@ class Desk:
 
     def close(self) -> None:
         self._listeners[-1].close()
-        self._context.term()
+        self._context.destroy(linger=0)  # term would wait for what a failed test left open
 
     def _start(self, deliveries: Sequence[Delivery]) -> Router:
         self._listeners.append(SignalListener(self._context, self.spec.doorbell))

@@ -38,7 +38,7 @@ class OwnVenue:
 
     def close(self) -> None:
         self.server.stop()
-        self._context.term()
+        self._context.destroy(linger=0)
 
 
 @contextmanager

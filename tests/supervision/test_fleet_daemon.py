@@ -81,7 +81,7 @@ def test_children_die_with_a_killed_daemon_and_the_next_one_starts_each_once(fle
     daemon = fleet.start(*(fleet.program(name) for name in names))
     before = fleet.await_started(*names)
     os.kill(daemon, signal.SIGKILL)
-    for pid in before.values():
+    for pid in (daemon, *before.values()):
         await_end(pid)
     with pytest.raises(NotRunningError, match="strategy-runner up"):
         fleet.daemon.processes()

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_home import is_alive, until
+from fleet_home import FleetHome, is_alive, until
 from watch import Watch, cpu_s, is_gone
 
 from strategy_runner.config.spec import FeedSpec, LimitsSpec, MarketSpec, ModelProviderSpec, TapeSpec
 from strategy_runner.model.record import SIZE
 from strategy_runner.model.stream import bars, trades
 from strategy_runner.supervision.conditions import read_conditions
+from strategy_runner.supervision.watchdog.agent import TRY_AGAIN_S
 from strategy_runner.supervision.watchdog.log_rotation import LogWatch, rotate
 from strategy_runner.tape import files
 from strategy_runner.tape.status import State, StatusFile
@@ -281,4 +282,33 @@ def test_a_worker_that_beats_and_reads_nothing_is_ended_unless_it_says_why(tmp_p
     [action] = watch.actions()
     assert action.name == "acme:deaf" and action.reason.endswith(": stands at seq 500, the tape at 501")
     assert watch.conditions("acme:blocked") == {"blocked": "no space left on device"}
+    watch.close()
+
+
+# -- given up by supervisord -------------------------------------------------------------------------------------------
+
+
+def test_the_feed_is_tried_again_where_supervisord_gave_up_and_a_worker_is_not(
+    fleet: FleetHome, tmp_path: Path
+) -> None:
+    feed = fleet.program("feed", "crash", group="market", kind="feed", startsecs=1, startretries=0)
+    fleet.start(feed, fleet.program("dip", "crash", group="acme", startsecs=1, startretries=0))
+    fleet.await_started("feed", "dip")
+    fleet.await_state("feed", "FATAL")
+    fleet.await_state("dip", "FATAL")
+    watch = Watch(tmp_path, home=str(fleet.root))
+    watch.add("dip")
+    Market(watch)
+    watch.pass_time(TWO_ROUNDS_S)
+    for name in ("market:feed", "acme:dip"):
+        assert watch.conditions(name)["given up"].startswith("supervisord gave it up: Exited too quickly")
+    assert watch.deeds() == []
+    watch.pass_time(TRY_AGAIN_S)
+    assert watch.deeds() == [("market:feed", "tried again")]
+    assert set(fleet.await_started("feed")) == {"feed"}
+    fleet.await_state("feed", "FATAL")
+    watch.pass_time(TRY_AGAIN_S / 2)
+    assert len(watch.deeds()) == 1, "not at once"
+    watch.pass_time(TRY_AGAIN_S)
+    assert watch.deeds() == [("market:feed", "tried again")] * 2
     watch.close()

@@ -232,7 +232,7 @@ class Followers:
     def close(self) -> None:
         for follower in self._made:
             follower.close()
-        self.context.term()
+        self.context.destroy(linger=0)  # a test that failed may have left a socket, for which term would wait
 
 
 def run_out(follower: Follower) -> None:

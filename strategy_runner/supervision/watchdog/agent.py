@@ -1,8 +1,8 @@
 """The watchdog: a process of its own that ends what hangs or takes too much, and tells what it sees.
 
-It only ever kills; supervisord starts again what nobody stopped, and a worker counts its own tries (worker/parking.py). So
-what a person stopped, no machine starts. It reads status pages and /proc and serves nothing: what it sees and did stands in
-files (supervision/conditions.py).
+It kills; supervisord starts again what nobody stopped, and a worker counts its own tries (worker/parking.py). What supervisord
+gave up and all others need (feed, router, OMS) it asks supervisord to try again. So what a person stopped, no machine starts.
+It reads status pages and /proc and serves nothing: what it sees and did stands in files (supervision/conditions.py).
 
 python -m strategy_runner.supervision.watchdog.agent SPEC.json
 """
@@ -13,11 +13,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from strategy_runner import assembly
 from strategy_runner.config.home import Home
-from strategy_runner.config.spec import FeedSpec, WatchdogSpec
+from strategy_runner.config.spec import FeedSpec, WatchdogSpec, WorkerSpec
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.supervision.cgroup import WorkerGroups, delegated_groups
 from strategy_runner.supervision.watchdog.children import Children
@@ -40,6 +41,8 @@ OWN_PAUSE_S = 2.0
 STALL_HANGS = 3
 STALL_MIN_S = 15.0
 GONE_S = 3.0
+# so long after its end a feed, router or OMS that supervisord gave up is tried again; a worker is its owner's business
+TRY_AGAIN_S = 15.0
 DAEMON_ANSWER_S = 2.0
 
 log = logging.getLogger(__name__)
@@ -173,15 +176,19 @@ class Watchdog:
             return
         from strategy_runner.supervision.control import Daemon
 
-        try:
-            reports = {one.full_name: one for one in Daemon(Home(Path(self._spec.home))).processes(DAEMON_ANSWER_S)}
-        except (StrategyRunnerError, OSError):
-            return  # it is stopping, or somebody stopped it
-        for one in missing:
-            report = reports.get(one.name)
-            if report is not None and report.state == "FATAL":
+        daemon = Daemon(Home(Path(self._spec.home)))
+        with suppress(StrategyRunnerError, OSError):  # it is stopping, or somebody stopped it
+            reports = {one.full_name: one for one in daemon.processes(DAEMON_ANSWER_S)}
+            for one in missing:
+                report = reports.get(one.name)
+                if report is None or report.state != "FATAL":
+                    continue
                 why = one.last_error or report.spawn_error or f"exit status {report.exit_status}"
                 self._deeds.board.show(one.name, "given up", f"supervisord gave it up: {why}")
+                if not isinstance(one.spec, WorkerSpec) and now - one.gone > TRY_AGAIN_S:
+                    one.gone = now
+                    self._deeds.note(one, "tried again", f"supervisord had given it up: {why}")
+                    daemon.restart([one.name], DAEMON_ANSWER_S)
 
     # -- measures, markets -------------------------------------------------------------------------------------------------
 
