@@ -31,7 +31,7 @@ from benchmarks import (
     simulation,
     tape,
 )
-from benchmarks.common import Figure, Settings, talk
+from benchmarks.common import Figure, Settings, read_figures, talk
 from benchmarks.machine import describe_machine, load_average
 from benchmarks.plots import check_plotting, write_plots
 from benchmarks.table import as_text, write_into
@@ -96,22 +96,16 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no fleet may outlive the benchmark
     settings = _settings(given)
-    machine = f"{describe_machine()}, load average {load_average()} before"
+    machine = describe_machine() if given.measured else f"{describe_machine()}, load average {load_average()} before"
     talk(machine)
-    figures = []
     try:
         if given.plots is not None:
             check_plotting()
-        for name in given.names or BENCHMARKS:
-            talk(f"{name} ...")
-            for figure in BENCHMARKS[name](settings):
-                figures.append(figure)
-                if given.output == "json":
-                    print(msgspec.json.encode(figure).decode(), flush=True)
+        figures = read_figures(given.measured) if given.measured else _measure(settings, given)
         if given.output == "table":
             print(as_text(figures))
         if given.write is not None:
-            circumstances = f"{machine} and {load_average()} after"
+            circumstances = machine if given.measured else f"{machine} and {load_average()} after"
             write_into(given.write, figures, circumstances, datetime.date.today().isoformat())
         if given.plots is not None:
             for path in write_plots(given.plots, figures):
@@ -123,6 +117,17 @@ def main(arguments: Sequence[str]) -> int:
         talk("interrupted")
         return 130
     return 0
+
+
+def _measure(settings: Settings, given: argparse.Namespace) -> list[Figure]:
+    figures = []
+    for name in given.names or BENCHMARKS:
+        talk(f"{name} ...")
+        for figure in BENCHMARKS[name](settings):
+            figures.append(figure)
+            if given.output == "json":
+                print(msgspec.json.encode(figure).decode(), flush=True)
+    return figures
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,6 +148,14 @@ def _parser() -> argparse.ArgumentParser:
         help=f"another size, numbers of a list with commas: {', '.join(_SIZES)}",
     )
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw SVG files there, from the root on")
+    parser.add_argument(
+        "--from",
+        dest="measured",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: what earlier runs with -o json wrote, of the same figure the last one",
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this document, from the root on")
     return parser
 

@@ -3,9 +3,12 @@
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import median
 
 import msgspec
+
+from strategy_runner.errors import UsageError
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +118,23 @@ def figure(
         reference_max=_short(max(reference.values)) if reference else None,
         at=at,
     )
+
+
+def read_figures(paths: Iterable[Path]) -> list[Figure]:
+    """What runs with -o json wrote; of the same figure the last one. Raises UsageError for a line that is none."""
+    found: dict[tuple[str, str], Figure] = {}
+    for path in paths:
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise UsageError(f"--from: {path}: {error.strerror}") from None
+        for number, line in enumerate(lines, 1):
+            try:
+                one = msgspec.json.decode(line, type=Figure)
+            except msgspec.DecodeError as error:
+                raise UsageError(f"--from: {path} line {number}: expected a figure as JSON: {error}") from None
+            found[one.name, one.figure] = one
+    return list(found.values())
 
 
 def rate(count: int, call: Callable[[], object]) -> float:

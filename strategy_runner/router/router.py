@@ -23,7 +23,8 @@ from strategy_runner.router.trading import Trading
 from strategy_runner.tape.status import State, StatusFile, read_status
 
 TURN_SIGNALS_MAX = 2_000
-LOOK_INTERVAL_S = 0.5
+LOOK_INTERVAL_S = 1.0  # at every worker's log
+WAIT_S_MAX = 0.5  # what people ask for is not rung for
 GATE_WAIT_MS = 2  # less than the tape is synced in
 FULL_DISK_PAUSE_S = 0.5
 _NO_LIMIT = 1 << 62
@@ -122,8 +123,8 @@ class Router:
         return decided
 
     def wait(self) -> None:
-        timeout_ms = GATE_WAIT_MS if self._held else int(1e3 * max(0.0, self._next_look - time.monotonic())) + 1
-        self._listener.wait(timeout_ms)
+        to_look_s = max(0.0, self._next_look - time.monotonic())
+        self._listener.wait(GATE_WAIT_MS if self._held else int(1e3 * min(to_look_s, WAIT_S_MAX)) + 1)
 
     def reload(self, spec: RouterSpec) -> None:
         """Takes the workers of a new plan; those that left stay known until the next start, their logs may hold more, but

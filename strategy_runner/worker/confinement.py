@@ -1,4 +1,4 @@
-"""What the kernel lets a worker use, set before any strategy code is loaded.
+"""What the kernel lets a worker use, and before whom, set before any strategy code is loaded.
 
 A strategy that leaks gets a MemoryError at a record, an error like any other, long before the host is short of memory. The
 limit is on private memory (RLIMIT_DATA). The address space (RLIMIT_AS) would be the wrong thing to limit: a worker maps
@@ -6,11 +6,15 @@ segments of the tape, which all workers share, and one that catches up would see
 """
 
 import mmap
+import os
 import resource
 from pathlib import Path
 
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8
+BELOW_OTHERS = (
+    10  # nice steps below feed, routers and OMS: all workers wait for these, and where a core is short they go first
+)
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
 _THREADS = 2  # ZeroMQ's own; each reserves a stack of full size and touches a page or two of it
 _STACK_BYTES_MAX = 64 << 20
@@ -29,6 +33,7 @@ class Confinement:
         _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB + _THREADS * stack)
         _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
         _limit(resource.RLIMIT_CORE, 0)
+        os.nice(BELOW_OTHERS)
 
     def make_room(self) -> None:
         """For the last words of a process whose strategy has taken all there was."""

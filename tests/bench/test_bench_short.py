@@ -77,26 +77,44 @@ def test_a_fleet_for_which_there_is_no_memory_is_refused_before_it_starts() -> N
     assert "expected 60,001,024 MB of free memory for 10,000,000 workers" in ended.stderr
 
 
-def test_the_table_replaces_what_stands_between_the_marks_of_a_document(tmp_path: Path) -> None:
+def test_the_table_replaces_what_stands_between_the_marks_of_a_document(
+    cheap: list[dict[str, Any]], tmp_path: Path
+) -> None:
     document = tmp_path / "performance.md"
     document.write_text(
         "before\n<!-- figures: made by scripts/bench --write -->\nold\n<!-- end of figures -->\nafter\n"
     )
-    assert bench("tape", "--write", str(document)).returncode == 0
+    older, newer = tmp_path / "older.jsonl", tmp_path / "newer.jsonl"
+    older.write_text("\n".join(map(json.dumps, cheap)))
+    [append] = [line for line in cheap if line["figure"] == "append"]
+    newer.write_text(json.dumps({**append, "value": 1234.0}))
+    ended = bench("--from", str(older), "--from", str(newer), "--write", str(document))
+    assert ended.returncode == 0, ended.stderr
     text = document.read_text()
+    assert "| tape | append | 1,234 |" in text
+    assert text.count("\n| ") == 1 + 1 + len(cheap)
     assert text.startswith("before\n")
     assert text.endswith("<!-- end of figures -->\nafter\n")
-    assert "| tape | append |" in text
     assert "old" not in text
 
 
 def test_a_document_without_the_marks_stays_as_it_is(tmp_path: Path) -> None:
     document = tmp_path / "notes.md"
     document.write_text("mine\n")
-    ended = bench("tape", "--write", str(document))
+    figures = tmp_path / "none.jsonl"
+    figures.touch()
+    ended = bench("--from", str(figures), "--write", str(document))
     assert ended.returncode == 6
     assert str(document) in ended.stderr
     assert document.read_text() == "mine\n"
+
+
+def test_a_file_of_figures_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
+    figures = tmp_path / "notes.jsonl"
+    figures.write_text('{"name": "tape"}\n')
+    ended = bench("--from", str(figures), "--write", str(tmp_path / "x.md"))
+    assert ended.returncode == 2
+    assert f"{figures} line 1: expected a figure as JSON" in ended.stderr
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from strategy_runner.supervision.watchdog.log_rotation import LogWatch, rotate
 from strategy_runner.tape import files
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
+from strategy_runner.worker.confinement import BELOW_OTHERS
 
 ROUND_S = 5.5
 TWO_ROUNDS_S = 10.5
@@ -64,7 +65,7 @@ def test_a_worker_over_its_cpu_limit_runs_at_the_lowest_priority_until_it_is_cal
     watch.pass_time(90)
     assert watch.conditions("acme:busy") == {}
     assert watch.deeds()[-1] == ("acme:busy", "released")
-    assert os.getpriority(os.PRIO_PROCESS, busy) == 0
+    assert os.getpriority(os.PRIO_PROCESS, busy) == os.getpriority(os.PRIO_PROCESS, 0) + BELOW_OTHERS
 
 
 # -- children ----------------------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """What the watchdog does to processes, and where it says so: every deed is logged with its reason."""
 
 import logging
+import os
 import time
 from pathlib import Path
 
 from strategy_runner.supervision.conditions import Action, ActionKind, ActionLog, Board
 from strategy_runner.supervision.watchdog.process import LOWEST_PRIORITY
 from strategy_runner.supervision.watchdog.watched import Watched
+from strategy_runner.worker.confinement import BELOW_OTHERS
 
 RESTARTED_SHOWN_S = 600.0
 
@@ -41,9 +43,9 @@ class Deeds:
         return slowed
 
     def release(self, one: Watched, reason: str) -> bool:
-        """Back to everybody's priority. False if this user may not raise one: then it stays until the process begins anew."""
+        """Back to the priority of other workers. False if this user may not raise one: it stays until the process begins anew."""
         assert one.process is not None
-        if not one.process.set_priority(0):
+        if not one.process.set_priority(os.getpriority(os.PRIO_PROCESS, 0) + BELOW_OTHERS):
             return False
         self.board.clear(one.name, "over cpu_limit")
         self.note(one, "released", reason)
