@@ -230,7 +230,7 @@ def market(begin_ns: int) -> Iterator[Market]:
         opened = Market(home, context, Host(begin_ns))
         yield opened
         opened.close()
-    context.term()
+    context.destroy(linger=0)
 
 
 @STEPS

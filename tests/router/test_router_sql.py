@@ -42,7 +42,7 @@ def endpoint(root: Path, database: DuckDbSink) -> Iterator[str]:
     service = SqlService(RequestServer(context, at), database, timeout_s=0.5)
     yield at
     service.stop()
-    context.term()
+    context.destroy(linger=0)
 
 
 def test_it_answers_while_decisions_flow(root: Path, database: DuckDbSink, endpoint: str) -> None:
@@ -131,7 +131,7 @@ def test_bytes_that_are_no_question_do_not_end_the_service(endpoint: str) -> Non
     socket.send(b"\xc1 garbage")
     assert socket.poll(5_000)
     socket.close()
-    context.term()
+    context.destroy(linger=0)
     assert ask(endpoint, "SELECT 1", 1)[1] == [[1]]
 
 

@@ -120,7 +120,7 @@ def test_killed_at_any_moment_router_and_oms_agree_on_every_order_fill_and_posit
     running["oms"].terminate()
     assert running["oms"].wait(20) == 0
     bell.close()
-    context.term()
+    context.destroy(linger=0)
     book, state = order_book(), paper_state(root, dict(spec.instruments))
     ordered = [order.client_order_id for decision in decisions_in(root) for order in decision.orders]
     assert len(ordered) == len(set(ordered)) >= said // 2

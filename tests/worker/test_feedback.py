@@ -383,7 +383,7 @@ def test_fills_reach_a_worker_process_through_the_feed_and_a_run_over_the_tape_s
         await_that(lambda: told_of(folder, spec) == len(desk.entries), "every fill told")
     finally:
         desk.close()
-        context.term()
+        context.destroy(linger=0)
     bodies = bodies_on_disk(folder / OWN)
     [genesis] = read_geneses(folder / OWN)
     run = TapeRun(spec, folder / "tape", genesis)
