@@ -434,7 +434,7 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
             _stay_parked(stopping)
             return 0
         confinement = Confinement(spec.limits.memory_limit_mb)
-        follower = make_follower(spec, new_context(), status)
+        follower = make_follower(spec, status)
     except (StrategyRunnerError, OSError) as error:
         _enter_failed(status, error)
         raise
@@ -465,14 +465,14 @@ def _outlast_start(stopping: StopFlag) -> None:
         stopping.wait(partial(time.sleep, left_s))
 
 
-def make_follower(spec: WorkerSpec, context: Context, status: StatusFile) -> Follower:
+def make_follower(spec: WorkerSpec, status: StatusFile) -> Follower:
     """A worker ready for its first turn. Raises StrategyRunnerError."""
     return Follower(
         spec,
         make_strategy(spec),
         reader=TapeReader(Path(spec.market.tape)),
-        listener=StreamListener(context, spec.market.doorbell, spec.heard),
-        router=SignalDoorbell(context, spec.router_doorbell, spec.key.folder),
+        listener=StreamListener(spec.market.doorbell, spec.heard),
+        router=SignalDoorbell(spec.router_doorbell, spec.key.folder),
         status=status,
         from_start=spec.from_start,
     )

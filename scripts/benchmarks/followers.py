@@ -5,7 +5,6 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import LimitsSpec, MarketSpec, ModelProviderSpec, ProtectionSpec, WorkerSpec
 from strategy_runner.model.event import Trade
@@ -59,13 +58,13 @@ def market_in(folder: Path) -> MarketSpec:
 
 def follow(folder: Path, number: int, symbol: str, strategy: Strategy) -> Follower:
     """A follower of the trades of one symbol, from the tape's first record on."""
-    context, spec = new_context(), _spec(folder, number, symbol)
+    spec = _spec(folder, number, symbol)
     return Follower(
         spec,
         strategy,
         reader=TapeReader(Path(spec.market.tape)),
-        listener=StreamListener(context, spec.market.doorbell, spec.streams),
-        router=SignalDoorbell(context, spec.router_doorbell, spec.key.folder),
+        listener=StreamListener(spec.market.doorbell, spec.streams),
+        router=SignalDoorbell(spec.router_doorbell, spec.key.folder),
         status=StatusFile(Path(spec.folder) / "status"),
         from_start=True,
     )

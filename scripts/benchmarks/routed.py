@@ -254,10 +254,10 @@ def _trade(root: Path, symbols: list[str], ready: Connection) -> None:
 
 def _talk(root: Path, workers: list[str], asked: Connection) -> None:
     """Says (count, rate) signals whenever it is asked, at once where the rate is 0, and answers when they are said."""
-    context, said = new_context(), 0
+    said = 0
     logs = [root / "workers" / worker / "signals.log" for worker in workers]
     outboxes = [Outbox(log, generation=_GENERATION, mode="mock") for log in logs]
-    bells = [SignalDoorbell(context, f"ipc://{root}/router.sock", worker) for worker in workers]
+    bells = [SignalDoorbell(f"ipc://{root}/router.sock", worker) for worker in workers]
     asked.send(True)
     while True:
         count, rate = asked.recv()

@@ -13,16 +13,20 @@ same moment.
 
 import select
 import struct
+from collections.abc import Iterable
 
 import zmq
 
 from strategy_runner.bus.call import keep_to_owner
 from strategy_runner.bus.context import Context
+from strategy_runner.bus.zmtp import Wire, frame
 
 _SEQ = struct.Struct("<Q")
 _QUEUE_FRAMES = 4
 _HEARD_MAX = 1_000  # rings that are taken at once; whoever rings on is heard at the next look
 _FILL_RING_BYTES_MAX = 256
+_BACKLOG = 4_096  # workers that connect at once
+_SUBSCRIBE, _CANCEL = b"\x01", b"\x00"
 _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 
@@ -33,6 +37,7 @@ class StreamDoorbell:
         self._socket = context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.SNDHWM, _QUEUE_FRAMES)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.BACKLOG, _BACKLOG)
         self._socket.bind(endpoint)
 
     def ring(self, topic: bytes, seq: int) -> None:
@@ -47,55 +52,40 @@ class StreamDoorbell:
 class StreamListener:
     """A worker's side: woken for its streams."""
 
-    def __init__(self, context: Context, endpoint: str, streams: tuple[str, ...]) -> None:
-        self._socket = context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.RCVHWM, _QUEUE_FRAMES)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        for stream in streams:
-            self._socket.subscribe(topic_of(stream))
-        self._socket.connect(endpoint)
-        self._ear = _Ear(self._socket)
+    def __init__(self, endpoint: str, streams: tuple[str, ...]) -> None:
+        self._wire = Wire(endpoint, "SUB", _subscriptions(_SUBSCRIBE, streams))
         self._streams = set(streams)
 
     def listen(self, streams: set[str]) -> None:
         """Wakes for these streams from now on, and for no others."""
-        for stream in streams - self._streams:
-            self._socket.subscribe(topic_of(stream))
-        for stream in self._streams - streams:
-            self._socket.unsubscribe(topic_of(stream))
+        changes = _subscriptions(_SUBSCRIBE, streams - self._streams) + _subscriptions(_CANCEL, self._streams - streams)
+        self._wire.first = _subscriptions(_SUBSCRIBE, streams)
         self._streams = set(streams)
+        if changes and not self._wire.send(changes):
+            self._wire.close()  # the next connection begins with all of them
 
     def wait(self, timeout_ms: int) -> bool:
-        """True when it rang within the time given. Swallows every further ring that is queued: one look at the tape is enough."""
-        if self._ear.hear(timeout_ms) is None:
-            return False
-        while _has_more(self._socket):
-            self._socket.recv(zmq.NOBLOCK)
-        return True
+        """True when it rang within the time given, False perhaps earlier. Takes every ring that is queued: one look at the tape
+        is enough."""
+        return self._wire.hear(timeout_ms)
 
     def close(self) -> None:
-        self._socket.close()
+        self._wire.close()
 
 
 class SignalDoorbell:
     """A worker's side of the router's bell."""
 
-    def __init__(self, context: Context, endpoint: str, worker: str) -> None:
-        self._socket = context.socket(zmq.PUSH)
-        self._socket.setsockopt(zmq.SNDHWM, _QUEUE_FRAMES)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        self._socket.connect(endpoint)
-        self._worker = worker.encode()
+    def __init__(self, endpoint: str, worker: str) -> None:
+        self._wire = Wire(endpoint, "PUSH")
+        self._ring = frame(worker.encode())
 
     def ring(self) -> None:
         """Never blocks: with the queue full the router looks later, and with no router there it looks when it comes."""
-        _ring_once(self._socket, self._worker)
+        self._wire.send(self._ring)
 
     def close(self) -> None:
-        self._socket.close()
+        self._wire.close()
 
 
 class SignalListener:
@@ -104,6 +94,7 @@ class SignalListener:
     def __init__(self, context: Context, endpoint: str) -> None:
         self._socket = context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.BACKLOG, _BACKLOG)
         self._socket.bind(endpoint)
         self._ear = _Ear(self._socket)
         self._heard: set[str] = set()
@@ -240,6 +231,10 @@ def _queued(socket: "zmq.Socket[bytes]") -> list[bytes]:
         except zmq.Again:
             pass
     return frames
+
+
+def _subscriptions(word: bytes, streams: Iterable[str]) -> bytes:
+    return b"".join([frame(word + topic_of(stream)) for stream in streams])
 
 
 def topic_of(stream: str) -> bytes:

@@ -27,7 +27,7 @@ class PaperProcess:
             instruments=spec.instruments,
             default=spec.fills,
             reader=TapeReader(Path(spec.market.tape)),
-            listener=StreamListener(context, spec.market.doorbell, ()),
+            listener=StreamListener(spec.market.doorbell, ()),
             status=status,
             settings=spec.fills_by_symbol,
             opening=spec.opening,

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from strategy_runner.assembly import configure_logging, make_follower
-from strategy_runner.bus.context import Context, new_context
+from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import (
     LimitsSpec,
@@ -50,19 +50,19 @@ def rehearse() -> None:
             spec = _spec(folder, strategy, params)
             write_spec(folder / "spec.json", spec)
             for _ in range(2):
-                _play(folder, context, writer, doorbell)
+                _play(folder, writer, doorbell)
         writer.close()
         doorbell.close()
         context.term()
     configure_logging("info")  # what nearly every worker is told; it has nothing to set then
 
 
-def _play(folder: Path, context: Context, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
+def _play(folder: Path, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
     spec = read_spec(folder / "spec.json")
     assert isinstance(spec, WorkerSpec)
     lock = FolderLock(Path(spec.folder))
     status = StatusFile(Path(spec.folder) / "status")
-    follower = make_follower(spec, context, status)
+    follower = make_follower(spec, status)
     streams = [writer.stream_id(Stream.parse(stream)) for stream in spec.streams]
     for i in range(BARS):
         close = 100.0 + (i * 7 % 11) - i % 5

@@ -16,8 +16,6 @@ BELOW_OTHERS = (
     10  # nice steps below feed, routers and OMS: all workers wait for these, and where a core is short they go first
 )
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
-_THREADS = 2  # ZeroMQ's own; each reserves a stack of full size and touches a page or two of it
-_STACK_BYTES_MAX = 64 << 20
 _MB = 1 << 20
 
 
@@ -28,9 +26,7 @@ class Confinement:
         """Private memory: what the process has now and so much more. `own_mb` is what this product itself may need."""
         # a mapping that is never touched costs nothing but its place in the count (a bytearray would clear all of it)
         self._reserve = mmap.mmap(-1, RESERVE_MB * _MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
-        stack = _STACK_BYTES_MAX if stack == resource.RLIM_INFINITY else min(stack, _STACK_BYTES_MAX)
-        _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB + _THREADS * stack)
+        _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB)
         _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
         _limit(resource.RLIMIT_CORE, 0)
         os.nice(BELOW_OTHERS)

@@ -58,9 +58,9 @@ def connected(bell: StreamDoorbell, *listeners: StreamListener) -> None:
 def test_a_worker_is_woken_for_its_own_streams_only(context: Context, endpoint: str) -> None:
     """Subscriptions match by prefix: BTC-USD must not wake for BTC-USDT, nor bar.1m for another symbol's."""
     bell = StreamDoorbell(context, endpoint)
-    usd = StreamListener(context, endpoint, ("BTC-USD/trade", "BTC-USD/bar.1m", ALL))
-    usdt = StreamListener(context, endpoint, ("BTC-USDT/trade", ALL))
-    short = StreamListener(context, endpoint, ("BTC/trade", ALL))
+    usd = StreamListener(endpoint, ("BTC-USD/trade", "BTC-USD/bar.1m", ALL))
+    usdt = StreamListener(endpoint, ("BTC-USDT/trade", ALL))
+    short = StreamListener(endpoint, ("BTC/trade", ALL))
     listeners = (usd, usdt, short)
     connected(bell, *listeners)
     for stream, woken in (
@@ -80,7 +80,7 @@ def test_a_worker_is_woken_for_its_own_streams_only(context: Context, endpoint: 
 def test_a_worker_is_woken_after_long_silence_as_after_a_short_one(context: Context, endpoint: str) -> None:
     """Rings that come one by one, with waits in vain between them, and many at once."""
     bell = StreamDoorbell(context, endpoint)
-    listener = StreamListener(context, endpoint, ("A/trade", ALL))
+    listener = StreamListener(endpoint, ("A/trade", ALL))
     connected(bell, listener)
     for rings in (1, 1, 3, 1, 2):
         assert not listener.wait(0)
@@ -94,7 +94,7 @@ def test_a_worker_is_woken_after_long_silence_as_after_a_short_one(context: Cont
 
 def test_one_look_answers_every_ring_that_is_queued(context: Context, endpoint: str) -> None:
     bell = StreamDoorbell(context, endpoint)
-    listener = StreamListener(context, endpoint, ("A/trade", ALL))
+    listener = StreamListener(endpoint, ("A/trade", ALL))
     connected(bell, listener)
     for seq in range(3):
         bell.ring(topic_of("A/trade"), seq)
@@ -108,12 +108,11 @@ def test_one_look_answers_every_ring_that_is_queued(context: Context, endpoint: 
 _FOLLOW = """
 import sys
 from pathlib import Path
-from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import StreamListener
 from strategy_runner.model.stream import trades
 from strategy_runner.tape.reader import TapeReader
 reader = TapeReader(Path(sys.argv[1]))
-listener = StreamListener(new_context(), sys.argv[2], ("A/trade",))
+listener = StreamListener(sys.argv[2], ("A/trade",))
 stream, seen = reader.find(trades("A")), 0
 while True:
     listener.wait(2_000)
@@ -175,8 +174,8 @@ def test_a_stopped_worker_neither_blocks_nor_fills_the_feed_and_catches_up_from_
 
 def test_a_router_learns_which_workers_rang(context: Context, endpoint: str) -> None:
     listener = SignalListener(context, endpoint)
-    first = SignalDoorbell(context, endpoint, "swing.BTC-USD")
-    second = SignalDoorbell(context, endpoint, "swing.ETH-USD")
+    first = SignalDoorbell(endpoint, "swing.BTC-USD")
+    second = SignalDoorbell(endpoint, "swing.ETH-USD")
     assert not listener.wait(0)
     first.ring()
     first.ring()
@@ -189,7 +188,7 @@ def test_a_router_learns_which_workers_rang(context: Context, endpoint: str) -> 
 
 
 def test_a_worker_without_a_router_rings_in_vain_and_is_heard_when_one_comes(context: Context, endpoint: str) -> None:
-    bell = SignalDoorbell(context, endpoint, "swing.BTC-USD")
+    bell = SignalDoorbell(endpoint, "swing.BTC-USD")
     for _ in range(1_000):
         bell.ring()
     listener = SignalListener(context, endpoint)
@@ -206,10 +205,10 @@ ROUNDS = 300  # in fewer milliseconds than a queue of four would need to be look
 def test_a_ring_is_heard_by_who_has_heard_all_before_it(context: Context, tmp_path: Path) -> None:
     """Queues are tiny, and ZeroMQ learns late that they have been read: no ring may be dropped with nothing queued."""
     market = StreamDoorbell(context, f"ipc://{tmp_path}/market")
-    worker = StreamListener(context, f"ipc://{tmp_path}/market", ("A/trade", ALL))
+    worker = StreamListener(f"ipc://{tmp_path}/market", ("A/trade", ALL))
     connected(market, worker)
     router = SignalListener(context, f"ipc://{tmp_path}/router")
-    signals = SignalDoorbell(context, f"ipc://{tmp_path}/router", "w.A")
+    signals = SignalDoorbell(f"ipc://{tmp_path}/router", "w.A")
     feed = FillListener(context, f"ipc://{tmp_path}/feed")
     fills = FillDoorbell(context, f"ipc://{tmp_path}/feed", "acme")
     for number in range(ROUNDS):

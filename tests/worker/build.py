@@ -215,14 +215,14 @@ class Followers:
         """As a process would that has just started. One that is dropped without `stop` was killed."""
         status = StatusFile(Path(spec.folder) / "status")
         if given is None:
-            made = make_follower(spec, self.context, status)
+            made = make_follower(spec, status)
         else:
             made = Follower(
                 spec,
                 given,
                 reader=TapeReader(Path(spec.market.tape)),
-                listener=StreamListener(self.context, spec.market.doorbell, spec.streams),
-                router=SignalDoorbell(self.context, spec.router_doorbell, spec.key.folder),
+                listener=StreamListener(spec.market.doorbell, spec.streams),
+                router=SignalDoorbell(spec.router_doorbell, spec.key.folder),
                 status=status,
                 from_start=spec.from_start,
             )

@@ -12,7 +12,6 @@ import pytest
 from build import Followers, bodies_on_disk, new_tape, random_rows, run_out, worker_spec, write_rows
 
 from strategy_runner.assembly import make_follower
-from strategy_runner.bus.context import new_context
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import CorruptRecordError, StateError
 from strategy_runner.history.tape_run import TapeRun
@@ -106,13 +105,9 @@ def carry_on(folder: Path, spec: WorkerSpec) -> list[bytes]:
         write_rows(tape, ROWS[tape.seq :])  # as the source gives them again
     finally:
         tape.close()
-    context = new_context()
-    try:
-        worker = make_follower(spec, context, StatusFile(Path(spec.folder) / "status"))
-        run_out(worker)
-        worker.close()
-    finally:
-        context.destroy(linger=0)  # also the sockets of a worker that could not be made
+    worker = make_follower(spec, StatusFile(Path(spec.folder) / "status"))
+    run_out(worker)
+    worker.close()
     return bodies_on_disk(Path(spec.folder))
 
 
