@@ -3,7 +3,8 @@
 Feed, worker, router with its risk checks, paper OMS, fill log, and by the feed back to the worker. Measured on the tape, by the
 feed's own clock: from the receipt of the tick that a signal names as its cause, to the receipt of the record of its first fill.
 The paper market fills an order at the first trade of its symbol after it has come. So three times are told of each signal: the
-whole; the wait of the acknowledged order for that trade, which is the market's; and the lag, which is the rest.
+whole; the wait of the acknowledged order for that trade, which is the market's; and the lag, which is the rest. It begins when
+each worker has signalled once.
 """
 
 import time
@@ -52,6 +53,8 @@ def run(settings: Settings) -> Iterator[Figure]:
         talk(f"  {workers} workers ready in {fleet.boot_s:.1f} s, {rate:,} events/s ...")
         reader = TapeReader(fleet.tape)
         fleet.set_market(rate / len(symbols))
+        # a worker keeps what it began with at its first signal, which costs syncs, and all of them at once
+        fleet.await_first_signals()
         time.sleep(settings.settle_s)
         begin_ns = reader.head.clock_ns()
         time.sleep(settings.end_to_end_s)

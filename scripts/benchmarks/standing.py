@@ -91,6 +91,15 @@ class Fleet:
         self._await(name, other_than=killed)
         return (time.perf_counter() - begun) * 1e3
 
+    def await_first_signals(self) -> None:
+        """Until each worker that counts has signalled; by status pages."""
+        deadline = time.monotonic() + PATIENCE_S
+        waiting = list(self.workers)
+        while waiting := [name for name in waiting if not self.status(name).signals]:
+            if time.monotonic() > deadline:
+                raise TimeoutExpiredError(f"{waiting}: expected a signal of each within {PATIENCE_S:g} s, found none")
+            time.sleep(_BOOT_LOOK_S)
+
     def _await(self, name: str, other_than: int) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not _is_ready(self.pages[name], other_than):
