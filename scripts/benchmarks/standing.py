@@ -16,7 +16,7 @@ from benchmarks.common import Sample
 from benchmarks.homes import CLIENT, clean_environment, command, run_command
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import Spec, WorkerSpec
-from strategy_runner.errors import NotRunningError, TimeoutExpiredError
+from strategy_runner.errors import NotRunningError, StrategyRunnerError, TimeoutExpiredError
 from strategy_runner.model.names import FEED_NAME
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.fleet import status_path
@@ -131,11 +131,21 @@ def running(home: Home, workers: int, *, warm: bool = True, market: Mapping[str,
         fleet.boot_s = time.perf_counter() - begun
         yield fleet
     finally:
-        daemon = Daemon(home)
+        _end(home, starter)
+
+
+def _end(home: Home, starter: "subprocess.Popen[bytes]") -> None:
+    """A daemon that is too busy to be asked is killed: its children end with it."""
+    daemon = Daemon(home)
+    try:
         if daemon.is_running():
             daemon.shutdown(timeout_s=PATIENCE_S)
         elif starter.poll() is None:
             starter.kill()
+    except StrategyRunnerError:
+        os.kill(int((home.daemon / "lock").read_text()), signal.SIGKILL)
+        raise
+    finally:
         starter.communicate()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8
-BELOW_OTHERS = 15  # nice steps below feed, routers and OMS, for which all workers wait
+BELOW_OTHERS = 19  # nice steps below feed, routers and OMS, for which all workers wait
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
 _MB = 1 << 20
 

@@ -19,7 +19,6 @@ from strategy_runner.supervision.watchdog.log_rotation import LogWatch, rotate
 from strategy_runner.tape import files
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
-from strategy_runner.worker.confinement import BELOW_OTHERS
 
 ROUND_S = 5.5
 TWO_ROUNDS_S = 10.5
@@ -57,7 +56,7 @@ def test_a_worker_over_its_cpu_limit_runs_at_the_lowest_priority_until_it_is_cal
         used_s = cpu_s(busy)
         until(lambda used_s=used_s: cpu_s(busy) > used_s + 0.05)  # type: ignore[misc]
         watch.pass_time(ROUND_S)
-    assert os.getpriority(os.PRIO_PROCESS, busy) == 19
+    assert os.sched_getscheduler(busy) == os.SCHED_IDLE
     assert watch.deeds() == [("acme:busy", "slowed")]
     reason = watch.conditions("acme:busy")["over cpu_limit"]
     assert reason.endswith("of a core, cpu_limit is 0.001: runs at the lowest priority")
@@ -65,7 +64,7 @@ def test_a_worker_over_its_cpu_limit_runs_at_the_lowest_priority_until_it_is_cal
     watch.pass_time(90)
     assert watch.conditions("acme:busy") == {}
     assert watch.deeds()[-1] == ("acme:busy", "released")
-    assert os.getpriority(os.PRIO_PROCESS, busy) == os.getpriority(os.PRIO_PROCESS, 0) + BELOW_OTHERS
+    assert os.sched_getscheduler(busy) == os.SCHED_OTHER
 
 
 # -- children ----------------------------------------------------------------------------------------------------------

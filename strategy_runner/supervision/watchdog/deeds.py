@@ -6,9 +6,7 @@ import time
 from pathlib import Path
 
 from strategy_runner.supervision.conditions import Action, ActionKind, ActionLog, Board
-from strategy_runner.supervision.watchdog.process import LOWEST_PRIORITY
 from strategy_runner.supervision.watchdog.watched import Watched
-from strategy_runner.worker.confinement import BELOW_OTHERS
 
 RESTARTED_SHOWN_S = 600.0
 
@@ -36,7 +34,7 @@ class Deeds:
     def slow_down(self, one: Watched, reason: str) -> bool:
         """To the lowest priority: it runs when nobody else wants to. False if even that is not allowed."""
         assert one.process is not None
-        slowed = one.process.set_priority(LOWEST_PRIORITY)
+        slowed = one.process.set_policy(os.SCHED_IDLE)
         self.board.show(one.name, "over cpu_limit", reason)
         if slowed:
             self.note(one, "slowed", reason)
@@ -45,7 +43,7 @@ class Deeds:
     def release(self, one: Watched, reason: str) -> bool:
         """Back to the priority of other workers. False if this user may not raise one: it stays until the process begins anew."""
         assert one.process is not None
-        if not one.process.set_priority(os.getpriority(os.PRIO_PROCESS, 0) + BELOW_OTHERS):
+        if not one.process.set_policy(os.SCHED_OTHER):
             return False
         self.board.clear(one.name, "over cpu_limit")
         self.note(one, "released", reason)

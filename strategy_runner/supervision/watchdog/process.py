@@ -11,7 +11,6 @@ from typing import NamedTuple
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = resource.getpagesize()
 _CPU_CLOCK = 2  # of a process, by its number: clock_getcpuclockid(3)
-LOWEST_PRIORITY = 19
 ENDED = "ZXx"
 
 
@@ -87,11 +86,11 @@ class ProcessHandle:
             return 0.0
         return kilobytes / 1024
 
-    def set_priority(self, nice: int) -> bool:
-        """The nice value of each of its threads; False if this user may not (lowering is always allowed)."""
+    def set_policy(self, policy: int) -> bool:
+        """SCHED_IDLE or SCHED_OTHER for each of its threads; False if this user may not (SCHED_IDLE is always allowed)."""
         try:
             for thread in os.listdir(f"/proc/{self.pid}/task"):  # noqa: PTH208
-                os.setpriority(os.PRIO_PROCESS, int(thread), nice)
+                os.sched_setscheduler(int(thread), policy, os.sched_param(0))
         except PermissionError:
             return False
         except (ProcessLookupError, FileNotFoundError):
