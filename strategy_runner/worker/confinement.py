@@ -12,7 +12,8 @@ from pathlib import Path
 
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8
-BELOW_OTHERS = 19  # nice steps below feed, routers and OMS, for which all workers wait
+BELOW_OTHERS = 15  # nice steps below feed, routers and OMS, for which all workers wait
+NICE_MAX = 5  # where those could not be raised: what else the host does is not to starve workers
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
 _MB = 1 << 20
 
@@ -27,7 +28,10 @@ class Confinement:
         _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB)
         _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
         _limit(resource.RLIMIT_CORE, 0)
-        os.nice(BELOW_OTHERS)
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        nice = max(own, min(own + BELOW_OTHERS, NICE_MAX))
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        _limit(resource.RLIMIT_NICE, 20 - nice)  # setrlimit(2): the nice value it may come back to, and none above
 
     def make_room(self) -> None:
         """For the last words of a process whose strategy has taken all there was."""
