@@ -35,6 +35,7 @@ class MarketTail:
     def watch(self, symbols: set[str]) -> None:
         """The symbols to read from `seq` on."""
         reader = self._reader
+        self._known = len(reader.streams)  # before it is looked for: one that comes meanwhile is not known
         self._symbols = symbols
         wanted: dict[int, Stream] = {}
         for symbol in sorted(symbols):
@@ -48,7 +49,6 @@ class MarketTail:
             self._positions[stream_id] = reader.first_ordinal_at(stream_id, self.seq)
             self._makers[stream_id] = _maker(wanted[stream_id])
         self.streams = {stream.name for stream in wanted.values()}
-        self._known = len(reader.streams)
 
     def gather(self) -> list[Tick]:
         """The next events, about TURN_RECORDS_MAX of them at most. Raises CorruptRecordError."""

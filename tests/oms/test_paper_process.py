@@ -20,6 +20,8 @@ from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import MarketSpec, PaperOmsSpec, write_spec
 from strategy_runner.model.event import Trade
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderState
+from strategy_runner.model.record import Kind
+from strategy_runner.model.stream import Stream
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.market_tail import MarketTail
 from strategy_runner.oms.paper import MARK_RECORDS
@@ -141,6 +143,22 @@ def test_the_first_records_of_a_stream_are_not_passed_over(market: Market) -> No
     market.trade(100, 103)
     assert [event.price for _, event in tail.gather() if isinstance(event, Trade)] == [100, 103]
     assert tail.streams == {"X/trade"}
+
+
+def test_a_stream_that_comes_while_it_is_looked_for_is_not_passed_over(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = TapeReader(Path(market.spec.market.tape))
+    tail, find = MarketTail(reader, 0), reader.find
+
+    def find_late(stream: Stream) -> int | None:
+        if stream.kind is Kind.FUNDING and not market.rows:
+            market.trade(100, 103)
+        return find(stream)
+
+    monkeypatch.setattr(reader, "find", find_late)
+    tail.watch({"X"})
+    assert [event.price for _, event in tail.gather() if isinstance(event, Trade)] == [100, 103]
 
 
 def test_an_order_goes_in_and_its_fill_comes_out(market: Market) -> None:
