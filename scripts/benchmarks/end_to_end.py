@@ -122,19 +122,17 @@ class _Fill(NamedTuple):
 def _first_fills(fleet: Fleet, reader: TapeReader) -> dict[str, _Fill]:
     """By signal."""
     workers = _workers(fleet)
+    streams = [stream for spec in workers if (stream := reader.find(private(spec.key))) is not None]
+    told = [reader.fields(seq, stream) for stream in streams for seq in _seqs(reader, stream)]
+    # behind the records, since the market goes on: each has its entry then
     entries = [decode_private(payload) for payload in read_log(Path(workers[0].fills))]
     found: dict[str, _Fill] = {}
-    for spec in workers:
-        stream = reader.find(private(spec.key))
-        if stream is None:
-            continue
-        for seq in _seqs(reader, stream):
-            fields = reader.fields(seq, stream)
-            entry: PrivateEntry = entries[int(fields[_NUMBER])]
-            fill = entry.event.fill
-            if fill is not None and entry.signal_id not in found:
-                traded_ns = int(reader.fields(entry.event.seq)[_RECEIVED_NS])
-                found[entry.signal_id] = _Fill(fill.client_order_id, traded_ns, int(fields[_RECEIVED_NS]))
+    for fields in told:
+        entry: PrivateEntry = entries[int(fields[_NUMBER])]
+        fill = entry.event.fill
+        if fill is not None and entry.signal_id not in found:
+            traded_ns = int(reader.fields(entry.event.seq)[_RECEIVED_NS])
+            found[entry.signal_id] = _Fill(fill.client_order_id, traded_ns, int(fields[_RECEIVED_NS]))
     return found
 
 
