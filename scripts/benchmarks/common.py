@@ -121,8 +121,8 @@ def figure(
 
 
 def read_figures(paths: Iterable[Path]) -> list[Figure]:
-    """What runs with -o json wrote; of the same figure the last one. Raises UsageError for a line that is none."""
-    found: dict[tuple[str, str], Figure] = {}
+    """What runs with -o json wrote; of a figure beside the same reference the last. Raises UsageError for a line that is none."""
+    found: dict[tuple[str, str, str], Figure] = {}
     for path in paths:
         try:
             lines = path.read_bytes().splitlines()
@@ -133,7 +133,7 @@ def read_figures(paths: Iterable[Path]) -> list[Figure]:
                 one = msgspec.json.decode(line, type=Figure)
             except msgspec.DecodeError as error:
                 raise UsageError(f"--from: {path} line {number}: expected a figure as JSON: {error}") from None
-            found[one.name, one.figure] = one
+            found[one.name, one.figure, one.against] = one
     return list(found.values())
 
 
