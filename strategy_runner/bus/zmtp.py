@@ -121,7 +121,10 @@ class Wire:
             return False
         self._answer = None
         self._retry_s, self._next_try = _RETRY_S, 0.0
-        self._socket.sendall(self.first)
+        try:
+            self._socket.sendall(self.first)
+        except BlockingIOError as error:
+            raise ConnectionError("it takes nothing") from error  # half of it is no beginning
         return True
 
 

@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ from strategy_runner.tape.lock import FolderLock
 
 # a child forked just before its daemon was killed holds the lock for the moment it takes to die
 ORPHANS_S = 2.0
-NICE = -15
 
 
 def supervise(
@@ -52,7 +50,6 @@ def supervise(
     ConfigurationError.
     """
     os.umask(0o077)
-    _go_first()
     lock = FolderLock(home.daemon, expected="no other daemon on this home", orphans_s=ORPHANS_S)
     try:
         check_state_version(home)
@@ -93,13 +90,6 @@ def main(arguments: Sequence[str]) -> int:
     except StrategyRunnerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-
-
-def _go_first() -> None:
-    """Feed, routers and OMS inherit this; workers, which all wait for them, step back (worker/confinement.py)."""
-    if os.getpriority(os.PRIO_PROCESS, 0) == 0:
-        with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
 def _clear_socket(home: Home) -> None:

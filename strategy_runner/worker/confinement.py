@@ -13,7 +13,7 @@ from pathlib import Path
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8
 BELOW_OTHERS = 20  # nice steps below feed, routers and OMS, for which all workers wait
-NICE_MAX = 5  # also where those could not be raised: what else the host does is not to starve workers
+NICE_MAX = 5  # also where those run at 0: what else the host does is not to starve workers
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
 _MB = 1 << 20
 
