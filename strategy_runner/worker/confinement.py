@@ -29,9 +29,7 @@ class Confinement:
         _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
         _limit(resource.RLIMIT_CORE, 0)
         own = os.getpriority(os.PRIO_PROCESS, 0)
-        nice = max(own, min(own + BELOW_OTHERS, NICE_MAX))
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-        _limit(resource.RLIMIT_NICE, 20 - nice)  # setrlimit(2): the nice value it may come back to, and none above
+        os.setpriority(os.PRIO_PROCESS, 0, max(own, min(own + BELOW_OTHERS, NICE_MAX)))
 
     def make_room(self) -> None:
         """For the last words of a process whose strategy has taken all there was."""
