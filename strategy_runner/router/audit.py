@@ -15,12 +15,10 @@ from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.router.audit_log import (
     NO_HASH,
     SOURCES,
-    AuditEntry,
     Place,
     Source,
     audit_log,
     chained,
-    encode_entry,
     read_audit,
     source_log,
 )
@@ -54,8 +52,8 @@ class AuditTrail:
         self._at = _read_note(self._note_path)
         self._noted = self._at.number
         self._log = AppendLog(audit_log(folder), whole_to=self._at.offset, permissions=0o600)
-        for end, entry in read_audit(folder, self._at.offset):
-            self._pass(entry, end)
+        for _, entry in read_audit(folder, self._at.offset):
+            self._pass(entry.source, Place(entry.ordinal + 1, entry.end), entry.number + 1, entry.chain)
         self._sources = {
             source: LogReader(source_log(folder, source), self._place(source).offset) for source in SOURCES
         }
@@ -90,24 +88,24 @@ class AuditTrail:
             return 0
         at_ns, chain, number = time.time_ns(), self._at.chain, self._at.number
         ordinal = self._place(source).count
-        entries: list[AuditEntry] = []
+        entries: list[bytes] = []
         for index, (end, payload) in enumerate(frames):
-            entry = chained(chain, number + index, at_ns, source, ordinal + index, end, payload)
+            entry, chain = chained(chain, number + index, at_ns, source, ordinal + index, end, payload)
             entries.append(entry)
-            chain = entry.chain
         try:
             reader.sync()
-            self._log.append_many([encode_entry(entry) for entry in entries])
+            self._log.append_many(entries)
         except OSError:
             reader.offset = begin
             raise
-        for entry in entries:
-            self._pass(entry, self._log.offset)
-        return len(entries)
+        count = len(frames)
+        self._pass(source, Place(ordinal + count, frames[-1][0]), number + count, chain)
+        return count
 
-    def _pass(self, entry: AuditEntry, end: int) -> None:
-        self._at.number, self._at.chain, self._at.offset = entry.number + 1, entry.chain, end
-        self._at.places[entry.source] = Place(entry.ordinal + 1, entry.end)
+    def _pass(self, source: Source, place: Place, number: int, chain: bytes) -> None:
+        """The log holds so many entries, the last of them of this source, up to this place of it."""
+        self._at.number, self._at.chain, self._at.offset = number, chain, self._log.offset
+        self._at.places[source] = place
 
     def _place(self, source: Source) -> Place:
         return self._at.places.get(source, Place())

@@ -21,6 +21,7 @@ from strategy_runner.tape.logs import START, LogReader
 Source = Literal["operator", "decisions", "orders", "breakers"]
 SOURCES: tuple[Source, ...] = ("operator", "decisions", "orders", "breakers")
 NO_HASH = bytes(32)
+_ARRAY_OF_7, _BYTES_32 = b"\x97", b"\xc4\x20"  # as msgpack begins them
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -45,21 +46,22 @@ class Place(msgspec.Struct, frozen=True):
     offset: int = START
 
 
-encode_entry = _encode
 decode_entry = msgspec.msgpack.Decoder(AuditEntry).decode
 
 
 def chained(
     before: bytes, number: int, at_ns: int, source: Source, ordinal: int, end: int, payload: bytes
-) -> AuditEntry:
-    """The entry that follows one with the hash `before`."""
-    chain = hashlib.blake2b(before + _encode((number, at_ns, source, ordinal, end, payload)), digest_size=32).digest()
-    return AuditEntry(number, at_ns, source, ordinal, end, payload, chain)
+) -> tuple[bytes, bytes]:
+    """The encoded entry that follows one with the hash `before`, and its own hash. An entry is the array of what its hash is
+    over, and the hash: encoded once for both."""
+    told = _encode((number, at_ns, source, ordinal, end, payload))
+    chain = hashlib.blake2b(before + told, digest_size=32).digest()
+    return b"".join((_ARRAY_OF_7, told[1:], _BYTES_32, chain)), chain
 
 
 def holds(entry: AuditEntry, before: bytes) -> bool:
-    again = chained(before, entry.number, entry.at_ns, entry.source, entry.ordinal, entry.end, entry.payload)
-    return again.chain == entry.chain
+    _, chain = chained(before, entry.number, entry.at_ns, entry.source, entry.ordinal, entry.end, entry.payload)
+    return chain == entry.chain
 
 
 def audit_log(folder: Path) -> Path:

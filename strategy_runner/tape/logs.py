@@ -12,10 +12,10 @@ nobody acted upon it. The writer sets it aside and begins anew, to a reader it i
 import logging
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
+from zlib import crc32
 
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def _crc(offset: int, payload: bytes) -> int:
-    return zlib.crc32(payload, offset & 0xFFFFFFFF)
+    return crc32(payload, offset & 0xFFFFFFFF)
 
 
 class _Opened:
@@ -91,12 +91,12 @@ class AppendLog(_Opened):
         """Writes frames with one system call and returns the offset of the first."""
         first = self.offset
         parts: list[bytes] = []
-        end = first
+        pack, header, end = _FRAME.pack, _FRAME.size, first
         for payload in payloads:
-            assert 0 < len(payload) <= PAYLOAD_BYTES_MAX, len(payload)
-            parts.append(_FRAME.pack(len(payload), _crc(end, payload)))
-            parts.append(payload)
-            end += _FRAME.size + len(payload)
+            size = len(payload)
+            assert 0 < size <= PAYLOAD_BYTES_MAX, size
+            parts += (pack(size, crc32(payload, end & 0xFFFFFFFF)), payload)
+            end += header + size
         block = b"".join(parts)
         try:
             written = os.pwrite(self._fd, block, first)
@@ -148,16 +148,17 @@ class LogReader(_Opened):
         block = os.pread(self._fd, min(there, max(bytes_max, _FRAME.size)), self.offset)
         if len(block) >= _FRAME.size and len(block) < _FRAME.size + _FRAME.unpack_from(block)[0] <= PAYLOAD_BYTES_MAX:
             block = os.pread(self._fd, _FRAME.size + _FRAME.unpack_from(block)[0], self.offset)
-        at = 0
-        while at + _FRAME.size <= len(block):
-            length, crc = _FRAME.unpack_from(block, at)
-            end = at + _FRAME.size + length
-            payload = block[at + _FRAME.size : end]
-            if not 0 < length <= PAYLOAD_BYTES_MAX or end > len(block) or _crc(self.offset, payload) != crc:
+        unpack, header, size = _FRAME.unpack_from, _FRAME.size, len(block)
+        at, offset = 0, self.offset
+        while at + header <= size:
+            length, crc = unpack(block, at)
+            end = at + header + length
+            payload = block[at + header : end]
+            if not 0 < length <= PAYLOAD_BYTES_MAX or end > size or crc32(payload, offset & 0xFFFFFFFF) != crc:
                 break
-            self.offset += _FRAME.size + length
+            self.offset = offset = offset + end - at
             at = end
-            yield self.offset, payload
+            yield offset, payload
         if at == 0 and block:
             _refuse_damage(self._fd, self.path, self.offset)
 
