@@ -11,7 +11,7 @@ from strategy_runner.model.signal import Envelope
 Verdict = Literal["accepted", "refused", "expired"]
 
 
-class Decision(msgspec.Struct, frozen=True, array_like=True):
+class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One entry of a client's decision log.
 
     `number` is dense per client from 0; `reason` is a stable name, "" when accepted; `body` holds the signal's canonical
