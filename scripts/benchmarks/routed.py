@@ -11,7 +11,7 @@ durable from the beginning.
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from decimal import Decimal
 from math import nan
 from multiprocessing.connection import Connection
@@ -37,7 +37,7 @@ from strategy_runner.model.stream import trades
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
 from strategy_runner.router.market import Market
-from strategy_runner.router.order_entry import Told
+from strategy_runner.router.order_entry import Happened, Told
 from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.sinks.interface import Sink
 from strategy_runner.tape.logs import START, LogReader
@@ -45,7 +45,7 @@ from strategy_runner.tape.writer import TapeWriter
 from strategy_runner.worker.outbox import Outbox
 
 CLIENT = "bench"
-ORDERS_PER_S = 1_000
+ORDERS_PER_S = 1_100
 PATIENCE_S = 30.0
 _GENERATION = "00000000"
 _STRATEGIES_MAX = 6
@@ -61,7 +61,7 @@ _RISK = RiskConfig(
     max_drawdown=0.5,
     max_orders_per_second=ORDERS_PER_S,
     max_orders_per_minute=60 * ORDERS_PER_S,
-    max_open_orders=1_000,
+    max_open_orders=2_000,
     price_collar=0.05,
     duplicate_window_s=0.01,
     runaway_signals=10_000,
@@ -142,13 +142,18 @@ class Routed:
             self.router._next_look = 0.0
             decided += self.router.turn()
 
-    def turn_until(self, condition: Callable[[], object], what: str) -> None:
+    def turn_until(self, condition: Callable[[], object], what: str, *, look_ms: int | None = None) -> None:
+        """`look_ms` is for what no signal rings for: so often it is looked at."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"expected {what} within {PATIENCE_S:g} s, found none")
-            if not self.router.turn():
+            if self.router.turn():
+                continue
+            if look_ms is None:
                 self.router.wait()
+            else:
+                self.router._listener.wait(look_ms)
 
     def settle(self) -> None:
         """Returns when the sinks have all that is decided, and no order is open."""
@@ -188,6 +193,11 @@ class Routed:
             for entry in entries
             if isinstance(entry, Told) and entry.report.state == "acknowledged"
         }
+
+    def filled_ns(self, order_ids: Container[str]) -> list[int]:
+        """When the desk had told of each fill of these orders."""
+        entries = (entry for _, entry in read_orders(order_log(self.root / "router")) if isinstance(entry, Happened))
+        return [one.at_ns for one in entries if one.event.fill and one.event.fill.client_order_id in order_ids]
 
     def filled(self) -> int:
         """How many fills the workers were told of. It reads only what is new, and so stands in nobody's way."""
@@ -253,27 +263,34 @@ def _trade(root: Path, symbols: list[str], ready: Connection) -> None:
 
 
 def _talk(root: Path, workers: list[str], asked: Connection) -> None:
-    """Says (count, rate) signals whenever it is asked, at once where the rate is 0, and answers when they are said."""
+    """Says (count, rate) signals whenever it is asked, at once where the rate is 0, and answers when they are said. What is due
+    at one time is said in one turn: each worker of it writes and rings once, as workers do."""
     said = 0
     logs = [root / "workers" / worker / "signals.log" for worker in workers]
     outboxes = [Outbox(log, generation=_GENERATION, mode="mock") for log in logs]
     bells = [SignalDoorbell(f"ipc://{root}/router.sock", worker) for worker in workers]
     asked.send(True)
+
+    def flush(speaking: set[int]) -> None:
+        for index in speaking:
+            outboxes[index].flush()
+            bells[index].ring()
+        speaking.clear()
+
     while True:
         count, rate = asked.recv()
         begun = time.perf_counter()
+        speaking: set[int] = set()
         for number in range(count):
             left_s = begun + number / rate - time.perf_counter() if rate else 0.0
             if left_s > 0:
+                flush(speaking)
                 time.sleep(left_s)
             index, n = said % len(workers), said // len(workers)
             outboxes[index].record(n, _body(workers[index], n), 0)
+            speaking.add(index)
             said += 1
-            if rate:
-                outboxes[index].flush()
-                bells[index].ring()
-        for outbox in outboxes:
-            outbox.flush()
+        flush(speaking)
         asked.send(True)
 
 

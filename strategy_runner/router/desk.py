@@ -192,6 +192,7 @@ class Desk:
                 rate=_rate(self._spec),
                 priorities=self._spec.risk.priorities,
                 instruments=self._instruments,
+                below=self._below,
             )
             hand = Hand(journal, oms, flow, folder, self._instruments, self._event_ns)
             with self._oms_lock:

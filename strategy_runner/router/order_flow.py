@@ -1,8 +1,8 @@
 """The order flow: from decisions to orders at the OMS, and from its events to fills. Bounded turns, driven by the desk's thread.
 
-An order is durable as an intent before it may leave. What was sent without an answer is UNKNOWN and is asked about until the
-OMS answers; it is sent again, with its own id, only after the OMS has said that it never had it. So one intent is one order
-at the OMS or none, whatever dies at whatever moment.
+An order is durable before it may leave, in the decision that accepted it. What was sent without an answer is UNKNOWN and is
+asked about until the OMS answers; it is sent again, with its own id, only after the OMS has said that it never had it. So one
+intent is one order at the OMS or none, whatever dies at whatever moment.
 """
 
 import logging
@@ -81,8 +81,10 @@ class OrderFlow:
         rate: Rate,
         priorities: Sequence[str],
         instruments: Mapping[str, Instrument],
+        below: int,
     ) -> None:
-        """`clock` is the feed's, `event_ns` how far tape time has come; `ring` is told how much of the fill log is durable."""
+        """`clock` is the feed's, `event_ns` how far tape time has come; `ring` is told how much of the fill log is durable.
+        Decisions `below` this offset of their log are durable, and a life before may have sent their orders."""
         self._journal = journal
         self._book = journal.book
         self._oms = oms
@@ -94,11 +96,14 @@ class OrderFlow:
         self._queue = OrderQueue.empty(rate, QUEUE_SIZE, clock())
         self._groups: dict[int, list[str]] = {}
         self._own_groups = OWN
-        # what a life before may have sent: asked about before anything is sent
-        self._asking = {one.order.id for one in self._book.in_state(*_MAYBE_SENT)}
         self._ask_at = 0.0
         self._cancel_at: dict[str, float] = {}
         self._changes = OrderChanges(journal, oms, instruments, self._own)
+        while self._intend(below) is not None:  # a power cut may have taken what the journal said of these
+            pass
+        journal.take_over()
+        # asked about before anything is sent
+        self._asking = {one.order.id for one in self._book.in_state(*_MAYBE_SENT)}
         self.is_drained = False  # every event that the OMS had told at the last look is taken in
         lost = [one.order.id for one in self._book.in_state(OrderState.SENT)]
         self._tell([(order_id, Lost()) for order_id in lost])
@@ -124,7 +129,15 @@ class OrderFlow:
     # -- from decisions ----------------------------------------------------------------------------------------------------
 
     def take_decisions(self, below: int) -> bool:
-        """Makes intents of the orders of durable decisions; durable themselves when it returns."""
+        """Makes intents of the orders of durable decisions."""
+        groups = self._intend(below)
+        for number, order_ids in groups or ():
+            self._enqueue(number, order_ids)
+        return groups is not None
+
+    def _intend(self, below: int) -> list[tuple[int, list[str]]] | None:
+        """The intents of the next decisions, as groups of orders that leave together; None if there are no more decisions. What
+        the journal loses of them with the power comes of the decisions again, so nobody waits for the disk."""
         decisions = self._decisions.read(below=below)
         if not decisions:
             if below and self._decisions.number < self._book.next_decision:
@@ -132,7 +145,7 @@ class OrderFlow:
                     f"decisions: expected the {self._book.next_decision} that the order journal knows, "
                     f"found {self._decisions.number}"
                 )
-            return False
+            return None
         at_ns = time.time_ns()
         entries: list[OrderEntry] = []
         groups: list[tuple[int, list[str]]] = []
@@ -149,12 +162,8 @@ class OrderFlow:
                 intent = Intended(at_ns=at_ns, order=order, decision=decision.number, expires_ns=decision.expires_ns)
                 entries.append(intent)
         self._journal.append(entries)
-        if entries:
-            self._journal.sync()
         self._book.next_decision = max(self._book.next_decision, decisions[-1].number + 1)
-        for number, order_ids in groups:
-            self._enqueue(number, order_ids)
-        return True
+        return groups
 
     def want(self, entries: Sequence[OrderEntry]) -> None:
         """Entries of the desk's own; durable when it returns. Their intents leave before all others."""

@@ -75,10 +75,9 @@ class OrderJournal:
         for _, last in read_orders(order_log(folder), note.offset):
             fold(self.book, last, instruments)
         self._complete(folder, last)
+        self._fills_noted = note.fills_offset
         self._fills = AppendLog(fills, whole_to=note.fills_offset)
         fills.chmod(FILLS_MODE)
-        self._take_over(fills, note.fills_offset)
-        self._log.sync()
 
     @property
     def fills_offset(self) -> int:
@@ -129,6 +128,20 @@ class OrderJournal:
         if entries:
             self._write(entries)
         return bool(told)
+
+    def take_over(self) -> None:
+        """What workers were told of before the desk was killed, and the journal does not say. Once, when the orders that were
+        told of are in the book; durable when it returns."""
+        entries: list[OrderEntry] = []
+        for entry in read_fills(self._fills.path, self._fills_noted):
+            assert entry.number == self._fill_number, (entry.number, self._fill_number)
+            self._fill_number += 1
+            if entry.number >= self.book.fills:
+                entries += self._happened(entry.event, "")
+        if entries:
+            self._fills.sync()
+            self._write(entries)
+        self._log.sync()
 
     def note(self, *, force: bool = False) -> None:
         if not force and self.book.entries - self._noted < NOTE_ENTRIES:
@@ -181,18 +194,6 @@ class OrderJournal:
                 "%s: %d intents of decision %d were lost and are made again", folder, len(missing), last.decision
             )
         self.append([msgspec.structs.replace(last, order=order) for order in missing])
-
-    def _take_over(self, fills: Path, offset: int) -> None:
-        """What workers were told of before the desk was killed, and the journal does not say."""
-        entries: list[OrderEntry] = []
-        for entry in read_fills(fills, offset):
-            assert entry.number == self._fill_number, (entry.number, self._fill_number)
-            self._fill_number += 1
-            if entry.number >= self.book.fills:
-                entries += self._happened(entry.event, "")
-        if entries:
-            self._fills.sync()
-            self._write(entries)
 
 
 def order_log(folder: Path) -> Path:

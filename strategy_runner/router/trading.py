@@ -41,8 +41,8 @@ class Trading:
         """Takes in the limits of now, and lets the desk begin; `synced` is how much of the decision log is durable."""
         self._appraiser = Appraiser(self._spec, judge, self.record, self._market)
         self._configure()
-        self.desk.start()
         self.desk.advance(synced)
+        self.desk.start()
         self._wait_until = time.monotonic() + RECONCILE_WAIT_S
 
     def reload(self, spec: RouterSpec) -> None:

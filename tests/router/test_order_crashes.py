@@ -157,8 +157,10 @@ class Change(Life):
         assert [verdict for verdict, _ in self._one.rulings()] == ["accepted"] * 3
 
 
-def run(root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch, kind: type[Life] = Life) -> None:
-    """One life with one crash, and what must be true at its end."""
+def run(
+    root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch, kind: type[Life] = Life, *, power: bool = False
+) -> None:
+    """One life with one crash, and what must be true at its end. With `power` the crash is the host's."""
     with venue_in(root) as venue:
         one = Floor(root, risk=RiskConfig(max_daily_loss=50.0))
         one._open_oms = lambda: CrashingOms(ZeroMqOms(one.context, CLIENT, venue.endpoint, timeout_s=0.5), crash)  # type: ignore[assignment, return-value]
@@ -168,6 +170,8 @@ def run(root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch, kind: type[Li
                 life.live()
             if crash.happened.is_set() and one.router is not None:
                 one.kill()
+        if crash.happened.is_set() and power:
+            crash.cut_power(monkeypatch)
         if crash.happened.is_set():
             one._open_oms = lambda: ZeroMqOms(one.context, CLIENT, venue.endpoint, timeout_s=0.5)
             life.live_on()
@@ -196,11 +200,13 @@ def test_a_life_without_a_crash_takes_the_steps_that_crashes_are_tried_at(monkey
 STRIDE = 6  # of the steps that are tried in a run of all tests
 
 
-def crash_at(at: int, after: bool, monkeypatch: pytest.MonkeyPatch, kind: type[Life] = Life) -> bool:
+def crash_at(
+    at: int, after: bool, monkeypatch: pytest.MonkeyPatch, kind: type[Life] = Life, *, power: bool = False
+) -> bool:
     """False if there are not so many steps."""
     crash = Crash(at, after=after)
-    with short_folder() as root:
-        run(root, crash, monkeypatch, kind)
+    with short_folder() as root, monkeypatch.context() as patch:
+        run(root, crash, patch, kind, power=power)
     return crash.happened.is_set()
 
 
@@ -244,3 +250,15 @@ def test_a_router_killed_at_every_step_has_sent_each_order_once(
     while crash_at(at, after, monkeypatch, kind):
         at += 1
     assert at > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Life, Trip, Change])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_power_cut_at_every_step_of_a_router_leaves_each_order_sent_once(
+    after: bool, kind: type[Life], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 0
+    while crash_at(at, after, monkeypatch, kind, power=True):
+        at += 1
+    assert at > 35
