@@ -112,6 +112,7 @@ _NEXT: dict[type, dict[OrderState, OrderState]] = {
     Lost: {**dict.fromkeys(_OPEN, _UNKNOWN), **_STAYS},
     Absent: {_INTENT: _INTENT, _UNKNOWN: _INTENT, **_STAYS},
 }
+_KNOWING = frozenset({Acknowledged, Cancelled, Rejected, Expired})  # news that only one who has the order can tell
 _FILLABLE = {*_OPEN, OrderState.CANCELLED, OrderState.EXPIRED}
 
 
@@ -136,7 +137,7 @@ def advance(order: Order, news: News) -> Order:
         raise _illegal(order, news)
     if state is _ACKNOWLEDGED and order.filled:
         state = _PARTIAL
-    is_known = order.is_known or isinstance(news, Acknowledged | Cancelled | Rejected | Expired)
+    is_known = order.is_known or type(news) in _KNOWING
     reason, oms_order_id = getattr(news, "reason", order.reason), order.oms_order_id
     if isinstance(news, Acknowledged):
         oms_order_id = oms_order_id or news.oms_order_id

@@ -7,8 +7,11 @@ has closed, of any other OMS the desk does. Ids come of the signal's, so that th
 A modification or cancellation names an earlier signal, and so its orders. Numbers in it are absolute: asked twice, it is one.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import Leg, OrderChange, OrderRequest, OrderType, Side, TimeInForce, client_order_id
@@ -19,10 +22,30 @@ _DAY_NS = 86_400_000_000_000
 _OPPOSITE: dict[Side, Side] = {"buy": "sell", "sell": "buy"}
 
 
+def draft_id(signal_id: str, leg: str) -> str:
+    """Takes the place of client_order_id in a draft, since most of what is asked for may never be an order."""
+    return leg
+
+
+def final(draft: OrderRequest) -> OrderRequest:
+    """The order that a draft is one of."""
+    signal_id, bracket = draft.signal_id, draft.bracket
+    return msgspec.structs.replace(
+        draft,
+        client_order_id=client_order_id(signal_id, draft.leg),
+        bracket=client_order_id(signal_id, bracket) if bracket else "",
+    )
+
+
 def orders_of(
-    body: SignalBody, *, account: str, instrument: Instrument, quantity: Decimal | None = None
+    body: SignalBody,
+    *,
+    account: str,
+    instrument: Instrument,
+    quantity: Decimal | None = None,
+    name: Callable[[str, str], str] = client_order_id,
 ) -> list[OrderRequest]:
-    """The orders of a signal that may be traded, the entry or exit first.
+    """The orders of a signal that may be traded, the entry or exit first; with `draft_id` as their `name`, drafts of them.
 
     `quantity` takes the place of the signal's size where somebody has sized it; it lies on the lot grid. A size below one lot
     gives orders of quantity 0, which nobody takes: whoever sends them says so.
@@ -32,24 +55,34 @@ def orders_of(
     amount = instrument.rounded_quantity(body.size) if quantity is None else quantity
     placing = {} if body.terms is None else _placing(body, body.terms, instrument)
     if body.action == "close":
-        return [_order(body, account, amount, "exit", closing_side(body), reduce_only=True, **placing)]
+        return [_order(name, body, account, amount, "exit", closing_side(body), reduce_only=True, **placing)]
     side: Side = "buy" if body.action == "buy" else "sell"
     if body.stop_loss is None and body.take_profit is None:
-        return [_order(body, account, amount, "entry", side, **placing)]
-    bracket = client_order_id(body.id, "entry")
+        return [_order(name, body, account, amount, "entry", side, **placing)]
+    bracket = name(body.id, "entry")
     trail = placing.pop("trail", None)
-    requests = [_order(body, account, amount, "entry", side, bracket=bracket, **placing)]
+    requests = [_order(name, body, account, amount, "entry", side, bracket=bracket, **placing)]
     out = _OPPOSITE[side]
     if body.stop_loss is not None:
         stop = instrument.rounded_price(body.stop_loss)
         order = _order(
-            body, account, amount, "stop_loss", out, "stop", stop=stop, trail=trail, reduce_only=True, bracket=bracket
+            name,
+            body,
+            account,
+            amount,
+            "stop_loss",
+            out,
+            "stop",
+            stop=stop,
+            trail=trail,
+            reduce_only=True,
+            bracket=bracket,
         )
         requests.append(order)
     if body.take_profit is not None:
         limit = instrument.rounded_price(body.take_profit)
         order = _order(
-            body, account, amount, "take_profit", out, "limit", limit=limit, reduce_only=True, bracket=bracket
+            name, body, account, amount, "take_profit", out, "limit", limit=limit, reduce_only=True, bracket=bracket
         )
         requests.append(order)
     return requests
@@ -128,6 +161,7 @@ def _placing(body: SignalBody, terms: OrderTerms, instrument: Instrument) -> dic
 
 
 def _order(
+    name: Callable[[str, str], str],
     body: SignalBody,
     account: str,
     quantity: Decimal,
@@ -144,7 +178,7 @@ def _order(
     bracket: str = "",
 ) -> OrderRequest:
     return OrderRequest(
-        client_order_id=client_order_id(body.id, leg),
+        client_order_id=name(body.id, leg),
         client=body.client,
         account=account,
         venue=body.venue,

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OrderRequest
+from strategy_runner.model.position import ZERO
 
 NOT_FINITE = "order_not_finite"
 NOT_POSITIVE = "order_not_positive"
@@ -28,7 +29,7 @@ def numbers_refusal(order: OrderRequest, instrument: Instrument) -> str | None:
     for number in (order.quantity, *prices):
         if not number.is_finite():
             return NOT_FINITE
-        if number <= 0:
+        if number <= ZERO:
             return NOT_POSITIVE
     if order.type in _NEEDS_LIMIT and order.limit_price is None:
         return PRICE_MISSING
@@ -36,9 +37,12 @@ def numbers_refusal(order: OrderRequest, instrument: Instrument) -> str | None:
         return PRICE_MISSING
     if not is_on_grid(order.quantity, instrument.lot_size):
         return OFF_LOT
-    return None if all(is_on_grid(price, instrument.tick_size) for price in prices) else OFF_TICK
+    for price in prices:
+        if not is_on_grid(price, instrument.tick_size):
+            return OFF_TICK
+    return None
 
 
 def is_on_grid(number: Decimal, step: Decimal) -> bool:
     """False also for what has too many steps to be counted: no order of any use has 10^25 of them."""
-    return number.adjusted() - step.adjusted() <= _DIGITS_MAX and number % step == 0
+    return number.adjusted() - step.adjusted() <= _DIGITS_MAX and not number % step

@@ -11,11 +11,11 @@ import msgspec
 
 from strategy_runner.config.spec import RouterSpec
 from strategy_runner.model.instrument import Instrument, decimal_of
-from strategy_runner.model.order import OrderRequest, Side, signed
+from strategy_runner.model.order import OrderRequest, Side
 from strategy_runner.model.position import ZERO
 from strategy_runner.model.session import is_day_off
 from strategy_runner.model.signal import ORDERING, SignalBody
-from strategy_runner.oms.order_making import cancelled_by, changes_of, closing_side, orders_of
+from strategy_runner.oms.order_making import cancelled_by, changes_of, closing_side, draft_id, final, orders_of
 from strategy_runner.risk import sizing
 from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
 from strategy_runner.risk.changes import NO_OPEN_ORDER, change_refusal
@@ -115,6 +115,8 @@ class Appraiser:
                 case.ruling = stale_ruling(arrival, moment, self._judge.limits_of(arrival.worker))
             if case.ruling is None:
                 self._size(case, instrument, price)
+        if self._spec.risk.aggregation == "all":
+            return case  # nobody else is heard
         side: Side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"
         case.wish = Wish(
             signal_id=body.id,
@@ -132,8 +134,7 @@ class Appraiser:
             return body
         has = held(self._record.state, body.strategy, body.symbol)
         side: Side = "buy" if body.action == "buy" else "sell"
-        size = decimal_of(body.size)
-        if signed(side, size) * has >= 0 or size > abs(has):
+        if not has or body.size <= 0 or (has > 0) == (side == "buy") or decimal_of(body.size) > abs(has):
             return body
         return msgspec.structs.replace(body, action="close", reasons=(*body.reasons, _CLOSES[side]))
 
@@ -209,20 +210,22 @@ class Appraiser:
             return case.ruling
         if body.action not in ORDERING:
             return self._change(body, price, at_ns)
-        orders = orders_of(
+        drafts = orders_of(
             body,
             account=self._accounts[body.symbol],
             instrument=self._spec.instruments[body.symbol],
             quantity=case.quantity,
+            name=draft_id,
         )
-        if not reconciled and not orders[0].reduce_only:
+        if not reconciled and not drafts[0].reduce_only:
             return Ruling("refused", UNRECONCILED, price=price)
-        refusal = self._refusal(orders, price, at_ns)
+        refusal = self._refusal(drafts, price, at_ns)
         if refusal is not None:
             return Ruling("refused", refusal, price=price)
+        orders = tuple(final(draft) for draft in drafts)
         self._record.ordered(at_ns, orders, price)
         expiry_ns = expires_ns(case.arrival, self._judge.limits_of(case.arrival.worker))
-        return Ruling("accepted", orders=tuple(orders), expires_ns=expiry_ns, price=price)
+        return Ruling("accepted", orders=orders, expires_ns=expiry_ns, price=price)
 
     def _change(self, body: SignalBody, price: Decimal | None, at_ns: int) -> Ruling:
         """Of orders that were made of an earlier signal; the desk finds them again by their ids."""

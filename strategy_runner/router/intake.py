@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
-from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.signal import LoggedSignal, SignalBody, decode_body, digest, signal_id
 from strategy_runner.tape.logs import START, Glance, LogReader
 
@@ -64,6 +63,7 @@ class WorkerIntake:
         self._next_n = dict(cursor.next_n)
         self._decided_to = cursor.offset
         self._client = client
+        self._name = f"{client}:{worker}"  # as WorkerKey.name, which is made for no signal anew
         self._decided = decided
         self._reader = LogReader(path, cursor.offset)
         self._read_n = dict(cursor.next_n)
@@ -140,8 +140,8 @@ class WorkerIntake:
         generation, n = logged.envelope.generation, logged.envelope.n
         if digest(logged.body) != logged.digest:
             return f"signal {generation}/{n}: body and digest differ"
-        key = WorkerKey(self._client, body.strategy, body.symbol)
-        if key.folder != self.worker or body.id != signal_id(key.name, generation, n):
+        is_own = f"{body.strategy}.{body.symbol}" == self.worker
+        if not is_own or body.id != signal_id(self._name, generation, n):
             return f"signal {generation}/{n}: expected an id of {self._client}'s worker {self.worker}, found {body.id}"
         return ""
 
