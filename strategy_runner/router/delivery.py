@@ -9,11 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from strategy_runner.errors import StateError, StrategyRunnerError
+from strategy_runner.model.decision import Decision
 from strategy_runner.router.journal import DecisionReader
 from strategy_runner.sinks.interface import Sink
 
 RETRY_S_MIN = 0.2
 RETRY_S_MAX = 30.0
+BATCH_READS = (
+    4  # of about a megabyte each: a database asks for as much work to begin a statement as for thousands of rows
+)
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +26,8 @@ class Delivery:
     """Opens the sink in its own thread, since opening may be slow, and feeds it until `stop`."""
 
     def __init__(self, name: str, open_sink: Callable[[], Sink], journal: Path, *, pause_s: float) -> None:
-        """`pause_s` is the least time between two writes: many small commits cost a database more than they give."""
+        """`pause_s` is the least time between two writes, but for a sink that is behind: many small commits cost a database more
+        than they give."""
         self.name = name
         self.cursor = 0
         self.fault = ""
@@ -76,12 +81,11 @@ class Delivery:
             while True:
                 self._news.clear()
                 stopping = self._stopping.is_set()
-                decisions = reader.read(below=self._below)
-                if decisions:
-                    sink.write(decisions)
-                    self.cursor = decisions[-1].number + 1
+                reads = self._hand_over(sink, reader)
+                if reads:
                     self.fault, self._retry_s = "", RETRY_S_MIN
-                    self._stopping.wait(0 if stopping else self._pause_s)
+                    is_behind = reads == BATCH_READS
+                    self._stopping.wait(0 if stopping or is_behind else self._pause_s)
                 elif self._below and reader.number < self.cursor:
                     raise StateError(
                         f"{self._journal}: expected the {self.cursor} decisions that the sink has, found {reader.number}"
@@ -92,3 +96,15 @@ class Delivery:
                     self._news.wait()
         finally:
             reader.close()
+
+    def _hand_over(self, sink: Sink, reader: DecisionReader) -> int:
+        """Gives the sink what is durable, and returns how many reads that took: BATCH_READS if there may be more."""
+        decisions: list[Decision] = []
+        reads, below = 0, self._below
+        while reads < BATCH_READS and (found := reader.read(below=below)):
+            decisions += found
+            reads += 1
+        if decisions:
+            sink.write(decisions)
+            self.cursor = decisions[-1].number + 1
+        return reads

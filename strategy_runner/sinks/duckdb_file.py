@@ -117,6 +117,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             "python_enable_replacements": "false",
             "memory_limit": f"{MEMORY_LIMIT_MB}MB",
             "threads": str(THREADS),
+            "pandas_analyze_sample": "1",  # a column of ours has values of one type
         },
     )
     database.execute("SET GLOBAL TimeZone = 'UTC'")

@@ -88,21 +88,41 @@ CREATE = (
     """,
 )
 
-# make_timestamptz takes microseconds since 1970 and no time zone; casting a TIMESTAMP would ask the session's zone.
-INSERT_SIGNALS = """
+# What the INSERTs read out of a body. Strict: a body that is no JSON, or has one of these not or in another form, is an error.
+_SIGNAL = """{
+    "client": "VARCHAR", "strategy": "VARCHAR", "symbol": "VARCHAR", "venue": "VARCHAR", "timeframe": "VARCHAR",
+    "action": "VARCHAR", "size": "DOUBLE", "entry_price": "DOUBLE", "stop_loss": "DOUBLE", "take_profit": "DOUBLE",
+    "confidence": "DOUBLE", "strength": "DOUBLE", "strategy_type": "VARCHAR",
+    "cause": {"stream": "VARCHAR", "ordinal": "BIGINT", "event_ns": "BIGINT"}, "reasons": ["VARCHAR"], "refusal": "VARCHAR"
+}"""
+_VOTES = """{
+    "models": [{
+        "model": "VARCHAR", "score": "DOUBLE", "confidence": "DOUBLE", "weight": "DOUBLE", "stream": "VARCHAR",
+        "ordinal": "BIGINT", "event_ns": "BIGINT"
+    }]
+}"""
+
+# The parameter is the client. make_timestamptz takes microseconds since 1970 and no time zone; casting a TIMESTAMP would ask
+# the session's zone.
+INSERT_SIGNALS = f"""
     INSERT INTO signals SELECT
-        number, signal_id, client, strategy, symbol, venue, timeframe, action, size, entry_price, stop_loss, take_profit,
-        confidence, strength, strategy_type, verdict, reason, refused_by,
-        make_timestamptz(event_ns // 1000), event_ns, nullif(received_ns, 0),
+        number, signal_id, if(said.client = ?, said.client, error('of client ' || said.client)),
+        said.strategy, said.symbol, said.venue, said.timeframe, said.action, said.size, said.entry_price, said.stop_loss,
+        said.take_profit, said.confidence, said.strength, said.strategy_type, verdict, reason,
+        if(verdict = 'accepted', '', if(said.refusal IS NULL, 'router', 'worker')),
+        make_timestamptz(said.cause.event_ns // 1000), said.cause.event_ns, nullif(received_ns, 0),
         make_timestamptz(recorded_ns // 1000), recorded_ns,
         make_timestamptz(decided_ns // 1000), decided_ns,
         if(limit_ns = 0, NULL, age_ns / 1e9), if(limit_ns = 0, NULL, limit_ns / 1e9),
-        cause_stream, cause_ordinal, seq, epoch, mode, generation, n, CAST(CAST(reasons AS JSON) AS VARCHAR[]), body
-    FROM signal_batch
+        said.cause.stream, said.cause.ordinal, seq, epoch, mode, generation, n, said.reasons, body
+    FROM (SELECT *, from_json_strict(body, '{_SIGNAL}') AS said FROM decisions)
 """
 
-INSERT_MODELS = """
+INSERT_MODELS = f"""
     INSERT INTO signal_models SELECT
-        number, signal_id, model, score, confidence, weight, stream, ordinal, make_timestamptz(event_ns // 1000), event_ns
-    FROM model_batch
+        number, signal_id, vote.model, vote.score, vote.confidence, vote.weight, vote.stream, vote.ordinal,
+        make_timestamptz(vote.event_ns // 1000), vote.event_ns
+    FROM (
+        SELECT number, signal_id, unnest(from_json_strict(body, '{_VOTES}').models) AS vote FROM decisions WHERE has_models
+    )
 """

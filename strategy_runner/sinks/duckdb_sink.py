@@ -14,13 +14,19 @@ import duckdb
 from strategy_runner.model.decision import Decision
 from strategy_runner.sinks.duckdb_file import is_damage, open_database, set_aside
 from strategy_runner.sinks.duckdb_query import QUERY_TIMEOUT_S, run_query
-from strategy_runner.sinks.duckdb_rows import Columns, Entry, check_storable, model_columns, signal_columns
+from strategy_runner.sinks.duckdb_rows import check_storable, columns
 from strategy_runner.sinks.duckdb_schema import INSERT_MODELS, INSERT_SIGNALS
 from strategy_runner.sinks.interface import DeadLetter, DeadLetterBox, SinkUnavailable, assert_follows
 from strategy_runner.sinks.received_body import BodyRefused, read_body
 
-CHUNK_ROWS = (
-    500  # DuckDB holds the interpreter while it reads a batch, 10 us a row, and the router's loop waits for that
+# What an INSERT says of a body that it cannot read, or of a row that the table does not take.
+_REFUSALS = (
+    OverflowError,
+    UnicodeDecodeError,
+    duckdb.InvalidInputException,
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+    duckdb.ConstraintException,
 )
 
 
@@ -49,9 +55,12 @@ class DuckDbSink:
     def write(self, decisions: Sequence[Decision]) -> None:
         assert_follows(decisions, self.cursor())
         following = decisions[-1].number + 1
-        entries = self._storable(decisions)
         try:
-            _insert(self._opened(), entries, following)
+            with self._opened().cursor() as cursor:
+                cursor.execute("BEGIN")
+                self._insert(cursor, decisions)
+                cursor.execute("INSERT INTO watermark VALUES (?)", [following])
+                cursor.execute("COMMIT")
         except duckdb.Error as error:
             # The commit may have landed all the same (DuckDB says so when only its checkpoint failed): read it again.
             problem = f"cannot write decisions {decisions[0].number} to {following - 1}"
@@ -93,20 +102,40 @@ class DuckDbSink:
             raise SinkUnavailable(f"{self._path}: cannot set the damaged file aside: {error}") from error
         self._damage = ""
 
-    def _storable(self, decisions: Sequence[Decision]) -> list[Entry]:
-        entries: list[Entry] = []
+    def _insert(self, cursor: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> None:
+        """All, or without those that can never be kept. These are looked for only where the database refuses some."""
+        try:
+            self._insert_all(cursor, decisions)
+        except _REFUSALS:
+            storable = self._storable(decisions)
+            if len(storable) == len(decisions):
+                raise
+            cursor.execute("ROLLBACK")
+            cursor.execute("BEGIN")
+            self._insert_all(cursor, storable)
+
+    def _insert_all(self, cursor: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> None:
+        if not decisions:
+            return
+        batch = columns(decisions)
+        cursor.register("decisions", batch)  # the cursor's own, and gone with it
+        cursor.execute(INSERT_SIGNALS, [self._client])
+        if batch["has_models"].any():
+            cursor.execute(INSERT_MODELS)
+
+    def _storable(self, decisions: Sequence[Decision]) -> list[Decision]:
+        storable: list[Decision] = []
         for decision in decisions:
             try:
-                body = read_body(decision, self._client)
-                check_storable(decision, body)
+                check_storable(decision, read_body(decision, self._client))
             except BodyRefused as refused:
                 letter = DeadLetter(
                     sink=self.name, number=decision.number, signal_id=decision.signal_id, problem=str(refused)
                 )
                 self._dead_letters(letter)
             else:
-                entries.append((decision, body))
-        return entries
+                storable.append(decision)
+        return storable
 
 
 def _watermark(database: duckdb.DuckDBPyConnection) -> int:
@@ -114,23 +143,3 @@ def _watermark(database: duckdb.DuckDBPyConnection) -> int:
         row = cursor.execute("SELECT coalesce(max(next_number), 0) FROM watermark").fetchone()
     assert row is not None
     return int(row[0])
-
-
-def _insert(database: duckdb.DuckDBPyConnection, entries: Sequence[Entry], following: int) -> None:
-    with database.cursor() as cursor:
-        cursor.execute("BEGIN")
-        for at in range(0, len(entries), CHUNK_ROWS):
-            chunk = entries[at : at + CHUNK_ROWS]
-            _insert_columns(cursor, "signal_batch", signal_columns(chunk), INSERT_SIGNALS)
-            if votes := model_columns(chunk):
-                _insert_columns(cursor, "model_batch", votes, INSERT_MODELS)
-        cursor.execute("INSERT INTO watermark VALUES (?)", [following])
-        cursor.execute("COMMIT")
-
-
-def _insert_columns(cursor: duckdb.DuckDBPyConnection, batch: str, columns: Columns, insert: str) -> None:
-    cursor.register(batch, columns)
-    try:
-        cursor.execute(insert)
-    finally:
-        cursor.unregister(batch)

@@ -8,8 +8,10 @@ from router.desk import Desk, KeepingSink, Talker, unavailable
 from worker.build import short_folder
 from worker.processes import await_that
 
-from strategy_runner.router.delivery import RETRY_S_MIN, Delivery
-from strategy_runner.router.journal import decision_log
+from strategy_runner.model.decision import Decision
+from strategy_runner.model.signal import Envelope
+from strategy_runner.router.delivery import BATCH_READS, RETRY_S_MIN, Delivery
+from strategy_runner.router.journal import Journal, decision_log
 from strategy_runner.sinks.interface import SinkUnavailable
 from strategy_runner.tape.logs import LogReader
 
@@ -167,3 +169,17 @@ def test_each_time_a_sink_is_asked_where_to_go_on(root: Path, desk: Desk) -> Non
     desk.restart(delivery(root, "one", sink))
     await_that(lambda: len(sink.kept) == 4, "the two it lost")
     assert kept(sink) == said
+
+
+def test_a_sink_that_is_behind_does_not_pause(root: Path) -> None:
+    path, body = decision_log(root / "router"), b"x" * 400_000
+    envelope = Envelope(n=0, seq=0, epoch=0, mode="mock", received_ns=0, recorded_ns=0, generation="0")
+    journal, sink = Journal(path.parent), KeepingSink()
+    many = range(5 * BATCH_READS)
+    journal.append([Decision(one, f"acme:talk.X@0/{one}", "refused", "", 0, envelope, body) for one in many], {})
+    one = Delivery("slow", sink.open, path, pause_s=3_600.0)
+    one.start()
+    one.advance(journal.synced)
+    await_that(lambda: len(sink.kept) == len(many), "all that there was, without a pause")
+    one.stop(5.0)
+    journal.close()
