@@ -523,7 +523,7 @@ def _enter_failed(status: StatusFile, error: Exception) -> None:
 
 def loop(agent: Agent, stopping: StopFlag, reload: Callable[[], None] | None) -> None:
     """The one loop: turns while there is work, waits while there is none, a clean stop at the end."""
-    while not stopping():
+    while not stopping.is_set:
         if not agent.turn():
             stopping.wait(agent.wait)
         if reload is not None:

@@ -55,6 +55,9 @@ class StreamListener:
     def __init__(self, endpoint: str, streams: tuple[str, ...]) -> None:
         self._wire = Wire(endpoint, "SUB", _subscriptions(_SUBSCRIBE, streams))
         self._streams = set(streams)
+        self.wait = self._wire.hear
+        """wait(timeout_ms): True when it rang within the time given, False perhaps earlier. Takes every ring that is queued: one
+        look at the tape is enough."""
 
     def listen(self, streams: set[str]) -> None:
         """Wakes for these streams from now on, and for no others."""
@@ -63,11 +66,6 @@ class StreamListener:
         self._streams = set(streams)
         if changes and not self._wire.send(changes):
             self._wire.close()  # the next connection begins with all of them
-
-    def wait(self, timeout_ms: int) -> bool:
-        """True when it rang within the time given, False perhaps earlier. Takes every ring that is queued: one look at the tape
-        is enough."""
-        return self._wire.hear(timeout_ms)
 
     def close(self) -> None:
         self._wire.close()

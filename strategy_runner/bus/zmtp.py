@@ -17,6 +17,8 @@ _LONG_FROM = 256
 _GREETING_BYTES = 64
 _HELLO_WAIT_S = 0.01  # libzmq answers within a tenth of that, unless its process is stopped
 _RETRY_S, _RETRY_S_MAX = 0.05, 1.0
+_NOW = socket.MSG_DONTWAIT
+_TIME = struct.Struct("@ll")  # struct timeval
 
 
 class Wire:
@@ -35,6 +37,9 @@ class Wire:
         self._taken = bytearray(4096)
         self._retry_s, self._next_try = _RETRY_S, 0.0
         self._hello_by = 0.0
+        # it was heard the last time that somebody waited; and the time that its receiving waits by itself
+        self._is_busy = False
+        self._receive_ms = 0
         self._connect()
 
     def send(self, frames: bytes) -> bool:
@@ -45,7 +50,7 @@ class Wire:
         while self._is_ready():
             assert self._socket is not None
             try:
-                return self._socket.send(frames) == len(frames)
+                return self._socket.send(frames, _NOW) == len(frames)
             except BlockingIOError:
                 return False
             except OSError:
@@ -55,26 +60,28 @@ class Wire:
     def hear(self, timeout_ms: int) -> bool:
         """Whether anything has come within the time; all of it is taken. May return False earlier while nobody is there.
 
-        A new connection counts as heard: what was rung for before it went to nobody.
+        A new connection counts as heard: what was rung for before it went to nobody. Where it rang the last time too it waits in
+        the receipt itself, which is one call of the system instead of two; at the end of a quiet time it would be an exception.
         """
-        if self._socket is None and not self._connect():
-            wait_s = self._next_try - time.monotonic()
-            self._poll.poll(max(0, min(timeout_ms, 1 + int(1e3 * wait_s))))
-            return False
-        if not self._poll.poll(timeout_ms):
+        waits = self._is_busy and timeout_ms == self._receive_ms
+        if not waits and not self._poll_for(timeout_ms):
             return False
         assert self._socket is not None
+        heard, flags = not waits, 0 if waits else _NOW
         try:
-            while (count := self._socket.recv_into(self._taken)) == len(self._taken) and self._answer is None:
-                pass
+            while (count := self._socket.recv_into(self._taken, 0, flags)) == len(self._taken) and self._answer is None:
+                heard, flags = True, _NOW
             if self._answer is not None and count:
                 return self._hear_hello(count)
         except BlockingIOError:
-            return True
+            self._is_busy = False
+            return heard
         except OSError:
             count = 0
         if not count:
             self.close()
+        elif not waits:
+            self._be_busy(timeout_ms)
         return True
 
     def close(self) -> None:
@@ -82,7 +89,24 @@ class Wire:
         if self._socket is not None:
             self._poll.unregister(self._socket)
             self._socket.close()
-            self._socket = None
+            self._socket, self._is_busy, self._receive_ms = None, False, 0
+
+    def _poll_for(self, timeout_ms: int) -> bool:
+        """Whether there is something to receive within the time, or an end."""
+        if self._socket is None and not self._connect():
+            wait_s = self._next_try - time.monotonic()
+            self._poll.poll(max(0, min(timeout_ms, 1 + int(1e3 * wait_s))))
+            return False
+        return bool(self._poll.poll(timeout_ms))
+
+    def _be_busy(self, timeout_ms: int) -> None:
+        if timeout_ms > 0 and timeout_ms != self._receive_ms:
+            assert self._socket is not None
+            self._socket.setblocking(True)
+            time_limit = _TIME.pack(timeout_ms // 1000, timeout_ms % 1000 * 1000)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_limit)
+            self._receive_ms = timeout_ms
+        self._is_busy = timeout_ms > 0
 
     def _is_ready(self) -> bool:
         """Whether frames may be sent."""
@@ -122,7 +146,7 @@ class Wire:
         self._answer = None
         self._retry_s, self._next_try = _RETRY_S, 0.0
         try:
-            self._socket.sendall(self.first)
+            self._socket.sendall(self.first, _NOW)
         except BlockingIOError as error:
             raise ConnectionError("it takes nothing") from error  # half of it is no beginning
         return True

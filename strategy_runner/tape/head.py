@@ -20,12 +20,12 @@ _FIXED = struct.Struct("<8sIIQ")  # magic, version, crc of segment_records, segm
 _MAGIC = b"SRTAPE\0\0"
 _VERSION = 1
 _SIZE = 4096
-_COUNT, _DURABLE, _FIRST, _EPOCH, _BEAT_NS, _FINISHED, _EVENT_NS, _BOOT, _CLOCK_OFFSET, _BEAT_MS = range(4, 14)
+COUNT, _DURABLE, _FIRST, EPOCH, _BEAT_NS, FINISHED, _EVENT_NS, _BOOT, _CLOCK_OFFSET, BEAT_MS, _STREAMS = range(4, 15)
 _SEQ_BITS = 48  # of the word that holds `first`; above them stands their crc, so that both are one store
 
 
 class Head:
-    """Typed view of the page."""
+    """Typed view of the page. `words` are its 8-byte words, for who looks at one of them all the time: `words[COUNT]`."""
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         """Raises NotRunningError if there is no tape yet, VersionMismatchError if it is of another format, CorruptRecordError."""
@@ -50,28 +50,28 @@ class Head:
                 f"{path}: records in a segment: expected a number of crc {crc:#010x}, found another"
             )
         self._path = path
-        self._words = memoryview(page).cast("Q")
+        self.words = memoryview(page).cast("Q")
 
     @property
     def count(self) -> int:
-        return self._words[_COUNT]
+        return self.words[COUNT]
 
     @count.setter
     def count(self, value: int) -> None:
-        self._words[_COUNT] = value
+        self.words[COUNT] = value
 
     @property
     def durable(self) -> int:
-        return self._words[_DURABLE]
+        return self.words[_DURABLE]
 
     @durable.setter
     def durable(self, value: int) -> None:
-        self._words[_DURABLE] = value
+        self.words[_DURABLE] = value
 
     @property
     def first(self) -> int:
         """Raises CorruptRecordError if a bit of it is damaged."""
-        word: int = self._words[_FIRST]
+        word: int = self.words[_FIRST]
         seq = word & ((1 << _SEQ_BITS) - 1)
         if word != _checked(seq):
             raise CorruptRecordError(f"{self._path}: first seq kept: expected a number with its crc, found {word:#x}")
@@ -79,69 +79,78 @@ class Head:
 
     @first.setter
     def first(self, value: int) -> None:
-        self._words[_FIRST] = _checked(value)
+        self.words[_FIRST] = _checked(value)
 
     @property
     def epoch(self) -> int:
-        return self._words[_EPOCH]
+        return self.words[EPOCH]
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        self._words[_EPOCH] = value
+        self.words[EPOCH] = value
 
     @property
     def beat_ns(self) -> int:
         """Wall clock of the feed's last turn."""
-        return self._words[_BEAT_NS]
+        return self.words[_BEAT_NS]
 
     @beat_ns.setter
     def beat_ns(self, value: int) -> None:
-        self._words[_BEAT_NS] = value
+        self.words[_BEAT_NS] = value
 
     @property
     def beat_ms(self) -> int:
         """So often whoever follows the tape looks at it by itself: a lost doorbell is noticed within that. 0: not told yet."""
-        return self._words[_BEAT_MS]
+        return self.words[BEAT_MS]
 
     @beat_ms.setter
     def beat_ms(self, value: int) -> None:
-        self._words[_BEAT_MS] = value
+        self.words[BEAT_MS] = value
+
+    @property
+    def streams(self) -> int:
+        """How many streams have a name. 0: nobody has told."""
+        return self.words[_STREAMS]
+
+    @streams.setter
+    def streams(self, value: int) -> None:
+        self.words[_STREAMS] = value
 
     @property
     def finished(self) -> bool:
         """The source has ended and every record of it is published: no more will come."""
-        return bool(self._words[_FINISHED])
+        return bool(self.words[FINISHED])
 
     @finished.setter
     def finished(self, value: bool) -> None:
-        self._words[_FINISHED] = int(value)
+        self.words[FINISHED] = int(value)
 
     @property
     def event_ns(self) -> int:
         """Event time of the last record: how far tape time has come."""
-        return self._words[_EVENT_NS]
+        return self.words[_EVENT_NS]
 
     @event_ns.setter
     def event_ns(self, value: int) -> None:
-        self._words[_EVENT_NS] = value
+        self.words[_EVENT_NS] = value
 
     @property
     def boot(self) -> int:
         """The boot in which a feed last opened the tape (boot.py): in another one the tape awaits recovery."""
-        return self._words[_BOOT]
+        return self.words[_BOOT]
 
     @boot.setter
     def boot(self, value: int) -> None:
-        self._words[_BOOT] = value
+        self.words[_BOOT] = value
 
     @property
     def clock_offset_ns(self) -> int:
         """What the feed adds to the monotonic clock: its clock goes on evenly while the wall clock is set. 0: none told yet."""
-        return self._words[_CLOCK_OFFSET]
+        return self.words[_CLOCK_OFFSET]
 
     @clock_offset_ns.setter
     def clock_offset_ns(self, value: int) -> None:
-        self._words[_CLOCK_OFFSET] = value
+        self.words[_CLOCK_OFFSET] = value
 
     def clock_ns(self) -> int:
         """The feed's clock, by which records are received; the wall clock until the feed has told its own."""

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from itertools import islice
 from operator import lt
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -19,11 +20,15 @@ from strategy_runner.tape.logs import LogReader, read_log
 
 _UNPACK = CODEC.unpack_from
 _WHOLE = np.dtype(f"V{SIZE}")
+_NO_CHUNK = (-1, memoryview(b""))
 _FEW = 64  # entries, which are compared faster without numpy
 
 
 class TapeReader:
-    """Read-only view of a tape. Maps only the segments and index chunks it is asked for, and keeps the last of each."""
+    """Read-only view of a tape. Maps only the segments and index chunks it is asked for, and keeps the last of each.
+
+    `counts` is, by stream, how many records it has; those at or above a `head.count` read before may be more.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises NotRunningError if there is no tape, VersionMismatchError, CorruptRecordError."""
@@ -31,8 +36,8 @@ class TapeReader:
         self.head = Head(files.head_path(folder))
         self._segment_records = self.head.segment_records
         published = self.head.count  # before the counts, which are written first
-        self._counts = memoryview(files.map_existing(files.counts_path(folder))).cast("Q")
-        indexed = int(np.asarray(self._counts).sum())
+        self.counts = memoryview(files.map_existing(files.counts_path(folder))).cast("Q")
+        indexed = int(np.asarray(self.counts).sum())
         if indexed < published:
             raise CorruptRecordError(
                 f"{files.counts_path(folder)}: expected at least {published} entries in all indexes, found {indexed}"
@@ -47,11 +52,16 @@ class TapeReader:
 
     def find(self, stream: Stream) -> int | None:
         """The id of a stream, or None if the feed does not carry it (yet)."""
-        if stream not in self._ids:
+        if stream not in self._ids and self.has_new_streams():
             self.all_streams()
-            if stream not in self._ids and self._counts[len(self.streams)]:
+            if stream not in self._ids and self.counts[len(self.streams)]:
                 self._refuse_lost_names()
         return self._ids.get(stream)
+
+    def has_new_streams(self) -> bool:
+        """Whether the feed may carry streams whose names have not been read, told without a look into their file."""
+        known = len(self.streams)
+        return not known or self.head.streams != known or bool(self.counts[known])
 
     def close(self) -> None:
         """Lets the files go; nothing can be read any more."""
@@ -72,8 +82,8 @@ class TapeReader:
         return [(epoch, seq) for epoch, seq in map(files.CUT.unpack, read_log(files.cuts_path(self.folder)))]
 
     def entries(self, stream_id: int) -> int:
-        """How many records the stream has; those at or above a `head.count` read before may be more."""
-        return self._counts[stream_id]
+        """How many records the stream has, of `counts`."""
+        return self.counts[stream_id]
 
     def seqs(self, stream_id: int, start: int, stop: int) -> list[int]:
         """As `entries_between`, as a list."""
@@ -87,7 +97,7 @@ class TapeReader:
         included. An entry that was damaged and still ascends names another stream's record: whoever reads it says which stream
         it must be of (`fields`). Both together let no record be left out or taken for another.
         """
-        counted = self._counts[stream_id]  # before the entry behind is looked at: it may be written meanwhile
+        counted = self.counts[stream_id]  # before the entry behind is looked at: it may be written meanwhile
         chunk, within = divmod(start, files.INDEX_ENTRIES)
         end = within + min(stop - start, files.INDEX_ENTRIES - within)
         mapped = self._chunk(stream_id, chunk)
@@ -116,7 +126,7 @@ class TapeReader:
         is counted than that, and at no other time.
         """
         count = self.head.count
-        if seqs[-1] >= count and int(np.asarray(self._counts).sum()) == count == self.head.count:
+        if seqs[-1] >= count and int(np.asarray(self.counts).sum()) == count == self.head.count:
             raise CorruptRecordError(
                 f"{self.folder / 'streams'}/{stream_id}-*.idx: expected a last entry below {count}, found seq {seqs[-1]}"
             )
@@ -161,6 +171,25 @@ class TapeReader:
                 f"{path}: seq {seq}: expected a record of stream {stream_id}, found one of {fields[1]}"
             )
         return fields
+
+    def newest(self, stream_id: int, ordinal: int, low: int, high: int) -> tuple[int, tuple[Any, ...]] | None:
+        """Seq and fields of a stream's newest record, of this ordinal: for who was rung for it and read up to `low` of `high`.
+
+        None if anything is not as it nearly always is, be it damage or another segment: then `entries_between`, `refuse_below`,
+        `refuse_beyond` and `fields` tell.
+        """
+        chunk, entries = self._chunks.get(stream_id) or _NO_CHUNK
+        within = ordinal - chunk * files.INDEX_ENTRIES
+        if not 0 < within < files.INDEX_ENTRIES:
+            return None
+        seq = entries[within]
+        if not (low <= seq < high and entries[within - 1] < seq and self._base <= seq < self._end):
+            return None
+        view, at = self._view, (seq - self._base) * SIZE
+        fields = _UNPACK(view, at)
+        if fields[1] != stream_id or crc32(view[at + 4 : at + SIZE], seq & 0xFFFFFFFF) != fields[0]:
+            return None
+        return seq, fields
 
     def rows(self, seqs: "memoryview | list[int]", stream_id: int) -> "npt.NDArray[np.void] | None":
         """As `fields`, for the records of many seqs, which ascend: an array of DTYPE with those in the segment of the first.
@@ -223,7 +252,7 @@ class TapeReader:
 
     def _entry(self, stream_id: int, ordinal: int) -> int | None:
         """One entry of an index; None where there is none (any more)."""
-        if not 0 <= ordinal < self._counts[stream_id]:
+        if not 0 <= ordinal < self.counts[stream_id]:
             return None
         chunk, within = divmod(ordinal, files.INDEX_ENTRIES)
         cached = self._chunks.get(stream_id)
@@ -256,7 +285,7 @@ class TapeReader:
                         raise
 
     def _refuse_lost_names(self) -> None:
-        if self._counts[len(self.all_streams())]:  # read again: the next one may have been named since
+        if self.counts[len(self.all_streams())]:  # read again: the next one may have been named since
             raise CorruptRecordError(
                 f"{files.names_path(self.folder)}: expected the name of stream {len(self.streams)}, which has records, found none"
             )

@@ -15,15 +15,16 @@ from time import time_ns  # bound here: once the determinism guard watches, `tim
 
 import msgspec
 
-_LAYOUT = struct.Struct("<4sIII13Q64s128s384s")
+_NUMBERS, _TEXTS = struct.Struct("<4sIII13Q"), struct.Struct("<64s128s384s")
+_SIZE_USED = _NUMBERS.size + _TEXTS.size
 _MAGIC = b"SRST"
 _SIZE = 4096
 # the page's words that others keep an eye on: state and, in the upper half, pid; the next seq; the beat
 STATE_AND_PID, POSITION, BEAT = 1, 2, 4
-APPLYING = _LAYOUT.size // 8
+APPLYING = _SIZE_USED // 8
 _DESCENT = APPLYING + 1
 _WORDS = struct.Struct("<2Q")
-assert _LAYOUT.size % 8 == 0
+assert _SIZE_USED % 8 == 0
 
 
 class State(IntEnum):
@@ -83,6 +84,7 @@ class StatusFile:
             os.close(fd)
         self.words = memoryview(self._page).cast("Q")
         self.status = Status(pid=os.getpid(), since_ns=time_ns(), started_ns=time_ns())
+        self._shown: tuple[str, str, str] | None = None  # the texts that stand on the page
 
     @property
     def applying(self) -> int:
@@ -112,10 +114,15 @@ class StatusFile:
         self.status.beat_ns = self.words[BEAT] = time_ns()
 
     def write(self) -> None:
+        """Texts are written where one has changed, and before the numbers: whoever sees a new state finds its reason."""
         s = self.status
         s.beat_ns = time_ns()
+        texts = s.reason, s.last_signal, s.last_error
+        if texts != self._shown:
+            self._page[_NUMBERS.size : _SIZE_USED] = _TEXTS.pack(*[text.encode() for text in texts])
+            self._shown = texts
         # not pack_into: it clears the page before it packs, and a reader would find zeros
-        self._page[: _LAYOUT.size] = _LAYOUT.pack(
+        self._page[: _NUMBERS.size] = _NUMBERS.pack(
             _MAGIC,
             1,
             s.state,
@@ -133,9 +140,6 @@ class StatusFile:
             s.progress,
             s.total,
             s.started_ns,
-            s.reason.encode()[:64],
-            s.last_signal.encode()[:128],
-            s.last_error.encode()[:384],
         )
 
 
@@ -147,8 +151,8 @@ def read_status(path: Path) -> Status | None:
         return None
     if len(raw) < _SIZE or raw[:4] != _MAGIC:
         return None
-    _, _, state, pid, *numbers, reason, last_signal, last_error = _LAYOUT.unpack_from(raw)
-    texts = [text.rstrip(b"\0").decode(errors="replace") for text in (reason, last_signal, last_error)]
+    _, _, state, pid, *numbers = _NUMBERS.unpack_from(raw)
+    texts = [text.rstrip(b"\0").decode(errors="replace") for text in _TEXTS.unpack_from(raw, _NUMBERS.size)]
     names = Status.__struct_fields__[2:15]
     applying, descent = _WORDS.unpack_from(raw, 8 * APPLYING)
     return Status(

@@ -93,6 +93,7 @@ class TapeWriter:
         self._ends_group = ends_group
         self.streams = [Stream.parse(payload.decode()) for payload in read_log(files.names_path(folder))]
         self._ids = {stream: i for i, stream in enumerate(self.streams)}
+        self.head.streams = len(self.streams)
         self._indexes: list[memoryview] = []
         self._entries: list[int] = []
         self._segment: mmap.mmap | None = None
@@ -135,6 +136,7 @@ class TapeWriter:
         self.streams.append(stream)
         self._marks.append(self._mark(stream))
         self._ids[stream] = stream_id
+        self.head.streams = len(self.streams)
         return stream_id
 
     def append(

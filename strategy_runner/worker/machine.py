@@ -104,7 +104,7 @@ class Machine:
         if subscription is self._awaited_by_models:
             self._aggregator.advance(self.spec.symbol, event.event_ns)
         try:
-            if subscription.kind == Kind.PREDICTION:
+            if subscription.kind is Kind.PREDICTION:
                 self._predict(subscription, ordinal, event)
             else:
                 subscription.callback(event)

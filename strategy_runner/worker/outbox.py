@@ -19,7 +19,7 @@ _decode = msgspec.msgpack.Decoder(LoggedSignal).decode
 
 
 class Outbox:
-    """Signals of one generation, dense n. `record` collects, `flush` writes.
+    """Signals of one generation, dense n. `record` collects in `pending`, `flush` writes.
 
     `epoch` and `received_ns` are the feed's and the record's at hand, set by who drives; 0 where there is no feed.
     """
@@ -45,7 +45,7 @@ class Outbox:
         self._mode = mode
         self._recorded = _digests_from(path, offset, generation, n)
         self._from_n = n
-        self._pending: list[tuple[Envelope, SignalBody]] = []
+        self.pending: list[tuple[Envelope, SignalBody]] = []
         self.epoch = self.received_ns = 0
         self.last_id = ""
         self.signals = 0
@@ -54,13 +54,8 @@ class Outbox:
     @property
     def offset(self) -> int:
         """End of the log: with nothing pending, the place where the next signal will stand."""
-        assert not self._pending, "flush before the offset is used"
+        assert not self.pending, "flush before the offset is used"
         return self._log.offset
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether there are signals to be written."""
-        return bool(self._pending)
 
     def begin_after_recorded(self) -> int:
         """For a generation that comes back after another one and begins anew: its signals of old stay, its n goes on."""
@@ -84,16 +79,16 @@ class Outbox:
             recorded_ns=time_ns(),
             generation=self._generation,
         )
-        self._pending.append((envelope, body))
+        self.pending.append((envelope, body))
 
     def flush(self) -> int:
         """Writes what was collected and returns how many signals. Raises OSError and then keeps them for another try."""
-        if not self._pending:
+        if not self.pending:
             return 0
         # all that is pending is encoded here, in a row: one by one between records costs twice as much, in cold caches
-        self._log.append_many([_entry(envelope, body) for envelope, body in self._pending])
-        written = len(self._pending)
-        self._pending = []
+        self._log.append_many([_entry(envelope, body) for envelope, body in self.pending])
+        written = len(self.pending)
+        self.pending = []
         return written
 
     def sync(self) -> None:

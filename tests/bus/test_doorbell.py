@@ -92,6 +92,34 @@ def test_a_worker_is_woken_after_long_silence_as_after_a_short_one(context: Cont
             pass
 
 
+def test_a_worker_that_is_rung_for_all_the_time_hears_silence_and_a_new_feed_too(
+    context: Context, endpoint: str
+) -> None:
+    bell = StreamDoorbell(context, endpoint)
+    listener = StreamListener(endpoint, (ALL,))
+    connected(bell, listener)
+    wait_ms = 300  # always the same, as a worker waits
+    for _ in range(2):
+        for _ in range(3):
+            bell.ring(topic_of(ALL), 1)
+            assert heard(listener, wait_ms)
+        assert not listener.wait(wait_ms)
+    bell.ring(topic_of(ALL), 1)
+    assert heard(listener, wait_ms)
+    bell.close()
+    assert heard(listener, wait_ms), "whatever its last rings were for"
+    bell = StreamDoorbell(context, endpoint)
+    connected(bell, listener)
+    bell.ring(topic_of(ALL), 1)
+    assert heard(listener, wait_ms)
+    bell.close()
+    listener.close()
+
+
+def heard(listener: StreamListener, wait_ms: int) -> bool:
+    return any(listener.wait(wait_ms) for _ in range(20))
+
+
 def test_one_look_answers_every_ring_that_is_queued(context: Context, endpoint: str) -> None:
     bell = StreamDoorbell(context, endpoint)
     listener = StreamListener(endpoint, ("A/trade", ALL))
