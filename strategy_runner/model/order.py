@@ -18,10 +18,7 @@ TimeInForce = Literal["gtc", "day", "ioc"]
 Leg = Literal["entry", "exit", "stop_loss", "take_profit", "flatten"]
 
 CLIENT_ORDER_ID_CHARS = 26
-_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-# two characters each: the library makes them one by one, in Python
-_PAIRS = [high + low for high in _BASE32 for low in _BASE32]
-_PLACES = range(5 * (CLIENT_ORDER_ID_CHARS - 2), -1, -10)
+_BASE32 = bytes.maketrans(bytes(range(32)), b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 
 
 class OrderState(StrEnum):
@@ -119,7 +116,26 @@ class OmsEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def client_order_id(signal_id: str, leg: str) -> str:
     """26 characters A-Z and 2-7: 128 bits of BLAKE2b over signal id and leg, short enough for every venue."""
     number = int.from_bytes(hashlib.blake2b(f"{signal_id}/{leg}".encode(), digest_size=16).digest()) << 2
-    return "".join([_PAIRS[number >> place & 0x3FF] for place in _PLACES])
+    for upper, lower, gap in _HALVINGS:
+        number = (number & upper) << gap | number & lower
+    return number.to_bytes(CLIENT_ORDER_ID_CHARS).translate(_BASE32).decode()
+
+
+def _halvings() -> list[tuple[int, int, int]]:
+    """How a number of 5 bits a character becomes one of 8: groups of 16 characters are parted in the middle, then those of 8, and
+    so on to single ones. (bits of the upper halves, bits of the lower, by how many bits the upper ones move up.)
+
+    The library makes the characters one by one, in Python, which takes three times as long.
+    """
+    steps = []
+    for half in (16, 8, 4, 2, 1):
+        groups = range(0, 8 * 32, 8 * 2 * half)  # where they begin by now, in bits
+        lower = sum(((1 << 5 * half) - 1) << begin for begin in groups)
+        steps.append((lower << 5 * half, lower, 3 * half))
+    return steps
+
+
+_HALVINGS = _halvings()
 
 
 def signed(side: Side, quantity: Decimal) -> Decimal:

@@ -11,8 +11,7 @@ restart makes it again from the records after the last entry, or finds it in the
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -30,7 +29,7 @@ from strategy_runner.model.order import (
     client_order_id,
 )
 from strategy_runner.model.position import Position
-from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, lone_price, match, rank, taker_price
+from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, match, rank, taker_price
 from strategy_runner.oms.ledger import Account, after_fills, first_fees, funding_of, place
 from strategy_runner.oms.order_machine import (
     Acknowledged,
@@ -52,7 +51,7 @@ _FILLED = OrderState.FILLED
 _Lanes = dict[tuple[str, str, str], list[WorkingOrder]]
 
 
-class LoneOrder(NamedTuple):
+class LoneOrder(msgspec.Struct, frozen=True, gc=False):
     """A market order that needs no book: an entry without a bracket, or an exit, which only reduces."""
 
     signal_id: str
@@ -62,7 +61,7 @@ class LoneOrder(NamedTuple):
     event_ns: int
 
 
-class LoneFill(NamedTuple):
+class LoneFill(msgspec.Struct, frozen=True, gc=False):
     """Such an order, the record that fills it, and the price before slippage."""
 
     order: LoneOrder
@@ -205,24 +204,22 @@ class PaperBook:
             self._work(lane)
         return None
 
-    def lone_price(self, order: LoneOrder, symbol: str, held: Decimal, event: MarketEvent) -> float | None:
-        """Whether the next record fills a sound market order that stands alone in its book, and does nothing else: then the price
-        before slippage. `held` is the position of its strategy.
-
-        For who reads no tape and never asks for an order that has ended: it is not remembered.
-        """
+    def takes_lone(self, order: LoneOrder, held: Decimal) -> bool:
+        """Whether a sound market order that would stand alone in the book needs it for nothing but its fill. `held` is the
+        position of its strategy."""
         if order.event_ns <= self.state.forgotten_ns:
-            return None
-        if order.leg == "exit" and (held if order.side == "sell" else held.copy_negate()) < order.quantity:
-            return None
-        settings = self._settings_of(symbol)
-        return lone_price(order.side, order.quantity, order.event_ns + settings.latency_ns, event, settings)
+            return False
+        return order.leg == "entry" or (held if order.side == "sell" else held.copy_negate()) >= order.quantity
 
     def fill_lone(
         self, seq: int, orders: Sequence[LoneFill], *, account: str, strategy: str, symbol: str
     ) -> tuple[list[OmsEvent], list[Position]]:
-        """What `lone_price` has given a price: the same events and the same book as `submit`, `apply` and `fold` of each give,
-        in a fraction of the time, and the position behind each. `seq` is behind the last record."""
+        """Orders of `takes_lone` to which `fill_model.lone_price` has given a price: the same events and the same book as
+        `submit`, `apply` and `fold` of each give, in a fraction of the time, and the position behind each. `seq` is behind the
+        last record.
+
+        For who reads no tape and never asks for an order that has ended: it is not remembered.
+        """
         state, instrument, settings = self.state, self._instruments[symbol], self._settings_of(symbol)
         fills = self._lone_fills(orders, account, strategy, instrument, settings)
         before = state.accounts.get(account) or Account(
@@ -370,15 +367,15 @@ class PaperBook:
         instrument: Instrument,
         settings: FillSettings,
     ) -> list[Fill]:
-        @cache  # the same few prices come again and again
-        def price_of(price: float, side: Side, is_quote: bool) -> Decimal:
-            return taker_price(price, side, settings, instrument, is_quote=is_quote)
-
-        prices = [price_of(one.price, one.order.side, type(one.event) is Quote) for one in orders]
+        prices = [
+            taker_price(one.price, one.order.side, settings, instrument, is_quote=type(one.event) is Quote)
+            for one in orders
+        ]
         notionals = [(price, one.order.quantity) for price, one in zip(prices, orders, strict=True)]
         fees = first_fees(settings.fees, notionals, instrument.multiplier, "taker")
         fills = []
-        for (order, event, _), price, fee in zip(orders, prices, fees, strict=True):
+        for one, price, fee in zip(orders, prices, fees, strict=True):
+            order = one.order
             order_id = client_order_id(order.signal_id, order.leg)
             fill = Fill(
                 fill_id=f"{order_id}-0",
@@ -394,7 +391,7 @@ class PaperBook:
                 fee=fee,
                 currency=instrument.currency,
                 liquidity="taker",
-                event_ns=event.event_ns,
+                event_ns=one.event.event_ns,
             )
             fills.append(fill)
         return fills

@@ -220,7 +220,8 @@ class Machine:
         if self._listens or not paper.fill_alone(event):  # type: ignore[arg-type]  # as in `meet`
             self.meet(paper, event)
         else:
-            self.strategy.position = float(paper.held)
+            held = paper.held
+            self.strategy.position = float(held) if held else 0.0  # a Decimal becomes a float by way of its text
 
     def keep_filled(self, paper: PaperDesk) -> None:
         """The fills of `meet_soon` go where fills are kept."""

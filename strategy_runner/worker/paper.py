@@ -9,28 +9,31 @@ strategy that answers every word with an order cannot keep the worker from readi
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from functools import lru_cache
 
+import msgspec
 from msgspec.structs import replace
 
 from strategy_runner.config.spec import PaperSpec
 from strategy_runner.model.names import WorkerKey
-from strategy_runner.model.order import OmsEvent, OrderRequest
+from strategy_runner.model.order import OmsEvent, OrderRequest, Side
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import PrivateEntry, PrivateEvent, encode_private, is_told, slot_of
 from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
-from strategy_runner.oms.fill_model import MarketEvent
+from strategy_runner.oms.fill_model import MarketEvent, lone_price
 from strategy_runner.oms.ledger import EXACT, Account, after_fill, place
 from strategy_runner.oms.order_making import cancelled_by, changes_of, closing_side, orders_of
 from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneOrder, PaperBook
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.tape.logs import FRAME_BYTES, START
 
+SIZES_KEPT = 64
 
-class Told(NamedTuple):
+
+class Told(msgspec.Struct, frozen=True, gc=False):
     """What the strategy is told of an order, with the bytes for the fill log and the place where they begin in it."""
 
     event_ns: int
@@ -47,6 +50,7 @@ class PaperDesk:
 
     def __init__(self, spec: PaperSpec, key: WorkerKey, account: str) -> None:
         self._spec = spec
+        self._rounded = lru_cache(maxsize=SIZES_KEPT)(spec.instrument.rounded_quantity)  # mostly the same one again
         self._key = key
         self._account = account
         self._legs: dict[str, OrderRequest] = {}
@@ -77,34 +81,13 @@ class PaperDesk:
                 self._queue += self._fold(self._book.modify(change)[0])
         self._look()
 
-    def _order(self, body: SignalBody) -> None:
-        is_exit = body.action == "close"
-        if (
-            body.terms is None
-            and (is_exit or (body.stop_loss is None and body.take_profit is None))
-            and not (self.waits or self._book.state.orders)
-        ):
-            # most signals are one market order, which lives until the next record: it need not go into the book for that
-            assert body.size is not None, "a signal that the worker passed has a size"
-            quantity = self._spec.instrument.rounded_quantity(body.size)
-            if quantity:
-                side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"
-                self._lone = (
-                    LoneOrder(body.id, "exit" if is_exit else "entry", side, quantity, body.cause.event_ns),
-                    body,
-                )
-                self.waits = True
-                return
-        self._take_up_lone()
-        self._send(orders_of(body, account=self._account, instrument=self._spec.instrument))
-
     def fill_alone(self, event: MarketEvent) -> bool:
         """Whether the next record of the symbol fills an order that stands alone, and does nothing else. If so `held` is what is
         held then; whatever else a fill changes is counted later, for many of them at once (`tell_filled`)."""
         if self._lone is None:
             return False
-        order, _ = self._lone
-        price = self._book.lone_price(order, self._key.symbol, self.held, event)
+        order, fills = self._lone[0], self._spec.fills
+        price = lone_price(order.side, order.quantity, order.event_ns + fills.latency_ns, event, fills)
         if price is None:
             return False
         self.held = EXACT.add(self.held, order.quantity if order.side == "buy" else order.quantity.copy_negate())
@@ -152,6 +135,29 @@ class PaperDesk:
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
+    def _order(self, body: SignalBody) -> None:
+        order = self._lone_order(body)
+        if order is not None:
+            self._lone, self.waits = (order, body), True
+            return
+        self._take_up_lone()
+        self._send(orders_of(body, account=self._account, instrument=self._spec.instrument))
+
+    def _lone_order(self, body: SignalBody) -> LoneOrder | None:
+        """Most signals are one market order, which lives until the next record: it need not go into the book for that."""
+        if self.waits or body.terms is not None or self._book.state.orders:
+            return None
+        is_exit = body.action == "close"
+        if not is_exit and (body.stop_loss is not None or body.take_profit is not None):
+            return None
+        assert body.size is not None, "a signal that the worker passed has a size"
+        quantity = self._rounded(body.size)
+        if not quantity:
+            return None
+        side: Side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"
+        order = LoneOrder(body.id, "exit" if is_exit else "entry", side, quantity, body.cause.event_ns)
+        return order if self._book.takes_lone(order, self.held) else None
+
     def _new_book(self, state: BookState) -> PaperBook:
         return PaperBook(state, {self._key.symbol: self._spec.instrument}, self._spec.fills)
 
@@ -182,10 +188,8 @@ class PaperDesk:
             self._seq + 1, filled, account=self._account, strategy=self._key.strategy, symbol=self._key.symbol
         )
         self._own = self._book.state.accounts[self._account]
-        self._ready += [
-            self._entry(event, position, one.order.signal_id, one.order.leg)
-            for event, position, one in zip(events, positions, filled, strict=True)
-        ]
+        for event, position, one in zip(events, positions, filled, strict=True):
+            self._ready.append(self._entry(event, position, one.order.signal_id, one.order.leg))
 
     def _told(self, event: OmsEvent) -> Told:
         if event.fill is not None:
