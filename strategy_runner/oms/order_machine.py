@@ -18,7 +18,7 @@ class IllegalTransitionError(StateError):
     """News of an order contradicts what is known of it."""
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order and all that is known of it. `request` stays what was asked first; quantity and prices are as modified since.
 
     `turnover` is the sum of price times quantity over `fills`, the ids of what was filled; `is_known` once an OMS has spoken
@@ -50,43 +50,43 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return self.quantity - self.filled
 
 
-class Sent(msgspec.Struct, frozen=True, tag="sent"):
+class Sent(msgspec.Struct, frozen=True, tag="sent", gc=False):
     """It leaves for the OMS."""
 
 
-class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged"):
+class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged", gc=False):
     """The OMS has it."""
 
     oms_order_id: str = ""
 
 
-class Filled(msgspec.Struct, frozen=True, tag="filled"):
+class Filled(msgspec.Struct, frozen=True, tag="filled", gc=False):
     """A part or the rest of it was executed."""
 
     fill: Fill
 
 
-class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled", gc=False):
     reason: str = ""
 
 
-class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
+class Rejected(msgspec.Struct, frozen=True, tag="rejected", gc=False):
     reason: str = ""
 
 
-class Expired(msgspec.Struct, frozen=True, tag="expired"):
+class Expired(msgspec.Struct, frozen=True, tag="expired", gc=False):
     reason: str = ""
 
 
-class Modified(msgspec.Struct, frozen=True, tag="modified"):
+class Modified(msgspec.Struct, frozen=True, tag="modified", gc=False):
     change: OrderChange
 
 
-class Lost(msgspec.Struct, frozen=True, tag="lost"):
+class Lost(msgspec.Struct, frozen=True, tag="lost", gc=False):
     """No answer came: nobody knows what became of it."""
 
 
-class Absent(msgspec.Struct, frozen=True, tag="absent"):
+class Absent(msgspec.Struct, frozen=True, tag="absent", gc=False):
     """The OMS was asked and has never had it."""
 
 

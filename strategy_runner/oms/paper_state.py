@@ -23,7 +23,7 @@ FINISHED_KEPT = 10_000
 _K = TypeVar("_K", str, tuple[str, str, str])
 
 
-class PaperOrder(msgspec.Struct, frozen=True, kw_only=True):
+class PaperOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`work` is how the market sees it. An exit `waits` until its bracket's entry has filled. `age` orders what came in;
     `raw_fees` are those of its fills before the minimum."""
 
@@ -40,7 +40,7 @@ class PaperOrder(msgspec.Struct, frozen=True, kw_only=True):
         return request.account, request.strategy, request.symbol
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One entry of the journal. `seq` is the tape's next record after it. `opened` are accounts that begin, with their cash;
     `prices` and the orders without an event in `orders` are what the records since the entry before have moved."""
 

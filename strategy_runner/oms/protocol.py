@@ -28,7 +28,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """Opens a session: from now on the asker trades for this client, and whoever did before does not."""
 
 
-class Submit(msgspec.Struct, frozen=True, tag="submit"):
+class Submit(msgspec.Struct, frozen=True, tag="submit", gc=False):
     orders: tuple[OrderRequest, ...]
 
 
@@ -61,7 +61,7 @@ Ask = Hello | Submit | Modify | Cancel | Query | OpenOrders | Positions | Events
 TRADING = (Submit, Modify, Cancel)
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`number` comes back with the answer. `session` is empty for one who only asks and does not trade."""
 
     version: int = VERSION
@@ -82,7 +82,7 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     next: int
 
 
-class Reports(msgspec.Struct, frozen=True, tag="reports"):
+class Reports(msgspec.Struct, frozen=True, tag="reports", gc=False):
     """To submit, modify, cancel, query and open_orders; nil only to query, for an order that was never taken."""
 
     reports: tuple[OrderReport | None, ...]
@@ -94,7 +94,7 @@ class Holdings(msgspec.Struct, frozen=True, tag="holdings"):
     positions: tuple[Position, ...]
 
 
-class History(msgspec.Struct, frozen=True, tag="history"):
+class History(msgspec.Struct, frozen=True, tag="history", gc=False):
     """To events: the events from the number asked on, dense; `next` as in welcome."""
 
     events: tuple[OmsEvent, ...]
@@ -111,7 +111,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 Reply = Welcome | Reports | Holdings | History | Refused
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: int = VERSION
     number: int
     reply: Reply
@@ -120,7 +120,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 # -- news --------------------------------------------------------------------------------------------------------------
 
 
-class Happened(msgspec.Struct, frozen=True, tag="event"):
+class Happened(msgspec.Struct, frozen=True, tag="event", gc=False):
     event: OmsEvent
 
 
@@ -130,7 +130,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     next: int
 
 
-class News(msgspec.Struct, frozen=True, kw_only=True):
+class News(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: int = VERSION
     news: Happened | Beat
 

@@ -16,7 +16,7 @@ Authority = Literal["operator", "reconciliation"]
 Stop = Literal["reducing", "halted"]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at_ns: int
 
 

@@ -10,7 +10,7 @@ ZERO = Decimal(0)
 PROTECTIVE_LEGS = ("stop_loss", "take_profit")
 
 
-class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
+class OpenOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order that is not in a final state. `price` is what its worth is counted with, `is_entry` whether it may open a
     position, `waits` whether for a price."""
 

@@ -40,7 +40,7 @@ REASONS: dict[str, str] = {
 _CLOSES = {"sell": "closes:long", "buy": "closes:short"}
 
 
-class _Case(msgspec.Struct, kw_only=True):
+class _Case(msgspec.Struct, kw_only=True, gc=False):
     """One signal on its way; `ruling` ends it."""
 
     arrival: Arrival

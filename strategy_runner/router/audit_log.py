@@ -26,7 +26,7 @@ _ARRAY_OF_7, _BYTES_32 = b"\x97", b"\xc4\x20"  # as msgpack begins them
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class AuditEntry(msgspec.Struct, frozen=True, array_like=True):
+class AuditEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`number` is dense from 0. `payload` is entry `ordinal` of its source, whose frame ends at `end` there; `at_ns` is when it
     was copied. `chain` is the hash."""
 

@@ -21,7 +21,7 @@ class Scope(msgspec.Struct, frozen=True):
         return (not self.strategy or self.strategy == strategy) and (not self.symbol or self.symbol == symbol)
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at_ns: int
 
 

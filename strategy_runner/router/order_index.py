@@ -11,7 +11,7 @@ from strategy_runner.model.order import OrderChange, OrderState
 from strategy_runner.oms.order_machine import Order
 
 
-class DeskOrder(msgspec.Struct, kw_only=True):
+class DeskOrder(msgspec.Struct, kw_only=True, gc=False):
     """`cancel` is set once it is to be cancelled, until it is over; `why` is the first reason given.
     `change` is how it is to be modified, until the OMS has said what it makes of that."""
 

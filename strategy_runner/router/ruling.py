@@ -26,7 +26,7 @@ REASONS: dict[str, str] = {
 }
 
 
-class Ruling(msgspec.Struct, frozen=True):
+class Ruling(msgspec.Struct, frozen=True, gc=False):
     """See Decision for the fields."""
 
     verdict: Verdict
