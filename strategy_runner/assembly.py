@@ -3,6 +3,7 @@
 python -m strategy_runner.assembly SPEC.json     what supervisord runs; under the warm fork it is a function call
 """
 
+import gc
 import glob
 import logging
 import os
@@ -86,6 +87,7 @@ SPEC_LOOK_S = 0.2
 START_STAY_S = 1.5  # longer than startsecs in supervision/programs.py
 DUCKDB_PAUSE_S = 1.0
 SWITCH_INTERVAL_S = 0.000_1  # where threads work for one another, none waits long for one that computes
+COLLECT_AFTER = 50_000  # containers more than before: thousands live for one turn, and none of them makes a cycle
 _NO_GATE = 1 << 62
 
 log = logging.getLogger(__name__)
@@ -279,8 +281,15 @@ def _source(spec: FeedSpec) -> tuple[Source, float]:
     raise SafetyRefusal(f"mode {spec.mode}: expected a source of records, found none configured")
 
 
-def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
+def set_up_interpreter() -> None:
+    """Of a process with threads that trade."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+
+
+def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
+    set_up_interpreter()
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     context = new_context()
@@ -398,7 +407,7 @@ def _decide_in_bulk(spec: RouterSpec, router: Router, stopping: StopFlag) -> Non
 def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
     from strategy_runner.oms.paper_process import PaperProcess
 
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    set_up_interpreter()
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     status = StatusFile(folder / "status")

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from benchmarks.followers import PROCESSES
-from strategy_runner.assembly import DUCKDB_PAUSE_S, SWITCH_INTERVAL_S, DeadLetterLog, make_router, open_database
+from strategy_runner.assembly import DUCKDB_PAUSE_S, DeadLetterLog, make_router, open_database, set_up_interpreter
 from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamDoorbell, topic_of
 from strategy_runner.config.schema import RiskConfig
@@ -85,7 +85,7 @@ class Routed:
         self._children: list[subprocess.Popen[bytes] | BaseProcess] = []
 
     def __enter__(self) -> "Routed":
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        set_up_interpreter()
         self._begin(_trade, self.root, _symbols(self.workers))
         self._talkers = self._begin(_talk, self.root, self.workers)
         if self._spec.oms is not None:
