@@ -17,6 +17,7 @@ from strategy_runner.router.order_entry import (
     Contradicted,
     Happened,
     Intended,
+    Leaving,
     Modified,
     ModifyWanted,
     Told,
@@ -93,6 +94,8 @@ def _order(payload: bytes) -> _Read:
                 "signal_id": order.signal_id,
                 "order_id": order.client_order_id,
             }
+        case Leaving(client_order_ids=order_ids):
+            words = {"what": "order sent", "order_id": " ".join(order_ids)}
         case Told(report=report):
             words = {"what": f"order {report.state}", "order_id": report.client_order_id, "reason": report.reason}
         case Happened(event=event):

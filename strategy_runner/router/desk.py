@@ -81,7 +81,7 @@ class Desk:
         self._open_bell = open_bell
         self._clock = clock
         self._event_ns = event_ns
-        self._below = 0
+        self._below = self._seen = 0  # offsets of the decision log: what is durable, what a life has been given of it
         self._wishes: queue.SimpleQueue[Wish] = queue.SimpleQueue()
         self._news = threading.Event()
         self._stopping = threading.Event()
@@ -93,6 +93,8 @@ class Desk:
     # -- as a sink -----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        """What is durable by now, another router may have traded."""
+        self._seen = self._below
         self._thread.start()
 
     def advance(self, below: int) -> None:
@@ -192,7 +194,7 @@ class Desk:
                 rate=_rate(self._spec),
                 priorities=self._spec.risk.priorities,
                 instruments=self._instruments,
-                below=self._below,
+                below=self._seen,
             )
             hand = Hand(journal, oms, flow, folder, self._instruments, self._event_ns)
             with self._oms_lock:
@@ -215,7 +217,8 @@ class Desk:
                 flow.set_terms(_rate(spec), spec.risk.priorities)
             worked = False
             wishes = [self._wishes.get() for _ in range(self._wishes.qsize())]
-            while flow.take_decisions(self._below):  # what was accepted before a wish came is an order that it concerns
+            self._seen = self._below
+            while flow.take_decisions(self._seen):  # what was accepted before a wish came is an order that it concerns
                 worked = True
                 if not wishes:
                     break

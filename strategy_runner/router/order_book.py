@@ -18,6 +18,7 @@ from strategy_runner.oms.order_machine import (
     IllegalTransitionError,
     News,
     Order,
+    Sent,
     advance,
     new_order,
     news_of_event,
@@ -32,6 +33,7 @@ from strategy_runner.router.order_entry import (
     Happened,
     Heard,
     Intended,
+    Leaving,
     Modified,
     ModifyWanted,
     OrderEntry,
@@ -43,6 +45,7 @@ from strategy_runner.router.order_index import DeskOrder, OrderIndex
 
 FINISHED_KEPT = 2_000  # for what comes late
 CLOSING_LEGS = ("exit", "flatten")
+_SENT = Sent()
 
 
 class Flattening(msgspec.Struct, frozen=True):
@@ -110,6 +113,9 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
                 book.orders[order_id] = one
                 book.index.note(one)
             book.next_decision = max(book.next_decision, entry.decision + 1)
+        case Leaving():
+            for order_id in entry.client_order_ids:
+                _advance(book, order_id, _SENT)
         case Told():
             _advance(book, entry.report.client_order_id, entry.news)
         case Happened():

@@ -34,8 +34,14 @@ class Intended(Entry, frozen=True, kw_only=True, tag="intended"):
     expires_ns: int = 0
 
 
+class Leaving(Entry, frozen=True, kw_only=True, tag="leaving"):
+    """Intents that are sent together, now."""
+
+    client_order_ids: tuple[str, ...]
+
+
 class Told(Entry, frozen=True, kw_only=True, tag="told"):
-    """What is known of an order otherwise than by an event: that it was sent, or what the OMS answered. `report` is what it
+    """What is known of an order otherwise than by an event: what the OMS answered, or that it did not. `report` is what it
     then comes to."""
 
     news: News
@@ -110,6 +116,7 @@ class Settled(Entry, frozen=True, kw_only=True, tag="settled"):
 
 OrderEntry = (
     Intended
+    | Leaving
     | Told
     | Happened
     | Heard

@@ -21,7 +21,6 @@ from strategy_runner.oms.order_machine import (
     Lost,
     News,
     Rejected,
-    Sent,
     advance,
     news_of_report,
     report_of,
@@ -35,7 +34,7 @@ from strategy_runner.router import order_changes
 from strategy_runner.router.journal import DecisionReader
 from strategy_runner.router.order_book import CLOSING_LEGS
 from strategy_runner.router.order_changes import OrderChanges
-from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, OrderEntry, Told
+from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, Leaving, OrderEntry, Told
 from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
 
@@ -255,7 +254,7 @@ class OrderFlow:
     def _submit(self, numbers: list[int]) -> None:
         orders = [order for number in numbers for order in self._unsent(number)]
         order_ids = [order.client_order_id for order in orders]
-        self._tell([(order_id, Sent()) for order_id in order_ids])
+        self._journal.append([Leaving(at_ns=time.time_ns(), client_order_ids=tuple(order_ids))])
         try:
             reports = self._oms.submit(orders)
         except OmsUnavailable:

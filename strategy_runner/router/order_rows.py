@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.model.order import FINAL_STATES, Leg, OrderChange, OrderReport, OrderState, OrderType, Side
-from strategy_runner.router.order_entry import CancelWanted, Happened, Intended, Modified, Told
+from strategy_runner.router.order_entry import CancelWanted, Happened, Intended, Leaving, Modified, Told
 from strategy_runner.router.order_journal import read_orders
 
 
@@ -44,6 +44,10 @@ def order_rows(path: Path) -> list[OrderRow]:
         match entry:
             case Intended():
                 found.setdefault(entry.order.client_order_id, _intended(entry))
+            case Leaving():
+                for order_id in entry.client_order_ids:
+                    if order_id in found:
+                        found[order_id] = msgspec.structs.replace(found[order_id], state=OrderState.SENT)
             case Told():
                 _report(found, entry.report)
             case Happened(event=event) if entry.counts and event.report is not None:

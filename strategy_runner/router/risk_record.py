@@ -17,7 +17,6 @@ from strategy_runner.errors import StateError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.order import OrderReport, OrderRequest
 from strategy_runner.model.signal import decode_body
-from strategy_runner.oms.order_machine import Sent
 from strategy_runner.risk import events
 from strategy_runner.risk.aggregation import Wish
 from strategy_runner.risk.events import RiskEvent
@@ -215,7 +214,7 @@ class RiskRecord:
         match entry:
             case Intended() if entry.decision == OWN:
                 self.ordered(entry.at_ns, [entry.order], None)
-            case Told() if not isinstance(entry.news, Sent):  # an order counts from its decision on, sent or not
+            case Told():
                 self._reported(entry.at_ns, entry.report)
             case Happened() if entry.counts:
                 event = entry.event

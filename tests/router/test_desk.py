@@ -10,7 +10,7 @@ from router.trade import TALK, D, Floor
 from worker.build import short_folder
 
 from strategy_runner.model.order import client_order_id
-from strategy_runner.router.order_entry import Told
+from strategy_runner.router.order_entry import Leaving, Told
 
 
 @pytest.fixture
@@ -51,8 +51,9 @@ def test_an_accepted_signal_becomes_an_order_and_its_fill_is_told_to_its_worker(
         (entry,) = one.fills()
         assert (entry.number, entry.worker, entry.position.quantity) == (0, TALK, D(2))
         assert entry.event.fill is not None and entry.event.fill.signal_id == signal_id
-        states = [entry.report.state.value for entry in one.orders() if isinstance(entry, Told)]
-        assert states == ["sent", "acknowledged"]
+        leaving, told = [entry for entry in one.orders() if isinstance(entry, Leaving | Told)]
+        assert isinstance(leaving, Leaving) and leaving.client_order_ids == tuple(venue.placed())
+        assert isinstance(told, Told) and told.report.state == "acknowledged"
 
 
 @pytest.mark.parametrize("kind", ["killed before", "killed after", "stopped", "silent", "rejecting"])

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,11 +216,23 @@ class Unreachable:
         return (lambda *_: None) if name in ("wake", "close") else fail
 
 
-def test_an_order_that_is_too_late_when_it_could_go_is_never_sent_and_its_worker_is_told(floor: Make) -> None:
-    oms = Unreachable()
-    one = floor(freshness={TALK: freshness(0.3)}, open_oms=lambda: oms)
+@pytest.mark.parametrize("is_decided_first", [False, True], ids=["", "decided before the desk looks"])
+def test_an_order_that_is_too_late_when_it_could_go_is_never_sent_and_its_worker_is_told(
+    floor: Make, is_decided_first: bool
+) -> None:
+    oms, may_look = Unreachable(), threading.Event()
+
+    def open_oms() -> Unreachable:
+        may_look.wait()
+        return oms
+
+    one = floor(freshness={TALK: freshness(0.3)}, open_oms=open_oms)
     one.trading.desk.reconciled.set()
+    if not is_decided_first:
+        may_look.set()
     signal_id = one.say(received_ns=one.trading._market.clock_ns(), stop_loss=90.0)
+    one.decided(1)
+    may_look.set()
     one.turn_until(lambda: len(one.fills()) == 2, "word to the worker")
     assert one.rulings() == [("accepted", "")]
     entry, leg = (told.event for told in one.fills())
