@@ -18,6 +18,7 @@ _GREETING_BYTES = 64
 _HELLO_WAIT_S = 0.01  # libzmq answers within a tenth of that, unless its process is stopped
 _RETRY_S, _RETRY_S_MAX = 0.05, 1.0
 _NOW = socket.MSG_DONTWAIT
+_TAKEN_BYTES = 4096
 _TIME = struct.Struct("@ll")  # struct timeval
 
 
@@ -34,7 +35,7 @@ class Wire:
         self._socket: socket.socket | None = None
         self._answer: bytearray | None = None  # the other side's hello, until it is whole
         self._poll = select.poll()
-        self._taken = bytearray(4096)
+        self._taken = bytearray(_TAKEN_BYTES)
         self._retry_s, self._next_try = _RETRY_S, 0.0
         self._hello_by = 0.0
         # it was heard the last time that somebody waited; and the time that its receiving waits by itself
@@ -63,25 +64,18 @@ class Wire:
         A new connection counts as heard: what was rung for before it went to nobody. Where it rang the last time too it waits in
         the receipt itself, which is one call of the system instead of two; at the end of a quiet time it would be an exception.
         """
-        waits = self._is_busy and timeout_ms == self._receive_ms
-        if not waits and not self._poll_for(timeout_ms):
-            return False
+        if not self._is_busy or timeout_ms != self._receive_ms:
+            return self._poll_for(timeout_ms) and self._take(timeout_ms)
         assert self._socket is not None
-        heard, flags = not waits, 0 if waits else _NOW
         try:
-            while (count := self._socket.recv_into(self._taken, 0, flags)) == len(self._taken) and self._answer is None:
-                heard, flags = True, _NOW
-            if self._answer is not None and count:
-                return self._hear_hello(count)
+            if 0 < self._socket.recv_into(self._taken) < _TAKEN_BYTES:
+                return True
         except BlockingIOError:
             self._is_busy = False
-            return heard
+            return False
         except OSError:
-            count = 0
-        if not count:
-            self.close()
-        elif not waits:
-            self._be_busy(timeout_ms)
+            pass
+        self._take(timeout_ms)  # there is more, or its end
         return True
 
     def close(self) -> None:
@@ -99,14 +93,32 @@ class Wire:
             return False
         return bool(self._poll.poll(timeout_ms))
 
+    def _take(self, timeout_ms: int) -> bool:
+        """Takes what has come. True unless it is a part of the other side's hello."""
+        assert self._socket is not None
+        try:
+            while (count := self._socket.recv_into(self._taken, 0, _NOW)) == _TAKEN_BYTES and self._answer is None:
+                pass
+            if self._answer is not None and count:
+                return self._hear_hello(count)
+        except BlockingIOError:
+            return True
+        except OSError:
+            count = 0
+        if not count:
+            self.close()
+        elif timeout_ms > 0:
+            self._be_busy(timeout_ms)
+        return True
+
     def _be_busy(self, timeout_ms: int) -> None:
-        if timeout_ms > 0 and timeout_ms != self._receive_ms:
-            assert self._socket is not None
+        assert self._socket is not None
+        if timeout_ms != self._receive_ms:
             self._socket.setblocking(True)
             time_limit = _TIME.pack(timeout_ms // 1000, timeout_ms % 1000 * 1000)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_limit)
             self._receive_ms = timeout_ms
-        self._is_busy = timeout_ms > 0
+        self._is_busy = True
 
     def _is_ready(self) -> bool:
         """Whether frames may be sent."""

@@ -106,6 +106,11 @@ class Aggregator:
         """The last `lookback_window` predictions taken in, oldest first."""
         return tuple(self._latest.get((model, symbol), ()))
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether there are any since they were taken last."""
+        return bool(self._faults)
+
     def take_faults(self) -> tuple[Fault, ...]:
         """The faults since the last call, at most FAULTS_KEPT_MAX of them; `counts` has them all."""
         faults = tuple(self._faults)

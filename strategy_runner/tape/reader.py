@@ -20,7 +20,7 @@ from strategy_runner.tape.logs import LogReader, read_log
 
 _UNPACK = CODEC.unpack_from
 _WHOLE = np.dtype(f"V{SIZE}")
-_NO_CHUNK = (-1, memoryview(b""))
+_NO_CHUNK = -1, memoryview(b"")  # none has it
 _FEW = 64  # entries, which are compared faster without numpy
 
 
@@ -178,7 +178,7 @@ class TapeReader:
         None if anything is not as it nearly always is, be it damage or another segment: then `entries_between`, `refuse_below`,
         `refuse_beyond` and `fields` tell.
         """
-        chunk, entries = self._chunks.get(stream_id) or _NO_CHUNK
+        chunk, entries = self._chunks.get(stream_id, _NO_CHUNK)
         within = ordinal - chunk * files.INDEX_ENTRIES
         if not 0 < within < files.INDEX_ENTRIES:
             return None

@@ -100,6 +100,9 @@ class Follower:
         self._positions: dict[Subscription, int] = dict.fromkeys(self._machine.subscriptions, 0)
         self._seq = 0
         self._live_from = 0
+        # while the worker stands below this seq, a record without a signal changes a few numbers of its page and nothing else
+        self._plain_until = 0
+        self._has_models = bool(spec.models)
         self._faults = FaultLog()
         self._unwritable = ""
         self._snapshot_records = 0
@@ -120,10 +123,16 @@ class Follower:
 
         While the signal log takes nothing (disk full) it reads nothing either, and tries again at the next turn.
         """
-        if self._has_nothing_to_do() or (self._unwritable and not self._send()):
+        if self._head[COUNT] == self._seq and self._has_nothing_to_do():
+            return 0
+        if self._unwritable and not self._send():
             return 0
         self._outbox.epoch = self._head[EPOCH]
         taken = applied = self._take_one()
+        has_faults = self._has_models and self._machine.has_faults
+        if taken and self._seq < self._plain_until and not (self._outbox.pending or has_faults):
+            self._file.advance(self._seq, self._outbox.received_ns, self._machine.strategy.now_ns)
+            return taken
         if not taken:
             runs = self._gather()
             taken = sum([len(seqs) for _, _, seqs in runs])
@@ -135,17 +144,22 @@ class Follower:
                 self._positions[subscription] = ordinal + len(seqs)
         self._file.words[APPLYING] = 0
         self._file.status.records += taken
-        if self._spec.models:
+        if self._has_models:
             self._faults.note(self._machine.take_faults())
         if self._send():
             self._report(has_applied=applied > 0)
             self._take_snapshot()
+            self._plain_until = self._look_ahead()
+        else:
+            self._plain_until = 0
         return taken
 
     def wait(self) -> None:
         """Until there is something to do. It rings then; a ring that was lost is made up for by a look once a beat, which costs
         as little as it can, since at nearly any moment nearly all of a thousand workers have nothing to do."""
-        wait_ms = min(self._head[BEAT_MS] or WAIT_MS_MAX, WAIT_MS_MAX)
+        wait_ms = self._head[BEAT_MS]
+        if not 0 < wait_ms < WAIT_MS_MAX:
+            wait_ms = WAIT_MS_MAX
         while not self._listener.wait(wait_ms) and self._has_nothing_to_do():
             self._file.beat()
 
@@ -452,6 +466,14 @@ class Follower:
         if self._pending is not None and self._reader.head.durable >= self._pending.seq:
             self._write_snapshot(self._pending)
             self._pending = None
+
+    def _look_ahead(self) -> int:
+        """The seq up to which a turn with one record and no signal has nothing more to do; 0 if the next one has."""
+        is_plain = self._file.status.state is State.FOLLOWING and self._pending is None
+        if not is_plain or self._paper is not None:
+            return 0
+        until_records = self._seq + SNAPSHOT_RECORDS - (self._file.status.records - self._snapshot_records)
+        return min(until_records, self._snapshot_seq + SNAPSHOT_SEQS)
 
     def _take_last_snapshot(self) -> None:
         """Takes one now, if the durable mark comes up to it soon: it does, unless the feed is gone."""

@@ -99,8 +99,7 @@ class Machine:
             return
         if self.paper is not None and self.paper.waits and subscription.is_market:
             self.meet(self.paper, event)
-        strategy = self.strategy
-        strategy.now_ns = event.event_ns
+        self.strategy.now_ns = event.event_ns
         if subscription is self._awaited_by_models:
             self._aggregator.advance(self.spec.symbol, event.event_ns)
         try:
@@ -248,6 +247,10 @@ class Machine:
         self._proposals.clear()
         for proposal in proposals:
             self._judge(proposal, subscription, ordinal, event)
+
+    @property
+    def has_faults(self) -> bool:
+        return self._aggregator.has_faults
 
     def take_faults(self) -> tuple[Fault, ...]:
         """Predictions that were refused or did not come since the last call, the newest few hundred of them."""

@@ -27,6 +27,23 @@ def test_every_field_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert before <= found.beat_ns <= time.time_ns()
 
 
+def test_a_page_that_advances_by_a_record_shows_what_it_would_if_it_were_written_anew(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path / "status")
+    file.status.records, file.status.signals, file.status.last_error = 7, 3, "none"
+    file.enter(State.FOLLOWING, "as it was")
+    file.applying = 9
+    file.advance(9, time.time_ns() - 5_000, 77)
+    advanced = read_status(tmp_path / "status")
+    assert advanced is not None
+    assert (advanced.position, advanced.records, advanced.event_ns, advanced.applying) == (9, 8, 77, 0)
+    assert 5_000 <= advanced.lag_ns < 60e9
+    assert advanced.beat_ns >= advanced.since_ns
+    file.write()
+    written = read_status(tmp_path / "status")
+    assert written is not None
+    assert msgspec.structs.replace(written, beat_ns=0) == msgspec.structs.replace(advanced, beat_ns=0)
+
+
 def test_record_at_hand_and_descent_stand_apart_and_outlive_whatever_else_is_written(tmp_path: Path) -> None:
     first = StatusFile(tmp_path / "status")
     first.words[APPLYING], first.descent = 2**40, 2**64 - 1

@@ -33,7 +33,7 @@ from worker.build import (
 )
 
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
-from strategy_runner.config.spec import WorkerSpec
+from strategy_runner.config.spec import ModelSpec, WorkerSpec
 from strategy_runner.errors import CorruptRecordError, DivergenceError, StrategyError
 from strategy_runner.history.tape_run import rerun
 from strategy_runner.model.event import Bar, Event, Trade
@@ -104,6 +104,26 @@ def test_it_runs_along_a_tape_that_another_thread_writes(folder: Path, followers
     bell.close()
     assert bodies_on_disk(folder / "talk.X") == derived(rows)
     assert status_of(spec_in(folder)).records == len(rows)
+
+
+@pytest.mark.parametrize("models", [(), MODELS], ids=["alone", "models"])
+def test_records_that_come_one_by_one_leave_what_they_leave_at_once(
+    folder: Path, followers: Followers, monkeypatch: pytest.MonkeyPatch, models: tuple[ModelSpec, ...]
+) -> None:
+    monkeypatch.setattr("strategy_runner.worker.follower.SNAPSHOT_RECORDS", 40)
+    tape, rows, worker = new_tape(folder, segment_records=256), random_rows(7, 30), spec_in(folder, models=models)
+    follower = followers.make(worker)
+    run_out(follower)
+    for number, row in enumerate(rows, start=1):
+        write_rows(tape, [row])
+        assert [follower.turn(), follower.turn()] == [1, 0]
+        page = status_of(worker)
+        assert (page.records, page.position, page.progress, page.total) == (number,) * 4
+        assert (page.event_ns, page.applying, page.state) == (row[1], 0, State.FOLLOWING)
+        assert page.signals == len(bodies_on_disk(folder / "talk.X"))
+        assert page.records - snapshots(worker)[-1] < 40 + 1
+    assert bodies_on_disk(folder / "talk.X") == derived(rows, models=models)
+    assert 10 < page.signals < len(rows) / 2, "else there was no record without a signal"
 
 
 def test_a_worker_with_nothing_to_do_shows_that_it_lives_and_finds_what_nobody_rang_for(
@@ -535,13 +555,17 @@ def test_while_the_disk_is_full_it_reads_nothing_and_then_goes_on_without_a_gap(
     assert status_of(worker).position == len(rows)
 
 
+@pytest.mark.parametrize("at_once", [1, 10_000])
 def test_silent_models_are_told_of_in_the_log(
-    folder: Path, followers: Followers, caplog: pytest.LogCaptureFixture
+    folder: Path, followers: Followers, caplog: pytest.LogCaptureFixture, at_once: int
 ) -> None:
     rows = [row for row in random_rows(14, 40) if row[0] != "X/prediction.m2.1m"]
-    write_rows(new_tape(folder), rows)
+    tape = new_tape(folder)
+    follower = followers.make(spec_in(folder, params={"every": 1_000_000}))
     with caplog.at_level(logging.WARNING):
-        run_out(followers.make(spec_in(folder)))
+        for at in range(0, len(rows), at_once):
+            write_rows(tape, rows[at : at + at_once], durable=False)
+            run_out(follower)
     missing = [message for message in caplog.messages if message.startswith("model m2: prediction_missing")]
     assert len(missing) == 6
     assert missing[-1].endswith("no. 32 of this kind")
