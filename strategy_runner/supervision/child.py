@@ -91,6 +91,7 @@ def fork_and_run(run: Callable[[], int]) -> int:
     pid = os.fork()
     if pid:
         return pid
+    gc.freeze()  # as in `run_and_exit`: what the parent made is not looked through again
     code = 1
     try:
         leave_parent(parent)
