@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class Fleet:
         before = self.pid(FEED_NAME)
         market = {**QUIET, "STRATEGY_RUNNER__MOCK__TRADES_PER_S": repr(trades_per_s)}
         run_command(self.home, "apply", environ=market)
-        self._await(FEED_NAME, other_than=before)
+        self._await_ready(FEED_NAME, other_than=before)
 
     def restart_ms(self, kills: int) -> Sample:
         """From kill -9 to ready again, one worker after the other, spread over the fleet; none of them twice, since supervisord
@@ -88,24 +88,22 @@ class Fleet:
         killed = self.pid(name)
         begun = time.perf_counter()
         os.kill(killed, signal.SIGKILL)
-        self._await(name, other_than=killed)
+        self._await_ready(name, other_than=killed)
         return (time.perf_counter() - begun) * 1e3
 
     def await_first_signals(self) -> None:
         """Until each worker that counts has signalled; by status pages."""
-        deadline = time.monotonic() + PATIENCE_S
         waiting = list(self.workers)
-        while waiting := [name for name in waiting if not self.status(name).signals]:
-            if time.monotonic() > deadline:
-                raise TimeoutExpiredError(f"{waiting}: expected a signal of each within {PATIENCE_S:g} s, found none")
-            time.sleep(_BOOT_LOOK_S)
 
-    def _await(self, name: str, other_than: int) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not _is_ready(self.pages[name], other_than):
-            if time.monotonic() > deadline:
-                raise TimeoutExpiredError(f"{name}: expected it ready again within {PATIENCE_S:g} s, found it not")
-            time.sleep(_LOOK_S)
+        def holds() -> bool:
+            waiting[:] = [name for name in waiting if not self.status(name).signals]
+            return not waiting
+
+        _await(holds, lambda: f"{waiting}: expected a signal of each, found none", _BOOT_LOOK_S)
+
+    def _await_ready(self, name: str, other_than: int) -> None:
+        page = self.pages[name]
+        _await(lambda: _is_ready(page, other_than), lambda: f"{name}: expected it ready again, found it not", _LOOK_S)
 
 
 @contextmanager
@@ -162,16 +160,25 @@ def grid(workers: int, strategy: str) -> tuple[list[str], list[str]]:
 
 def _await_all(pages: list[Path], starter: "subprocess.Popen[bytes]") -> None:
     """One page after the other: looking at thousands each time would take the processor from those that start."""
-    deadline = time.monotonic() + PATIENCE_S
-    while pages:
+
+    def holds() -> bool:
         while pages and _is_ready(pages[-1]):
             pages.pop()
         if starter.poll():
             assert starter.stderr is not None
             raise NotRunningError(f"the fleet did not start: {starter.stderr.read().decode(errors='replace')}")
+        return not pages
+
+    _await(holds, lambda: f"{len(pages)} processes: expected them ready, found {pages[-1]} not", _BOOT_LOOK_S)
+
+
+def _await(holds: Callable[[], bool], problem: Callable[[], str], every_s: float) -> None:
+    """Looks at status pages of other processes: nothing rings for them."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
         if time.monotonic() > deadline:
-            raise TimeoutExpiredError(f"{len(pages)} processes not ready within {PATIENCE_S:g} s, one is {pages[-1]}")
-        time.sleep(_BOOT_LOOK_S)
+            raise TimeoutExpiredError(f"{problem()} within {PATIENCE_S:g} s")
+        time.sleep(every_s)
 
 
 def _is_ready(page: Path, other_than: int = 0) -> bool:
