@@ -66,6 +66,18 @@ def run(root: Path, name: str, kind: type[Strategy], params: dict[str, Any] | No
     return made
 
 
+def test_a_compiled_on_bars_says_the_same_as_its_on_bar(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba", reason="the extra [numba] is not installed")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    from benchmarks.compiled_ema import CompiledEma
+
+    run(root, "compiled one by one", CompiledEma)
+    run(root, "compiled at once", CompiledEma, checked_bars=1_000)
+    assert way(root, "compiled at once") == "bars at once, 1000 checked"
+    assert len(bodies_on_disk(root / "compiled at once")) > 10
+    assert bodies_on_disk(root / "compiled at once") == bodies_on_disk(root / "compiled one by one")
+
+
 def way(root: Path, name: str) -> str:
     status = read_status(root / name / "status")
     assert status is not None
