@@ -86,7 +86,6 @@ TAPE_WAIT_S = 30.0
 SPEC_LOOK_S = 0.2
 START_STAY_S = 1.5  # longer than startsecs in supervision/programs.py
 DUCKDB_PAUSE_S = 1.0
-COLLECT_OBJECTS = 50_000  # in a run flat out: what waits for the end of a block is not worth a look each 700 objects
 SWITCH_INTERVAL_S = 0.000_1  # where threads work for one another, none waits long for one that computes
 COLLECT_AFTER = 50_000  # containers more than before: thousands live for one turn, and none of them makes a cycle
 _NO_GATE = 1 << 62
@@ -502,7 +501,7 @@ def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
         _enter_failed(status, error)  # or the router would wait for this worker for ever
         raise
     slot = _wait_for_slot(Path(spec.slots), spec.parallel, stopping)
-    gc.set_threshold(COLLECT_OBJECTS)
+    gc.set_threshold(COLLECT_AFTER)
     try:
         backtest.run(stopping)
     except MemoryError as error:

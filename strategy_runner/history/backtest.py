@@ -52,7 +52,9 @@ class Backtest:
         self._twin = twin
         self._checks = False  # whether what comes is still to be compared
         self._way = ONE_BY_ONE
-        self._machine = Machine(spec, strategy, self._record, keep=self._keep_fill)
+        keep = self._keep_fill if twin is not None or self._paper is None else self._paper.record
+        record = self._record if twin is not None else self._outbox.record
+        self._machine = Machine(spec, strategy, record, keep=keep)
         self._faults = FaultLog()
         self._ordinals = dict.fromkeys(self._machine.subscriptions, 0)
         self._reports: Callable[[], dict[str, QualityReport]] = dict

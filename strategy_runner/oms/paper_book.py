@@ -226,21 +226,22 @@ class PaperBook:
             client=state.client, account=account, cash=self._opening.get(account, {})
         )
         state.accounts[account], positions = after_fills(before, fills, instrument)
-        events, number = [], state.number - 1
+        client, events, number = state.client, [], state.number - 1
         for age, fill in enumerate(fills, state.age):
             number += 2  # the one between is the acknowledgement's
+            quantity = fill.quantity
             report = OrderReport(
                 client_order_id=fill.client_order_id,
-                client=state.client,
+                client=client,
                 state=_FILLED,
-                quantity=fill.quantity,
-                filled=fill.quantity,
-                average_price=fill.price * fill.quantity / fill.quantity,
+                quantity=quantity,
+                filled=quantity,
+                average_price=fill.price * quantity / quantity,
                 oms_order_id=f"paper-{age}",
             )
             event = OmsEvent(
                 number=number,
-                client=state.client,
+                client=client,
                 kind="fill",
                 event_ns=fill.event_ns,
                 seq=NO_TAPE,
@@ -373,23 +374,25 @@ class PaperBook:
         ]
         notionals = [(price, one.order.quantity) for price, one in zip(prices, orders, strict=True)]
         fees = first_fees(settings.fees, notionals, instrument.multiplier, "taker")
+        client, symbol, currency = self.state.client, instrument.symbol, instrument.currency
         fills = []
         for one, price, fee in zip(orders, prices, fees, strict=True):
             order = one.order
-            order_id = client_order_id(order.signal_id, order.leg)
+            signal_id = order.signal_id
+            order_id = client_order_id(signal_id, order.leg)
             fill = Fill(
                 fill_id=f"{order_id}-0",
                 client_order_id=order_id,
-                signal_id=order.signal_id,
-                client=self.state.client,
+                signal_id=signal_id,
+                client=client,
                 account=account,
                 strategy=strategy,
-                symbol=instrument.symbol,
+                symbol=symbol,
                 side=order.side,
                 price=price,
                 quantity=order.quantity,
                 fee=fee,
-                currency=instrument.currency,
+                currency=currency,
                 liquidity="taker",
                 event_ns=one.event.event_ns,
             )

@@ -25,21 +25,20 @@ REASONS = {
 def validate(draft: Draft, moment: Moment) -> str | None:
     if not moment.warm:
         return WARMING_UP
-    if draft.entry_price is None:
+    size, entry, stop, target = draft.size, draft.entry_price, draft.stop_loss, draft.take_profit
+    if entry is None:
         return NO_PRICE
-    prices = (draft.entry_price, draft.stop_loss, draft.take_profit)
-    shares = (draft.confidence, draft.strength)
-    for number in (draft.size, *prices, *shares):  # plain loops: `all` over a generator costs three times as much
-        if number is not None and not isfinite(number):
-            return NOT_FINITE
-    if draft.size is None or draft.size <= 0:
+    confidence, strength = draft.confidence, draft.strength
+    # plain lines: most signals give few of these numbers, and a loop over all of them costs twice as much
+    given = [number for number in (size, entry, stop, target, confidence, strength) if number is not None]
+    if not all(map(isfinite, given)):
+        return NOT_FINITE
+    if size is None or size <= 0:
         return SIZE_NOT_POSITIVE
-    for price in prices:
-        if price is not None and price <= 0:
-            return PRICE_NOT_POSITIVE
-    for share in shares:
-        if share is not None and not 0 <= share <= 1:
-            return OUT_OF_RANGE
-    if draft.action == "close" and not draft.size <= abs(moment.position):  # a position that is NaN allows nothing
+    if entry <= 0 or (stop is not None and stop <= 0) or (target is not None and target <= 0):
+        return PRICE_NOT_POSITIVE
+    if (confidence is not None and not 0 <= confidence <= 1) or (strength is not None and not 0 <= strength <= 1):
+        return OUT_OF_RANGE
+    if draft.action == "close" and not size <= abs(moment.position):  # a position that is NaN allows nothing
         return MORE_THAN_POSITION
     return None

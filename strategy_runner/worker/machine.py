@@ -137,7 +137,8 @@ class Machine:
                         callback(event)
                         judging = True
                         self.note_price(event)
-                        self.judge_all(subscription, ordinal, event)
+                        if proposals:
+                            self.judge_all(subscription, ordinal, event)
                         judging = False
                         if not paper.waits:
                             break
@@ -357,7 +358,8 @@ class Machine:
         return combined
 
     def _judge(self, proposal: Proposal, subscription: Subscription, ordinal: int, event: Event | PrivateEvent) -> None:
-        spec, strategy, combined = self.spec, self.strategy, self._fresh(event.event_ns)
+        spec, strategy = self.spec, self.strategy
+        combined = None if self._combined is None else self._fresh(event.event_ns)
         moment = Moment(
             price=self._price,
             position=strategy.position,

@@ -14,19 +14,32 @@ from strategy_runner.strategies.interface import Proposal
 
 REASONS_CHARS_MAX = 65_536
 LIFETIMES = get_args(TimeInForce)
+_NUMBERS = ("size", "entry_price", "stop_loss", "take_profit", "confidence", "strength")
 _NOT_GIVEN = (None, None, None)
 
 
 def draft_of(proposal: Proposal) -> Draft:
     """The draft of a proposal. Raises TypeError, ValueError or OverflowError for what is no number or no text."""
+    size, entry_price, stop_loss, take_profit, confidence, strength = numbers = (
+        proposal.size,
+        proposal.entry_price,
+        proposal.stop_loss,
+        proposal.take_profit,
+        proposal.confidence,
+        proposal.strength,
+    )
+    for number in numbers:
+        if number is not None and type(number) is not float:
+            size, entry_price, stop_loss, take_profit, confidence, strength = map(_number, _NUMBERS, numbers)
+            break
     return Draft(
         action=proposal.action,
-        size=_number("size", proposal.size),
-        entry_price=_number("entry_price", proposal.entry_price),
-        stop_loss=_number("stop_loss", proposal.stop_loss),
-        take_profit=_number("take_profit", proposal.take_profit),
-        confidence=_number("confidence", proposal.confidence),
-        strength=_number("strength", proposal.strength),
+        size=size,
+        entry_price=entry_price,
+        stop_loss=stop_loss,
+        take_profit=take_profit,
+        confidence=confidence,
+        strength=strength,
         reasons=_texts(proposal.reasons),
         terms=_terms(proposal),
         of=str(proposal.of),
@@ -35,7 +48,7 @@ def draft_of(proposal: Proposal) -> Draft:
 
 def leave_out_not_finite(draft: Draft) -> None:
     """JSON has no NaN and no infinity, so a refused draft goes without them; in an accepted one there are none."""
-    for name in ("size", "entry_price", "stop_loss", "take_profit", "confidence", "strength"):
+    for name in _NUMBERS:
         number = getattr(draft, name)
         if number is not None and not isfinite(number):
             setattr(draft, name, None)
