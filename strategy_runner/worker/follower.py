@@ -136,10 +136,10 @@ class Follower:
         if not taken:
             runs = self._gather()
             taken = sum([len(seqs) for _, _, seqs in runs])
-            if taken < RUN_RECORDS_MIN or self._has_skips:
-                applied = self._step(runs)
+            if taken > 1 and self._can_run_on(runs):
+                applied = self._run_on(runs[0])
             else:
-                applied = self._run_on(runs[0]) if self._can_run_on(runs) else self._merge(runs)
+                applied = self._step(runs) if taken < RUN_RECORDS_MIN or self._has_skips else self._merge(runs)
             for subscription, ordinal, seqs in runs:
                 self._positions[subscription] = ordinal + len(seqs)
         self._file.words[APPLYING] = 0
@@ -305,7 +305,7 @@ class Follower:
     def _can_run_on(self, runs: list[Run]) -> bool:
         """Whether there is one stream's run, and nothing for the machine to be told in it but the records."""
         subscription, _, seqs = runs[0]
-        return len(runs) == 1 and seqs[0] >= self._live_from and subscription.kind in _RUNNING
+        return len(runs) == 1 and seqs[0] >= self._live_from and subscription.kind in _RUNNING and not self._has_skips
 
     def _run_on(self, run: Run) -> int:
         """Applies the records of one stream; returns how many. They are read before the machine is at work, so that damage of the
