@@ -45,7 +45,6 @@ from strategy_runner.tape.writer import TapeWriter
 from strategy_runner.worker.outbox import Outbox
 
 CLIENT = "bench"
-ORDERS_PER_S = 1_100
 PATIENCE_S = 30.0
 _GENERATION = "00000000"
 _STRATEGIES_MAX = 6
@@ -59,8 +58,6 @@ _RISK = RiskConfig(
     max_order_value=1e6,
     max_daily_loss=1e6,
     max_drawdown=0.5,
-    max_orders_per_second=ORDERS_PER_S,
-    max_orders_per_minute=60 * ORDERS_PER_S,
     max_open_orders=2_000,
     price_collar=0.05,
     duplicate_window_s=0.01,
@@ -70,13 +67,14 @@ _RISK = RiskConfig(
 
 
 class Routed:
-    """The rig; to be used as a context. `workers` are spread over at most 6 strategies."""
+    """The rig; to be used as a context. `workers` are spread over at most 6 strategies; so many orders may go a second, with 0
+    there is no route to the OMS."""
 
-    def __init__(self, workers: int, *, orders: bool) -> None:
+    def __init__(self, workers: int, *, orders_per_s: int) -> None:
         self._folder = TemporaryDirectory(prefix="sr")
         self.root = Path(self._folder.name)
         self.workers = _names(workers)
-        self._spec = _spec(self.root, self.workers, orders=orders)
+        self._spec = _spec(self.root, self.workers, orders_per_s)
         self._context = new_context()
         self._probe = _Probe()
         self._fills = LogReader(self.root / "fills.log")
@@ -331,7 +329,7 @@ def _symbols(workers: list[str]) -> list[str]:
     return sorted({worker.partition(".")[2] for worker in workers})
 
 
-def _spec(root: Path, workers: list[str], *, orders: bool) -> RouterSpec:
+def _spec(root: Path, workers: list[str], orders_per_s: int) -> RouterSpec:
     symbols = _symbols(workers)
     oms = OmsSpec(
         kind="paper",
@@ -346,7 +344,7 @@ def _spec(root: Path, workers: list[str], *, orders: bool) -> RouterSpec:
         freshness={},
         ordered=False,
         bulk=False,
-        routes=("oms",) if orders else (),
+        routes=("oms",) if orders_per_s else (),
         market=MarketSpec(tape=str(root / "tape"), doorbell=f"ipc://{root}/bell", frames=""),
         doorbell=f"ipc://{root}/router.sock",
         sql="",
@@ -356,8 +354,10 @@ def _spec(root: Path, workers: list[str], *, orders: bool) -> RouterSpec:
         quantconnect=QuantConnectSpec(folder=""),
         log="",
         log_level="info",
-        oms=oms if orders else None,
-        risk=_RISK,
+        oms=oms if orders_per_s else None,
+        risk=msgspec.structs.replace(
+            _RISK, max_orders_per_second=orders_per_s, max_orders_per_minute=60 * orders_per_s
+        ),
         instruments={
             symbol: Instrument(
                 symbol=symbol,

@@ -1,7 +1,7 @@
 """router: signals decided and durable, and orders at the paper OMS, through one client's whole router (routed.py).
 
-Both kinds of router are measured: one with a route to the paper OMS, which checks each signal against [risk] and accepts as many
-orders a second as it may, and one without, which has no risk state and accepts all. A decision counts when it is on the disk. The
+Routers with a route to the paper OMS are measured, which check each signal against [risk] and accept as many orders a second as
+may go, many or few, and one without, which has no risk state and accepts all. A decision counts when it is on the disk. The
 reference of what is written is the same bytes appended and synced (fdatasync) by themselves, in groups of the same size.
 
 Before each measurement the sinks have all that was decided; while one goes on they follow, as always.
@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.common import Figure, Sample, Settings, figure, talk
-from benchmarks.routed import ORDERS_PER_S, Routed
+from benchmarks.routed import Routed
 from strategy_runner.router.journal import decision_log
 from strategy_runner.router.router import TURN_SIGNALS_MAX
 from strategy_runner.tape.logs import AppendLog, read_log
@@ -26,10 +26,17 @@ _FEW, _MANY = 10, 300
 _RATE = 10_000
 _BURST = 20_000
 _ONE_BY_ONE = 300
-_ORDER_RATES = (100, 500, 1_000)  # fewer than may go: some of them come late
+_ORDER_RATES = (100, 500, 1_000)
+_ORDERS_PER_S = 1_100  # more than will come: some come late
+_FEW_ORDERS_PER_S = 100
 _WARM_UP = 500
 _LOOK_MS = 5
-_KINDS = {True: "checked by [risk], with the paper OMS", False: "without a route to an OMS"}
+# by how many orders may go a second
+_KINDS = {
+    _ORDERS_PER_S: "checked by [risk], with the paper OMS",
+    _FEW_ORDERS_PER_S: f"checked by [risk], {_FEW_ORDERS_PER_S} orders a second may go",
+    0: "without a route to an OMS",
+}
 _SYNCED = "the same bytes appended and synced"
 _ONE_SYNCED = "one decision appended and synced"
 
@@ -49,11 +56,11 @@ class _Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(settings: Settings) -> Iterator[Figure]:
     burst, singles = min(_BURST, 10 * settings.events), min(_ONE_BY_ONE, settings.events)
-    for orders, kind in _KINDS.items():
-        seen = []
+    for orders_per_s, kind in _KINDS.items():
+        seen, orders = [], orders_per_s == _ORDERS_PER_S
         for number in range(settings.runs):
             talk(f"  {kind}: run {number + 1} ...")
-            with Routed(_WORKERS, orders=orders) as routed:
+            with Routed(_WORKERS, orders_per_s=orders_per_s) as routed:
                 seen.append(_see(routed, burst, singles, orders=orders))
         yield from _figures(settings, seen, burst, kind, orders=orders)
     yield from _growth(settings, burst)
@@ -139,8 +146,8 @@ def _growth(settings: Settings, burst: int) -> Iterator[Figure]:
     after = 5 * burst
     for _ in range(settings.runs):
         for workers, costs in ((_FEW, few), (_MANY, many)):
-            with Routed(workers, orders=True) as routed:
-                _loop_us(routed, ORDERS_PER_S)
+            with Routed(workers, orders_per_s=_ORDERS_PER_S) as routed:
+                _loop_us(routed, _ORDERS_PER_S)
                 costs.append(_loop_us(routed, burst // 4))
                 if workers == _FEW:
                     first.append(_loop_us(routed, burst // 4))
@@ -150,7 +157,7 @@ def _growth(settings: Settings, burst: int) -> Iterator[Figure]:
                     memory.append(_resident_mb() - before)
     what = f"loop's time for a signal, {_MANY} workers"
     yield figure(settings, NAME, what, "us", Sample.of(many), Sample.of(few), f"{_FEW} workers")
-    begin = ORDERS_PER_S + burst // 4
+    begin = _ORDERS_PER_S + burst // 4
     what = f"loop's time for a signal, after {begin + burst // 4 + after} signals"
     yield figure(settings, NAME, what, "us", Sample.of(last), Sample.of(first), f"after {begin}")
     yield figure(settings, NAME, f"more memory after {after} signals more", "MB", Sample.of(memory))
