@@ -90,8 +90,8 @@ def rate_for(order: OrderRequest, rate: Rate) -> Rate:
 
 def fingerprint(order: OrderRequest) -> str:
     """What two entries of one worker have in common when one is the other's duplicate."""
-    prices = f"{order.limit_price}/{order.stop_price}"
-    return f"{worker_key(order.strategy, order.symbol)}/{order.side}/{order.type}/{order.quantity}/{prices}"
+    prices = f"{order.limit_price!s}/{order.stop_price!s}"  # !s: a Decimal is formatted thrice as slowly
+    return f"{worker_key(order.strategy, order.symbol)}/{order.side}/{order.type}/{order.quantity!s}/{prices}"
 
 
 def _note_recent(state: RiskState, name: str, at_ns: int, window_ns: int) -> None:
