@@ -21,7 +21,7 @@ _MAGIC = b"SRST"
 _SIZE = 4096
 # the page's words that others keep an eye on: state and, in the upper half, pid; the next seq; the beat
 STATE_AND_PID, POSITION, BEAT = 1, 2, 4
-_RECORDS, _LAG, _EVENT, _PROGRESS, _TOTAL = 6, 9, 11, 12, 13
+_MOVING = struct.Struct("<12Q")  # position to total
 APPLYING = _SIZE_USED // 8
 _DESCENT = APPLYING + 1
 _WORDS = struct.Struct("<2Q")
@@ -116,14 +116,26 @@ class StatusFile:
 
     def advance(self, position: int, received_ns: int, event_ns: int) -> None:
         """One record more, the last there is, which changes nothing but these numbers: as `write`, in a part of the time."""
-        words, status, now_ns = self.words, self.status, time_ns()
-        words[_RECORDS] = status.records = status.records + 1
-        words[_EVENT] = status.event_ns = event_ns
-        words[_LAG] = status.lag_ns = now_ns - received_ns if now_ns > received_ns else 0
-        words[_PROGRESS] = words[_TOTAL] = status.progress = status.total = position
-        words[BEAT] = status.beat_ns = now_ns
-        words[APPLYING] = 0
-        words[POSITION] = status.position = position
+        s, now_ns = self.status, time_ns()
+        s.position = s.progress = s.total = position
+        s.beat_ns, s.event_ns, s.lag_ns = now_ns, event_ns, now_ns - received_ns if now_ns > received_ns else 0
+        s.records += 1
+        # in one go, as `write`: whoever looks in between would find a record counted and its place not moved
+        self._page[8 * POSITION : 8 * POSITION + _MOVING.size] = _MOVING.pack(
+            position,
+            s.snapshot_seq,
+            now_ns,
+            s.since_ns,
+            s.records,
+            s.signals,
+            s.refusals,
+            s.lag_ns,
+            s.last_signal_ns,
+            event_ns,
+            position,
+            position,
+        )
+        self.words[APPLYING] = 0
 
     def write(self) -> None:
         """Texts are written where one has changed, and before the numbers: whoever sees a new state finds its reason."""
