@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StrategyRunnerError
@@ -208,7 +207,7 @@ def _events(block: Block) -> "map[Event]":
     """The rows as events, each with its numbers made when it is asked for: a list of them would be out of the processor's cache
     before it is used. A memoryview gives Python's own numbers, faster than numpy does."""
     symbol = repeat(block.stream.symbol)
-    columns: list[Any] = [memoryview(column) for column in (block.ts, *block.values)]  # type: ignore[arg-type]  # an array is a buffer
+    columns = [column.data for column in (block.ts, *block.values)]
     if block.stream.kind is Kind.BAR:
         return map(Bar, symbol, repeat(block.stream.timeframe), *columns)
     return map(Trade if block.stream.kind is Kind.TRADE else Quote, symbol, *columns)

@@ -15,9 +15,8 @@ from strategy_runner.sinks.interface import Sink
 
 RETRY_S_MIN = 0.2
 RETRY_S_MAX = 30.0
-BATCH_READS = (
-    4  # of about a megabyte each: a database asks for as much work to begin a statement as for thousands of rows
-)
+# of about a megabyte each: a database asks for as much work to begin a statement as for thousands of rows
+BATCH_READS = 4
 
 log = logging.getLogger(__name__)
 

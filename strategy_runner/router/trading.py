@@ -77,8 +77,7 @@ class Trading:
     def decided(self, decisions: Sequence[Decision], ready: Sequence[Arrival], synced: int) -> None:
         """Decisions on these signals are durable."""
         for decision, arrival in zip(decisions, ready, strict=True):
-            wish = standing_wish(decision.orders, arrival.body.confidence) if decision.orders else None
-            self.record.decided(decision, wish)
+            self.record.decided(decision, standing_wish(decision.orders, arrival.body.confidence))
         self.record.keep()
         self.desk.advance(synced)
 

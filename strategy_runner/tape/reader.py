@@ -185,11 +185,8 @@ class TapeReader:
         seq = entries[within]
         if not (low <= seq < high and entries[within - 1] < seq and self._base <= seq < self._end):
             return None
-        view, at = self._view, (seq - self._base) * SIZE
-        fields = _UNPACK(view, at)
-        if fields[1] != stream_id or crc32(view[at + 4 : at + SIZE], seq & 0xFFFFFFFF) != fields[0]:
-            return None
-        return seq, fields
+        fields = self._sound(seq, stream_id)
+        return None if fields is None else (seq, fields)
 
     def rows(self, seqs: "memoryview | list[int]", stream_id: int) -> "npt.NDArray[np.void] | None":
         """As `fields`, for the records of many seqs, which ascend: an array of DTYPE with those in the segment of the first.
@@ -215,17 +212,23 @@ class TapeReader:
         """As `rows`, for so few records that numpy would cost more: the fields of each."""
         if not self._base <= seqs[0] < self._end:
             self._map_segment(seqs[0])
-        view, base, end = self._view, self._base, self._end
         found = []
         for seq in seqs:
-            if seq >= end:
+            if seq >= self._end:
                 break
-            at = (seq - base) * SIZE
-            fields = _UNPACK(view, at)
-            if fields[1] != stream_id or crc32(view[at + 4 : at + SIZE], seq & 0xFFFFFFFF) != fields[0]:
+            fields = self._sound(seq, stream_id)
+            if fields is None:
                 return None
             found.append(fields)
         return found
+
+    def _sound(self, seq: int, stream_id: int) -> tuple[Any, ...] | None:
+        """The fields of a record in the mapped segment; None if it is damaged, or not of the stream: `fields` says which."""
+        view, at = self._view, (seq - self._base) * SIZE
+        fields = _UNPACK(view, at)
+        if fields[1] != stream_id or crc32(view[at + 4 : at + SIZE], seq & 0xFFFFFFFF) != fields[0]:
+            return None
+        return fields
 
     def raw(self, seq: int) -> bytes:
         """The 80 bytes of one published record."""

@@ -15,13 +15,13 @@ from time import time_ns  # bound here: once the determinism guard watches, `tim
 
 import msgspec
 
-_NUMBERS, _TEXTS = struct.Struct("<4sIII13Q"), struct.Struct("<64s128s384s")
-_SIZE_USED = _NUMBERS.size + _TEXTS.size
+_HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13Q"), struct.Struct("<64s128s384s")
+_NUMBERS_END = _HEAD.size + _NUMBERS.size
+_SIZE_USED = _NUMBERS_END + _TEXTS.size
 _MAGIC = b"SRST"
 _SIZE = 4096
 # the page's words that others keep an eye on: state and, in the upper half, pid; the next seq; the beat
 STATE_AND_PID, POSITION, BEAT = 1, 2, 4
-_MOVING = struct.Struct("<12Q")  # position to total
 APPLYING = _SIZE_USED // 8
 _DESCENT = APPLYING + 1
 _WORDS = struct.Struct("<2Q")
@@ -121,20 +121,7 @@ class StatusFile:
         s.beat_ns, s.event_ns, s.lag_ns = now_ns, event_ns, now_ns - received_ns if now_ns > received_ns else 0
         s.records += 1
         # in one go, as `write`: whoever looks in between would find a record counted and its place not moved
-        self._page[8 * POSITION : 8 * POSITION + _MOVING.size] = _MOVING.pack(
-            position,
-            s.snapshot_seq,
-            now_ns,
-            s.since_ns,
-            s.records,
-            s.signals,
-            s.refusals,
-            s.lag_ns,
-            s.last_signal_ns,
-            event_ns,
-            position,
-            position,
-        )
+        self._page[_HEAD.size : _NUMBERS_END] = self._numbers()
         self.words[APPLYING] = 0
 
     def write(self) -> None:
@@ -143,14 +130,14 @@ class StatusFile:
         s.beat_ns = time_ns()
         texts = s.reason, s.last_signal, s.last_error
         if texts != self._shown:
-            self._page[_NUMBERS.size : _SIZE_USED] = _TEXTS.pack(*[text.encode() for text in texts])
+            self._page[_NUMBERS_END:_SIZE_USED] = _TEXTS.pack(*[text.encode() for text in texts])
             self._shown = texts
         # not pack_into: it clears the page before it packs, and a reader would find zeros
-        self._page[: _NUMBERS.size] = _NUMBERS.pack(
-            _MAGIC,
-            1,
-            s.state,
-            s.pid,
+        self._page[:_NUMBERS_END] = _HEAD.pack(_MAGIC, 1, s.state, s.pid) + self._numbers()
+
+    def _numbers(self) -> bytes:
+        s = self.status
+        return _NUMBERS.pack(
             s.position,
             s.snapshot_seq,
             s.beat_ns,
@@ -175,8 +162,9 @@ def read_status(path: Path) -> Status | None:
         return None
     if len(raw) < _SIZE or raw[:4] != _MAGIC:
         return None
-    _, _, state, pid, *numbers = _NUMBERS.unpack_from(raw)
-    texts = [text.rstrip(b"\0").decode(errors="replace") for text in _TEXTS.unpack_from(raw, _NUMBERS.size)]
+    _, _, state, pid = _HEAD.unpack_from(raw)
+    numbers = _NUMBERS.unpack_from(raw, _HEAD.size)
+    texts = [text.rstrip(b"\0").decode(errors="replace") for text in _TEXTS.unpack_from(raw, _NUMBERS_END)]
     names = Status.__struct_fields__[2:15]
     applying, descent = _WORDS.unpack_from(raw, 8 * APPLYING)
     return Status(

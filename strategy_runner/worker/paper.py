@@ -188,14 +188,10 @@ class PaperDesk:
             self._seq + 1, filled, account=self._account, strategy=self._key.strategy, symbol=self._key.symbol
         )
         self._own = self._book.state.accounts[self._account]
-        ready, folder, number, offset = self._ready, self._folder, self.number, self.offset
-        for event, position, one in zip(events, positions, filled, strict=True):
-            entry = PrivateEntry(number, folder, event, position, one.order.signal_id, one.order.leg)
-            payload = encode_private(entry)
-            ready.append(Told(event.event_ns, entry, payload, offset))
-            number += 1
-            offset += FRAME_BYTES + len(payload)
-        self.number, self.offset = number, offset
+        self._ready += [
+            self._entry(event, position, one.order.signal_id, one.order.leg)
+            for event, position, one in zip(events, positions, filled, strict=True)
+        ]
 
     def _told(self, event: OmsEvent) -> Told:
         if event.fill is not None:

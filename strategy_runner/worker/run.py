@@ -9,7 +9,6 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from strategy_runner.model.event import Event
 from strategy_runner.model.private import PrivateEvent
@@ -35,7 +34,7 @@ class Block(NamedTuple):
     when it is asked for, each once."""
 
     marks: list[int]
-    received_ns: "npt.NDArray[np.int64] | list[int]"
+    received_ns: memoryview | list[int]
     times: list[int]
     events: Iterator[Event]
 
@@ -49,7 +48,7 @@ def read_block(reader: TapeReader, stream_id: int, subscription: Subscription, s
         return None
     marks = (np.asarray(seqs[: len(rows)]) + np.uint64(1)).tolist()
     times = rows["event_ns"].tolist()
-    return Block(marks, rows["received_ns"], times, subscription.events(times, rows["v"]))
+    return Block(marks, rows["received_ns"].data, times, subscription.events(times, rows["v"]))
 
 
 def _read_few(reader: TapeReader, stream_id: int, subscription: Subscription, seqs: memoryview) -> Block | None:
@@ -74,8 +73,7 @@ def read_records(reader: TapeReader, stream_id: int, subscription: Subscription,
 
 def told(block: Block) -> Iterator[Told]:
     """What each record of a block tells."""
-    received = block.received_ns if isinstance(block.received_ns, list) else block.received_ns.tolist()
-    for mark, received_ns, event in zip(block.marks, received, block.events, strict=True):
+    for mark, received_ns, event in zip(block.marks, block.received_ns, block.events, strict=True):
         yield mark - 1, received_ns, event
 
 

@@ -5,8 +5,6 @@ from one to the next: there it judges, logs, makes orders and lets them meet eac
 `position` comes of real fills here too, and no strategy has to guess them.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -50,7 +48,7 @@ def _apply(machine: Machine, subscription: Subscription, first_ordinal: int, bar
     paper = machine.paper if subscription.is_market else None
     left = machine.warming.get(subscription.name, 0)
     # a memoryview gives Python's own numbers, faster than numpy does
-    columns: list[Any] = [memoryview(column) for column in bars]  # type: ignore[arg-type]  # an array is a buffer
+    columns = [column.data for column in bars]
     symbol, timeframe = subscription.stream.symbol, subscription.stream.timeframe
     at = 0
     while True:
@@ -101,4 +99,4 @@ def _following(mask: "npt.NDArray[np.bool_] | None", count: int) -> "memoryview[
             raise ValueError(f"expected masks of {count} bools, found {mask.dtype} of shape {mask.shape}")
         following[:count][mask] = np.flatnonzero(mask)
         np.minimum.accumulate(following[::-1], out=following[::-1])
-    return memoryview(following)  # type: ignore[arg-type]  # an array is a buffer
+    return following.data

@@ -20,7 +20,7 @@ _NOT_GIVEN = (None, None, None)
 
 def draft_of(proposal: Proposal) -> Draft:
     """The draft of a proposal. Raises TypeError, ValueError or OverflowError for what is no number or no text."""
-    size, entry_price, stop_loss, take_profit, confidence, strength = numbers = (
+    given = (
         proposal.size,
         proposal.entry_price,
         proposal.stop_loss,
@@ -28,10 +28,7 @@ def draft_of(proposal: Proposal) -> Draft:
         proposal.confidence,
         proposal.strength,
     )
-    for number in numbers:
-        if number is not None and type(number) is not float:
-            size, entry_price, stop_loss, take_profit, confidence, strength = map(_number, _NUMBERS, numbers)
-            break
+    size, entry_price, stop_loss, take_profit, confidence, strength = map(_number, _NUMBERS, given)
     return Draft(
         action=proposal.action,
         size=size,
