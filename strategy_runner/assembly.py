@@ -7,16 +7,14 @@ import gc
 import glob
 import logging
 import os
-import signal
 import sys
 import threading
 import time
-from _signal import signal as set_handler  # type: ignore[import-not-found]  # signal's own makes enums: 90 KB of each worker
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType, MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -46,7 +44,6 @@ from strategy_runner.errors import (
     LockedError,
     NotRunningError,
     SafetyRefusal,
-    StrategyError,
     StrategyRunnerError,
     UsageError,
 )
@@ -55,6 +52,7 @@ from strategy_runner.feed.feed import SPACE_LOOK_S, Feed
 from strategy_runner.feed.rederivation import group_end
 from strategy_runner.feed.sources.interface import Source
 from strategy_runner.feed.sources.mock import MockSource
+from strategy_runner.loop import COLLECT_AFTER, StopFlag, loop
 from strategy_runner.router.audit import Audit
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
@@ -70,7 +68,7 @@ from strategy_runner.tape.logs import AppendLog
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
-from strategy_runner.worker.confinement import OWN_MB, Confinement
+from strategy_runner.worker.confinement import Confinement
 from strategy_runner.worker.follower import Follower
 from strategy_runner.worker.parking import begin_life, park
 from strategy_runner.worker.strategy import make_strategy
@@ -87,54 +85,9 @@ SPEC_LOOK_S = 0.2
 START_STAY_S = 1.5  # longer than startsecs in supervision/programs.py
 DUCKDB_PAUSE_S = 1.0
 SWITCH_INTERVAL_S = 0.000_1  # where threads work for one another, none waits long for one that computes
-COLLECT_AFTER = 50_000  # containers more than before: thousands live for one turn, and none of them makes a cycle
 _NO_GATE = 1 << 62
 
 log = logging.getLogger(__name__)
-
-
-class Agent(Protocol):
-    """What the one loop drives: bounded turns that return the work they did, and a wait for when there was none."""
-
-    def turn(self) -> int: ...
-
-    def wait(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-class StopFlag:
-    """Set by SIGTERM or SIGINT. The signal handler does nothing else, except to end a wait that is going on."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._waiting = False
-        set_handler(signal.SIGTERM, self._on_signal)
-        set_handler(signal.SIGINT, self._on_signal)
-
-    def __call__(self) -> bool:
-        return self.is_set
-
-    def wait(self, wait: Callable[[], None]) -> None:
-        """Calls `wait`, which a stop signal ends at once."""
-        try:
-            self._waiting = True
-            if not self.is_set:
-                wait()
-        except _WaitEnded:
-            pass
-        finally:
-            self._waiting = False
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.is_set = True
-        if self._waiting:
-            self._waiting = False
-            raise _WaitEnded
-
-
-class _WaitEnded(BaseException):
-    """A stop signal came during a wait."""
 
 
 Runs = Mapping[type[Spec], Callable[[Any, StopFlag], int]]
@@ -161,7 +114,11 @@ def run(arguments: Sequence[str], others: Runs = NONE) -> int:
             return _run_router(spec, path, stopping)
         if isinstance(spec, PaperOmsSpec):
             return _run_paper_oms(spec, path, stopping)
-        return _run_backtest(spec, stopping) if spec.history else _run_worker(spec, stopping)
+        if spec.history:
+            from strategy_runner.history.backtest_process import run_backtest
+
+            return run_backtest(spec, stopping)
+        return _run_worker(spec, stopping)
     except LockedError as error:
         log.error("%s", error)
         # supervisord gives up soon on what does not start; here it is to try until the other copy has ended
@@ -264,7 +221,7 @@ def _wait_for_space(make: Callable[[], Feed], status: StatusFile, stopping: Stop
                 status.status.last_error = str(error)
                 status.enter(State.HALTED, "disk full: waits for space to begin")
         status.write()
-        stopping.wait(lambda: time.sleep(SPACE_LOOK_S))
+        stopping.pause(SPACE_LOOK_S)
         if stopping():
             status.enter(State.STOPPED)
             return None
@@ -398,7 +355,7 @@ def _decide_in_bulk(spec: RouterSpec, router: Router, stopping: StopFlag) -> Non
     """Historical mode: once every worker has ended, all signals are decided in one order and written."""
     folder = Path(spec.workers_folder)
     while not stopping() and not all(_has_ended(folder / worker / "status") for worker in spec.workers):
-        stopping.wait(lambda: time.sleep(0.1))
+        stopping.pause(0.1)
     if not stopping():
         log.info("decided %d signals", router.drain(stopping))
     router.stop(deliver_s=3600.0)
@@ -417,13 +374,9 @@ def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
             status.enter(State.STOPPED)
             return 0
         process = PaperProcess(spec, new_context(), status)
-    except (StrategyRunnerError, OSError) as error:
-        _enter_failed(status, error)
-        raise
-    try:
         loop(process, stopping, _Reload(path, PaperOmsSpec, process.reload))
     except (StrategyRunnerError, OSError) as error:
-        process.fail(error)
+        status.fail(error)
         raise
     lock.release()
     return 0
@@ -445,13 +398,12 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
         confinement = Confinement(spec.limits.memory_limit_mb)
         follower = make_follower(spec, status)
     except (StrategyRunnerError, OSError) as error:
-        _enter_failed(status, error)
+        status.fail(error)
         raise
     try:
         loop(follower, stopping, None)
     except MemoryError as error:
-        confinement.make_room()
-        full = _out_of_memory(spec)
+        full = confinement.out_of_memory()
         follower.fail(full)
         raise full from error
     except (StrategyRunnerError, OSError) as error:
@@ -471,7 +423,7 @@ def _stay_parked(stopping: StopFlag) -> None:
 def _outlast_start(stopping: StopFlag) -> None:
     until = time.monotonic() + START_STAY_S
     while not stopping() and (left_s := until - time.monotonic()) > 0:
-        stopping.wait(partial(time.sleep, left_s))
+        stopping.pause(left_s)
 
 
 def make_follower(spec: WorkerSpec, status: StatusFile) -> Follower:
@@ -487,58 +439,7 @@ def make_follower(spec: WorkerSpec, status: StatusFile) -> Follower:
     )
 
 
-def _run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
-    from strategy_runner.history.backtest import Backtest
-    from strategy_runner.history.engine import MEMORY_LIMIT_MB as READING_MB
-
-    lock = FolderLock(Path(spec.folder))
-    status = StatusFile(Path(spec.folder) / "status")
-    confinement = Confinement(spec.limits.memory_limit_mb, own_mb=OWN_MB + READING_MB)
-    try:
-        twin = None if spec.checked_bars is None else make_strategy(spec)
-        backtest = Backtest(spec, make_strategy(spec), status=status, twin=twin)
-    except (StrategyRunnerError, OSError) as error:
-        _enter_failed(status, error)  # or the router would wait for this worker for ever
-        raise
-    slot = _wait_for_slot(Path(spec.slots), spec.parallel, stopping)
-    gc.set_threshold(COLLECT_AFTER)
-    try:
-        backtest.run(stopping)
-    except MemoryError as error:
-        confinement.make_room()
-        full = _out_of_memory(spec)
-        _enter_failed(status, full)
-        raise full from error
-    slot.release()
-    for series, report in backtest.reports().items():
-        log.info("quality of %s: %s", series, report.summary())
-    (Path(spec.folder) / "quality.json").write_bytes(msgspec.json.encode(backtest.reports()))
-    lock.release()
-    return 1 if stopping() else 0
-
-
-def _out_of_memory(spec: WorkerSpec) -> StrategyError:
-    return StrategyError(
-        f"memory: expected at most {spec.limits.memory_limit_mb} MB (limits.memory_limit_mb), found more needed"
-    )
-
-
-def _enter_failed(status: StatusFile, error: Exception) -> None:
-    status.status.last_error = str(error)
-    status.enter(State.FAILED, type(error).__name__)
-
-
 # -- what they share ---------------------------------------------------------------------------------------------------
-
-
-def loop(agent: Agent, stopping: StopFlag, reload: Callable[[], None] | None) -> None:
-    """The one loop: turns while there is work, waits while there is none, a clean stop at the end."""
-    while not stopping.is_set:
-        if not agent.turn():
-            stopping.wait(agent.wait)
-        if reload is not None:
-            reload()
-    agent.stop()
 
 
 class _Reload:
@@ -604,7 +505,7 @@ def _wait_for_tape(folder: Path, stopping: StopFlag) -> bool:
             raise NotRunningError(
                 f"{folder}: expected a tape within {TAPE_WAIT_S:g} s, found none; is the feed running?"
             )
-        stopping.wait(lambda: time.sleep(0.02))
+        stopping.pause(0.02)
     return True
 
 
@@ -617,19 +518,6 @@ def _market(spec: RouterSpec, stopping: StopFlag) -> Market | None:
 def _has_ended(path: Path) -> bool:
     status = read_status(path)
     return status is not None and status.state in (State.FINISHED, State.FAILED)
-
-
-def _wait_for_slot(folder: Path, slots: int, stopping: StopFlag) -> FolderLock:
-    """One of so many locks: as many historical workers run at a time. The kernel frees a dead worker's slot."""
-    while True:
-        for slot in range(slots):
-            try:
-                return FolderLock(folder / str(slot))
-            except LockedError:
-                continue
-        if stopping():
-            raise NotRunningError("stopped while it waited for its turn")
-        stopping.wait(lambda: time.sleep(0.1))
 
 
 def _slowest_snapshot(patterns: Sequence[str], count: int, silent_since_ns: int) -> int:

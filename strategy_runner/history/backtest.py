@@ -72,8 +72,7 @@ class Backtest:
         except StrategyRunnerError as error:
             self._flush()
             self._file.status.signals, self._file.status.refusals = self._outbox.signals, self._outbox.refusals
-            self._file.status.last_error = str(error)
-            self._file.enter(State.FAILED, type(error).__name__)
+            self._file.fail(error)
             raise
         self._flush()
         self._outbox.sync()

@@ -10,7 +10,7 @@ from strategy_runner.config.spec import PaperOmsSpec
 from strategy_runner.oms.paper import PaperOms
 from strategy_runner.oms.server import OmsServer
 from strategy_runner.tape.reader import TapeReader
-from strategy_runner.tape.status import State, StatusFile
+from strategy_runner.tape.status import StatusFile
 
 NAME = "paper"
 
@@ -20,7 +20,6 @@ class PaperProcess:
 
     def __init__(self, spec: PaperOmsSpec, context: Context, status: StatusFile) -> None:
         """Raises StrategyRunnerError, OSError."""
-        self._file = status
         self._oms = PaperOms(
             Path(spec.folder),
             tuple(spec.endpoints),
@@ -58,7 +57,3 @@ class PaperProcess:
         self._server.stop()
         self._oms.stop()
         self._oms.close()
-
-    def fail(self, error: Exception) -> None:
-        self._file.status.last_error = str(error)
-        self._file.enter(State.FAILED, type(error).__name__)

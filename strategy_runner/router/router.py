@@ -155,8 +155,7 @@ class Router:
 
     def fail(self, error: Exception) -> None:
         """The end by a fault that trying again cannot mend."""
-        self._file.status.last_error = str(error)
-        self._file.enter(State.FAILED, type(error).__name__)
+        self._file.fail(error)
 
     def drain(self, stopping: Callable[[], bool] = lambda: False) -> int:
         """Decides everything there is in one order: event time, worker, n. For runs whose workers have all ended.

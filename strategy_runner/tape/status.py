@@ -110,6 +110,11 @@ class StatusFile:
         self.status.state, self.status.reason, self.status.since_ns = state, reason, time_ns()
         self.write()
 
+    def fail(self, error: Exception) -> None:
+        """The end by a fault: the reason is its kind, `last_error` what it says."""
+        self.status.last_error = str(error)
+        self.enter(State.FAILED, type(error).__name__)
+
     def beat(self) -> None:
         """Still there, and nothing else to say."""
         self.status.beat_ns = self.words[BEAT] = time_ns()

@@ -10,6 +10,8 @@ import os
 import resource
 from pathlib import Path
 
+from strategy_runner.errors import StrategyError
+
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8
 BELOW_OTHERS = 20  # nice steps below feed, routers and OMS, for which all workers wait
@@ -24,6 +26,7 @@ class Confinement:
     def __init__(self, memory_limit_mb: int, *, own_mb: int = OWN_MB) -> None:
         """Private memory: what the process has now and so much more. `own_mb` is what this product itself may need."""
         # a mapping that is never touched costs nothing but its place in the count (a bytearray would clear all of it)
+        self._memory_limit_mb = memory_limit_mb
         self._reserve = mmap.mmap(-1, RESERVE_MB * _MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB)
         _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
@@ -34,6 +37,13 @@ class Confinement:
     def make_room(self) -> None:
         """For the last words of a process whose strategy has taken all there was."""
         self._reserve.close()
+
+    def out_of_memory(self) -> StrategyError:
+        """What a MemoryError means here, with room made for saying so."""
+        self.make_room()
+        return StrategyError(
+            f"memory: expected at most {self._memory_limit_mb} MB (limits.memory_limit_mb), found more needed"
+        )
 
 
 def private_bytes() -> int:

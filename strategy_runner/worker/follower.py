@@ -194,8 +194,7 @@ class Follower:
             self._file.applying = 0
         if self._send():
             self._file.status.signals, self._file.status.refusals = self._outbox.signals, self._outbox.refusals
-        self._file.status.last_error = str(error)
-        self._file.enter(State.FAILED, type(error).__name__)
+        self._file.fail(error)
 
     def _send(self) -> bool:
         """Writes what was signalled; False while the disk does not take it."""

@@ -20,6 +20,7 @@ from strategy_runner import assembly
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, WatchdogSpec, WorkerSpec
 from strategy_runner.errors import StrategyRunnerError
+from strategy_runner.loop import StopFlag, loop
 from strategy_runner.supervision.cgroup import WorkerGroups, delegated_groups
 from strategy_runner.supervision.watchdog.children import Children
 from strategy_runner.supervision.watchdog.deeds import Deeds
@@ -226,7 +227,7 @@ def main(arguments: Sequence[str]) -> int:
     return assembly.main(arguments, {WatchdogSpec: _run_watchdog})
 
 
-def _run_watchdog(spec: WatchdogSpec, stopping: assembly.StopFlag) -> int:
+def _run_watchdog(spec: WatchdogSpec, stopping: StopFlag) -> int:
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     # two descriptors for each process that it watches
@@ -235,7 +236,7 @@ def _run_watchdog(spec: WatchdogSpec, stopping: assembly.StopFlag) -> int:
     status = StatusFile(folder / "status")
     groups = delegated_groups()
     log.info("watchdog: control groups %s", "of their own for workers" if groups else "are not delegated")
-    assembly.loop(Watchdog(spec, daemon=os.getppid(), status=status, groups=groups), stopping, None)
+    loop(Watchdog(spec, daemon=os.getppid(), status=status, groups=groups), stopping, None)
     lock.release()
     return 0
 
