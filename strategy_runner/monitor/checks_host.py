@@ -162,9 +162,10 @@ def _discipline(host: Host) -> Finding:
 
 def _step(folder: Path, host: Host, feed: ProcessSeen, started_ns: int) -> Finding:
     """The feed noted its start by the wall clock; its age by the kernel's own clock says when that was."""
-    late_s = started_ns / 1e9 - (host.wall_ns / 1e9 - feed.age_s)
+    age_s = host.up_s - feed.started_s
+    late_s = started_ns / 1e9 - (host.wall_ns / 1e9 - age_s)
     if -STEP_S_MAX <= late_s <= START_S_MAX:
-        return ok("clock", folder, f"not set since the feed started {feed.age_s:.0f} s ago")
+        return ok("clock", folder, f"not set since the feed started {age_s:.0f} s ago")
     way = "forward" if late_s < 0 else "back"
     return warning(
         "clock",

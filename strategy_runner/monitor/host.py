@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +21,8 @@ _STA_UNSYNC = 0x0040
 
 
 class ProcessSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """One living process. `log` is the log file that its environment names as one of ours, `age_s` by a clock that nobody
-    sets. What another user's process does not tell is empty."""
+    """One living process. `log` is the log file that its environment names as one of ours, `started_s` when it
+    began, after the boot: by a clock that nobody sets. What another user's process does not tell is empty."""
 
     pid: int
     parent: int
@@ -30,14 +31,16 @@ class ProcessSeen(msgspec.Struct, frozen=True, kw_only=True):
     log: str = ""
     session: int = 0
     has_terminal: bool = False
-    age_s: float = 0.0
+    started_s: float = 0.0
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """`locks` is the process id that took each lock, by inode; None where the kernel does not tell. `clock_error_ms` is the
-    kernel's estimate while it is disciplined by NTP, None while it is not, and `ntp` whether that is known."""
+    """`up_s` is how long ago the host booted. `locks` is the process id that took each lock, by inode; None where the kernel
+    does not tell. `clock_error_ms` is the kernel's estimate while it is disciplined by NTP, None while it is not, and `ntp`
+    whether that is known."""
 
     wall_ns: int
+    up_s: float
     disk_free_bytes: int
     disk_free_inodes: int
     memory_available_bytes: int
@@ -55,11 +58,12 @@ def look_at_host(home: Home) -> Host:
     """Reads /proc, the limits of this process and the disk under the home. Does not block."""
     folder = home.var if home.var.exists() else home.root
     ntp, clock_error_ms = _clock_discipline()
-    seen = _processes()
+    processes = tuple(_processes())
     # both clocks after the walk, which takes seconds on a busy host: what beats meanwhile is not in the future
-    wall_ns, now_s = time.time_ns(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    wall_ns, up_s = time.time_ns(), time.clock_gettime(time.CLOCK_BOOTTIME)
     return Host(
         wall_ns=wall_ns,
+        up_s=up_s,
         disk_free_bytes=shutil.disk_usage(folder).free,
         disk_free_inodes=os.statvfs(folder).f_favail or UNLIMITED,  # 0: a file system without a table of them
         memory_available_bytes=psutil.virtual_memory().available,
@@ -67,7 +71,7 @@ def look_at_host(home: Home) -> Host:
         processes_max=min(_process_limit(), _number(Path("/proc/sys/kernel/pid_max")), _cgroup_pids()),
         user=os.getuid(),
         own_pid=os.getpid(),
-        processes=tuple(msgspec.structs.replace(one, age_s=now_s - started_s) for one, started_s in seen),
+        processes=processes,
         locks=_locks(),
         ntp=ntp,
         clock_error_ms=clock_error_ms,
@@ -101,14 +105,12 @@ def _number(path: Path) -> int:
     return UNLIMITED
 
 
-def _processes() -> list[tuple[ProcessSeen, float]]:
-    """Each with the time of its start."""
-    found = []
+def _processes() -> Iterator[ProcessSeen]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError), process.oneshot():
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            one = ProcessSeen(
+            yield ProcessSeen(
                 pid=process.pid,
                 parent=process.ppid(),
                 command=" ".join(process.cmdline()),
@@ -116,9 +118,8 @@ def _processes() -> list[tuple[ProcessSeen, float]]:
                 log=_log(process),
                 session=os.getsid(process.pid),
                 has_terminal=process.terminal() is not None,
+                started_s=_started_s(process.pid),
             )
-            found.append((one, _started_s(process.pid)))
-    return found
 
 
 def _told(ask: object) -> str:
@@ -134,7 +135,7 @@ def _log(process: psutil.Process) -> str:
 
 
 def _started_s(pid: int) -> float:
-    """Seconds after the boot. (psutil gives wall clock time, which moves when the clock is set.)"""
+    """(psutil gives wall clock time, which moves when the clock is set.)"""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 

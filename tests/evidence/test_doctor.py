@@ -339,6 +339,7 @@ def host_of(**changes: object) -> Host:
     """A host with room for everything."""
     host = Host(
         wall_ns=time.time_ns(),
+        up_s=time.clock_gettime(time.CLOCK_BOOTTIME),
         disk_free_bytes=10**12,
         disk_free_inodes=10**9,
         memory_available_bytes=10**11,
