@@ -29,6 +29,7 @@ from strategy_runner.model.order import (
     client_order_id,
 )
 from strategy_runner.model.position import Position
+from strategy_runner.model.signal import SignalBody
 from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, match, rank, taker_price
 from strategy_runner.oms.ledger import Account, after_fills, first_fees, funding_of, place
 from strategy_runner.oms.order_machine import (
@@ -52,13 +53,12 @@ _Lanes = dict[tuple[str, str, str], list[WorkingOrder]]
 
 
 class LoneOrder(msgspec.Struct, frozen=True, gc=False):
-    """A market order that needs no book: an entry without a bracket, or an exit, which only reduces."""
+    """A market order that needs no book, of the signal `body`: an entry without a bracket, or an exit, which only reduces."""
 
-    signal_id: str
+    body: SignalBody
     leg: Literal["entry", "exit"]
     side: Side
     quantity: Decimal
-    event_ns: int
 
 
 class LoneFill(msgspec.Struct, frozen=True, gc=False):
@@ -207,7 +207,7 @@ class PaperBook:
     def takes_lone(self, order: LoneOrder, held: Decimal) -> bool:
         """Whether a sound market order that would stand alone in the book needs it for nothing but its fill. `held` is the
         position of its strategy."""
-        if order.event_ns <= self.state.forgotten_ns:
+        if order.body.cause.event_ns <= self.state.forgotten_ns:
             return False
         return order.leg == "entry" or (held if order.side == "sell" else held.copy_negate()) >= order.quantity
 
@@ -254,7 +254,7 @@ class PaperBook:
             events.append(event)
         state.number, state.age, state.seq = number + 1, state.age + len(fills), seq
         last = orders[-1]
-        state.event_ns = max(state.event_ns, last.order.event_ns, last.event.event_ns)
+        state.event_ns = max(state.event_ns, last.order.body.cause.event_ns, last.event.event_ns)
         self._note_price(last.event)
         self._note_position(account, strategy, symbol)
         self._priced.clear()
@@ -378,7 +378,7 @@ class PaperBook:
         fills = []
         for one, price, fee in zip(orders, prices, fees, strict=True):
             order = one.order
-            signal_id = order.signal_id
+            signal_id = order.body.id
             order_id = client_order_id(signal_id, order.leg)
             fill = Fill(
                 fill_id=f"{order_id}-0",

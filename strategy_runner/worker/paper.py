@@ -58,7 +58,7 @@ class PaperDesk:
         self._own = Account(client=key.client, account=account)
         self._place = place(key.strategy, key.symbol)
         self._folder = key.folder
-        self._lone: tuple[LoneOrder, SignalBody] | None = None
+        self._lone: LoneOrder | None = None
         self._filled: list[LoneFill] = []
         self._ready: list[Told] = []
         self.held = ZERO
@@ -84,10 +84,10 @@ class PaperDesk:
     def fill_alone(self, event: MarketEvent) -> bool:
         """Whether the next record of the symbol fills an order that stands alone, and does nothing else. If so `held` is what is
         held then; whatever else a fill changes is counted later, for many of them at once (`tell_filled`)."""
-        if self._lone is None:
+        order, fills = self._lone, self._spec.fills
+        if order is None:
             return False
-        order, fills = self._lone[0], self._spec.fills
-        price = lone_price(order.side, order.quantity, order.event_ns + fills.latency_ns, event, fills)
+        price = lone_price(order.side, order.quantity, order.body.cause.event_ns + fills.latency_ns, event, fills)
         if price is None:
             return False
         self.held = EXACT.add(self.held, order.quantity if order.side == "buy" else order.quantity.copy_negate())
@@ -136,12 +136,12 @@ class PaperDesk:
     # -- inside ----------------------------------------------------------------------------------------------------------
 
     def _order(self, body: SignalBody) -> None:
-        order = self._lone_order(body)
-        if order is not None:
-            self._lone, self.waits = (order, body), True
+        lone = self._lone_order(body)
+        if lone is not None:
+            self._lone, self.waits = lone, True
             return
         self._take_up_lone()
-        self._send(orders_of(body, account=self._account, instrument=self._spec.instrument))
+        self._send(body)
 
     def _lone_order(self, body: SignalBody) -> LoneOrder | None:
         """Most signals are one market order, which lives until the next record: it need not go into the book for that."""
@@ -155,13 +155,14 @@ class PaperDesk:
         if not quantity:
             return None
         side: Side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"
-        order = LoneOrder(body.id, "exit" if is_exit else "entry", side, quantity, body.cause.event_ns)
+        order = LoneOrder(body, "exit" if is_exit else "entry", side, quantity)
         return order if self._book.takes_lone(order, self.held) else None
 
     def _new_book(self, state: BookState) -> PaperBook:
         return PaperBook(state, {self._key.symbol: self._spec.instrument}, self._spec.fills)
 
-    def _send(self, requests: list[OrderRequest]) -> None:
+    def _send(self, body: SignalBody) -> None:
+        requests = orders_of(body, account=self._account, instrument=self._spec.instrument)
         self._legs.update((request.client_order_id, request) for request in requests)
         self._queue += self._fold(self._book.submit(requests))
         self._look()
@@ -177,8 +178,8 @@ class PaperDesk:
         """An order that stood alone goes into the book, as any other."""
         self._count_filled()
         if self._lone is not None:
-            (_, body), self._lone = self._lone, None
-            self._send(orders_of(body, account=self._account, instrument=self._spec.instrument))
+            lone, self._lone = self._lone, None
+            self._send(lone.body)
 
     def _count_filled(self) -> None:
         filled, self._filled = self._filled, []
@@ -189,7 +190,7 @@ class PaperDesk:
         )
         self._own = self._book.state.accounts[self._account]
         self._ready += [
-            self._entry(event, position, one.order.signal_id, one.order.leg)
+            self._entry(event, position, one.order.body.id, one.order.leg)
             for event, position, one in zip(events, positions, filled, strict=True)
         ]
 
