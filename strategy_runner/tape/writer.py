@@ -20,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from strategy_runner.errors import CorruptRecordError, DiskFullError
-from strategy_runner.model.record import CODEC, DTYPE, SIZE, WORDS, crcs_hold, record_crc
+from strategy_runner.model.record import CODEC, SIZE
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.head import Head, create_head
 from strategy_runner.tape.kept import Kept, read_kept, write_kept
 from strategy_runner.tape.logs import AppendLog, read_log
+from strategy_runner.tape.remains import Remains, whole_segment
 from strategy_runner.tape.reserve import Reserve
 
 # A record in two steps, since its crc is over the rest: the rest as bytes, then both into the segment at once. What is the same
@@ -37,8 +38,6 @@ _WHOLE = struct.Struct(f"<I{_REST.size}s")
 assert CODEC.format == "<IIqqIHBB6d"
 assert _WHOLE.size == SIZE
 _PACK_REST, _PACK_WHOLE_INTO = _REST.pack, _WHOLE.pack_into
-_EPOCH, _EPOCHS = slice(28, 30), 1 << 16  # of a record: its bytes, and how many there are
-_CHECKED_AT_ONCE = 8_192  # records, when all of a segment are read
 
 
 class TapeWriter:
@@ -61,19 +60,6 @@ class TapeWriter:
         self._segment_fd = -1
         self._unsynced: list[int] = []
         self._sync_lock = threading.Lock()
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._close_segments)
-            self._open(folder, segment_records, reserve_bytes, ends_group, undo)
-            undo.pop_all()
-
-    def _open(
-        self,
-        folder: Path,
-        segment_records: int,
-        reserve_bytes: int,
-        ends_group: Callable[[Stream], bool],
-        undo: contextlib.ExitStack,
-    ) -> None:
         (folder / "streams").mkdir(parents=True, exist_ok=True)
         fd, counts = files.map_preallocated(files.counts_path(folder), files.STREAMS_MAX * 8)
         os.close(fd)
@@ -83,11 +69,11 @@ class TapeWriter:
         if not power_was_cut:
             self._refuse_lost_names()
         self._names = AppendLog(files.names_path(folder))
-        undo.callback(self._names.close)
         if not has_head:
             create_head(files.head_path(folder), segment_records)  # the last of the files: a reader waits for it
         self.head = Head(files.head_path(folder), writable=True)
         self._segment_records = self.head.segment_records
+        self._remains = Remains(folder, self.head)
         self._kept = read_kept(files.kept_path(folder))
         self.head.first = max(self.head.first, self._kept.first)
         self._ends_group = ends_group
@@ -106,7 +92,7 @@ class TapeWriter:
         self._touched: dict[int, int] = {}
         self.received_ns = 0
         self.seq = self._recover_from_power_cut() if power_was_cut else self._recover()
-        self._check_epoch()
+        self._remains.check_epoch(self.seq)
         self.head.epoch += 1
         if self.head.boot != this_boot():
             self.head.clock_offset_ns = 0  # of another boot's monotonic clock
@@ -301,31 +287,13 @@ class TapeWriter:
             finally:
                 os.close(fd)
 
-    def _check_epoch(self) -> None:
-        """A damaged epoch would be given twice."""
-        if self.seq == self.head.first:
-            return
-        first = (self.seq - 1) - (self.seq - 1) % self._segment_records
-        segment = files.segment_path(self.folder, first)
-        raw = files.map_existing(segment)[(self.seq - 1 - first) * SIZE :][:SIZE]
-        last, told = CODEC.unpack(raw)[5], self.head.epoch
-        if int.from_bytes(raw[:4], "little") != record_crc(self.seq - 1, raw):
-            raise CorruptRecordError(
-                f"{segment}: seq {self.seq - 1}: expected bytes that match their crc, found others"
-            )
-        if told <= 0xFFFF and last > told:
-            path = files.head_path(self.folder)
-            raise CorruptRecordError(
-                f"{path}: expected an epoch of at least {last}, that of the last record, found {told}"
-            )
-
     def _recover_from_power_cut(self) -> int:
         """After a reboot nothing that was not synced can be trusted, so only the records are: the next seq is the first that
         is not whole, and the indexes are made from the records again. What was published above it is noted as lost.
 
         Raises CorruptRecordError for damage below the durable mark.
         """
-        count = self._last_whole_record(self._end_of_segments())
+        count = self._remains.last_whole_record(self._remains.end(), self._is_group_end)
         self._note_cut(count)
         self.head.count = count
         self._reindex(count)
@@ -336,9 +304,6 @@ class TapeWriter:
         with contextlib.closing(AppendLog(files.cuts_path(self.folder))) as cuts:
             cuts.append(files.CUT.pack(self.head.epoch + 1, count))
             cuts.sync()
-
-    def _end_of_segments(self) -> int:
-        return max((first + self._segment_records for first, _ in files.segments(self.folder)), default=0)
 
     def _reindex(self, count: int) -> None:
         """Every stream's index from the records that are kept; ordinals go on from those that retention took.
@@ -354,7 +319,7 @@ class TapeWriter:
             stop = min(count - first, self._segment_records)
             if stop <= 0 or first < self._kept.first:
                 continue
-            of_records = _whole_segment(path, first, stop)["stream"]
+            of_records = whole_segment(path, first, stop)["stream"]
             for stream_id in np.unique(of_records).tolist():
                 if stream_id >= len(self.streams):
                     seq = first + int(np.argmax(of_records == stream_id))
@@ -393,7 +358,7 @@ class TapeWriter:
     def _recover(self) -> int:
         """Cuts what was never published off the indexes, checks the records above the durable mark, returns the next seq."""
         published = self.head.count
-        count = self._last_whole_record(published)
+        count = self._remains.last_whole_record(published, self._is_group_end)
         if count < published:
             self._note_cut(count)
             self.head.count = count
@@ -410,6 +375,9 @@ class TapeWriter:
             self._open_segment(count)
         self._unsynced += self._sealed_above_the_mark()
         return count
+
+    def _is_group_end(self, stream_id: int) -> bool:
+        return self._ends_group(self.streams[stream_id])
 
     def _cut_indexes(self, count: int) -> None:
         """Takes the entries of what was not published off the ends. A count that cannot be right is cut too, and found out."""
@@ -438,65 +406,3 @@ class TapeWriter:
         except FileNotFoundError:
             return 0
         return int.from_bytes(index[entry % files.INDEX_ENTRIES * 8 :][:8], "little")
-
-    def _last_whole_record(self, count: int) -> int:
-        """`count`, less the records above the durable mark that a power cut tore, and what they had caused.
-
-        Raises CorruptRecordError if the tape ends below its durable mark: that is damage, not a torn tail.
-        """
-        whole = self._first_torn_record(count)
-        if whole < count:
-            first = max(self.head.durable, self.head.first)
-            while whole > first and not self._ends_group(self._stream_of(whole - 1)):
-                whole -= 1
-        return whole
-
-    def _stream_of(self, seq: int) -> Stream:
-        first = seq - seq % self._segment_records
-        segment = files.map_existing(files.segment_path(self.folder, first))
-        return self.streams[int(np.frombuffer(segment, dtype=DTYPE)["stream"][seq - first])]
-
-    def _first_torn_record(self, count: int) -> int:
-        """The first above the mark that is not whole, or of an older epoch than the one before it. Raises CorruptRecordError."""
-        durable = max(self.head.durable, self.head.first)
-        if count < durable:
-            raise CorruptRecordError(
-                f"{files.head_path(self.folder)}: expected records up to the durable mark {durable}, found {count}"
-            )
-        paths = dict(files.segments(self.folder))
-        epoch = self._epoch_of(paths, durable - 1) if durable > self.head.first else None
-        for first in range(durable - durable % self._segment_records, count, self._segment_records):
-            path = paths.get(first)
-            if path is None:
-                if first < durable:
-                    raise CorruptRecordError(f"{self.folder}: seq {first}: expected segment {first}, found none")
-                return first
-            segment = memoryview(files.map_existing(path))
-            for seq in range(max(first, durable), min(first + self._segment_records, count)):
-                raw = segment[(seq - first) * SIZE : (seq - first + 1) * SIZE]
-                if int.from_bytes(raw[:4], "little") != record_crc(seq, raw):
-                    return seq
-                before, epoch = epoch, int.from_bytes(raw[_EPOCH], "little")
-                if before is not None and (epoch - before) % _EPOCHS > _EPOCHS // 2:
-                    return seq  # whole, and never published: a killed feed left it, and the next one wrote up to here
-        return count
-
-    def _epoch_of(self, paths: dict[int, Path], seq: int) -> int | None:
-        """None where its segment is missing, which is found elsewhere."""
-        first = seq - seq % self._segment_records
-        if first not in paths:
-            return None
-        raw = memoryview(files.map_existing(paths[first]))[(seq - first) * SIZE : (seq - first + 1) * SIZE]
-        return int.from_bytes(raw[_EPOCH], "little")
-
-
-def _whole_segment(path: Path, first: int, stop: int) -> "npt.NDArray[np.void]":
-    """The first `stop` records of a segment, an array of DTYPE. Raises CorruptRecordError naming the first that is damaged."""
-    mapped = files.map_existing(path)
-    words = np.frombuffer(mapped, dtype=WORDS, count=stop)
-    for at in range(0, stop, _CHECKED_AT_ONCE):
-        some = words[at : at + _CHECKED_AT_ONCE]
-        if not crcs_hold(some, np.arange(first + at, first + at + len(some))):
-            seq = next(seq for seq, raw in enumerate(some, first + at) if int(raw[0]) != record_crc(seq, raw.tobytes()))
-            raise CorruptRecordError(f"{path}: seq {seq}: expected bytes that match their crc, found others")
-    return np.frombuffer(mapped, dtype=DTYPE, count=stop)

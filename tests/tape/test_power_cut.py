@@ -79,6 +79,26 @@ def test_the_tape_goes_on_behind_the_cut_with_a_new_epoch(tmp_path: Path) -> Non
     assert reader.seqs(0, 137, 138) == [411]
 
 
+def test_what_a_lost_record_had_caused_goes_with_it_but_nothing_below_the_mark(tmp_path: Path) -> None:
+    for durable, expected in ((300, 399), (400, 400)):
+        folder = tmp_path / str(durable)
+        written_tape(folder, 600, durable)
+        cut_the_power(folder, count=600, lost_from=401, luck=random.Random(1))
+        writer = TapeWriter(folder, segment_records=SEGMENT, ends_group=lambda stream: stream == STREAMS[2])
+        assert writer.seq == expected
+
+
+def test_a_writer_that_cannot_open_its_tape_gives_its_descriptors_back(tmp_path: Path) -> None:
+    written_tape(tmp_path, 600, 500)
+    Head(files.head_path(tmp_path), writable=True).epoch = 0
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    with pytest.raises(CorruptRecordError, match="expected an epoch of at least 1"):
+        TapeWriter(tmp_path, segment_records=SEGMENT)
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_damage_below_the_durable_mark_halts_and_names_the_record(tmp_path: Path) -> None:
     written_tape(tmp_path, 600, 500)
     Head(files.head_path(tmp_path), writable=True).boot = 1
