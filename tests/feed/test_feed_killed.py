@@ -11,7 +11,6 @@ from strategy_runner.config.spec import MockSpec, ReplaySpec
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
 
-RECORDS = 12_000
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
 
@@ -48,21 +47,30 @@ def streams(replay: bool) -> tuple[str, ...]:
     return (*streams_of(SYMBOLS[:2]), *streams_of(SYMBOLS[2:], ("bar.1m", "bar.5m", "clock.1s", "prediction.m1.5m")))
 
 
-@pytest.mark.parametrize("replay", [False, True], ids=["mock", "replay"])
-def test_a_killed_feed_makes_the_tape_of_an_undisturbed_one(tmp_path: Path, replay: bool) -> None:
+@pytest.mark.parametrize(
+    ("replay", "records", "kills"),
+    [
+        pytest.param(False, 12_000, 4, id="mock"),
+        pytest.param(True, 12_000, 4, id="replay"),
+        pytest.param(False, 120_000, 40, id="mock, long", marks=pytest.mark.slow),
+        pytest.param(True, 12_000, 24, id="replay, long", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_feed_makes_the_tape_of_an_undisturbed_one(
+    tmp_path: Path, replay: bool, records: int, kills: int
+) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    mock: MockSpec | None = None if replay else mock_spec(RECORDS)
+    mock: MockSpec | None = None if replay else mock_spec(records)
     history = some_history(tmp_path) if replay else None
     with FeedProcess(streams(replay), mock=mock, replay=history) as feed:
         feed.start()
         feed.wait_finished()
         assert feed.stop() == 0
         expected = contents(feed.reader())
-        assert len(expected) > RECORDS
+        assert len(expected) > records
     with FeedProcess(streams(replay), mock=mock, replay=history) as feed:
-        kills = 4
         for i in range(kills):
             feed.start()
             feed.wait_records(rng.randrange(len(expected) * i // kills, len(expected) * (i + 1) // kills))

@@ -28,8 +28,6 @@ from worker.processes import Processes, await_that, processes_in
 from strategy_runner.config.spec import FeedSpec, MockSpec, ModelProviderSpec, TapeSpec, WorkerSpec
 from strategy_runner.tape.status import State, Status, read_status
 
-KILLS = 16
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -83,15 +81,16 @@ def is_following(worker: WorkerSpec, process: "subprocess.Popen[bytes]") -> bool
     return status.pid == process.pid and status.state in (State.FOLLOWING, State.FINISHED)
 
 
+@pytest.mark.parametrize("kills", [16, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_a_worker_loses_no_signal_and_writes_none_twice(
-    folder: Path, processes: Processes
+    folder: Path, processes: Processes, kills: int
 ) -> None:
     """The feed goes on while the worker is down; each worker that is started again is killed at a random moment."""
-    processes.start("feed", feed_spec(folder, records=15_000, speed=600.0))
+    processes.start("feed", feed_spec(folder, records=1_000 * kills, speed=600.0))
     worker, luck = spec_in(folder), random.Random(1)
     # it dies more often than a worker may before it is parked
-    worker = msgspec.structs.replace(worker, limits=msgspec.structs.replace(worker.limits, crash_limit=KILLS))
-    for number in range(KILLS):
+    worker = msgspec.structs.replace(worker, limits=msgspec.structs.replace(worker.limits, crash_limit=kills))
+    for number in range(kills):
         kill_one(processes, worker, luck.uniform(0.0, 0.2), while_it_speaks=number % 2 == 0)
     processes.start("worker", worker)
     await_that(lambda: status_in(worker).state is State.FINISHED, "the worker at the end of the tape")
