@@ -2,15 +2,13 @@
 
 import logging
 import time
-from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import count, repeat
 from pathlib import Path
 from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
 
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import WorkerSpec
-from strategy_runner.errors import CorruptRecordError, StrategyError, StrategyRunnerError
+from strategy_runner.errors import StrategyError, StrategyRunnerError
 from strategy_runner.model.event import Event
 from strategy_runner.model.record import Kind
 from strategy_runner.strategies.interface import Strategy
@@ -19,16 +17,24 @@ from strategy_runner.tape.logs import START
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import APPLYING, State, StatusFile
 from strategy_runner.worker.fault_log import FaultLog
-from strategy_runner.worker.genesis import Genesis, note_genesis, read_geneses, sync_genesis
+from strategy_runner.worker.genesis import Genesis, genesis_on_tape, note_genesis, sync_genesis
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.paper_log import PaperLog
 from strategy_runner.worker.private_log import PrivateLog, position_at
-from strategy_runner.worker.run import RUN_RECORDS_MAX, RUN_RECORDS_MIN, Block, Run, read_block, read_records, told
+from strategy_runner.worker.run import (
+    RUN_RECORDS_MAX,
+    RUN_RECORDS_MIN,
+    Block,
+    Run,
+    in_order,
+    read_block,
+    read_records,
+    told,
+)
 from strategy_runner.worker.skips import Skips, read_skips
 from strategy_runner.worker.snapshot import (
     Snapshot,
-    damaged_snapshots,
     newest_snapshot,
     oldest_seq,
     remove_snapshots,
@@ -76,7 +82,7 @@ class Follower:
                 "the tape begins at seq %d and this worker stood at %d: it begins anew", reader.head.first, snapshot.seq
             )
             snapshot = None
-        begun = None if snapshot is not None else self._beginning_on_tape()
+        begun = None if snapshot is not None else genesis_on_tape(self._folder, spec.generation, reader.head)
         self._outbox = Outbox(
             self._folder / "signals.log",
             generation=spec.generation,
@@ -274,12 +280,12 @@ class Follower:
                 limit = min(limit, seqs[-1] + 1)
             runs.append(Run(subscription, position, seqs))
         self._seq = limit
-        return [run for run in (_below(limit, run) for run in runs) if run.seqs]
+        return [run for run in (run.below(limit) for run in runs) if run.seqs]
 
     def _step(self, runs: list[Run]) -> int:
         """Applies records one by one, in the order of seq, but for those that are skipped; returns how many."""
         machine, reader, outbox, words = self._machine, self._reader, self._outbox, self._file.words
-        left = self._skips.left_of(_in_order(runs))
+        left = self._skips.left_of(in_order(runs))
         for seq, subscription, ordinal in left:
             fields = reader.fields(seq, self._ids[subscription])
             machine.seq, outbox.received_ns = seq, fields[3]
@@ -292,7 +298,7 @@ class Follower:
         """As `_step`, where none is skipped and many are read at once."""
         machine, outbox, words = self._machine, self._outbox, self._file.words
         read = {of: read_records(self._reader, self._ids[of], of, seqs) for of, _, seqs in runs}
-        batch = _in_order(runs)
+        batch = in_order(runs)
         for seq, subscription, ordinal in batch:
             _, outbox.received_ns, event = next(read[subscription])
             machine.seq = seq
@@ -346,28 +352,6 @@ class Follower:
         return stream_id
 
     # -- state -----------------------------------------------------------------------------------------------------------
-
-    def _beginning_on_tape(self) -> Genesis | None:
-        """Where this generation began, if it has and no snapshot of it counts any more: from there everything is derived again.
-
-        Raises CorruptRecordError where the tape does not reach back so far and a snapshot is damaged: to begin anew elsewhere
-        would forget what the worker holds.
-        """
-        geneses = read_geneses(self._folder)
-        if not geneses or geneses[-1].spec.generation != self._spec.generation:
-            return None
-        begun, head = geneses[-1], self._reader.head
-        if head.first <= begun.seq and begun.live_from <= head.durable:
-            log.warning("no snapshot counts: everything since seq %d, where it began, is derived again", begun.seq)
-            return begun
-        damaged = damaged_snapshots(self._folder)
-        if damaged:
-            raise CorruptRecordError(
-                f"{self._folder / damaged[-1]}: expected a whole snapshot, or a tape from seq {begun.seq} on, where the worker "
-                f"began, found a damaged one and a tape of seqs {head.first} to {head.count}; restore it from a copy, or remove "
-                f"it to begin anew"
-            )
-        return None
 
     def _begin(self, warmup_bars: int, begun: Genesis | None) -> None:
         """The first start of this generation: from the tape's first record, or from now with the bars needed to warm up. Or
@@ -517,25 +501,3 @@ class Follower:
             elif not finished and status.state is not State.FOLLOWING:
                 file.enter(State.FOLLOWING)
         file.write()
-
-
-def _below(limit: int, run: Run) -> Run:
-    """The records of a run with seqs below a limit."""
-    subscription, ordinal, seqs = run
-    return Run(subscription, ordinal, seqs[: bisect_left(seqs, limit)]) if seqs[-1] >= limit else run
-
-
-def _in_order(runs: list[Run]) -> list[tuple[int, Subscription, int]]:
-    """(seq, subscription, ordinal) of the records of all runs, in the order of seq."""
-    batch = [
-        entry
-        for subscription, ordinal, seqs in runs
-        for entry in zip(seqs.tolist(), repeat(subscription), count(ordinal))
-    ]
-    if len(runs) > 1:
-        batch.sort(key=_seq_of)
-    return batch
-
-
-def _seq_of(entry: tuple[int, Subscription, int]) -> int:
-    return entry[0]

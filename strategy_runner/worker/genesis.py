@@ -4,13 +4,20 @@ A framed log beside the signal log, one entry for each beginning. Snapshots come
 what began as what, and where, is kept as long as the signals are.
 """
 
+import logging
 import os
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
 from strategy_runner.config.spec import WorkerSpec
+from strategy_runner.errors import CorruptRecordError
+from strategy_runner.tape.head import Head
 from strategy_runner.tape.logs import AppendLog, read_log
+from strategy_runner.worker.snapshot import damaged_snapshots
+
+log = logging.getLogger(__name__)
 
 
 class Genesis(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,11 +37,8 @@ def genesis_path(folder: Path) -> Path:
 
 def note_genesis(folder: Path, genesis: Genesis) -> None:
     """Appends a beginning. Survives kill -9; `sync_genesis` makes it survive a power cut. Raises OSError."""
-    log = AppendLog(genesis_path(folder))
-    try:
-        log.append(msgspec.msgpack.encode(genesis))
-    finally:
-        log.close()
+    with closing(AppendLog(genesis_path(folder))) as geneses:
+        geneses.append(msgspec.msgpack.encode(genesis))
 
 
 def sync_genesis(folder: Path) -> None:
@@ -55,3 +59,26 @@ def read_geneses(folder: Path) -> list[Genesis]:
     if not path.exists():
         return []
     return [msgspec.msgpack.decode(payload, type=Genesis) for payload in read_log(path)]
+
+
+def genesis_on_tape(folder: Path, generation: str, head: Head) -> Genesis | None:
+    """Where a generation began, if it has and no snapshot of it counts any more: from there everything is derived again.
+
+    Raises CorruptRecordError where the tape does not reach back so far and a snapshot is damaged: to begin anew elsewhere
+    would forget what the worker holds.
+    """
+    geneses = read_geneses(folder)
+    if not geneses or geneses[-1].spec.generation != generation:
+        return None
+    begun = geneses[-1]
+    if head.first <= begun.seq and begun.live_from <= head.durable:
+        log.warning("no snapshot counts: everything since seq %d, where it began, is derived again", begun.seq)
+        return begun
+    damaged = damaged_snapshots(folder)
+    if damaged:
+        raise CorruptRecordError(
+            f"{folder / damaged[-1]}: expected a whole snapshot, or a tape from seq {begun.seq} on, where the worker "
+            f"began, found a damaged one and a tape of seqs {head.first} to {head.count}; restore it from a copy, or remove "
+            f"it to begin anew"
+        )
+    return None

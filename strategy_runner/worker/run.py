@@ -4,8 +4,10 @@ Many are read at once, some hundred of them, as a block; few, or those around a 
 for, so that damage is met when all before it has been applied.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, count, repeat
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,11 @@ class Run(NamedTuple):
     ordinal: int
     seqs: memoryview
 
+    def below(self, limit: int) -> "Run":
+        """Its records with seqs below a limit."""
+        subscription, ordinal, seqs = self
+        return Run(subscription, ordinal, seqs[: bisect_left(seqs, limit)]) if seqs[-1] >= limit else self
+
 
 class Block(NamedTuple):
     """Records that were read at once, by column. `marks` are their seqs + 1, as the status page has them; an event is made
@@ -37,6 +44,18 @@ class Block(NamedTuple):
     received_ns: memoryview | list[int]
     times: list[int]
     events: Iterator[Event]
+
+
+def in_order(runs: list[Run]) -> list[tuple[int, Subscription, int]]:
+    """(seq, subscription, ordinal) of the records of all runs, in the order of seq."""
+    batch = [
+        entry
+        for subscription, ordinal, seqs in runs
+        for entry in zip(seqs.tolist(), repeat(subscription), count(ordinal))
+    ]
+    if len(runs) > 1:
+        batch.sort(key=itemgetter(0))
+    return batch
 
 
 def read_block(reader: TapeReader, stream_id: int, subscription: Subscription, seqs: memoryview) -> Block | None:
