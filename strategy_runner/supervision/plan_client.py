@@ -14,6 +14,7 @@ from strategy_runner.config.schema import ClientConfig, EnvironmentConfig, Strat
 from strategy_runner.config.spec import (
     FreshnessSpec,
     LimitsSpec,
+    MarketSpec,
     ModelSpec,
     ProtectionSpec,
     QuantConnectSpec,
@@ -68,11 +69,11 @@ def client_processes(
     replay = replay_of(home, environment.value, wish) if mode in (SIMULATION, HISTORICAL) else None
     at_a_pace = _is_at_a_pace(environment.value, mode, wish)
     config = _routed(loaded.value, wish)
+    market = market_of(home, mode)
     workers = [
-        _worker(home, environment.value, config, client, strategy, symbol, found, wish, replay, at_a_pace)
+        _worker(home, environment.value, config, client, strategy, symbol, found, wish, market, replay, at_a_pace)
         for strategy, found in zip(loaded.value.strategies, resolved, strict=True)
-        for symbol in strategy.symbols
-        if not wish.symbols or symbol in wish.symbols
+        for symbol in _symbols(strategy, wish)
     ]
     if wish.symbols and not workers:
         raise UsageError(f"{loaded.file}: symbols: expected some of {', '.join(wish.symbols)}, found none of them")
@@ -85,6 +86,18 @@ def client_processes(
         router = with_orders(home, environment.value, config, router)
     processes = [new_process(home, router_name(client), "router", router)]
     return processes + [new_process(home, worker.key.name, "worker", worker) for worker in running]
+
+
+def worker_keys(home: Home, environment: str, client: str, wish: Wish, environ: Mapping[str, str]) -> list[WorkerKey]:
+    """Of all that the wish asks for, the stopped ones too."""
+    config = load_wished(home, environment, client, wish, environ)[1].value
+    return [
+        WorkerKey(client, strategy.id, symbol) for strategy in config.strategies for symbol in _symbols(strategy, wish)
+    ]
+
+
+def _symbols(strategy: StrategyConfig, wish: Wish) -> list[str]:
+    return [symbol for symbol in strategy.symbols if not wish.symbols or symbol in wish.symbols]
 
 
 def _routed(config: ClientConfig, wish: Wish) -> ClientConfig:
@@ -126,6 +139,7 @@ def _worker(
     symbol: str,
     found: Resolved,
     wish: Wish,
+    market: MarketSpec,
     replay: ReplaySpec | None,
     at_a_pace: bool,
 ) -> WorkerSpec:
@@ -176,7 +190,7 @@ def _worker(
             paper=orders.paper,
             is_observed=config.posture == "observation",
         ),
-        market=market_of(home, config.mode),
+        market=market,
         router_doorbell=home.router_endpoint(client, "doorbell"),
         folder=str(home.worker(key, config.mode)),
         log=str(home.log(key.name)),

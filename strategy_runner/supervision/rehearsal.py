@@ -27,7 +27,7 @@ from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.status import StatusFile
 from strategy_runner.tape.writer import TapeWriter
 
-BARS = 50
+BARS = 20
 _CAST = {
     "moving_average_crossover": {"fast": 2, "slow": 3},
     "swing_high": {"lookback_bars": 2},

@@ -25,6 +25,7 @@ from strategy_runner.router.operator_log import Request, record
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import Plan, make_plan
+from strategy_runner.supervision.plan_client import worker_keys
 from strategy_runner.supervision.plan_oms import is_paper, only_clients
 from strategy_runner.supervision.process import HISTORICAL, SIMULATION, Process, lasting
 from strategy_runner.supervision.programs import Kind, write_configuration
@@ -323,9 +324,7 @@ def _wished(
         base = asked
     else:
         base = wish
-    fresh = msgspec.structs.replace(base, stopped=())
-    plan = make_plan(home, wishes.with_client(client, fresh), environ=environ, clients=[client])
-    workers = [worker.key.folder for worker in plan.workers(client)]
+    workers = _planned(home, wishes, client, base, environ)
     hit = {folder for folder in workers if any(target.matches(f"{client}:{folder}") for target in targets)}
     if not hit and not any(target.client is None or target.is_client for target in targets):
         raise UsageError(_unknown(client, targets, workers))
@@ -344,11 +343,15 @@ def _check_known(
     known = sorted({*written, *(asked.stopped if asked else ())})
     own = [target for target in targets if target.client == client and not target.is_client]
     if own and not any(target.matches(f"{client}:{folder}") for target in own for folder in known):
-        plan = make_plan(home, wishes.with_client(client, _last_wish(home, client)), environ=environ, clients=[client])
-        planned = [worker.key.folder for worker in plan.workers(client)]
+        planned = _planned(home, wishes, client, _last_wish(home, client), environ)
         if not any(target.matches(f"{client}:{folder}") for target in own for folder in planned):
             raise UsageError(_unknown(client, own, planned))
     return known
+
+
+def _planned(home: Home, wishes: Wishes, client: str, wish: Wish, environ: Mapping[str, str]) -> list[str]:
+    """Folder names of all workers that a client's file and a wish ask for."""
+    return [key.folder for key in worker_keys(home, wishes.environment, client, wish, environ)]
 
 
 def _last_wish(home: Home, client: str) -> Wish:
