@@ -117,9 +117,9 @@ class WarmProcess(Subprocess):  # type: ignore[misc]  # supervisor ships no type
                     "SUPERVISOR_ENABLED": "1",
                     "SUPERVISOR_PROCESS_NAME": self.config.name,
                     "SUPERVISOR_GROUP_NAME": self.group.config.name,
-                    **self.config.environment,
+                    **{name: value for name, value in self.config.environment.items() if name != LOG_VARIABLE},
                 },
-                log=log,
+                log=log,  # which the child opens before it does anything else
                 directory=self.config.directory,
             )
         return filename, argv

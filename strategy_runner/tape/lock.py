@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from strategy_runner.errors import LockedError
+from strategy_runner.tape.files import open_made
 
 RETRY_INTERVAL_S = 0.01
 
@@ -17,9 +18,7 @@ class FolderLock:
     def __init__(self, folder: Path, *, expected: str = "a free folder", orphans_s: float = 0.0) -> None:
         """Raises LockedError naming the folder, what was `expected` and the pid that holds it. Of a holder that has died its
         children may hold the lock for the moment they take to die: so long at most, `orphans_s`, it is waited for."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "lock"
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._fd = open_made(folder / "lock", os.O_RDWR, 0o640)
         deadline = time.monotonic() + orphans_s
         while not self._taken():
             holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()

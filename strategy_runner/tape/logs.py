@@ -18,6 +18,7 @@ from pathlib import Path
 from zlib import crc32
 
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
+from strategy_runner.tape.files import open_made
 
 _HEADER = struct.Struct("<8sII")
 _FRAME = struct.Struct("<II")
@@ -63,15 +64,16 @@ class AppendLog(_Opened):
 
         Raises VersionMismatchError, CorruptRecordError if the log ends below `whole_to` or is damaged behind it, OSError.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, permissions)
+        self._fd = open_made(path, os.O_RDWR, permissions)
         if whole_to == START and _was_never_begun(self._fd):
             self.close()
             _set_aside(path)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, permissions)
-        if os.fstat(self._fd).st_size < START:
-            os.ftruncate(self._fd, 0)
+            self._fd = open_made(path, os.O_RDWR, permissions)
+        size = os.fstat(self._fd).st_size
+        if size < START:
+            if size:  # what has been truncated, if only from nothing, ext4 writes to the disk as soon as it is closed
+                os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, _HEADER.pack(MAGIC, _VERSION, 0), 0)
         _check_header(self._fd, path)
         if os.fstat(self._fd).st_size < whole_to:

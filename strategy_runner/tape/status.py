@@ -15,6 +15,8 @@ from time import time_ns  # bound here: once the determinism guard watches, `tim
 
 import msgspec
 
+from strategy_runner.tape.files import open_made, read_whole
+
 _HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13Q"), struct.Struct("<64s128s384s")
 _NUMBERS_END = _HEAD.size + _NUMBERS.size
 _SIZE_USED = _NUMBERS_END + _TEXTS.size
@@ -76,8 +78,7 @@ class StatusFile:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fd = open_made(path, os.O_RDWR, 0o640)
         try:
             os.posix_fallocate(fd, 0, _SIZE)
             self._page = mmap.mmap(fd, _SIZE)
@@ -162,7 +163,7 @@ class StatusFile:
 def read_status(path: Path) -> Status | None:
     """What the page says, or None if there is none."""
     try:
-        raw = path.read_bytes()
+        raw = read_whole(path)
     except FileNotFoundError:
         return None
     if len(raw) < _SIZE or raw[:4] != _MAGIC:

@@ -11,6 +11,7 @@ import resource
 from pathlib import Path
 
 from strategy_runner.errors import StrategyError
+from strategy_runner.tape.files import read_whole
 
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8
@@ -18,6 +19,7 @@ BELOW_OTHERS = 20  # nice steps below feed, routers and OMS, for which all worke
 NICE_MAX = 5  # also where those run at 0: what else the host does is not to starve workers
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
 _MB = 1 << 20
+_MEMORY = Path("/proc/self/statm")
 
 
 class Confinement:
@@ -47,11 +49,8 @@ class Confinement:
 
 
 def private_bytes() -> int:
-    """What RLIMIT_DATA counts: private writable memory of this process, touched or not."""
-    for line in Path("/proc/self/status").read_bytes().splitlines():
-        if line.startswith(b"VmData:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("/proc/self/status has no VmData")
+    """What RLIMIT_DATA counts: private writable memory of this process, touched or not; and its stack, which is small."""
+    return int(read_whole(_MEMORY).split()[5]) * mmap.PAGESIZE
 
 
 def _limit(which: int, most: int) -> None:

@@ -40,10 +40,11 @@ class Outbox:
         let them out, since their records were never durable.
         """
         self._log = AppendLog(path, whole_to=offset)
-        self._log.cut(_first_lost(path, offset, cuts))
+        if cuts:
+            self._log.cut(_first_lost(path, offset, cuts))
         self._generation = generation
         self._mode = mode
-        self._recorded = _digests_from(path, offset, generation, n)
+        self._recorded = _digests_from(path, offset, generation, n) if self._log.offset > offset else {}
         self._from_n = n
         self.pending: list[tuple[Envelope, SignalBody]] = []
         self.epoch = self.received_ns = 0

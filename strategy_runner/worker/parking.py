@@ -19,6 +19,7 @@ from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.errors import StateError
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape.boot import this_boot
+from strategy_runner.tape.files import read_whole
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, Status, StatusFile, read_status
 from strategy_runner.worker.snapshot import oldest_seq
@@ -182,7 +183,7 @@ def latest_trouble(folder: Path) -> Trouble | None:
     """Those of whichever generation had some last; None if none ever had. Raises StateError if the file is damaged."""
     path = trouble_path(folder)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Trouble)
+        return msgspec.json.decode(read_whole(path), type=Trouble)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
@@ -218,7 +219,7 @@ def descent_of(generation: str) -> int:
     """A number for this generation under this life of the process above. A process id alone may come again."""
     parent = os.getppid()
     try:
-        began = Path(f"/proc/{parent}/stat").read_bytes().rpartition(b")")[2].split()[19]
+        began = read_whole(Path(f"/proc/{parent}/stat")).rpartition(b")")[2].split()[19]
     except OSError:  # it has just ended, and so will this process
         began = b""
     text = f"{this_boot()} {parent} {began.decode()} {generation}"

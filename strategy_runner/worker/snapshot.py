@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from strategy_runner.tape.files import open_made, read_whole
+
 _KEPT = 2
 _SUFFIX = ".snapshot"
 
@@ -32,10 +34,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_snapshot(folder: Path, snapshot: Snapshot, *, durable: bool = True) -> None:
     """Raises OSError; the older snapshots then still stand."""
-    folder.mkdir(parents=True, exist_ok=True)
     payload = msgspec.msgpack.encode(snapshot)
     temporary = folder / "snapshot.new"
-    with temporary.open("wb") as file:
+    with open(open_made(temporary, os.O_WRONLY | os.O_TRUNC, 0o640), "wb") as file:  # noqa: PTH123  a descriptor
         file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
         if durable:
             file.flush()
@@ -76,7 +77,7 @@ def remove_snapshots(folder: Path, *, above: int = -1) -> None:
 
 def _read(path: Path) -> Snapshot | None:
     """None if it is not whole."""
-    raw = path.read_bytes()
+    raw = read_whole(path)
     if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
         return None
     try:
