@@ -1,5 +1,6 @@
 """limit: a fleet of thousands on this machine: whether it starts, follows a busy market and stops, and how long each takes."""
 
+import sys
 from collections.abc import Iterator
 
 from benchmarks.common import Figure, Sample, Settings, figure, talk
@@ -11,9 +12,9 @@ from benchmarks.standing import SILENT, grid, running
 from strategy_runner.errors import UsageError
 
 NAME = "limit"
-# what a worker of a busy market takes, with what the kernel keeps for it (4,500 did not fit into 21 GB), and what feed, router,
-# daemon, page cache and this process need
-_WORKER_MB = 6.0
+# what a worker of a busy market takes, with what the kernel keeps for it (4,500 did not fit into 21 GB, while workers count the
+# references of what they share), and what feed, router, daemon, page cache and this process need
+_WORKER_MB = 6.0 if sys.version_info < (3, 12) else 3.5
 _OTHERS_MB = 1_024.0
 _PROTOTYPE = "prototype of 4,000 workers: "
 
