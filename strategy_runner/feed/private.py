@@ -4,7 +4,8 @@ Only entries that are on the disk are taken, so that no power cut can leave a re
 when they are, and what rang unheard is synced here, a beat later. After a kill the tape itself says where reading goes on:
 behind the last entry that has a record.
 
-A log that cannot be read is its client's trouble alone: the feed says so, leaves it, and carries on with the others.
+A log that cannot be read is its client's trouble alone: the feed says so and carries on with the others. What the disk refused
+it tries again at each beat; a log that is damaged it leaves. A sync that fails ends the process, as one of the tape does.
 """
 
 import logging
@@ -43,6 +44,7 @@ class PrivateLogs:
         self._tails: dict[str, _Tail] = {}
         self.last: dict[str, Slot] = {}
         self.faults: dict[str, str] = {}
+        self._damaged: set[str] = set()
         self._paths = _paths(sources)
 
     def note(self, stream: Stream, values: tuple[float, ...]) -> None:
@@ -56,29 +58,38 @@ class PrivateLogs:
             if client in self.faults or self._paths.get(client) != self._tails[client].path:
                 self._tails.pop(client).close()
         self.faults.clear()
+        self._damaged.clear()
 
     def take(self) -> list[PrivateRecord]:
         """The records of what desks rang for or `look` found, at most about TURN_BYTES_MAX of each log."""
         if self._listener is not None:
             for client, durable in self._listener.heard().items():
-                if client in self._paths:
-                    tail = self._tail(client)
+                tail = self._tail(client)
+                if tail is not None:
                     tail.durable = max(tail.durable, durable)
         found: list[PrivateRecord] = []
-        for client, tail in self._tails.items():
-            if tail.has_more and client not in self.faults:
+        for client, tail in [*self._tails.items()]:
+            if tail.has_more:
                 found += self._read(client, tail)
         return found
 
     def look(self) -> None:
-        """Once a beat: what stood in a log a beat ago and nobody rang for is synced, so that `take` finds it."""
+        """Once a beat: what stood in a log a beat ago and nobody rang for is synced, so that `take` finds it.
+
+        Raises the OSError of a sync: what was not kept then cannot be synced again.
+        """
         for client in self._paths:
-            if client in self.faults:
+            tail = self._tail(client)
+            if tail is None:
                 continue
             try:
-                self._tail(client).look()
+                tail.look()
             except (StateError, OSError) as error:
                 self._leave(client, error)
+            else:
+                tail.sync()
+                if tail.is_at_end:
+                    self._heal(client)
 
     def close(self) -> None:
         for tail in self._tails.values():
@@ -86,10 +97,14 @@ class PrivateLogs:
         if self._listener is not None:
             self._listener.close()
 
-    def _tail(self, client: str) -> "_Tail":
+    def _tail(self, client: str) -> "_Tail | None":
+        """None for a client that is none here, and for a log that is left alone."""
         tail = self._tails.get(client)
-        if tail is None:
-            tail = self._tails[client] = _Tail(client, self._paths[client], self.last.get(client))
+        if tail is None and client in self._paths and client not in self._damaged:
+            try:
+                tail = self._tails[client] = _Tail(client, self._paths[client], self.last.get(client))
+            except (StateError, OSError) as error:
+                self._leave(client, error)
         return tail
 
     def _read(self, client: str, tail: "_Tail") -> list[PrivateRecord]:
@@ -100,11 +115,22 @@ class PrivateLogs:
             return []
         if found:
             self.last[client] = found[-1].slot
+            self._heal(client)
         return found
 
     def _leave(self, client: str, error: Exception) -> None:
+        if client in self._tails:
+            self._tails.pop(client).close()
+        if not isinstance(error, OSError):
+            self._damaged.add(client)
+            log.error("%s: its private entries get no records any more: %s", client, error)
+        elif client not in self.faults:
+            log.error("%s: its private entries get no records, trying again: %s", client, error)
         self.faults[client] = str(error)
-        log.error("%s: its private entries get no records any more: %s", client, error)
+
+    def _heal(self, client: str) -> None:
+        if self.faults.pop(client, ""):
+            log.info("%s: its private entries get records again", client)
 
 
 class _Tail:
@@ -115,24 +141,31 @@ class _Tail:
         self.durable = 0
         self._client = client
         self._reader = LogReader(path)
-        self._seen = self._reader.size()
+        self._unsynced, self._seen = 0, self._reader.size()
         self._last = last
 
     @property
     def has_more(self) -> bool:
         return self._last is not None or self._reader.offset < self.durable
 
+    @property
+    def is_at_end(self) -> bool:
+        return not self.has_more and self._reader.offset >= self._seen
+
     def look(self) -> None:
-        """Notes how long the log is; syncs what was there at the look before and is not read yet."""
+        """Notes how long the log is, and how long it was at the look before."""
         if self._reader.glance() is Glance.REPLACED:
             log.warning("%s: it is another fill log now: read from its beginning", self.path)
             self._reader.close()
             self._reader = LogReader(self.path)
             self._last, self.durable, self._seen = None, 0, 0
-        if self._seen > max(self._reader.offset, self.durable):
+        self._unsynced, self._seen = self._seen, self._reader.size()
+
+    def sync(self) -> None:
+        """Of what was there at the look before, if it is not read yet."""
+        if self._unsynced > max(self._reader.offset, self.durable):
             self._reader.sync()
-            self.durable = self._seen
-        self._seen = self._reader.size()
+            self.durable = self._unsynced
 
     def read(self) -> list[PrivateRecord]:
         """Raises CorruptRecordError for an entry of another client or without sense."""

@@ -1,5 +1,7 @@
 """Private entries on the tape: each gets one record, whatever is killed, and one client's trouble is nobody else's."""
 
+import errno
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from worker.fill_desk import FillDesk
 
 from strategy_runner.bus.context import Context, new_context
 from strategy_runner.config.spec import PrivateSource
+from strategy_runner.feed.private import PrivateLogs
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.private import PrivateEntry
 from strategy_runner.model.record import SIZE, Kind
@@ -167,6 +170,41 @@ def test_a_log_that_cannot_be_read_costs_the_other_clients_nothing(feed: FeedPro
     acme.fill(WORKERS[0], "buy", "1")
     await_recorded(feed, acme)
     assert recorded(feed, beta) == {}
+
+
+def test_a_log_that_the_disk_refuses_for_a_while_is_tried_again_and_misses_nothing(
+    feed: FeedProcess, context: Context
+) -> None:
+    acme, beta = desk_of(feed, context), desk_of(feed, context, "beta")
+    beta.fill(WORKERS[0], "buy", "1")
+    aside = beta.path.rename(beta.path.with_name("aside"))
+    beta.path.symlink_to(beta.path)  # too many links: an error of the system, whoever asks
+    feed.follow_fills(source_of(acme), source_of(beta))
+    feed.start()
+    feed.wait_ready()
+    await_that(lambda: "symbolic links" in feed.status().last_error, "a word about beta's log")
+    beta.fill(WORKERS[1], "buy", "1")
+    acme.fill(WORKERS[0], "buy", "1")
+    await_recorded(feed, acme)
+    aside.replace(beta.path)
+    await_recorded(feed, beta)
+    await_that(lambda: not feed.status().last_error, "that all is well again")
+
+
+def test_after_a_sync_that_failed_an_entry_gets_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = FillDesk(tmp_path / "acme" / "fills.log")
+    desk.fill(WORKERS[0], "buy", "1")
+    logs = PrivateLogs([source_of(desk)], None)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fdatasync", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            logs.look()
+    assert logs.take() == []
+    logs.close()
+
+
+def failing(fd: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_an_event_of_another_client_is_no_entry(feed: FeedProcess, context: Context) -> None:
