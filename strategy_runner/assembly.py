@@ -8,15 +8,12 @@ import glob
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from strategy_runner.bus.context import Context, new_context
 from strategy_runner.bus.doorbell import (
@@ -59,12 +56,11 @@ from strategy_runner.router.journal import decision_log
 from strategy_runner.router.market import Market
 from strategy_runner.router.router import Router
 from strategy_runner.router.sql import SqlService
-from strategy_runner.sinks.interface import DeadLetter, SinkUnavailable
+from strategy_runner.sinks.dead_letters import DeadLetterLog
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.files import head_path, is_full
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.lock import FolderLock
-from strategy_runner.tape.logs import AppendLog
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
@@ -331,7 +327,7 @@ def _open_oms(context: Context, client: str, spec: OmsSpec) -> "Oms":
     return ZeroMqOms(context, client, spec.endpoint)
 
 
-def _deliveries(spec: RouterSpec, database: "DuckDbSink", dead_letters: "DeadLetterLog") -> list[Delivery]:
+def _deliveries(spec: RouterSpec, database: "DuckDbSink", dead_letters: DeadLetterLog) -> list[Delivery]:
     """The client's sinks: DuckDB always, the others by route."""
     from strategy_runner.sinks.quantconnect import QuantConnectSink
 
@@ -344,7 +340,7 @@ def _deliveries(spec: RouterSpec, database: "DuckDbSink", dead_letters: "DeadLet
     return deliveries
 
 
-def open_database(path: Path, client: str, dead_letters: "DeadLetterLog") -> "DuckDbSink":
+def open_database(path: Path, client: str, dead_letters: DeadLetterLog) -> "DuckDbSink":
     """The client's DuckDB file. Only for the process that holds the router's folder."""
     from strategy_runner.sinks.duckdb_sink import DuckDbSink
 
@@ -466,30 +462,6 @@ class _Reload:
             spec = read_spec(self._path)
             assert isinstance(spec, self._kind)
             self._reload(spec)
-
-
-class DeadLetterLog:
-    """Keeps what a sink refused for good, durably, before the sink goes on. Several sinks share it, each in its thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._log: AppendLog | None = None
-        self._writing = threading.Lock()
-
-    def __call__(self, letter: DeadLetter) -> None:
-        """Raises SinkUnavailable while the disk does not take it: the sink waits, and nothing is passed over."""
-        log.warning("sink %s refused signal %s for good: %s", letter.sink, letter.signal_id, letter.problem)
-        with self._writing:
-            try:
-                if self._log is None:
-                    self._log = AppendLog(self._path)
-                self._log.append(msgspec.msgpack.encode(letter))
-                self._log.sync()
-            except OSError as error:
-                if self._log is not None:
-                    self._log.close()  # what a failed sync dropped is written again, not synced again
-                    self._log = None
-                raise SinkUnavailable(f"{self._path}: cannot keep a dead letter: {error}") from error
 
 
 def _wait_for_tape(folder: Path, stopping: StopFlag) -> bool:

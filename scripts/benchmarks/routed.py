@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from benchmarks.followers import PROCESSES
-from strategy_runner.assembly import DUCKDB_PAUSE_S, DeadLetterLog, make_router, open_database, set_up_interpreter
+from strategy_runner.assembly import DUCKDB_PAUSE_S, make_router, open_database, set_up_interpreter
 from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamDoorbell, topic_of
 from strategy_runner.config.schema import RiskConfig
@@ -39,6 +39,7 @@ from strategy_runner.router.journal import decision_log
 from strategy_runner.router.market import Market
 from strategy_runner.router.order_entry import Happened, Told
 from strategy_runner.router.order_journal import order_log, read_orders
+from strategy_runner.sinks.dead_letters import DeadLetterLog
 from strategy_runner.sinks.interface import Sink
 from strategy_runner.tape.logs import START, LogReader
 from strategy_runner.tape.writer import TapeWriter

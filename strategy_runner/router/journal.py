@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.errors import DiskFullError
+from strategy_runner.errors import CorruptRecordError, DiskFullError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import decode_body, digest
 from strategy_runner.router.intake import WorkerCursor
@@ -116,11 +116,16 @@ class Journal:
         while True:
             before = reader.offset
             for _, payload in reader.read():
-                decision = _decode(payload)
+                try:
+                    decision = _decode(payload)
+                    body, envelope = decode_body(decision.body), decision.envelope
+                except msgspec.DecodeError as error:  # whole, and not what a router writes
+                    raise CorruptRecordError(
+                        f"{self.path}: decision {self.number}: expected one as a router writes it, found: {error}"
+                    ) from error
                 assert decision.number == self.number, (decision.number, self.number)
                 self.number += 1
                 self.refusals += decision.verdict != "accepted"
-                body, envelope = decode_body(decision.body), decision.envelope
                 worker = f"{body.strategy}.{body.symbol}"
                 known = self.cursors.get(worker, WorkerCursor({}))
                 self.cursors[worker] = known.after(envelope.generation, envelope.n, known.offset)

@@ -17,10 +17,8 @@ def run_sql(home: Home, client: str, mode: str, query: str, limit: int) -> tuple
         lock = FolderLock(folder)
     except LockedError:
         return ask(home.router_endpoint(client, "sql"), query, limit)
-    from strategy_runner.assembly import (
-        DeadLetterLog,
-        open_database,
-    )  # slow to import, and of no use where a router runs
+    from strategy_runner.assembly import open_database  # slow to import, and of no use where a router runs
+    from strategy_runner.sinks.dead_letters import DeadLetterLog
 
     try:
         database = open_database(home.database(client, mode), client, DeadLetterLog(folder / "dead_letters.log"))

@@ -27,8 +27,8 @@ class Confinement:
 
     def __init__(self, memory_limit_mb: int, *, own_mb: int = OWN_MB) -> None:
         """Private memory: what the process has now and so much more. `own_mb` is what this product itself may need."""
-        # a mapping that is never touched costs nothing but its place in the count (a bytearray would clear all of it)
         self._memory_limit_mb = memory_limit_mb
+        # a mapping that is never touched costs nothing but its place in the count (a bytearray would clear all of it)
         self._reserve = mmap.mmap(-1, RESERVE_MB * _MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB)
         _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)

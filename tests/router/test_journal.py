@@ -4,9 +4,11 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from router.desk import body_of
 
+from strategy_runner.errors import CorruptRecordError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import Envelope, canonical
 from strategy_runner.router import journal as journal_module
@@ -99,3 +101,17 @@ def test_a_restart_reads_what_came_since_the_note_however_long_the_log_is(
     again = Journal(tmp_path)
     assert again.number == 600
     assert len(read) <= 50
+
+
+def test_a_decision_that_is_whole_and_none_of_a_routers_ends_the_start_with_its_place(tmp_path: Path) -> None:
+    luck = random.Random(11)
+    good, other = decision(0, luck), decision(1, luck)
+    forged = msgspec.structs.replace(other, body=other.body.replace(b'"size":', b'"sizes":'))
+    assert forged.body != other.body
+    journal = Journal(tmp_path)
+    journal.append([good, forged], {})
+    journal.close()
+    with pytest.raises(
+        CorruptRecordError, match=r"decisions\.log: decision 1: expected one as a router writes it, found: "
+    ):
+        Journal(tmp_path)

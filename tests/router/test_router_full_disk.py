@@ -11,10 +11,10 @@ from router.desk import CLIENT, Desk, KeepingSink, Talker, decisions_in
 from worker.build import short_folder
 from worker.processes import await_that
 
-from strategy_runner.assembly import DeadLetterLog
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
 from strategy_runner.router.router import Router
+from strategy_runner.sinks.dead_letters import DeadLetterLog
 from strategy_runner.sinks.interface import DeadLetter, SinkUnavailable
 from strategy_runner.tape.logs import LogReader
 
