@@ -111,7 +111,8 @@ def _run(options: Any, configuration: Path, notifier: ServiceNotifier | None) ->
         pass
     finally:
         options.close_httpservers()
-        options.close_logger()
+        if hasattr(options, "logger"):  # a limit that cannot be raised ends it before there is one
+            options.close_logger()
     mood: int = options.mood
     return mood
 

@@ -36,8 +36,9 @@ Kind = Literal["watchdog", "feed", "oms", "router", "worker"]
 # Lower numbers start first and stop last.
 PRIORITIES: Mapping[Kind, int] = {"watchdog": 5, "feed": 10, "oms": 50, "router": 100, "worker": 500}
 
-# Stock supervisord keeps up to four descriptors for each child; our own daemon keeps none.
-DESCRIPTORS_PER_PROGRAM = 4
+# Stock supervisord keeps three pipes for each child; our own daemon keeps none, and feed and router inherit the limit: they
+# need up to two for each worker.
+DESCRIPTORS_PER_PROGRAM = 3
 DESCRIPTORS_SPARE = 1024
 PROCESSES_SPARE = 64
 # supervisord binds its socket as PATH.PID first; 4194304 is the largest process id Linux hands out

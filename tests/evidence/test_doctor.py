@@ -381,7 +381,7 @@ def test_limits_are_measured_against_the_processes_that_are_planned() -> None:
         ("processes", "error"),
         ("memory", "warning"),
     ]
-    assert tight[0].expected == "at least 5024 for 1000 processes"
+    assert tight[0].expected == "at least 4024 for 1000 processes"
 
 
 def test_a_clock_that_was_set_is_told_by_how_much(damaged: Firm) -> None:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fleet_home import ENTRY, PATIENCE_S, FleetHome, await_end, is_alive, until
 
 from strategy_runner.errors import (
+    ConfigurationError,
     LockedError,
     NotRunningError,
     StrategyRunnerError,
@@ -238,3 +240,17 @@ def test_a_foreground_daemon_refuses_as_an_exception_of_its_own(fleet: FleetHome
 
 def _daemon_log(fleet: FleetHome) -> str:
     return (fleet.home.daemon / "supervisord.log").read_text()
+
+
+CAP_SYS_RESOURCE = 1 << 24
+CAPABILITIES = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+
+
+@pytest.mark.skipif(int(CAPABILITIES.split()[1], 16) & CAP_SYS_RESOURCE != 0, reason="this user may raise any limit")
+def test_a_limit_that_is_too_low_and_cannot_be_raised_is_named(fleet: FleetHome) -> None:
+    fleet.write()
+    limited = f"ulimit -n 256; exec {sys.executable} -m strategy_runner.supervision.daemon --home {fleet.home.root}"
+    ended = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert ended.returncode == ConfigurationError.exit_code
+    assert "minimum number of file descriptors" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -81,7 +81,7 @@ def test_the_socket_is_the_owners_alone_and_there_is_no_inet_server(fleet: Fleet
 def test_descriptors_grow_with_the_programs(fleet: FleetHome) -> None:
     few = parsed(write_configuration(fleet.home, [])).minfds
     many = parsed(write_configuration(fleet.home, [fleet.program(f"w{number}") for number in range(300)])).minfds
-    assert many == few + 4 * 300
+    assert many == few + 3 * 300
 
 
 def test_the_order_of_the_programs_given_does_not_matter(fleet: FleetHome) -> None:
