@@ -57,7 +57,7 @@ def make_plan(
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:
-        raise ConfigurationError(*problems)
+        raise ConfigurationError(*dict.fromkeys(problems))  # of the home itself each client tells
     feed = feed_process(home, environment, planned, kept, wishes, environ)
     oms = oms_process(home, environment, planned, kept, wishes, environ)
     others = [process for process in kept if process.kind in ("router", "worker")]

@@ -21,7 +21,6 @@ from strategy_runner.model.record import SIZE
 
 INDEX_ENTRIES = 32_768
 STREAMS_MAX = 65_536
-_READ_BYTES = 1 << 16
 CUT = struct.Struct("<QQ")  # epoch, seq
 
 
@@ -60,27 +59,6 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
 
 def index_path(folder: Path, stream_id: int, chunk: int) -> Path:
     return folder / "streams" / f"{stream_id}-{chunk}.idx"
-
-
-def read_whole(path: Path) -> bytes:
-    """A small file, with half of the system calls of `Path.read_bytes`: a thousand workers start at once. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts = []
-        while part := os.read(fd, _READ_BYTES):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        os.close(fd)
-
-
-def open_made(path: Path, flags: int, permissions: int) -> int:
-    """The descriptor of a file that is made if there is none, and its folder with it. Raises OSError."""
-    try:
-        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, permissions)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, permissions)
 
 
 def map_existing(path: Path, *, writable: bool = False) -> mmap.mmap:

@@ -19,8 +19,8 @@ from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.errors import StateError
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape.boot import this_boot
-from strategy_runner.tape.files import read_whole
 from strategy_runner.tape.reader import TapeReader
+from strategy_runner.tape.small_files import read_whole
 from strategy_runner.tape.status import State, Status, StatusFile, read_status
 from strategy_runner.worker.snapshot import oldest_seq
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.tape.files import open_made, read_whole
+from strategy_runner.tape.small_files import open_made, read_whole
 
 _KEPT = 2
 _SUFFIX = ".snapshot"

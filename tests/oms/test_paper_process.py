@@ -206,6 +206,7 @@ def test_it_stands_after_a_clean_stop_where_it_stood_before(market: Market) -> N
     )
     market.trade(100, 103, 102)
     await_that(market.caught_up, "three trades read")
+    await_that(lambda: len(every_event(oms)) == 3, "the fill of the first, which is told once it is on the disk")
     before, open_orders = every_event(oms), oms.open_orders()
     market.process.terminate()
     assert market.process.wait(20) == 0
