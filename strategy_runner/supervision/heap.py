@@ -59,7 +59,7 @@ def _reachable() -> list[object]:
                 referents += (code.co_consts, code.co_names, code.co_name, code.co_qualname, code.co_filename)
         objects = list({id(one): one for one in referents if id(one) not in seen}.values())
         seen.update(map(id, objects))
-        reached = reached + objects
+        reached += objects
     return reached
 
 

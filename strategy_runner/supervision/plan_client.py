@@ -81,7 +81,7 @@ def client_processes(
         _check_history(loaded.file, Path(replay.folder), workers)
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
     freshness = _freshness(environment.value, loaded.value, running) if at_a_pace else {}
-    router = _router(home, config, client, [worker.key.folder for worker in running], freshness)
+    router = _router(home, config, client, [worker.key.folder for worker in running], market, freshness)
     if at_a_pace and "oms" in config.routes:
         router = with_orders(home, environment.value, config, router)
     processes = [new_process(home, router_name(client), "router", router)]
@@ -282,7 +282,12 @@ def _trading_hours(environment: EnvironmentConfig, symbol: str) -> str:
 
 
 def _router(
-    home: Home, config: ClientConfig, client: str, workers: list[str], freshness: dict[str, FreshnessSpec]
+    home: Home,
+    config: ClientConfig,
+    client: str,
+    workers: list[str],
+    market: MarketSpec,
+    freshness: dict[str, FreshnessSpec],
 ) -> RouterSpec:
     mode = config.mode
     state = home.client_state(client, mode)
@@ -296,7 +301,7 @@ def _router(
         bulk=mode == HISTORICAL,
         routes=tuple(config.routes),
         is_observed=config.posture == "observation",
-        market=market_of(home, mode),
+        market=market,
         doorbell=home.router_endpoint(client, "doorbell"),
         sql=home.router_endpoint(client, "sql"),
         folder=str(home.router(client, mode)),

@@ -17,8 +17,6 @@ from strategy_runner.supervision.loop import TurnPoller
 from strategy_runner.supervision.programs import ENTRY_MODULE, LOG_VARIABLE, WATCHDOG_MODULE
 from strategy_runner.supervision.zygote import Birth, Zygote
 
-# zmq without a context: a context owns threads, and threads do not survive a fork
-LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
 # supervisord sends 4 KiB a turn of its loop; the state of a thousand programs would take forty turns
 CHANNEL_BUFFER_BYTES = 1 << 18
 # states whose next transition may be a start

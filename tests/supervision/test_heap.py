@@ -1,6 +1,9 @@
+"""The heap that workers are forked from: nobody counts what it holds, in a process of its own, since that cannot be undone."""
+
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +35,9 @@ print(Path(sys.argv[1]).read_text())
     sys.version_info < (3, 12) or bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
     reason="this Python counts the references of every object",
 )
-def test_what_the_zygote_has_made_is_used_without_counting_and_what_comes_later_is_counted(tmp_path):
+def test_what_the_zygote_has_made_is_used_without_counting_and_what_comes_later_is_counted(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "text").write_text("still works")
 
     ended = subprocess.run([sys.executable, "-c", PLAY, tmp_path / "text"], capture_output=True, text=True, check=False)
