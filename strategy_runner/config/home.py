@@ -62,6 +62,10 @@ class Home(msgspec.Struct, frozen=True):
     def client_strategies(self, client: str) -> Path:
         return self.clients / client / "strategies"
 
+    def kept_strategies(self, client: str, digest: str) -> Path:
+        """Where a client's strategies folder is kept as it was (strategies/kept_code.py)."""
+        return self.var / "code" / digest / "clients" / client / "strategies"
+
     def environment_config(self, environment: str) -> Path:
         return self.configs / f"{environment}.toml"
 

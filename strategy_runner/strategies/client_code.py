@@ -114,7 +114,6 @@ def _import(path: Path) -> ModuleType:
     writing = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # a client's folder holds what the client put there
     try:
-        invalidate_caches()
         return import_module(f"{package}.{path.stem}")
     except ConfigurationError:
         raise  # names its place already
@@ -125,11 +124,14 @@ def _import(path: Path) -> ModuleType:
 
 
 def _client_package(folder: Path) -> str:
-    """Name of the package a client's files are modules of, made on first use."""
+    """Name of the package a client's files are modules of, made on first use: a worker, which imports one file, looks at no
+    other module."""
     name = f"{CLIENTS_PACKAGE}.{folder.parent.name}"
     known = sys.modules.get(name)
+    if known is not None:
+        invalidate_caches()  # a file may have come since
     if known is None or list(known.__path__) != [str(folder)]:
-        for stale in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
+        for stale in [module for module in sys.modules if module.startswith(f"{name}.")] if known else ():
             del sys.modules[stale]
         sys.modules.setdefault(CLIENTS_PACKAGE, _package(CLIENTS_PACKAGE, []))
         sys.modules[name] = _package(name, [str(folder)])

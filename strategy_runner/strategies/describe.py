@@ -22,6 +22,7 @@ from strategy_runner.errors import ConfigurationError
 from strategy_runner.strategies.client_code import code_path, shown
 from strategy_runner.strategies.generation import code_digest
 from strategy_runner.strategies.interface import Inputs, Strategy
+from strategy_runner.strategies.kept_code import folder_digest
 from strategy_runner.strategies.params import build_params
 from strategy_runner.strategies.registry import BUILTIN, load_client_strategies, unknown_strategy
 
@@ -30,11 +31,13 @@ _MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
 
 class Description(msgspec.Struct, frozen=True):
-    """A strategy as the rest of the product needs to know it; `code` is the client's own file or ""."""
+    """A strategy as the rest of the product needs to know it; `code` is the client's own file or "", and `folder_digest`
+    says what all code of the folder was when it was imported."""
 
     inputs: Inputs
     code: str
     code_digest: str
+    folder_digest: str
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -101,7 +104,8 @@ def _resolved(use: Use, known: Mapping[str, type[Strategy]], entering: Callable[
 
 
 def _description(strategy: type[Strategy]) -> Description:
-    return Description(strategy.inputs, code_path(strategy), code_digest(strategy))
+    code = code_path(strategy)
+    return Description(strategy.inputs, code, code_digest(strategy), folder_digest(Path(code).parent) if code else "")
 
 
 # -- the child and its pipe --------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from strategy_runner.config.spec import ModelSpec, PaperSpec, ProtectionSpec
 from strategy_runner.strategies import indicators, interface
 from strategy_runner.strategies.client_code import code_path
 from strategy_runner.strategies.interface import Params, Strategy
+from strategy_runner.strategies.kept_code import code_files
 
 
 def generation(
@@ -65,7 +66,7 @@ def code_digest(strategy: type[Strategy]) -> str:
     """32 hex digits over a strategy's name and the source it runs on.
 
     The rule: the files of the class and of the strategies it inherits from, interface.py and indicators.py, and for a
-    client's strategy every .py below the client's strategies folder, since any of them may be imported. Editing one
+    client's strategy every code file below the client's strategies folder, since any of them may be imported. Editing one
     gives all of this client's own strategies a new generation: never too few. The rest of the product is covered by
     its version. Paths count relative to their folder, so a home may move.
     """
@@ -76,8 +77,7 @@ def code_digest(strategy: type[Strategy]) -> str:
             files[source.name] = source
     code = code_path(strategy)
     if code:
-        folder = Path(code).parent
-        files |= {f"client/{path.relative_to(folder)}": path for path in folder.rglob("*.py")}
+        files |= {f"client/{name}": path for name, path in code_files(Path(code).parent).items()}
 
     digest = blake2b(strategy.__qualname__.encode(), digest_size=16)
     for name in sorted(files):

@@ -47,16 +47,8 @@ def watch() -> None:
         return
     sys.meta_path.insert(0, _NumpyRandomFinder())
     sys.addaudithook(_on_event)
-    for name in ("time", "time_ns"):
-        _ask_first(time, name, CLOCK)
-    for name, value in list(vars(random).items()):
-        if isinstance(getattr(value, "__self__", None), random.Random):
-            _ask_first(random, name, LUCK)
-    _ask_first(os, "urandom", LUCK)
-    _ask_first(_thread, "start_new_thread", THREADS)
-    random._urandom = os.urandom  # type: ignore[attr-defined]  # SystemRandom, secrets and numpy draw from it
-    random.Random.seed = _seed_asking_first(random.Random.seed)  # type: ignore[method-assign]
-    threading.Thread.start = _start_asking_first(threading.Thread.start)  # type: ignore[assignment, method-assign]
+    for owner, name, stand_in in _STAND_INS:
+        setattr(owner, name, stand_in)
     if _NUMPY_RANDOM in sys.modules:
         _guard_numpy_random(sys.modules[_NUMPY_RANDOM])
 
@@ -147,8 +139,9 @@ class _AskFirst:
         return getattr(self._real, name)
 
 
-def _ask_first(module: ModuleType, name: str, rule: Rule) -> None:
-    setattr(module, name, _AskFirst(getattr(module, name), f"{module.__name__}.{name}()", rule))
+def _ask_first(module: ModuleType, name: str, rule: Rule) -> tuple[ModuleType, str, _AskFirst]:
+    """Where to put what stands in for a function of a module."""
+    return module, name, _AskFirst(getattr(module, name), f"{module.__name__}.{name}()", rule)
 
 
 def _seed_asking_first(real: Callable[..., None]) -> Callable[..., None]:
@@ -168,6 +161,24 @@ def _start_asking_first(real: Callable[[threading.Thread], None]) -> Callable[[t
     return start
 
 
+def _stand_ins() -> list[tuple[ModuleType | type, str, Any]]:
+    draws = [name for name, value in vars(random).items() if isinstance(getattr(value, "__self__", None), random.Random)]
+    urandom = _ask_first(os, "urandom", LUCK)
+    return [
+        *(_ask_first(time, name, CLOCK) for name in ("time", "time_ns")),
+        *(_ask_first(random, name, LUCK) for name in draws),
+        urandom,
+        (random, "_urandom", urandom[2]),  # SystemRandom, secrets and numpy draw from it
+        (random.Random, "seed", _seed_asking_first(random.Random.seed)),
+        _ask_first(_thread, "start_new_thread", THREADS),
+        (threading.Thread, "start", _start_asking_first(threading.Thread.start)),
+    ]
+
+
+# made once, in the process that workers are forked from: each of them has only to put them in place
+_STAND_INS = _stand_ins()
+
+
 # -- numpy's global generator ------------------------------------------------------------------------------------------
 
 
@@ -185,7 +196,7 @@ def _guard_numpy_random(module: ModuleType) -> None:
     for owner in (module, mtrand):
         for name, value in list(vars(owner).items()):
             if getattr(value, "__self__", None) is generator:
-                _ask_first(owner, name, LUCK)
+                setattr(*_ask_first(owner, name, LUCK))
     mtrand._rand = AskingRandomState(generator._bit_generator)
 
 

@@ -12,6 +12,7 @@ from strategy_runner.strategies.generation import code_digest, generation
 from strategy_runner.strategies.guard import refuse_nondeterminism
 from strategy_runner.strategies.guard_runtime import watch
 from strategy_runner.strategies.interface import Strategy
+from strategy_runner.strategies.kept_code import is_admitted
 from strategy_runner.strategies.mean_reversion import MeanReversion
 from strategy_runner.strategies.momentum_rider import MomentumRider
 from strategy_runner.strategies.moving_average_crossover import MovingAverageCrossover
@@ -113,7 +114,8 @@ def load_client_strategies(
 
 def _admitted(path: Path) -> list[tuple[str, type[Strategy]]]:
     """The strategies of a client's file that the determinism guard has read, and will watch."""
-    refuse_nondeterminism(path)
+    if not is_admitted(path):
+        refuse_nondeterminism(path)
     watch()
     return strategies_in(path)
 

@@ -15,6 +15,7 @@ from strategy_runner.history.derivation_parity import DerivationParity, compare_
 from strategy_runner.history.parity import WorkerParity, compare, lives
 from strategy_runner.model.stream import Stream, trades
 from strategy_runner.router.intake import worker_log
+from strategy_runner.strategies.kept_code import is_admitted
 from strategy_runner.supervision.forked import Ended, run_forked
 from strategy_runner.supervision.plan_client import load_wished
 from strategy_runner.supervision.process import HISTORICAL, SIMULATION
@@ -148,11 +149,19 @@ def _compare_worker(home: Home, folder: Path, tape: Path, from_ns: int, to_ns: i
 
 
 def _at_home(home: Home, genesis: Genesis) -> Genesis:
-    """With the client's code and fills where they lie now: a home may have moved since."""
+    """With the client's code and fills where they lie now: a home may have moved since. Code that was not kept is today's."""
     spec = genesis.spec
-    code = str(home.client_strategies(spec.client) / Path(spec.code).name) if spec.code else ""
+    code = str(_code_now(home, spec.client, Path(spec.code))) if spec.code else ""
     fills = str(home.fills(spec.client, spec.mode)) if spec.fills else ""
     return msgspec.structs.replace(genesis, spec=msgspec.structs.replace(spec, code=code, fills=fills))
+
+
+def _code_now(home: Home, client: str, code: Path) -> Path:
+    if is_admitted(code):
+        return code
+    digest = code.parts[-5] if len(code.parts) >= 5 else ""
+    kept = home.kept_strategies(client, digest) / code.name
+    return kept if is_admitted(kept) else home.client_strategies(client) / code.name
 
 
 def _code_notes(genesis: Genesis) -> tuple[str, ...]:

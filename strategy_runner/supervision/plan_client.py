@@ -28,7 +28,7 @@ from strategy_runner.model.names import WorkerKey, router_name
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
 from strategy_runner.model.timeframe import timeframe_ns
-from strategy_runner.strategies.describe import Resolved, Use, resolve
+from strategy_runner.strategies.describe import Description, Resolved, Use, resolve
 from strategy_runner.strategies.generation import generation
 from strategy_runner.supervision.plan_orders import with_orders, worker_orders
 from strategy_runner.supervision.process import (
@@ -166,7 +166,7 @@ def _worker(
         strategy=strategy.id,
         symbol=symbol,
         strategy_type=strategy.strategy,
-        code=found.description.code,
+        code=found.description.code if historical else _kept_code(home, client, found.description),
         params=found.params,
         timeframe=strategy.timeframe,
         models=models,
@@ -210,6 +210,13 @@ def _worker(
         paper=orders.paper,
         checked_bars=wish.checked_bars if historical else None,
     )
+
+
+def _kept_code(home: Home, client: str, strategy: Description) -> str:
+    """Where the file of a client's own strategy is kept as it is now; "" for a built-in one."""
+    if not strategy.code:
+        return ""
+    return str(home.kept_strategies(client, strategy.folder_digest) / Path(strategy.code).name)
 
 
 def _streams(strategy: StrategyConfig, symbol: str, found: Resolved, *, live: bool) -> list[Stream]:

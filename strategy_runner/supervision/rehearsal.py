@@ -6,6 +6,7 @@ is removed, the ZeroMQ context is terminated and with it its threads.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -23,11 +24,29 @@ from strategy_runner.config.spec import (
     write_spec,
 )
 from strategy_runner.model.stream import Stream
+from strategy_runner.strategies.client_code import strategies_in
+from strategy_runner.strategies.kept_code import folder_digest, keep
 from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.status import StatusFile
 from strategy_runner.tape.writer import TapeWriter
 
 BARS = 20
+_OWN_CODE = """
+from strategy_runner.model.event import Bar
+from strategy_runner.strategies.interface import Inputs, Params, Strategy
+
+
+class OwnParams(Params, frozen=True):
+    word: str = ""
+
+
+class Own(Strategy):
+    Params = OwnParams
+    inputs = Inputs(bars=True)
+
+    def on_bar(self, bar: Bar) -> None:
+        self.buy(self.params.word)
+"""
 _CAST = {
     "moving_average_crossover": {"fast": 2, "slow": 3},
     "swing_high": {"lookback_bars": 2},
@@ -54,6 +73,7 @@ def rehearse() -> None:
         writer.close()
         doorbell.close()
         context.term()
+        _import_own_code(folder)
     configure_logging("info")  # what nearly every worker is told; it has nothing to set then
 
 
@@ -80,6 +100,21 @@ def _play(folder: Path, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
     follower.stop()
     follower.close()
     lock.release()
+
+
+def _import_own_code(folder: Path) -> None:
+    """A client's own strategy, as a worker imports it."""
+    strategies = folder / "clients" / "rehearsal" / "strategies"
+    strategies.mkdir(parents=True)
+    (strategies / "own.py").write_text(_OWN_CODE)
+    kept = folder / folder_digest(strategies) / "clients" / "rehearsal" / "strategies"
+    keep(strategies, kept)
+    before = set(sys.modules)
+    for _ in range(2):
+        strategies_in(kept / "own.py")
+        for name in sys.modules.keys() - before:
+            del sys.modules[name]
+    sys.path_importer_cache.pop(str(kept), None)
 
 
 def _spec(folder: Path, strategy: str, params: dict[str, int]) -> WorkerSpec:

@@ -22,6 +22,7 @@ from strategy_runner.config.spec import (
 from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, UsageError
 from strategy_runner.model.names import FEED_NAME, OMS_NAME, WATCHDOG_NAME, router_name
 from strategy_runner.router.operator_log import Request, record
+from strategy_runner.strategies.kept_code import keep
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.plan import Plan, make_plan
@@ -54,6 +55,7 @@ _KINDS: dict[type[Spec], Kind] = {
     WorkerSpec: "worker",
 }
 _SHARED = 3
+_FOLLOWING = ("generation", "code", "freshness")
 NOTHING = ChangeReport(started=(), stopped=(), restarted=())
 
 
@@ -223,6 +225,7 @@ def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -
 
 def _write(home: Home, plan: Plan) -> None:
     _record_changes(home, plan)
+    _keep_code(home, plan)
     kept = set()
     for process in plan.processes:
         kept.add(process.path)
@@ -232,6 +235,14 @@ def _write(home: Home, plan: Plan) -> None:
     for path in (home.daemon / "specs").glob("*/*.json"):
         if path not in kept:
             path.unlink()
+
+
+def _keep_code(home: Home, plan: Plan) -> None:
+    """What the workers import. Code of an earlier plan is kept already."""
+    for process in plan.processes:
+        spec = process.spec
+        if isinstance(spec, WorkerSpec) and spec.code and not Path(spec.code).parent.exists():
+            keep(home.client_strategies(spec.client), Path(spec.code).parent)
 
 
 def _record_changes(home: Home, plan: Plan) -> None:
@@ -264,8 +275,8 @@ def _change(process: Process, written: Spec | None) -> Change:
     differing = [key for key in new if old.get(key) != new[key]]
     if not differing:
         return Change(name=process.name, action="keep", reason="")
-    # the generation follows from the rest; alone it says that the strategy's code is another
-    told = [_difference(key, old.get(key), new[key]) for key in differing if key not in ("generation", "freshness")]
+    # the generation follows from the rest; without more, it and where the code is kept say that the strategy's code is another
+    told = [_difference(key, old.get(key), new[key]) for key in differing if key not in _FOLLOWING]
     if "freshness" in differing:
         told += _changed_limits(old["freshness"], new["freshness"])
     reason = "; ".join(told) or "the strategy's code"

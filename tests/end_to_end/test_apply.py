@@ -1,15 +1,19 @@
 """apply: an edited file changes the workers it concerns, and every other process keeps its pid."""
 
+import json
 from typing import Any
 
 from end_to_end.harness import Firm, until
 
-ACME = """
+ACCOUNTS = """
 [accounts]
 BTC-USD = { venue = "binance", account = "acme-main" }
 ETH-USD = { venue = "binance", account = "acme-main" }
 SOL-USD = { venue = "coinbase", account = "acme-main" }
-
+"""
+ACME = (
+    ACCOUNTS
+    + """
 [[strategies]]
 id = "cross"
 strategy = "moving_average_crossover"
@@ -24,6 +28,7 @@ symbols = ["BTC-USD", "ETH-USD"]
 timeframe = "10s"
 params = { window = 10 }
 """
+)
 OTHER = ACME.replace('id = "cross"', 'id = "theirs"')
 FILE = "clients/acme/client.toml"
 CROSS = {"acme:cross.BTC-USD", "acme:cross.ETH-USD"}
@@ -100,6 +105,47 @@ def test_a_change_of_an_own_strategys_code_restarts_its_workers(firm: Firm) -> N
     assert reason(firm, "acme:own.BTC-USD") == "the strategy's code"
     firm.run("apply")
     assert {name for name, pid in firm.pids().items() if pid != before[name]} == {"acme:own.BTC-USD"}
+
+
+def test_a_killed_worker_comes_back_with_the_code_it_was_started_with(firm: Firm) -> None:
+    own = "acme:own.BTC-USD"
+    firm.write(FILE, ACCOUNTS + OWN.replace("breakout", "chatter").replace("10s", "1s"))
+    code = firm.write("clients/acme/strategies/chatter.py", CHATTER.replace("WORD", "before"))
+    firm.run("start", "acme")
+    for edited in (CHATTER.replace("WORD", "after"), "nonsense("):
+        spoken = len(await_words(firm, "before"))
+        code.write_text(edited)
+        firm.await_new_pid(own, firm.kill(own))
+        until(lambda: len(words(firm)) > spoken + 3, "signals of its next life")  # noqa: B023  # called within the loop
+        assert set(words(firm)) == {"before"}
+
+    code.write_text(CHATTER.replace("WORD", "after"))
+    firm.run("apply")
+    assert set(await_words(firm, "after")) == {"before", "after"}
+
+
+CHATTER = '''
+"""Says one word at each bar."""
+
+from strategy_runner.model.event import Bar
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Chatter(Strategy):
+    inputs = Inputs(bars=True)
+
+    def on_bar(self, bar: Bar) -> None:
+        self.buy("WORD")
+'''
+
+
+def words(firm: Firm) -> list[str]:
+    """What the client's only worker has said: the one reason of each of its signals."""
+    return [json.loads(body)["reasons"][0] for body in firm.bodies("acme").splitlines()]
+
+
+def await_words(firm: Firm, last: str) -> list[str]:
+    return until(lambda: (words(firm) or [""])[-1] == last and words(firm), f"a signal that says {last}")
 
 
 OWN = """
