@@ -118,6 +118,11 @@ def test_a_killed_worker_comes_back_with_the_code_it_was_started_with(firm: Firm
         firm.await_new_pid(own, firm.kill(own))
         until(lambda: len(words(firm)) > spoken + 3, "signals of its next life")  # noqa: B023  # called within the loop
         assert set(words(firm)) == {"before"}
+    firm.run("down")
+    spoken = len(words(firm))
+    assert "chatter.py: line 1: SyntaxError" in firm.run("up").err
+    until(lambda: len(words(firm)) > spoken + 3, "signals under another daemon")
+    assert set(words(firm)) == {"before"}
 
     code.write_text(CHATTER.replace("WORD", "after"))
     firm.run("apply")
