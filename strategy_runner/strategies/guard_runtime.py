@@ -162,7 +162,9 @@ def _start_asking_first(real: Callable[[threading.Thread], None]) -> Callable[[t
 
 
 def _stand_ins() -> list[tuple[ModuleType | type, str, Any]]:
-    draws = [name for name, value in vars(random).items() if isinstance(getattr(value, "__self__", None), random.Random)]
+    draws = [
+        name for name, value in vars(random).items() if isinstance(getattr(value, "__self__", None), random.Random)
+    ]
     urandom = _ask_first(os, "urandom", LUCK)
     return [
         *(_ask_first(time, name, CLOCK) for name in ("time", "time_ns")),
