@@ -147,6 +147,7 @@ def prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
         raise LockedError(f"{home.root}: expected no other daemon on this home, found process {daemon.pid()}")
     home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_state_version(home)
+    _keep_code(home, plan)
     _write(home, plan)
     return problems
 
@@ -196,6 +197,7 @@ def _plan_what_is_whole(home: Home, wishes: Wishes, environ: Mapping[str, str]) 
 
 
 def _carry_out(home: Home, wishes: Wishes, plan: Plan, *, launch: bool) -> ChangeReport:
+    _keep_code(home, plan)
     write_wishes(home, wishes)
     _write(home, plan)
     daemon = Daemon(home)
@@ -225,7 +227,6 @@ def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -
 
 def _write(home: Home, plan: Plan) -> None:
     _record_changes(home, plan)
-    _keep_code(home, plan)
     kept = set()
     for process in plan.processes:
         kept.add(process.path)
@@ -238,11 +239,17 @@ def _write(home: Home, plan: Plan) -> None:
 
 
 def _keep_code(home: Home, plan: Plan) -> None:
-    """What the workers import. Code of an earlier plan is kept already."""
+    """What the workers import. Raises ConfigurationError for a worker that is to change and whose code was edited since it was
+    planned; where what was kept before has been removed, and the files are others by now, nothing can be done."""
     for process in plan.processes:
         spec = process.spec
-        if isinstance(spec, WorkerSpec) and spec.code and not Path(spec.code).parent.exists():
+        if not isinstance(spec, WorkerSpec) or not spec.code or Path(spec.code).parent.exists():
+            continue
+        try:
             keep(home.client_strategies(spec.client), Path(spec.code).parent)
+        except ConfigurationError:
+            if _written(home).get(process.name) != spec:
+                raise
 
 
 def _record_changes(home: Home, plan: Plan) -> None:
