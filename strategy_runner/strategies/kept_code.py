@@ -42,8 +42,8 @@ def keep(folder: Path, kept: Path) -> None:
     Nothing is there, or all of it. Raises ConfigurationError if the code has another digest by now, OSError.
     """
     contents = {name: path.read_bytes() for name, path in code_files(folder).items()}
-    digest, client = kept.parents[2].name, kept.parent
-    if _digest(contents) != digest:
+    client = kept.parent
+    if _digest(contents) != kept.parents[2].name:
         raise ConfigurationError(f"{folder}: expected the code that was read a moment ago, found it edited; try again")
     new = client.with_name(f".{client.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # left behind by a start that was killed
@@ -75,6 +75,11 @@ def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             yield from _files_below(path, (*above, real))
         elif path.name.endswith(_SUFFIXES) and path.is_file():
             yield path
+
+
+def kept_digest(code: Path) -> str:
+    """Of the folder that a file lies in, if it is a kept one."""
+    return code.parents[3].name
 
 
 def _digest(contents: dict[str, bytes]) -> str:

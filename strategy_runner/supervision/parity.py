@@ -15,7 +15,7 @@ from strategy_runner.history.derivation_parity import DerivationParity, compare_
 from strategy_runner.history.parity import WorkerParity, compare, lives
 from strategy_runner.model.stream import Stream, trades
 from strategy_runner.router.intake import worker_log
-from strategy_runner.strategies.kept_code import is_admitted
+from strategy_runner.strategies.kept_code import is_admitted, kept_digest
 from strategy_runner.supervision.forked import Ended, run_forked
 from strategy_runner.supervision.plan_client import load_wished
 from strategy_runner.supervision.process import HISTORICAL, SIMULATION
@@ -157,10 +157,7 @@ def _at_home(home: Home, genesis: Genesis) -> Genesis:
 
 
 def _code_now(home: Home, client: str, code: Path) -> Path:
-    if is_admitted(code):
-        return code
-    digest = code.parts[-5] if len(code.parts) >= 5 else ""
-    kept = home.kept_strategies(client, digest) / code.name
+    kept = home.kept_strategies(client, kept_digest(code)) / code.name
     return kept if is_admitted(kept) else home.client_strategies(client) / code.name
 
 

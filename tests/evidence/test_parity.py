@@ -1,5 +1,6 @@
 """parity: a recorded run that is run again gives the same signals; what does not fit is found, named and counted."""
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,7 +183,14 @@ def test_a_period_is_compared_alone(damaged: Firm) -> None:
     assert later["signals"] + earlier["signals"] == whole["signals"]
 
 
-def test_changed_code_is_run_under_the_recorded_name_and_said_to_have_changed(damaged: Firm) -> None:
+def test_code_that_was_edited_since_does_not_concern_what_was_recorded(damaged: Firm) -> None:
+    damaged.edit("clients/acme/strategies/listener.py", "self._held >= self.params", "self._held > self.params")
+    row = worker(parity(damaged, code=0), LISTENING)
+    assert row["equal"] and not row["notes"]
+
+
+def test_without_the_code_of_the_time_todays_is_run_and_said_to_be_another(damaged: Firm) -> None:
+    shutil.rmtree(damaged.home.var / "code")
     damaged.edit(
         "clients/acme/strategies/listener.py",
         "held_timers: Annotated[int, Meta(ge=1)] = 2",
@@ -214,6 +222,7 @@ def test_damage_of_a_signal_log_is_told_with_file_and_offset(damaged: Firm) -> N
 
 
 def test_code_that_may_not_run_any_more_is_told_and_the_others_are_compared(damaged: Firm) -> None:
+    shutil.rmtree(damaged.home.var / "code")
     damaged.edit(
         "clients/acme/strategies/listener.py",
         "def on_start(self) -> None:",
