@@ -66,6 +66,10 @@ class Home(msgspec.Struct, frozen=True):
         """Where a client's strategies folder is kept as it was (strategies/kept_code.py)."""
         return self.var / "code" / digest / "clients" / client / "strategies"
 
+    def live_code(self, client: str, code: str) -> str:
+        """Where a client edits the file of a strategy that may be kept; "" for a built-in one."""
+        return str(self.client_strategies(client) / Path(code).name) if code else ""
+
     def environment_config(self, environment: str) -> Path:
         return self.configs / f"{environment}.toml"
 

@@ -65,6 +65,11 @@ def is_admitted(code: Path) -> bool:
     return (code.parent.parent / _ADMITTED).exists()
 
 
+def kept_digest(code: Path) -> str:
+    """Of the folder that a file lies in, if it is a kept one."""
+    return code.parents[3].name
+
+
 def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """A link that leads back to a folder above it is not followed."""
     real = folder.resolve()
@@ -75,11 +80,6 @@ def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             yield from _files_below(path, (*above, real))
         elif path.name.endswith(_SUFFIXES) and path.is_file():
             yield path
-
-
-def kept_digest(code: Path) -> str:
-    """Of the folder that a file lies in, if it is a kept one."""
-    return code.parents[3].name
 
 
 def _digest(contents: dict[str, bytes]) -> str:

@@ -151,14 +151,16 @@ def _compare_worker(home: Home, folder: Path, tape: Path, from_ns: int, to_ns: i
 def _at_home(home: Home, genesis: Genesis) -> Genesis:
     """With the client's code and fills where they lie now: a home may have moved since. Code that was not kept is today's."""
     spec = genesis.spec
-    code = str(_code_now(home, spec.client, Path(spec.code))) if spec.code else ""
+    code = _code_now(home, spec.client, spec.code)
     fills = str(home.fills(spec.client, spec.mode)) if spec.fills else ""
     return msgspec.structs.replace(genesis, spec=msgspec.structs.replace(spec, code=code, fills=fills))
 
 
-def _code_now(home: Home, client: str, code: Path) -> Path:
-    kept = home.kept_strategies(client, kept_digest(code)) / code.name
-    return kept if is_admitted(kept) else home.client_strategies(client) / code.name
+def _code_now(home: Home, client: str, code: str) -> str:
+    if not code:
+        return ""
+    kept = home.kept_strategies(client, kept_digest(Path(code))) / Path(code).name
+    return str(kept) if is_admitted(kept) else home.live_code(client, code)
 
 
 def _code_notes(genesis: Genesis) -> tuple[str, ...]:

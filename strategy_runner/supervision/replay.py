@@ -132,7 +132,7 @@ def changes(replay: Replay) -> list[Change]:
 
 
 def _specs(home: Home, target: Target, mode: str, environ: Mapping[str, str]) -> list[WorkerSpec]:
-    """The workers of a target as the files plan them now."""
+    """The workers of a target as the files plan them now, with the client's code where it lies: nothing is kept for a replay."""
     assert target.client is not None
     client = target.client
     run = read_latest_run(home, client)
@@ -143,7 +143,7 @@ def _specs(home: Home, target: Target, mode: str, environ: Mapping[str, str]) ->
     if not workers:
         known = ", ".join(spec.key.folder for spec in plan.workers(client)) or "none"
         raise UsageError(f"{target}: expected a worker of {client}, one of {known}")
-    return workers
+    return [msgspec.structs.replace(spec, code=home.live_code(client, spec.code)) for spec in workers]
 
 
 def _refuse_missing(specs: list[WorkerSpec], tape: Path) -> None:

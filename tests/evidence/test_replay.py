@@ -44,6 +44,13 @@ def test_changed_parameters_give_other_signals_and_the_difference_names_them(dam
     assert "gone" in shown and f"acme:{CROSS}" in shown
 
 
+def test_edited_code_is_what_is_run_and_nothing_of_it_is_kept(damaged: Firm) -> None:
+    before = contents(damaged)
+    damaged.edit("clients/acme/strategies/listener.py", "self._held >= self.params", "self._held > self.params")
+    assert {change["strategy"] for change in differences(damaged, "acme")} == {"listener"}
+    assert contents(damaged) == before
+
+
 def test_a_changed_size_is_a_field_of_signals_that_stay(damaged: Firm) -> None:
     damaged.edit(FILE, "params = { fast", "size = 0.25\nparams = { fast")
     found = differences(damaged, f"acme:{CROSS}")
