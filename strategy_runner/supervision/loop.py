@@ -7,6 +7,7 @@ ends the poll through a wake-up descriptor, and the dead are reaped before the t
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,9 @@ from strategy_runner.supervision.notify import ServiceNotifier
 
 # A turn stays short, so that calls are answered, the dead reaped and the watchdog fed while a thousand programs start.
 SPAWNS_PER_TURN_MAX = 32
+# between the turns of a stop, in times of what a look at all programs took
+STOPPING_REST = 20.0
+STOPPING_REST_S_MAX = 0.05
 WAKE_UP_BYTES = 4096
 
 
@@ -69,12 +73,18 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
         self._notifier.beat()
 
     def ordered_stop_groups_phase_1(self) -> None:
-        """All workers of all groups at once, then all routers, then the feed; the original goes group by group."""
+        """All workers of all groups at once, then all routers, then the feed; the original goes group by group.
+
+        A turn looks at each program several times, so the loop rests between turns: who ends meanwhile is taken together, and
+        the processors are left to those that are ending.
+        """
+        begun = time.monotonic()
         unstopped = [one for group in self.process_groups.values() for one in group.get_unstopped_processes()]
         last_tier = max((process.config.priority for process in unstopped), default=None)
         for process in unstopped:
             if process.config.priority == last_tier:
                 _stop(process)
+        time.sleep(min(STOPPING_REST_S_MAX, STOPPING_REST * (time.monotonic() - begun)))
 
     def ordered_stop_groups_phase_2(self) -> None:
         """Nothing: phase 1 looks afresh every turn."""
