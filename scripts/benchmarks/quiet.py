@@ -10,6 +10,7 @@ import msgspec
 
 from benchmarks.common import Sample, Settings, talk
 from benchmarks.homes import CLIENT, bench_home
+from benchmarks.load import COUNT_TRADES
 from benchmarks.processes import children, processor_s, pss_mb
 from benchmarks.standing import Fleet, grid, running
 from strategy_runner.model.names import FEED_NAME, WATCHDOG_NAME, router_name
@@ -54,23 +55,25 @@ def of_size(settings: Settings, workers: int) -> Measured:
     return measure(msgspec.structs.replace(settings, workers=workers), warm=True)
 
 
-def measure(settings: Settings, *, warm: bool) -> Measured:
-    """Runs the fleet as often as `settings.runs` says; what needs a fleet that stands is measured on the last."""
+def measure(settings: Settings, *, warm: bool, own: bool = False) -> Measured:
+    """Runs the fleet as often as `settings.runs` says; what needs a fleet that stands is measured on the last. With `own` its
+    strategy is the client's own code and not a built-in one."""
     names = _MEASURES if "growth" in settings.names else settings.names & _MEASURES
-    return _measure(msgspec.structs.replace(settings, names=names), warm=warm)
+    return _measure(msgspec.structs.replace(settings, names=names), warm=warm, own=own)
 
 
 @cache
-def _measure(settings: Settings, *, warm: bool) -> Measured:
+def _measure(settings: Settings, *, warm: bool, own: bool) -> Measured:
     boots, stops = [], []
     again = settings.runs if "boot" in settings.names else 1
-    symbols, strategies = grid(settings.workers, _CROSSOVER)
+    symbols, strategies = grid(settings.workers, COUNT_TRADES if own else _CROSSOVER)
+    what = "own strategies" if own else "warm fork" if warm else "stock"
     for left in reversed(range(again)):
         with (
-            bench_home(symbols, strategies) as home,
+            bench_home(symbols, strategies, own=["count_trades"] if own else ()) as home,
             running(home, settings.workers, warm=warm) as fleet,
         ):
-            talk(f"  {'warm fork' if warm else 'stock'}: {settings.workers} workers ready in {fleet.boot_s:.1f} s")
+            talk(f"  {what}: {settings.workers} workers ready in {fleet.boot_s:.1f} s")
             boots.append(fleet.boot_s)
             if left:
                 stops.append(fleet.stop())
