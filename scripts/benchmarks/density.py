@@ -11,7 +11,6 @@ from benchmarks.quiet import Measured, Memory, measure, of_size
 
 NAME = "density"
 _STOCK = "stock supervisord (fork and exec)"
-BUILT_IN = "a built-in strategy"
 _BARE = "bare forked Python with one ZeroMQ context"
 _PARTS = ("feed", "router", "watchdog", "daemon", "zygote")
 
@@ -24,9 +23,6 @@ def run(settings: Settings) -> Iterator[Figure]:
         settings, NAME, "PSS per worker", "MB", _one(warm.worker), _one(stock.worker), _STOCK, at=settings.workers
     )
     yield _beside_bare(settings, settings.workers, warm)
-    own = _one(_memory(measure(settings, warm=True, own=True)).worker)
-    what = "PSS per worker, a client's own strategy"
-    yield figure(settings, NAME, what, "MB", own, _one(warm.worker), BUILT_IN, at=settings.workers)
     yield figure(
         settings, NAME, f"whole fleet of {settings.workers}", "MB", _one(warm.fleet), _one(stock.fleet), _STOCK
     )

@@ -1,4 +1,4 @@
-"""A fleet while the market hardly moves: what density, boot, restart, idle and growth measure, each size once.
+"""A fleet while the market hardly moves: what density, boot, restart, idle, growth and own measure, each size once.
 
 One fleet serves all of them that were asked for, since a thousand workers are not started in vain.
 """
@@ -58,7 +58,7 @@ def of_size(settings: Settings, workers: int) -> Measured:
 def measure(settings: Settings, *, warm: bool, own: bool = False) -> Measured:
     """Runs the fleet as often as `settings.runs` says; what needs a fleet that stands is measured on the last. With `own` its
     strategy is the client's own code and not a built-in one."""
-    names = _MEASURES if "growth" in settings.names else settings.names & _MEASURES
+    names = _MEASURES if settings.names & {"growth", "own"} else settings.names & _MEASURES
     return _measure(msgspec.structs.replace(settings, names=names), warm=warm, own=own)
 
 

@@ -6,7 +6,6 @@ Beside stock supervisord, and with a long tape behind the worker beside a short 
 from collections.abc import Iterator
 
 from benchmarks.common import Figure, Sample, Settings, figure, talk
-from benchmarks.density import BUILT_IN
 from benchmarks.homes import bench_home
 from benchmarks.quiet import measure
 from benchmarks.standing import grid, running
@@ -19,8 +18,6 @@ _READER = 'id = "ma{number}"\nstrategy = "moving_average_crossover"\ntimeframe =
 def run(settings: Settings) -> Iterator[Figure]:
     warm, stock = (_restarts(settings, warm=warm) for warm in (True, False))
     yield figure(settings, NAME, "kill -9 to ready again, p50", "ms", warm, stock, "stock supervisord (fork and exec)")
-    own = _restarts(settings, warm=True, own=True)
-    yield figure(settings, NAME, "kill -9 to ready again, p50, a client's own strategy", "ms", own, warm, BUILT_IN)
     shortest, *longer = sorted(settings.tapes)
     reference = _restarts_behind(settings, shortest)
     for records in longer:
@@ -29,8 +26,8 @@ def run(settings: Settings) -> Iterator[Figure]:
         yield figure(settings, NAME, what, "ms", behind, reference, f"the same with {shortest:,} records", at=records)
 
 
-def _restarts(settings: Settings, *, warm: bool, own: bool = False) -> Sample:
-    restarts = measure(settings, warm=warm, own=own).restart_ms
+def _restarts(settings: Settings, *, warm: bool) -> Sample:
+    restarts = measure(settings, warm=warm).restart_ms
     assert restarts is not None
     return restarts
 

@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 CHEAP = ("tape", "risk", "doorbell", "ingest", "historical", "simulation")
-FLEETS = ("density", "boot", "restart", "idle")
+FLEETS = ("density", "boot", "restart", "idle", "own")
 BUSY_FLEETS = ("fleet", "end-to-end", "limit")
 KEYS = {"name": str, "figure": str, "value": float, "unit": str, "reference": float, "ratio": float, "command": str}
 
