@@ -12,9 +12,9 @@ from benchmarks.standing import SILENT, grid, running
 from strategy_runner.errors import UsageError
 
 NAME = "limit"
-# what a worker of a busy market takes, with what the kernel keeps for it (4,500 did not fit into 21 GB, while workers count the
+# what a worker of a busy market takes, with what the kernel keeps for it (4,000 did not fit into 20 GB, while workers count the
 # references of what they share), and what feed, router, daemon, page cache and this process need
-_WORKER_MB = 6.0 if sys.version_info < (3, 12) else 3.5
+_WORKER_MB = 5.3 if sys.version_info < (3, 12) else 3.5
 _OTHERS_MB = 1_024.0
 _PROTOTYPE = "prototype of 4,000 workers: "
 
