@@ -62,9 +62,14 @@ class Home(msgspec.Struct, frozen=True):
     def client_strategies(self, client: str) -> Path:
         return self.clients / client / "strategies"
 
+    @property
+    def code(self) -> Path:
+        """Clients' own code as it was when workers were started (strategies/kept_code.py)."""
+        return self.var / "code"
+
     def kept_strategies(self, client: str, digest: str) -> Path:
-        """Where a client's strategies folder is kept as it was (strategies/kept_code.py)."""
-        return self.var / "code" / digest / "clients" / client / "strategies"
+        """Where a client's strategies folder is kept, by the digest of its code files."""
+        return self.code / digest / "clients" / client / "strategies"
 
     def live_code(self, client: str, code: str) -> str:
         """Where a client edits the file of a strategy that may be kept; "" for a built-in one."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from strategy_runner.config.home import STATE_VERSION, Home, checked_socket
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import read_spec
+from strategy_runner.config.spec import Spec, WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.monitor.finding import Finding, error, ok, warning
+from strategy_runner.strategies.kept_code import is_whole
 from strategy_runner.supervision.programs import SOCKET_SUFFIX, Program, render
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -81,10 +82,36 @@ def check_specs(home: Home) -> list[Finding]:
     return [ok("specs", home.daemon / "specs", f"{readable} readable"), *findings]
 
 
+def check_code(home: Home) -> list[Finding]:
+    """The clients' own code as it was kept when their workers were started."""
+    findings = []
+    kept = sorted(path.parent for path in home.code.glob("*/clients/*/admitted"))
+    for folder in kept:
+        if not is_whole(folder / "strategies"):
+            advice = f"remove {folder}; `strategy-runner apply` (or `up`) keeps the client's code anew, if it is still the same"
+            findings.append(error("code", folder, "the files as they were kept", "others", advice))
+    for path in sorted((home.daemon / "specs").glob("*/*.json")):
+        spec = _spec(path)
+        if isinstance(spec, WorkerSpec) and spec.code and not Path(spec.code).exists():
+            advice = (
+                "`strategy-runner apply` (or `up`) keeps it again, or starts the worker with today's if that is another"
+            )
+            findings.append(error("code", spec.code, f"the code of {spec.key.name}", "no file", advice))
+    return findings or [ok("code", home.code, f"{len(kept)} whole")]
+
+
 def check_files(problems: list[str]) -> list[Finding]:
     """What the client files say that no plan can be made of; running processes go on as before."""
     advice = "`strategy-runner check` says more"
     return [warning("files", problem.partition(":")[0], "a valid file", problem, advice) for problem in problems]
+
+
+def _spec(path: Path) -> Spec | None:
+    """None for one that cannot be read: `check_specs` tells of it."""
+    try:
+        return read_spec(path)
+    except ConfigurationError:
+        return None
 
 
 def _example(home: Home) -> Program:

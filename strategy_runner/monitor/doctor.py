@@ -62,6 +62,7 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
         yield "version", lambda: checks_home.check_state_version(home)
     yield "sockets", lambda: checks_home.check_sockets(home)
     yield "specs", lambda: checks_home.check_specs(home)
+    yield "code", lambda: checks_home.check_code(home)
     yield "daemon", lambda: checks_processes.check_daemon(home, host)
     yield "strays", lambda: checks_processes.check_strays(home, host, checks_processes.daemon_pid(home))
     yield "locks", lambda: checks_processes.check_locks(home, host)

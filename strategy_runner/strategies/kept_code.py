@@ -1,7 +1,7 @@
 """A client's code as it was when its workers were started: kept, so that whatever is edited since waits for `apply`.
 
     var/code/DIGEST/clients/CLIENT/strategies/    the client's code files, and what Python has compiled of them
-    var/code/DIGEST/clients/CLIENT/admitted       that the determinism guard has read them
+    var/code/DIGEST/clients/CLIENT/admitted       that the determinism guard has read them; a digest of all of these files
 
 A worker imports its strategy from there. So it comes back from a crash with the code that its generation is named after,
 also where the file is gone or broken by now; the past can be run again with the code it was made with; and a start neither
@@ -19,7 +19,6 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import cache_from_source
 from pathlib import Path
 
-import strategy_runner
 from strategy_runner.errors import ConfigurationError
 
 _SUFFIXES = (".py", *EXTENSION_SUFFIXES)
@@ -53,7 +52,7 @@ def keep(folder: Path, kept: Path) -> None:
         _write(path, content)
         if path.suffix == ".py":
             _compile(path, shown=kept / name)
-    _write(new / _ADMITTED, strategy_runner.__version__.encode())
+    _write(new / _ADMITTED, _digest_of_all(new / kept.name).encode())
     for parent, _, _ in os.walk(new):
         _sync(Path(parent))
     new.rename(client)
@@ -68,6 +67,11 @@ def is_admitted(code: Path) -> bool:
 def kept_digest(code: Path) -> str:
     """Of the folder that a file lies in, if it is a kept one."""
     return code.parents[3].name
+
+
+def is_whole(kept: Path) -> bool:
+    """Whether a kept folder holds what was written to it, compiled code too. Raises OSError."""
+    return (kept.parent / _ADMITTED).read_bytes() == _digest_of_all(kept).encode()
 
 
 def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
@@ -88,6 +92,11 @@ def _digest(contents: dict[str, bytes]) -> str:
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def _digest_of_all(kept: Path) -> str:
+    files = sorted(path for path in kept.rglob("*") if path.is_file())
+    return _digest({str(path.relative_to(kept)): path.read_bytes() for path in files})
 
 
 def _compile(path: Path, shown: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from end_to_end.harness import Firm, clean_environment, told, until
 from evidence.recorded_run import (
     CROSS,
+    LISTENING,
     SEGMENT_RECORDS,
     flip,
     forge,
@@ -28,6 +30,7 @@ from evidence.recorded_run import (
 
 from strategy_runner.config.home import Home
 from strategy_runner.monitor import checks_host
+from strategy_runner.monitor.checks_home import check_code
 from strategy_runner.monitor.checks_logs import check_client
 from strategy_runner.monitor.checks_processes import check_locks, check_strays
 from strategy_runner.monitor.checks_tape import check_tape
@@ -271,6 +274,23 @@ def process(*command: str, cwd: Path, **environ: str) -> Iterator[subprocess.Pop
 
 
 WAIT = "import sys; sys.stdout.write('r'); sys.stdout.flush(); sys.stdin.read()"
+
+
+def test_kept_code_that_rots_or_is_gone_is_told(damaged: Firm) -> None:
+    [kept] = damaged.home.code.glob("*/clients/acme")
+    [compiled] = kept.rglob("listener.*.pyc")
+    flip(compiled, compiled.stat().st_size // 2)
+    assert the_error(check_code(damaged.home)).subject == str(kept)
+    flip(compiled, compiled.stat().st_size // 2)
+    assert errors(check_code(damaged.home)) == []
+    damaged.run("up")  # with the paths of this copy of the home, and the same digest
+    damaged.run("down")
+    shutil.rmtree(kept)
+    found = the_error(check_code(damaged.home))
+    assert (found.expected, found.found) == (f"the code of acme:{LISTENING}", "no file")
+    damaged.run("up")
+    damaged.run("down")
+    assert errors(check_code(damaged.home)) == []
 
 
 def test_a_process_of_the_home_that_is_nobodys_child_is_a_stray(damaged: Firm) -> None:

@@ -9,7 +9,7 @@ import pytest
 from strategy_runner.errors import ConfigurationError, DeterminismError
 from strategy_runner.strategies import registry
 from strategy_runner.strategies.client_code import code_path
-from strategy_runner.strategies.kept_code import code_files, folder_digest, is_admitted, keep
+from strategy_runner.strategies.kept_code import code_files, folder_digest, is_admitted, is_whole, keep
 
 STRATEGY = """
 from strategy_runner.strategies.interface import Strategy
@@ -91,6 +91,18 @@ def test_a_file_of_another_name_or_one_that_is_no_code_tells_them_apart(live: Pa
     assert folder_digest(live) == before
     (live / "deep" / "levels.py").rename(live / "deep" / "steps.py")
     assert folder_digest(live) != before
+
+
+def test_a_flipped_bit_of_what_is_kept_is_found(live: Path) -> None:
+    kept = kept_of(live)
+    keep(live, kept)
+    assert is_whole(kept)
+    for path in [path for path in kept.rglob("*") if path.is_file()]:
+        whole = path.read_bytes()
+        path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+        assert not is_whole(kept)
+        path.write_bytes(whole)
+    assert is_whole(kept)
 
 
 def test_code_that_was_edited_in_between_is_refused_and_nothing_is_kept(live: Path) -> None:
