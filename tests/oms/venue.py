@@ -349,6 +349,7 @@ class Venue:
     def freeze(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until then it may still answer
 
     def thaw(self) -> None:
         assert self._process is not None
