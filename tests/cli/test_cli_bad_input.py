@@ -305,7 +305,7 @@ def test_an_interrupt_ends_a_wait_without_traceback_and_leaves_the_daemon_at_wor
     firm.write("clients/acme/strategies/stuck.py", STUCK.replace("HIDDEN", waits.encode().hex()))
     firm.write(FILE, CROSSOVER.replace('"moving_average_crossover"', '"stuck"').replace("fast = 2, slow = 4", ""))
     waiting = firm.follow("start", "acme")
-    until(lambda: firm.home.supervisor_socket.exists() and firm.pids().get("acme:cross.BTC-USD"), "the stuck worker")
+    until(lambda: firm.is_up() and firm.pids().get("acme:cross.BTC-USD"), "the stuck worker")
     os.killpg(waiting.pid, signal.SIGINT)
     out, err = waiting.communicate(timeout=30)
     release.touch()

@@ -134,6 +134,9 @@ class Firm:
 
     # -- the daemon ------------------------------------------------------------------------------------------------------
 
+    def is_up(self) -> bool:
+        return self._daemon.is_running()
+
     def pids(self) -> dict[str, int]:
         """What the daemon says, without the cost of a command: for kills in quick succession."""
         return {report.full_name: report.pid for report in self._daemon.processes() if report.pid}
