@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from benchmarks.common import Figure, Sample, Settings, figure
-from benchmarks.quiet import Measured, of_size
+from benchmarks.quiet import Measured, of_size, restart_ms, worker_mb
 
 NAME = "growth"
 
@@ -17,8 +17,8 @@ NAME = "growth"
 def run(settings: Settings) -> Iterator[Figure]:
     fleets = {workers: of_size(settings, workers) for workers in sorted(settings.growth)}
     for what, unit, sample in (
-        ("PSS per worker", "MB", _worker_mb),
-        ("kill -9 to ready again, p50", "ms", _restart_ms),
+        ("PSS per worker", "MB", worker_mb),
+        ("kill -9 to ready again, p50", "ms", restart_ms),
     ):
         smallest = min(fleets)
         for workers, fleet in fleets.items():
@@ -55,19 +55,9 @@ def _steps(
         before, against = added, f"each worker added from {fewer} to {more}"
 
 
-def _worker_mb(fleet: Measured) -> Sample:
-    assert fleet.memory is not None
-    return Sample.of([fleet.memory.worker])
-
-
 def _fleet_mb(fleet: Measured) -> float:
     assert fleet.memory is not None
     return fleet.memory.fleet
-
-
-def _restart_ms(fleet: Measured) -> Sample:
-    assert fleet.restart_ms is not None
-    return fleet.restart_ms
 
 
 def _idle_percent(fleet: Measured) -> float:

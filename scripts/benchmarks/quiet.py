@@ -58,7 +58,7 @@ def of_size(settings: Settings, workers: int) -> Measured:
 def measure(settings: Settings, *, warm: bool, own: bool = False) -> Measured:
     """Runs the fleet as often as `settings.runs` says; what needs a fleet that stands is measured on the last. With `own` its
     strategy is the client's own code and not a built-in one."""
-    names = _MEASURES if settings.names & {"growth", "own"} else settings.names & _MEASURES
+    names = _MEASURES if "growth" in settings.names else settings.names & _MEASURES
     return _measure(msgspec.structs.replace(settings, names=names), warm=warm, own=own)
 
 
@@ -92,6 +92,16 @@ def _measure(settings: Settings, *, warm: bool, own: bool) -> Measured:
         fleet_cpu_percent=cpu[0],
         daemon_cpu_percent=cpu[1],
     )
+
+
+def worker_mb(measured: Measured) -> Sample:
+    assert measured.memory is not None
+    return Sample.of([measured.memory.worker])
+
+
+def restart_ms(measured: Measured) -> Sample:
+    assert measured.restart_ms is not None
+    return measured.restart_ms
 
 
 def _memory(fleet: Fleet) -> Memory:

@@ -1,7 +1,6 @@
 """Writes one series of a history folder: rows gathered on disk, then one Parquet file that appears whole or not at all."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from strategy_runner.errors import DiskFullError, StrategyRunnerError
 from strategy_runner.history.catalog import Series
 from strategy_runner.history.columns import VALUE_COLUMNS, Times, Values
 from strategy_runner.history.engine import open_engine, sql_text
+from strategy_runner.tape.small_files import sync_path
 
 _SIDE_WORDS = "CASE side WHEN 1.0 THEN 'buy' WHEN -1.0 THEN 'sell' ELSE '' END AS side"
 
@@ -54,9 +54,9 @@ class SeriesWriter:
                 f"COPY (SELECT ts, {columns} FROM rows) TO {sql_text(str(finished))} "
                 "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)"
             )
-        _sync(finished)
+        sync_path(finished)
         finished.replace(self._series.path)
-        _sync(self._series.path.parent)
+        sync_path(self._series.path.parent)
 
 
 @contextlib.contextmanager
@@ -67,11 +67,3 @@ def _disk_errors(path: Path) -> Iterator[None]:
         reason = str(error).partition("\n")[0]
         kind = DiskFullError if "No space left" in reason else StrategyRunnerError
         raise kind(f"{path}: expected to write the rows, found: {reason}") from error
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from strategy_runner.config.home import STATE_VERSION, Home, checked_socket
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import Spec, WorkerSpec, read_spec
+from strategy_runner.config.spec import WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.strategies.kept_code import is_whole
@@ -62,16 +62,19 @@ def check_sockets(home: Home) -> list[Finding]:
 
 
 def check_specs(home: Home) -> list[Finding]:
-    """What processes are told, as it was written last; and the templates that supervisord's file is made of."""
+    """What processes are told, as it was written last; the code that it names; the templates of supervisord's file."""
     findings, readable = [], 0
     for path in sorted((home.daemon / "specs").glob("*/*.json")):
         try:
-            read_spec(path)
+            spec = read_spec(path)
         except ConfigurationError as fault:
             advice = "`strategy-runner apply` (or `up`) writes it anew"
             findings.append(error("specs", path, "a process specification", _after(path, str(fault)), advice))
         else:
             readable += 1
+            if isinstance(spec, WorkerSpec) and spec.code and not Path(spec.code).exists():
+                advice = "`strategy-runner apply` (or `up`) keeps it again, or starts the worker with today's if that is another"
+                findings.append(error("code", spec.code, f"the code of {spec.key.name}", "no file", advice))
     try:
         render(home, (_example(home),))
     except (ConfigurationError, OSError) as fault:
@@ -90,13 +93,6 @@ def check_code(home: Home) -> list[Finding]:
         if not is_whole(folder / "strategies"):
             advice = f"remove {folder}; `strategy-runner apply` (or `up`) keeps the client's code anew, if it is still the same"
             findings.append(error("code", folder, "the files as they were kept", "others", advice))
-    for path in sorted((home.daemon / "specs").glob("*/*.json")):
-        spec = _spec(path)
-        if isinstance(spec, WorkerSpec) and spec.code and not Path(spec.code).exists():
-            advice = (
-                "`strategy-runner apply` (or `up`) keeps it again, or starts the worker with today's if that is another"
-            )
-            findings.append(error("code", spec.code, f"the code of {spec.key.name}", "no file", advice))
     return findings or [ok("code", home.code, f"{len(kept)} whole")]
 
 
@@ -104,14 +100,6 @@ def check_files(problems: list[str]) -> list[Finding]:
     """What the client files say that no plan can be made of; running processes go on as before."""
     advice = "`strategy-runner check` says more"
     return [warning("files", problem.partition(":")[0], "a valid file", problem, advice) for problem in problems]
-
-
-def _spec(path: Path) -> Spec | None:
-    """None for one that cannot be read: `check_specs` tells of it."""
-    try:
-        return read_spec(path)
-    except ConfigurationError:
-        return None
 
 
 def _example(home: Home) -> Program:

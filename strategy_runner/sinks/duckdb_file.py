@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 
 from strategy_runner.sinks.duckdb_schema import CREATE, FORMAT
-from strategy_runner.sinks.durable_file import sync_folder
 from strategy_runner.sinks.interface import SinkUnavailable
+from strategy_runner.tape.small_files import sync_path
 
 MEMORY_LIMIT_MB = 512
 THREADS = 1
@@ -73,7 +73,7 @@ def set_aside(path: Path, problem: str) -> None:
         _wal(path).rename(_wal(aside))
     if path.exists():
         path.rename(aside)
-    sync_folder(path.parent)
+    sync_path(path.parent)
     _log.warning("%s: cannot be read (%s): set aside as %s, rebuilding from decision 0", path, problem, aside)
 
 
@@ -96,7 +96,7 @@ def _create(path: Path, client: str) -> None:
         database.execute("COMMIT")
     assert not _wal(new).exists(), "closing writes everything into the file"
     new.rename(path)
-    sync_folder(path.parent)
+    sync_path(path.parent)
 
 
 def _open(path: Path, client: str) -> duckdb.DuckDBPyConnection:

@@ -4,6 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from strategy_runner.tape.small_files import sync_path
+
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path` by temporary file, fsync, rename and fsync of the folder. Raises OSError."""
@@ -21,7 +23,7 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync_path(path.parent)
 
 
 def write_all(descriptor: int, content: bytes, offset: int) -> None:
@@ -31,12 +33,3 @@ def write_all(descriptor: int, content: bytes, offset: int) -> None:
         written = os.pwrite(descriptor, rest, offset)
         rest = rest[written:]
         offset += written
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -130,11 +130,12 @@ def _client_package(folder: Path) -> str:
     known = sys.modules.get(name)
     if known is not None:
         invalidate_caches()  # a file may have come since
-    if known is None or list(known.__path__) != [str(folder)]:
-        for stale in [module for module in sys.modules if module.startswith(f"{name}.")] if known else ():
+        if list(known.__path__) == [str(folder)]:
+            return name
+        for stale in [module for module in sys.modules if module.startswith(f"{name}.")]:
             del sys.modules[stale]
-        sys.modules.setdefault(CLIENTS_PACKAGE, _package(CLIENTS_PACKAGE, []))
-        sys.modules[name] = _package(name, [str(folder)])
+    sys.modules.setdefault(CLIENTS_PACKAGE, _package(CLIENTS_PACKAGE, []))
+    sys.modules[name] = _package(name, [str(folder)])
     return name
 
 

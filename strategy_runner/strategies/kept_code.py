@@ -20,6 +20,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from strategy_runner.errors import ConfigurationError
+from strategy_runner.tape.small_files import sync_path
 
 _SUFFIXES = (".py", *EXTENSION_SUFFIXES)
 _ADMITTED = "admitted"
@@ -42,7 +43,7 @@ def keep(folder: Path, kept: Path) -> None:
     """
     contents = {name: path.read_bytes() for name, path in code_files(folder).items()}
     client = kept.parent
-    if _digest(contents) != kept.parents[2].name:
+    if _digest(contents) != kept_digest(kept):
         raise ConfigurationError(f"{folder}: expected the code that was read a moment ago, found it edited; try again")
     new = client.with_name(f".{client.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # left behind by a start that was killed
@@ -54,9 +55,9 @@ def keep(folder: Path, kept: Path) -> None:
             _compile(path, shown=kept / name)
     _write(new / _ADMITTED, _digest_of_all(new / kept.name).encode())
     for parent, _, _ in os.walk(new):
-        _sync(Path(parent))
+        sync_path(Path(parent))
     new.rename(client)
-    _sync(client.parent)
+    sync_path(client.parent)
 
 
 def is_admitted(code: Path) -> bool:
@@ -64,9 +65,9 @@ def is_admitted(code: Path) -> bool:
     return (code.parent.parent / _ADMITTED).exists()
 
 
-def kept_digest(code: Path) -> str:
-    """Of the folder that a file lies in, if it is a kept one."""
-    return code.parents[3].name
+def kept_digest(kept: Path) -> str:
+    """The digest that a folder is named by, if it is a kept one."""
+    return kept.parents[2].name
 
 
 def is_whole(kept: Path) -> bool:
@@ -110,7 +111,7 @@ def _compile(path: Path, shown: Path) -> None:
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
-        _sync(Path(compiled))
+        sync_path(Path(compiled))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -118,11 +119,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

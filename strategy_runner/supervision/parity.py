@@ -159,7 +159,7 @@ def _at_home(home: Home, genesis: Genesis) -> Genesis:
 def _code_now(home: Home, client: str, code: str) -> str:
     if not code:
         return ""
-    kept = home.kept_strategies(client, kept_digest(Path(code))) / Path(code).name
+    kept = home.kept_strategies(client, kept_digest(Path(code).parent)) / Path(code).name
     return str(kept) if is_admitted(kept) else home.live_code(client, code)
 
 

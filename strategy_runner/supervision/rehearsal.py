@@ -13,6 +13,7 @@ from pathlib import Path
 from strategy_runner.assembly import configure_logging, make_follower
 from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
+from strategy_runner.config.home import Home
 from strategy_runner.config.spec import (
     LimitsSpec,
     MarketSpec,
@@ -104,10 +105,11 @@ def _play(folder: Path, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
 
 def _import_own_code(folder: Path) -> None:
     """A client's own strategy, as a worker imports it."""
-    strategies = folder / "clients" / "rehearsal" / "strategies"
+    home = Home(folder)
+    strategies = home.client_strategies("rehearsal")
     strategies.mkdir(parents=True)
     (strategies / "own.py").write_text(_OWN_CODE)
-    kept = folder / folder_digest(strategies) / "clients" / "rehearsal" / "strategies"
+    kept = home.kept_strategies("rehearsal", folder_digest(strategies))
     keep(strategies, kept)
     before = set(sys.modules)
     for _ in range(2):

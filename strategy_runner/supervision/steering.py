@@ -241,14 +241,18 @@ def _write(home: Home, plan: Plan) -> None:
 def _keep_code(home: Home, plan: Plan) -> None:
     """What the workers import. Raises ConfigurationError for a worker that is to change and whose code was edited since it was
     planned; where what was kept before has been removed, and the files are others by now, nothing can be done."""
+    workers: dict[Path, list[WorkerSpec]] = {}  # by the folder that they import from
     for process in plan.processes:
-        spec = process.spec
-        if not isinstance(spec, WorkerSpec) or not spec.code or Path(spec.code).parent.exists():
+        if isinstance(process.spec, WorkerSpec) and process.spec.code:
+            workers.setdefault(Path(process.spec.code).parent, []).append(process.spec)
+    for kept, specs in workers.items():
+        if kept.exists():
             continue
         try:
-            keep(home.client_strategies(spec.client), Path(spec.code).parent)
+            keep(home.client_strategies(specs[0].client), kept)
         except ConfigurationError:
-            if _written(home).get(process.name) != spec:
+            written = _written(home)
+            if any(written.get(spec.key.name) != spec for spec in specs):
                 raise
 
 

@@ -18,6 +18,15 @@ def read_whole(path: Path) -> bytes:
         os.close(fd)
 
 
+def sync_path(path: Path) -> None:
+    """Returns when a file's contents, or a folder's names, are on the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def open_made(path: Path, flags: int, permissions: int) -> int:
     """The descriptor of a file that is made if there is none, and its folder with it. Raises OSError."""
     try:

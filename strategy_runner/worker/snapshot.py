@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.tape.small_files import open_made, read_whole
+from strategy_runner.tape.small_files import open_made, read_whole, sync_path
 
 _KEPT = 2
 _SUFFIX = ".snapshot"
@@ -43,7 +43,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot, *, durable: bool = True) ->
             os.fsync(file.fileno())
     temporary.replace(folder / f"{snapshot.seq:015d}{_SUFFIX}")
     if durable:
-        _sync_folder(folder)
+        sync_path(folder)
     for old in _names(folder)[:-_KEPT]:
         (folder / old).unlink()
 
@@ -89,11 +89,3 @@ def _read(path: Path) -> Snapshot | None:
 def _names(folder: Path) -> list[str]:
     """Oldest first. (Not glob: its patterns would be compiled, and their pages dirtied, in each of a thousand workers.)"""
     return sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))  # noqa: PTH208
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -116,12 +116,12 @@ def test_a_killed_worker_comes_back_with_the_code_it_was_started_with(firm: Firm
         spoken = len(await_words(firm, "before"))
         code.write_text(edited)
         firm.await_new_pid(own, firm.kill(own))
-        until(lambda: len(words(firm)) > spoken + 3, "signals of its next life")  # noqa: B023  # called within the loop
+        await_more(firm, spoken)
         assert set(words(firm)) == {"before"}
     firm.run("down")
     spoken = len(words(firm))
     assert "chatter.py: line 1: SyntaxError" in firm.run("up").err
-    until(lambda: len(words(firm)) > spoken + 3, "signals under another daemon")
+    await_more(firm, spoken)
     assert set(words(firm)) == {"before"}
 
     code.write_text(CHATTER.replace("WORD", "after"))
@@ -151,6 +151,10 @@ def words(firm: Firm) -> list[str]:
 
 def await_words(firm: Firm, last: str) -> list[str]:
     return until(lambda: (words(firm) or [""])[-1] == last and words(firm), f"a signal that says {last}")
+
+
+def await_more(firm: Firm, spoken: int) -> None:
+    until(lambda: len(words(firm)) > spoken + 3, f"signals after the first {spoken}")
 
 
 OWN = """

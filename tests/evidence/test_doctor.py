@@ -30,7 +30,7 @@ from evidence.recorded_run import (
 
 from strategy_runner.config.home import Home
 from strategy_runner.monitor import checks_host
-from strategy_runner.monitor.checks_home import check_code
+from strategy_runner.monitor.checks_home import check_code, check_specs
 from strategy_runner.monitor.checks_logs import check_client
 from strategy_runner.monitor.checks_processes import check_locks, check_strays
 from strategy_runner.monitor.checks_tape import check_tape
@@ -286,11 +286,11 @@ def test_kept_code_that_rots_or_is_gone_is_told(damaged: Firm) -> None:
     damaged.run("up")  # with the paths of this copy of the home, and the same digest
     damaged.run("down")
     shutil.rmtree(kept)
-    found = the_error(check_code(damaged.home))
+    found = the_error(check_specs(damaged.home))
     assert (found.expected, found.found) == (f"the code of acme:{LISTENING}", "no file")
     damaged.run("up")
     damaged.run("down")
-    assert errors(check_code(damaged.home)) == []
+    assert errors(check_specs(damaged.home) + check_code(damaged.home)) == []
 
 
 def test_a_process_of_the_home_that_is_nobodys_child_is_a_stray(damaged: Firm) -> None:
