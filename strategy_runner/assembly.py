@@ -158,8 +158,8 @@ def _run_feed(spec: FeedSpec, path: Path, stopping: StopFlag) -> int:
     lock = FolderLock(folder)
     status = StatusFile(folder / "status")
     context = new_context()
-    bells = StreamDoorbell(context, spec.market.doorbell), FramePublisher(context, spec.market.frames)
-    fills = FillListener(context, spec.market.private) if spec.market.private else None
+    bells = StreamDoorbell(spec.market.doorbell), FramePublisher(context, spec.market.frames)
+    fills = FillListener(spec.market.private) if spec.market.private else None
     feed = _wait_for_space(lambda: make_feed(spec, *_source(spec), *bells, status, fills=fills), status, stopping)
     if feed is not None:
         loop(feed, stopping, _Reload(path, FeedSpec, feed.reload))
@@ -270,7 +270,7 @@ def make_router(spec: RouterSpec, context: Context, market: Market | None, deliv
     trading = make_trading(spec, context, market) if market else None
     return Router(
         spec,
-        listener=SignalListener(context, spec.doorbell),
+        listener=SignalListener(spec.doorbell),
         durable=market.durable if market else lambda: _NO_GATE,
         market=market,
         deliveries=deliveries,
@@ -294,7 +294,7 @@ def make_trading(spec: RouterSpec, context: Context, market: Market) -> "Trading
     desk = Desk(
         spec,
         partial(_open_oms, context, spec.client, oms),
-        lambda: FillDoorbell(context, oms.doorbell, spec.client) if oms.doorbell else None,
+        lambda: FillDoorbell(oms.doorbell, spec.client) if oms.doorbell else None,
         clock=market.clock_ns,
         event_ns=market.event_ns,
     )

@@ -78,7 +78,7 @@ def _publish_at_a_pace(publish: Publish, events: int) -> None:
 
 def _tape_publisher(folder: Path) -> Publish:
     writer = TapeWriter(folder / "tape", segment_records=262_144)
-    doorbell = StreamDoorbell(new_context(), market_in(folder).doorbell)
+    doorbell = StreamDoorbell(market_in(folder).doorbell)
     stream, topic, nan = writer.stream_id(trades(_SYMBOL)), topic_of(trades(_SYMBOL).name), float("nan")
 
     def publish(now_ns: int) -> None:

@@ -5,6 +5,7 @@ have the same to do but for the crc and the event: each record is packed into 80
 unpacked by a receiver in Python that calls a function with it. They drop nothing either: the high-water marks block, or there
 is no limit. Each is sent as its kind is sent fast: ours is published, and its bell rung, once for as many records as the
 feed takes in a turn; ZeroMQ joins small messages to writes of 8 kB by itself; Redis is given pipelines of as many as ours.
+All receivers give way to who publishes, as workers do.
 """
 
 import shutil
@@ -28,6 +29,7 @@ from strategy_runner.feed.feed import TURN_RAW_MAX
 from strategy_runner.model.record import CODEC
 from strategy_runner.model.stream import trades
 from strategy_runner.tape.writer import TapeWriter
+from strategy_runner.worker.confinement import give_way
 
 NAME = "fan-out"
 # (workers, symbols): each symbol's workers get each of its events
@@ -60,14 +62,23 @@ def run(settings: Settings) -> Iterator[Figure]:
             talk(f"  {NAME}: no redis-server with redis-py on this machine, so nothing is compared with it")
 
 
-def _rate(workers: int, symbols: int, events: int, receiver: Receiver, where: str, publish: Publish) -> float:
+def _rate(
+    workers: int,
+    symbols: int,
+    events: int,
+    receiver: Receiver,
+    where: str,
+    publish: Publish,
+    let_in: Callable[[], None] = lambda: None,
+) -> float:
     """Events a second, from the first until the last receiver has its last."""
     each = events // symbols
     pipes: list[Connection] = []
     children = []
     for number in range(workers):
         ours, theirs = PROCESSES.Pipe()
-        child = PROCESSES.Process(target=receiver, args=(where, number, _symbol(number % symbols), each, theirs))
+        arguments = (receiver, where, number, _symbol(number % symbols), each, theirs)
+        child = PROCESSES.Process(target=_receive, args=arguments)
         child.start()
         theirs.close()
         pipes.append(ours)
@@ -75,7 +86,10 @@ def _rate(workers: int, symbols: int, events: int, receiver: Receiver, where: st
     try:
         for pipe in pipes:
             assert pipe.recv() == "ready"
-        time.sleep(0.5)  # subscriptions travel after a receiver says that it is ready
+        until = time.monotonic() + 0.5  # subscriptions travel after a receiver says that it is ready
+        while time.monotonic() < until:
+            let_in()
+            time.sleep(0.01)
         begun = time.monotonic_ns()
         publish(each)
         ends = [pipe.recv() for pipe in pipes if pipe.poll(_PATIENCE_S)]
@@ -87,6 +101,11 @@ def _rate(workers: int, symbols: int, events: int, receiver: Receiver, where: st
         raise TimeoutError(f"{NAME}: expected {workers} receivers to have all events, found {len(ends)}")
     last: int = max(ends)
     return each * symbols / ((last - begun) / 1e9)
+
+
+def _receive(receiver: Receiver, *arguments: object) -> None:
+    give_way()
+    receiver(*arguments)
 
 
 def _symbol(number: int) -> str:
@@ -119,7 +138,7 @@ def _through_tape(workers: int, symbols: int, events: int) -> float:
     with TemporaryDirectory(prefix="sr") as name:
         writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
         writer.head.beat_ms = 50
-        doorbell = StreamDoorbell(new_context(), market_in(Path(name)).doorbell)
+        doorbell = StreamDoorbell(market_in(Path(name)).doorbell)
         streams = [writer.stream_id(trades(_symbol(number))) for number in range(symbols)]
         topics = [topic_of(trades(_symbol(number)).name) for number in range(symbols)]
         batch = _batch(symbols)
@@ -133,7 +152,7 @@ def _through_tape(workers: int, symbols: int, events: int) -> float:
                 for stream, first in writer.publish().items():
                     doorbell.ring(topics[stream], first)
 
-        return _rate(workers, symbols, events, count_until, name, publish)
+        return _rate(workers, symbols, events, count_until, name, publish, doorbell.hear)
 
 
 # -- raw ZeroMQ --------------------------------------------------------------------------------------------------------

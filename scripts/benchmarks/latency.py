@@ -61,7 +61,7 @@ def _signals(workers: int, events: int, rate: int) -> Sample:
     warm_up = _warm_up(workers, rate)
     with TemporaryDirectory(prefix="sr") as name:
         TapeWriter(Path(name) / "tape", segment_records=262_144).close()
-        listener = SignalListener(new_context(), f"ipc://{name}/router")
+        listener = SignalListener(f"ipc://{name}/router")
         with (
             _children(_publish, (name, workers, warm_up + events, rate), 1) as publisher,
             _children(_cry, (name,), workers),
@@ -95,7 +95,7 @@ def _read_signals(folder: Path, listener: SignalListener, expected: int) -> list
 def _publish(number: int, pipe: Connection, name: str, symbols: int, events: int, rate: int) -> None:
     writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
     writer.head.beat_ms = 100
-    doorbell = StreamDoorbell(new_context(), market_in(Path(name)).doorbell)
+    doorbell = StreamDoorbell(market_in(Path(name)).doorbell)
     streams = [writer.stream_id(trades(f"S{symbol}")) for symbol in range(symbols)]
     topics = [topic_of(trades(f"S{symbol}").name) for symbol in range(symbols)]
     pipe.send("ready")

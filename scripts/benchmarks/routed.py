@@ -240,7 +240,7 @@ class _Probe(Delivery):
 def _trade(root: Path, symbols: list[str], ready: Connection) -> None:
     """The market, until it is killed."""
     tape = TapeWriter(root / "tape", segment_records=65_536)
-    bell = StreamDoorbell(new_context(), f"ipc://{root}/bell")
+    bell = StreamDoorbell(f"ipc://{root}/bell")
     streams = [(trades(symbol).name, tape.stream_id(trades(symbol))) for symbol in symbols]
     due, every = 0.0, 1.0 / _TRADES_PER_S / len(symbols)
     at = 0

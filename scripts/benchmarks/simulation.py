@@ -62,7 +62,7 @@ def _feed_rate(spec: FeedSpec, rows: int) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     context = new_context()
-    doorbell, frames = StreamDoorbell(context, spec.market.doorbell), FramePublisher(context, spec.market.frames)
+    doorbell, frames = StreamDoorbell(spec.market.doorbell), FramePublisher(context, spec.market.frames)
     writer = TapeWriter(Path(spec.market.tape), segment_records=spec.tape.segment_records)
     begun = time.perf_counter()
     feed = Feed(

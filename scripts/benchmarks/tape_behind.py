@@ -48,7 +48,7 @@ def _open_once(home: Home, spec: FeedSpec) -> None:
     home.sockets.mkdir(parents=True, exist_ok=True)
     Path(spec.folder).mkdir(parents=True, exist_ok=True)
     context = new_context()
-    bells = StreamDoorbell(context, spec.market.doorbell), FramePublisher(context, spec.market.frames)
+    bells = StreamDoorbell(spec.market.doorbell), FramePublisher(context, spec.market.frames)
     source = MockSource(spec.mock, now_ns=time.time_ns())
     make_feed(spec, source, spec.mock.speed, *bells, StatusFile(Path(spec.folder) / "status")).stop()
     for bell in bells:

@@ -1,25 +1,37 @@
-"""The side of a worker in a ZeroMQ connection on one host, in the worker's own thread.
+"""ZeroMQ's protocol between processes of one host, in the thread that uses it.
 
-libzmq would do it in two threads of its own, of which each ring wakes one before it wakes the worker, and both want memory.
-A doorbell needs little: to say hello once and then send frames, or be woken by whatever comes. So this speaks ZMTP 3.0
-(rfc.zeromq.org/spec/23) over a UNIX socket, mechanism NULL, and of what it is sent reads the hello: all that matters of a ring is
-that it rang. At the other end libzmq binds.
+libzmq would do it in two threads of its own at each end, of which each ring wakes one before it wakes who waits for it, and a
+thousand workers would have memory for both. A doorbell needs little: a hello, and then small frames one way. So this speaks
+ZMTP 3.0 (rfc.zeromq.org/spec/23) over a UNIX socket, mechanism NULL, and any ZeroMQ socket may stand at the other end.
+
+    Wire    connects, sends frames, and of what it is sent reads the hello: all that matters of a ring is that it rang
+    Hub     binds, and has any number of lines to those that connect
 """
 
+import logging
 import select
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 _IPC = "ipc://"
 _COMMAND, _LONG = 0x04, 0x02  # flags of a frame
 _LONG_FROM = 256
 _GREETING_BYTES = 64
-_HELLO_WAIT_S = 0.01  # libzmq answers within a tenth of that, unless its process is stopped
+_SIGNATURE, _SIGNATURE_END, _VERSION, _MECHANISM = 0, 9, 10, slice(12, 32)  # where they stand in a greeting
+_NULL = b"NULL".ljust(20, b"\0")
+_HELLO_WAIT_S = 0.01  # the other side answers within a tenth of that, unless it is at work or stopped
 _RETRY_S, _RETRY_S_MAX = 0.05, 1.0
 _NOW = socket.MSG_DONTWAIT
 _TAKEN_BYTES = 4096
 _TIME = struct.Struct("@ll")  # struct timeval
+_BACKLOG = 4_096  # workers that connect at once
+_SEND_BUFFER_BYTES = 1  # the kernel makes it some 4 KB, each frame in which takes nearly 1 KB
+
+log = logging.getLogger(__name__)
 
 
 class Wire:
@@ -164,6 +176,154 @@ class Wire:
         return True
 
 
+class Line:
+    """One of those that have connected to a hub."""
+
+    __slots__ = ("_is_greeted", "_received", "_socket", "is_ready")
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._received = bytearray()
+        self._is_greeted = False
+        self.is_ready = False
+
+    def send(self, frame: bytes) -> None:
+        """All of a small frame, or nothing of it where some are queued already, or nobody is there any more."""
+        try:
+            self._socket.send(frame, _NOW)
+        except OSError:
+            return  # an end is heard of
+
+    def receive(self, frame_bytes_max: int) -> Iterator[bytes]:
+        """The bodies of the frames that have come. Raises EOFError at its end, ValueError at what is no frame, OSError."""
+        received = self._received
+        while True:
+            try:
+                taken = self._socket.recv(_TAKEN_BYTES, _NOW)
+            except BlockingIOError:
+                return
+            if not taken:
+                raise EOFError
+            received += taken
+            if self._is_greeted or self._hear_greeting():
+                yield from self._frames(frame_bytes_max)
+            if len(taken) < _TAKEN_BYTES:
+                return
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _hear_greeting(self) -> bool:
+        greeting = self._received
+        if len(greeting) < _GREETING_BYTES:
+            return False
+        is_ours = greeting[_SIGNATURE] == 0xFF and greeting[_SIGNATURE_END] == 0x7F and greeting[_VERSION] >= 3
+        if not is_ours or greeting[_MECHANISM] != _NULL:
+            raise ValueError("no greeting of ZMTP 3 without security")
+        del greeting[:_GREETING_BYTES]
+        self._is_greeted = True
+        return True
+
+    def _frames(self, frame_bytes_max: int) -> Iterator[bytes]:
+        received, at = self._received, 0
+        while len(received) - at >= 2:
+            flags, body = received[at], at + 2
+            size = received[at + 1]
+            if flags & _LONG:
+                body = at + 9
+                if len(received) < body:
+                    break
+                size = int.from_bytes(received[at + 1 : body], "big")
+            if size > frame_bytes_max:
+                raise ValueError(f"a frame of {size} bytes")
+            if len(received) < body + size:
+                break
+            at = body + size
+            if flags & _COMMAND:
+                self.is_ready = (
+                    True  # the first command is READY, and those behind it ask for nothing that is done here
+                )
+            elif self.is_ready:
+                yield bytes(received[body:at])
+            else:
+                raise ValueError("a frame before READY")
+        del received[:at]
+
+
+class Heard(NamedTuple):
+    """A frame that came, or with None the end of a line."""
+
+    line: Line
+    body: bytes | None
+
+
+class Hub:
+    """Binds; the socket is its owner's alone. All that happens on its lines happens inside `hear`."""
+
+    def __init__(self, endpoint: str, socket_type: str, *, frame_bytes_max: int) -> None:
+        """`endpoint` is ipc:// and a path, `socket_type` what this side is to ZeroMQ: XPUB, PULL. Raises OSError."""
+        assert endpoint.startswith(_IPC), endpoint
+        self._path = Path(endpoint.removeprefix(_IPC))
+        self._hello = _greeting() + _ready(socket_type)
+        self._frame_bytes_max = frame_bytes_max
+        self._lines: dict[int, Line] = {}
+        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._path.unlink(missing_ok=True)
+        self._door.bind(str(self._path))
+        self._path.chmod(0o600)
+        self._door.listen(_BACKLOG)
+        self._poll = select.epoll()
+        # told once of each newcomer: one that cannot be let in, for want of descriptors, must not keep the loop awake
+        self._poll.register(self._door, select.EPOLLIN | select.EPOLLET)
+
+    @property
+    def waitable(self) -> int:
+        """A descriptor that can be read when `hear` has something to do."""
+        return self._poll.fileno()
+
+    def hear(self, timeout_ms: int = 0) -> list[Heard]:
+        """What has come, or comes first within the time."""
+        heard: list[Heard] = []
+        for fd, _ in self._poll.poll(timeout_ms / 1e3):
+            line = self._lines.get(fd)
+            if line is None:
+                self._let_in()
+                continue
+            try:
+                for body in line.receive(self._frame_bytes_max):
+                    heard.append(Heard(line, body))
+            except (EOFError, ValueError, OSError) as error:
+                if isinstance(error, ValueError):
+                    log.warning("%s: somebody does not speak ZMTP: %s", self._path, error)
+                del self._lines[fd]
+                line.close()
+                heard.append(Heard(line, None))
+        return heard
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+        for line in self._lines.values():
+            line.close()
+        self._lines.clear()
+        self._poll.close()
+        self._door.close()
+
+    def _let_in(self) -> None:
+        while True:
+            try:
+                connected, _ = self._door.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.warning("%s: cannot let in who connects: %s", self._path, error)
+                return
+            connected.setblocking(False)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+            line = self._lines[connected.fileno()] = Line(connected)
+            line.send(self._hello)
+            self._poll.register(connected, select.EPOLLIN)
+
+
 def frame(body: bytes, flags: int = 0) -> bytes:
     """One frame of a message of one."""
     if len(body) < _LONG_FROM:
@@ -173,7 +333,7 @@ def frame(body: bytes, flags: int = 0) -> bytes:
 
 def _greeting() -> bytes:
     """Signature, version 3.0, mechanism NULL, not the server of one."""
-    return b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(1) + bytes(31)
+    return b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + _NULL + bytes(1) + bytes(31)
 
 
 def _ready(socket_type: str) -> bytes:

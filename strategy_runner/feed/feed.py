@@ -44,11 +44,11 @@ from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
 
-TURN_RAW_MAX = 1024
+TURN_RAW_MAX = 4096
 CHECKPOINT_RECORDS = 100_000
 RETENTION_INTERVAL_S = 30.0
 SPACE_LOOK_S = 1.0
-BELL_WAIT_S_MIN = 0.001  # a poll counts in milliseconds
+POLL_S_MIN = 0.001  # it counts in milliseconds
 _NAN = float("nan")
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,11 @@ class Feed:
         self._screen: Screen | None = None if source.rewinds else Screen({})
         self._interruption = Interruption()
         self._private = PrivateLogs(spec.private, fills)
-        self._fills = fills
+        self._poll = select.poll()
+        self._poll.register(doorbell.waitable, select.POLLIN)
+        if fills is not None:
+            self._poll.register(fills.waitable, select.POLLIN)
+        self._source_descriptor: int | None = None
         self._handles: dict[Stream, int] = {}
         self._derivations: dict[str, Derivation] = {}
         self._topics: list[bytes] = []
@@ -161,13 +165,18 @@ class Feed:
         self._source.wait(self._idle_s(), self._sleep)
 
     def _sleep(self, timeout_s: float, descriptor: int | None) -> None:
-        """Ends early when the descriptor can be read, or when a client's order desk rings."""
-        if self._fills is not None and timeout_s >= BELL_WAIT_S_MIN:
-            self._fills.wait(int(timeout_s * 1e3), descriptor)
-        elif descriptor is not None:
-            select.select([descriptor], [], [], timeout_s)
-        else:
+        """Ends early when the descriptor can be read, when a client's order desk rings, or somebody comes to listen."""
+        if timeout_s < POLL_S_MIN:
             time.sleep(timeout_s)
+            return
+        if descriptor != self._source_descriptor:
+            if self._source_descriptor is not None:
+                self._poll.unregister(self._source_descriptor)
+            if descriptor is not None:
+                self._poll.register(descriptor, select.POLLIN)
+            self._source_descriptor = descriptor
+        self._poll.poll(int(timeout_s * 1e3))
+        self._doorbell.hear()
 
     def _idle_s(self) -> float:
         """How long nothing can be due: until the next record, tick or beat, at most a beat."""

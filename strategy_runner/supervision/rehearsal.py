@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 from strategy_runner.assembly import configure_logging, make_follower
-from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import (
@@ -62,8 +61,7 @@ def rehearse() -> None:
     configure_logging("error")
     with tempfile.TemporaryDirectory(prefix="sr") as name:
         folder = Path(name)
-        context = new_context()
-        doorbell = StreamDoorbell(context, f"ipc://{folder}/doorbell")
+        doorbell = StreamDoorbell(f"ipc://{folder}/doorbell")
         writer = TapeWriter(folder / "tape", segment_records=1024)
         writer.head.beat_ms = 1
         for strategy, params in _CAST.items():
@@ -73,7 +71,6 @@ def rehearse() -> None:
                 _play(folder, writer, doorbell)
         writer.close()
         doorbell.close()
-        context.term()
         _import_own_code(folder)
     configure_logging("info")  # what nearly every worker is told; it has nothing to set then
 
@@ -92,8 +89,10 @@ def _play(folder: Path, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
         for stream in streams[1:]:
             writer.append(stream, at_ns, -0.9, 0.9, 0.0, 0.0, 0.0)
         writer.publish()
-        if i % 5:  # else it is noticed by looking
+        if i % 5:
             doorbell.ring(topic_of(spec.streams[0]), writer.seq)
+        else:  # it is noticed by looking
+            doorbell.hear()
         follower.wait()
         status.beat()
         follower.turn()

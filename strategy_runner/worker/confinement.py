@@ -33,8 +33,7 @@ class Confinement:
         _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB)
         _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
         _limit(resource.RLIMIT_CORE, 0)
-        own = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, max(own, min(own + BELOW_OTHERS, NICE_MAX)))
+        give_way()
 
     def make_room(self) -> None:
         """For the last words of a process whose strategy has taken all there was."""
@@ -46,6 +45,12 @@ class Confinement:
         return StrategyError(
             f"memory: expected at most {self._memory_limit_mb} MB (limits.memory_limit_mb), found more needed"
         )
+
+
+def give_way() -> None:
+    """Lets those go first for whom all workers wait."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, max(own, min(own + BELOW_OTHERS, NICE_MAX)))
 
 
 def private_bytes() -> int:

@@ -1,17 +1,16 @@
 """Doorbells: nobody blocks, no queue grows, nothing is missed."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from strategy_runner.bus.context import Context, new_context
 from strategy_runner.bus.doorbell import (
     FillDoorbell,
     FillListener,
@@ -25,13 +24,6 @@ from strategy_runner.model.stream import trades
 from strategy_runner.tape.writer import TapeWriter
 
 PATIENCE_S = 20.0
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = new_context()
-    yield context
-    context.destroy(linger=0)
 
 
 @pytest.fixture
@@ -55,9 +47,9 @@ def connected(bell: StreamDoorbell, *listeners: StreamListener) -> None:
             pass
 
 
-def test_a_worker_is_woken_for_its_own_streams_only(context: Context, endpoint: str) -> None:
+def test_a_worker_is_woken_for_its_own_streams_only(endpoint: str) -> None:
     """Subscriptions match by prefix: BTC-USD must not wake for BTC-USDT, nor bar.1m for another symbol's."""
-    bell = StreamDoorbell(context, endpoint)
+    bell = StreamDoorbell(endpoint)
     usd = StreamListener(endpoint, ("BTC-USD/trade", "BTC-USD/bar.1m", ALL))
     usdt = StreamListener(endpoint, ("BTC-USDT/trade", ALL))
     short = StreamListener(endpoint, ("BTC/trade", ALL))
@@ -77,9 +69,9 @@ def test_a_worker_is_woken_for_its_own_streams_only(context: Context, endpoint: 
         ], stream
 
 
-def test_a_worker_is_woken_after_long_silence_as_after_a_short_one(context: Context, endpoint: str) -> None:
+def test_a_worker_is_woken_after_long_silence_as_after_a_short_one(endpoint: str) -> None:
     """Rings that come one by one, with waits in vain between them, and many at once."""
-    bell = StreamDoorbell(context, endpoint)
+    bell = StreamDoorbell(endpoint)
     listener = StreamListener(endpoint, ("A/trade", ALL))
     connected(bell, listener)
     for rings in (1, 1, 3, 1, 2):
@@ -93,9 +85,9 @@ def test_a_worker_is_woken_after_long_silence_as_after_a_short_one(context: Cont
 
 
 def test_a_worker_that_is_rung_for_all_the_time_hears_silence_and_a_new_feed_too(
-    context: Context, endpoint: str
+    endpoint: str,
 ) -> None:
-    bell = StreamDoorbell(context, endpoint)
+    bell = StreamDoorbell(endpoint)
     listener = StreamListener(endpoint, (ALL,))
     connected(bell, listener)
     wait_ms = 300  # always the same, as a worker waits
@@ -108,7 +100,7 @@ def test_a_worker_that_is_rung_for_all_the_time_hears_silence_and_a_new_feed_too
     assert heard(listener, wait_ms)
     bell.close()
     assert heard(listener, wait_ms), "whatever its last rings were for"
-    bell = StreamDoorbell(context, endpoint)
+    bell = StreamDoorbell(endpoint)
     connected(bell, listener)
     bell.ring(topic_of(ALL), 1)
     assert heard(listener, wait_ms)
@@ -120,8 +112,8 @@ def heard(listener: StreamListener, wait_ms: int) -> bool:
     return any(listener.wait(wait_ms) for _ in range(20))
 
 
-def test_one_look_answers_every_ring_that_is_queued(context: Context, endpoint: str) -> None:
-    bell = StreamDoorbell(context, endpoint)
+def test_one_look_answers_every_ring_that_is_queued(endpoint: str) -> None:
+    bell = StreamDoorbell(endpoint)
     listener = StreamListener(endpoint, ("A/trade", ALL))
     connected(bell, listener)
     for seq in range(3):
@@ -154,12 +146,12 @@ while True:
 
 
 def test_a_stopped_worker_neither_blocks_nor_fills_the_feed_and_catches_up_from_the_tape(
-    tmp_path: Path, context: Context, endpoint: str
+    tmp_path: Path, endpoint: str
 ) -> None:
     rings, batch = 150_000, 10
     writer = TapeWriter(tmp_path, segment_records=65_536)
     stream = writer.stream_id(trades("A"))
-    bell = StreamDoorbell(context, endpoint)
+    bell = StreamDoorbell(endpoint)
     topic = topic_of("A/trade")
     command = [sys.executable, "-c", _FOLLOW, str(tmp_path), endpoint]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
@@ -200,8 +192,8 @@ def test_a_stopped_worker_neither_blocks_nor_fills_the_feed_and_catches_up_from_
     writer.close()
 
 
-def test_a_router_learns_which_workers_rang(context: Context, endpoint: str) -> None:
-    listener = SignalListener(context, endpoint)
+def test_a_router_learns_which_workers_rang(endpoint: str) -> None:
+    listener = SignalListener(endpoint)
     first = SignalDoorbell(endpoint, "swing.BTC-USD")
     second = SignalDoorbell(endpoint, "swing.ETH-USD")
     assert not listener.wait(0)
@@ -215,11 +207,11 @@ def test_a_router_learns_which_workers_rang(context: Context, endpoint: str) -> 
     assert names == {"swing.BTC-USD", "swing.ETH-USD"}
 
 
-def test_a_worker_without_a_router_rings_in_vain_and_is_heard_when_one_comes(context: Context, endpoint: str) -> None:
+def test_a_worker_without_a_router_rings_in_vain_and_is_heard_when_one_comes(endpoint: str) -> None:
     bell = SignalDoorbell(endpoint, "swing.BTC-USD")
     for _ in range(1_000):
         bell.ring()
-    listener = SignalListener(context, endpoint)
+    listener = SignalListener(endpoint)
     deadline = time.monotonic() + PATIENCE_S
     while not listener.wait(50):
         assert time.monotonic() < deadline
@@ -230,15 +222,17 @@ def test_a_worker_without_a_router_rings_in_vain_and_is_heard_when_one_comes(con
 ROUNDS = 300  # in fewer milliseconds than a queue of four would need to be looked at between them
 
 
-def test_a_ring_is_heard_by_who_has_heard_all_before_it(context: Context, tmp_path: Path) -> None:
-    """Queues are tiny, and ZeroMQ learns late that they have been read: no ring may be dropped with nothing queued."""
-    market = StreamDoorbell(context, f"ipc://{tmp_path}/market")
+def test_a_ring_is_heard_by_who_has_heard_all_before_it(tmp_path: Path) -> None:
+    """Queues are tiny: no ring may be dropped with nothing queued."""
+    market = StreamDoorbell(f"ipc://{tmp_path}/market")
     worker = StreamListener(f"ipc://{tmp_path}/market", ("A/trade", ALL))
     connected(market, worker)
-    router = SignalListener(context, f"ipc://{tmp_path}/router")
+    router = SignalListener(f"ipc://{tmp_path}/router")
     signals = SignalDoorbell(f"ipc://{tmp_path}/router", "w.A")
-    feed = FillListener(context, f"ipc://{tmp_path}/feed")
-    fills = FillDoorbell(context, f"ipc://{tmp_path}/feed", "acme")
+    assert not router.wait(50), "it has only said hello"
+    feed = FillListener(f"ipc://{tmp_path}/feed")
+    fills = FillDoorbell(f"ipc://{tmp_path}/feed", "acme")
+    assert not feed.heard()
     for number in range(ROUNDS):
         market.ring(topic_of("A/trade"), number)
         assert worker.wait(5_000), f"ring {number} of the market"
@@ -248,5 +242,5 @@ def test_a_ring_is_heard_by_who_has_heard_all_before_it(context: Context, tmp_pa
         assert router.ringing() == {"w.A"}
     for number in range(ROUNDS):
         fills.ring(number)
-        feed.wait(5_000)
+        assert select.select([feed.waitable], [], [], PATIENCE_S)[0]
         assert feed.heard() == {"acme": number}

@@ -180,7 +180,7 @@ class Market:
         folder = Path(home.spec.folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._bells = (
-            StreamDoorbell(context, home.spec.market.doorbell),
+            StreamDoorbell(home.spec.market.doorbell),
             FramePublisher(context, home.spec.market.frames),
         )
         self.feed = self.start()

@@ -11,7 +11,6 @@ import pytest
 from feed_process import FeedProcess, mock_spec, streams_of
 from worker.fill_desk import FillDesk
 
-from strategy_runner.bus.context import Context, new_context
 from strategy_runner.config.spec import PrivateSource
 from strategy_runner.feed.private import PrivateLogs
 from strategy_runner.model.names import WorkerKey
@@ -32,15 +31,8 @@ def feed() -> Iterator[FeedProcess]:
         yield process
 
 
-@pytest.fixture
-def context() -> Iterator[Context]:
-    made = new_context()
-    yield made
-    made.destroy(linger=0)
-
-
-def desk_of(feed: FeedProcess, context: Context, client: str = "acme", *, rings: bool = True) -> FillDesk:
-    bell = (context, feed.spec.market.private) if rings else None
+def desk_of(feed: FeedProcess, client: str = "acme", *, rings: bool = True) -> FillDesk:
+    bell = feed.spec.market.private if rings else ""
     return FillDesk(feed.root / client / "fills.log", bell, client=client)
 
 
@@ -83,10 +75,8 @@ def await_recorded(feed: FeedProcess, desk: FillDesk) -> None:
     await_that(lambda: recorded(feed, desk) == written(desk), "a record for each entry")
 
 
-def test_each_entry_gets_one_record_on_its_worker_s_stream_in_the_order_of_the_log(
-    feed: FeedProcess, context: Context
-) -> None:
-    desk = desk_of(feed, context)
+def test_each_entry_gets_one_record_on_its_worker_s_stream_in_the_order_of_the_log(feed: FeedProcess) -> None:
+    desk = desk_of(feed)
     feed.follow_fills(source_of(desk))
     feed.start()
     feed.wait_ready()
@@ -103,8 +93,8 @@ def test_each_entry_gets_one_record_on_its_worker_s_stream_in_the_order_of_the_l
     assert desk.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_nobody_rang_for_is_found_within_two_beats(feed: FeedProcess, context: Context) -> None:
-    desk = desk_of(feed, context, rings=False)
+def test_what_nobody_rang_for_is_found_within_two_beats(feed: FeedProcess) -> None:
+    desk = desk_of(feed, rings=False)
     desk.fill(WORKERS[0], "buy", "1")  # before the feed ever ran
     feed.follow_fills(source_of(desk))
     feed.start()
@@ -115,10 +105,8 @@ def test_what_nobody_rang_for_is_found_within_two_beats(feed: FeedProcess, conte
     assert recorded(feed, desk) == written(desk)
 
 
-def test_a_feed_that_is_killed_again_and_again_loses_no_entry_and_doubles_none(
-    feed: FeedProcess, context: Context
-) -> None:
-    desk = desk_of(feed, context)
+def test_a_feed_that_is_killed_again_and_again_loses_no_entry_and_doubles_none(feed: FeedProcess) -> None:
+    desk = desk_of(feed)
     feed.follow_fills(source_of(desk))
     luck = random.Random(2)
     for _ in range(6):
@@ -139,8 +127,8 @@ def test_a_feed_that_is_killed_again_and_again_loses_no_entry_and_doubles_none(
     assert recorded(feed, desk) == written(desk)
 
 
-def test_records_that_a_power_cut_took_are_made_again_from_the_log(feed: FeedProcess, context: Context) -> None:
-    desk = desk_of(feed, context)
+def test_records_that_a_power_cut_took_are_made_again_from_the_log(feed: FeedProcess) -> None:
+    desk = desk_of(feed)
     feed.follow_fills(source_of(desk))
     feed.start()
     feed.wait_ready()
@@ -157,8 +145,8 @@ def test_records_that_a_power_cut_took_are_made_again_from_the_log(feed: FeedPro
     assert feed.reader().cuts() == [(2, privates[10])]
 
 
-def test_a_log_that_cannot_be_read_costs_the_other_clients_nothing(feed: FeedProcess, context: Context) -> None:
-    acme, beta = desk_of(feed, context), desk_of(feed, context, "beta", rings=False)
+def test_a_log_that_cannot_be_read_costs_the_other_clients_nothing(feed: FeedProcess) -> None:
+    acme, beta = desk_of(feed), desk_of(feed, "beta", rings=False)
     for _ in range(3):
         beta.fill(WORKERS[0], "buy", "1")
     whole = beta.path.read_bytes()
@@ -172,10 +160,8 @@ def test_a_log_that_cannot_be_read_costs_the_other_clients_nothing(feed: FeedPro
     assert recorded(feed, beta) == {}
 
 
-def test_a_log_that_the_disk_refuses_for_a_while_is_tried_again_and_misses_nothing(
-    feed: FeedProcess, context: Context
-) -> None:
-    acme, beta = desk_of(feed, context), desk_of(feed, context, "beta")
+def test_a_log_that_the_disk_refuses_for_a_while_is_tried_again_and_misses_nothing(feed: FeedProcess) -> None:
+    acme, beta = desk_of(feed), desk_of(feed, "beta")
     beta.fill(WORKERS[0], "buy", "1")
     aside = beta.path.rename(beta.path.with_name("aside"))
     beta.path.symlink_to(beta.path)  # too many links: an error of the system, whoever asks
@@ -207,8 +193,8 @@ def failing(fd: int) -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_an_event_of_another_client_is_no_entry(feed: FeedProcess, context: Context) -> None:
-    acme = desk_of(feed, context, rings=False)
+def test_an_event_of_another_client_is_no_entry(feed: FeedProcess) -> None:
+    acme = desk_of(feed, rings=False)
     acme.fill(WORKERS[0], "buy", "1")
     feed.follow_fills(PrivateSource(client="beta", path=str(acme.path)))
     feed.start()
@@ -217,10 +203,8 @@ def test_an_event_of_another_client_is_no_entry(feed: FeedProcess, context: Cont
     assert all(stream.kind != Kind.PRIVATE for stream in feed.reader().all_streams())
 
 
-def test_a_client_that_leaves_and_comes_back_goes_on_behind_its_last_record(
-    feed: FeedProcess, context: Context
-) -> None:
-    desk = desk_of(feed, context)
+def test_a_client_that_leaves_and_comes_back_goes_on_behind_its_last_record(feed: FeedProcess) -> None:
+    desk = desk_of(feed)
     feed.follow_fills(source_of(desk))
     feed.start()
     feed.wait_ready()

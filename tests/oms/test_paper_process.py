@@ -42,7 +42,7 @@ class Market:
         self.folder, self._processes = folder, processes
         self.tape = new_tape(folder)
         self.context = new_context()
-        self.bell = StreamDoorbell(self.context, f"ipc://{folder}/bell.sock")
+        self.bell = StreamDoorbell(f"ipc://{folder}/bell.sock")
         self.spec = PaperOmsSpec(
             mode="mock",
             endpoints={client: f"ipc://{folder}/{client}.sock" for client in clients},

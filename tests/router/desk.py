@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 from worker.build import START_NS
 
-from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import SignalListener
 from strategy_runner.config.spec import MarketSpec, QuantConnectSpec, RouterSpec
 from strategy_runner.model.decision import Decision
@@ -109,13 +108,12 @@ class Desk:
         self.root = root
         self.spec = router_spec(root, workers or ("talk.X",), **changes)
         self.durable = EVERYTHING
-        self._context = new_context()
-        self._listeners: list[SignalListener] = []
+        self._listener: SignalListener | None = None
         self.router = self._start(())
 
     def restart(self, *deliveries: Delivery) -> Router:
         """The old one is dropped as it is: nothing of it is written any more."""
-        self._listeners[-1].close()
+        self.close()
         self.router = self._start(deliveries)
         return self.router
 
@@ -136,14 +134,14 @@ class Desk:
         return status
 
     def close(self) -> None:
-        self._listeners[-1].close()
-        self._context.destroy(linger=0)  # term would wait for what a failed test left open
+        assert self._listener is not None
+        self._listener.close()
 
     def _start(self, deliveries: Sequence[Delivery]) -> Router:
-        self._listeners.append(SignalListener(self._context, self.spec.doorbell))
+        self._listener = SignalListener(self.spec.doorbell)
         return Router(
             self.spec,
-            listener=self._listeners[-1],
+            listener=self._listener,
             durable=lambda: self.durable,
             deliveries=deliveries,
             operator=Operator(self.root / "router", self.root / "workers", client=CLIENT, trading=None, on_restart={}),

@@ -14,7 +14,6 @@ from router.trade import D, trading_spec
 from worker.build import START_NS, new_tape, short_folder, write_rows
 from worker.processes import Processes, await_that, processes_in
 
-from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import MarketSpec, PaperOmsSpec
 from strategy_runner.model.order import FINAL_STATES
@@ -53,8 +52,7 @@ def paper_state(root: Path, instruments: dict[str, object]) -> BookState:
 def test_killed_at_any_moment_router_and_oms_agree_on_every_order_fill_and_position(
     root: Path, processes: Processes
 ) -> None:
-    context = new_context()
-    tape, bell = new_tape(root), StreamDoorbell(context, f"ipc://{root}/bell.sock")
+    tape, bell = new_tape(root), StreamDoorbell(f"ipc://{root}/bell.sock")
     market = MarketSpec(tape=str(root / "tape"), doorbell=f"ipc://{root}/bell.sock", frames="")
     spec = msgspec.structs.replace(trading_spec(root, WORKERS, endpoint=f"ipc://{root}/oms.sock"), market=market)
     oms_spec = PaperOmsSpec(
@@ -120,7 +118,6 @@ def test_killed_at_any_moment_router_and_oms_agree_on_every_order_fill_and_posit
     running["oms"].terminate()
     assert running["oms"].wait(20) == 0
     bell.close()
-    context.destroy(linger=0)
     book, state = order_book(), paper_state(root, dict(spec.instruments))
     ordered = [order.client_order_id for decision in decisions_in(root) for order in decision.orders]
     assert len(ordered) == len(set(ordered)) >= said // 2

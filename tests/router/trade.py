@@ -83,7 +83,7 @@ class Floor:
         write_rows(self.tape, [(f"{symbol}/trade", self.at_ns, (price, 5.0, 1.0))])
 
     def start(self) -> Router:
-        self._listener = SignalListener(self.context, self.spec.doorbell)
+        self._listener = SignalListener(self.spec.doorbell)
         market = Market(self.root / "tape")
         self._desk = desk = Desk(
             self.spec, self._open_oms, lambda: None, clock=market.clock_ns, event_ns=market.event_ns

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from strategy_runner.assembly import make_follower
-from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import (
     LimitsSpec,
@@ -208,7 +207,6 @@ class Followers:
     """Followers of one tape in this process, their sockets and the feed's doorbell. `close` ends them."""
 
     def __init__(self) -> None:
-        self.context = new_context()
         self._made: list[Follower] = []
 
     def make(self, spec: WorkerSpec, given: Strategy | None = None) -> Follower:
@@ -232,7 +230,6 @@ class Followers:
     def close(self) -> None:
         for follower in self._made:
             follower.close()
-        self.context.destroy(linger=0)  # a test that failed may have left a socket, for which term would wait
 
 
 def run_out(follower: Follower) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from worker.build import START_NS
 
-from strategy_runner.bus.context import Context
 from strategy_runner.bus.doorbell import FillDoorbell
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.order import OmsEvent, OrderReport, OrderState, Side
@@ -17,14 +16,14 @@ D = Decimal
 
 
 class FillDesk:
-    """`bell` is where it rings: a context and the feed's endpoint. Without one nobody hears of what it writes."""
+    """`bell` is where it rings: the feed's endpoint. Without one nobody hears of what it writes."""
 
-    def __init__(self, path: Path, bell: tuple[Context, str] | None = None, *, client: str = "acme") -> None:
+    def __init__(self, path: Path, bell: str = "", *, client: str = "acme") -> None:
         self.path = path
         self.entries: list[PrivateEntry] = []
         self._client = client
         self._log = AppendLog(path, permissions=0o600)
-        self._bell = FillDoorbell(*bell, client) if bell else None
+        self._bell = FillDoorbell(bell, client) if bell else None
         self._held: dict[str, Decimal] = {}
 
     def fill(self, worker: str, side: Side, quantity: str, price: str = "100") -> PrivateEntry:

@@ -25,7 +25,6 @@ from worker.build import (
 from worker.fill_desk import FillDesk
 from worker.processes import PATIENCE_S, Processes, await_that, processes_in
 
-from strategy_runner.bus.context import new_context
 from strategy_runner.config.spec import (
     FeedSpec,
     MockSpec,
@@ -350,8 +349,7 @@ def test_fills_reach_a_worker_process_through_the_feed_and_a_run_over_the_tape_s
         private=(PrivateSource(client="acme", path=spec.fills),),
     )
     running = {"feed": processes.start("feed", feed), "worker": processes.start("worker", spec)}
-    context = new_context()
-    desk = FillDesk(folder / "fills.log", (context, spec.market.private))
+    desk = FillDesk(folder / "fills.log", spec.market.private)
     log, luck, killed = LogReader(folder / OWN / "signals.log"), random.Random(5), 0
 
     def is_over() -> bool:
@@ -383,7 +381,6 @@ def test_fills_reach_a_worker_process_through_the_feed_and_a_run_over_the_tape_s
         await_that(lambda: told_of(folder, spec) == len(desk.entries), "every fill told")
     finally:
         desk.close()
-        context.destroy(linger=0)
     bodies = bodies_on_disk(folder / OWN)
     [genesis] = read_geneses(folder / OWN)
     run = TapeRun(spec, folder / "tape", genesis)

@@ -82,7 +82,7 @@ def snapshots(spec: WorkerSpec) -> list[int]:
 
 def test_it_runs_along_a_tape_that_another_thread_writes(folder: Path, followers: Followers) -> None:
     rows = random_rows(1, 120)
-    tape, bell = new_tape(folder, segment_records=256), StreamDoorbell(followers.context, f"ipc://{folder}/bell.sock")
+    tape, bell = new_tape(folder, segment_records=256), StreamDoorbell(f"ipc://{folder}/bell.sock")
     follower = followers.make(spec_in(folder))
 
     def write() -> None:
