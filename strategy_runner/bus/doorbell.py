@@ -98,7 +98,8 @@ class SignalDoorbell:
         self._ring = frame(worker.encode())
 
     def ring(self) -> None:
-        """Never blocks: with the queue full the router looks later, and with no router there it looks when it comes."""
+        """With the queue full the router looks later, and with no router there it looks when it comes. Waits for nobody, but for
+        a moment at the beginning of a connection (`Wire.send`)."""
         self._wire.send(self._ring)
 
     def close(self) -> None:
@@ -139,7 +140,8 @@ class FillDoorbell:
         self._client = client.encode() + b"\0"
 
     def ring(self, durable: int) -> None:
-        """The fill log is on the disk up to the offset `durable`. Never blocks: what is not heard the feed finds by looking."""
+        """The fill log is on the disk up to the offset `durable`. Waits as SignalDoorbell does: what is not heard the feed finds
+        by looking."""
         self._wire.send(frame(self._client + _SEQ.pack(durable)))
 
     def close(self) -> None:

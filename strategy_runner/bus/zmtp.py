@@ -179,13 +179,13 @@ class Wire:
 class Line:
     """One of those that have connected to a hub."""
 
-    __slots__ = ("_is_greeted", "_received", "_socket", "is_ready")
+    __slots__ = ("_is_greeted", "_is_ready", "_received", "_socket")
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._received = bytearray()
         self._is_greeted = False
-        self.is_ready = False
+        self._is_ready = False
 
     def send(self, frame: bytes) -> None:
         """All of a small frame, or nothing of it where some are queued already, or nobody is there any more."""
@@ -195,20 +195,17 @@ class Line:
             return  # an end is heard of
 
     def receive(self, frame_bytes_max: int) -> Iterator[bytes]:
-        """The bodies of the frames that have come. Raises EOFError at its end, ValueError at what is no frame, OSError."""
-        received = self._received
-        while True:
-            try:
-                taken = self._socket.recv(_TAKEN_BYTES, _NOW)
-            except BlockingIOError:
-                return
-            if not taken:
-                raise EOFError
-            received += taken
-            if self._is_greeted or self._hear_greeting():
-                yield from self._frames(frame_bytes_max)
-            if len(taken) < _TAKEN_BYTES:
-                return
+        """The bodies of frames that have come, at most _TAKEN_BYTES of them, so that who sends on keeps nobody from working. Raises
+        EOFError at its end, ValueError at what is no frame, OSError."""
+        try:
+            taken = self._socket.recv(_TAKEN_BYTES, _NOW)
+        except BlockingIOError:
+            return
+        if not taken:
+            raise EOFError
+        self._received += taken
+        if self._is_greeted or self._hear_greeting():
+            yield from self._frames(frame_bytes_max)
 
     def close(self) -> None:
         self._socket.close()
@@ -240,10 +237,8 @@ class Line:
                 break
             at = body + size
             if flags & _COMMAND:
-                self.is_ready = (
-                    True  # the first command is READY, and those behind it ask for nothing that is done here
-                )
-            elif self.is_ready:
+                self._is_ready = True  # the first is READY; those behind it ask for nothing that is done here
+            elif self._is_ready:
                 yield bytes(received[body:at])
             else:
                 raise ValueError("a frame before READY")
