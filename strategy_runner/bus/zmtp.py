@@ -195,8 +195,10 @@ class Line:
             return  # an end is heard of
 
     def receive(self, frame_bytes_max: int) -> Iterator[bytes]:
-        """The bodies of frames that have come, at most _TAKEN_BYTES of them, so that who sends on keeps nobody from working. Raises
-        EOFError at its end, ValueError at what is no frame, OSError."""
+        """The bodies of frames that have come, at most _TAKEN_BYTES of them, so that who sends on keeps nobody from working.
+
+        Raises EOFError at its end, ValueError at what is no frame, OSError.
+        """
         try:
             taken = self._socket.recv(_TAKEN_BYTES, _NOW)
         except BlockingIOError:
