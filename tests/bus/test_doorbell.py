@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from strategy_runner.bus.doorbell import (
     FillDoorbell,
@@ -24,11 +23,6 @@ from strategy_runner.model.stream import trades
 from strategy_runner.tape.writer import TapeWriter
 
 PATIENCE_S = 20.0
-
-
-@pytest.fixture
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"ipc://{tmp_path_factory.mktemp('bell')}/s"
 
 
 ALL = "ALL/clock.1s"

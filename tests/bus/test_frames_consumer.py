@@ -2,13 +2,12 @@
 
 import struct
 import time
-from collections.abc import Iterator
 
 import pytest
 import zmq
 from feed_process import PATIENCE_S, FeedProcess, mock_spec, streams_of
 
-from strategy_runner.bus.context import Context, new_context
+from strategy_runner.bus.context import Context
 from strategy_runner.bus.frames import REPAIR_RECORDS_MAX, FramePublisher, seq_bytes
 from strategy_runner.model.record import SIZE, record_crc
 from strategy_runner.model.stream import Stream
@@ -18,13 +17,6 @@ from strategy_runner.tape.reader import TapeReader
 
 PAIR = 8 + SIZE
 RECORDS = 3_000
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = new_context()
-    yield context
-    context.destroy(linger=0)
 
 
 def pairs_of(payload: bytes) -> list[tuple[int, bytes]]:

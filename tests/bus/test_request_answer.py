@@ -2,26 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import zmq
 
-from strategy_runner.bus.context import Context, new_context
+from strategy_runner.bus.context import Context
 from strategy_runner.bus.request import REQUEST_BYTES_MAX, RequestServer, request
 from strategy_runner.errors import NotRunningError, TimeoutExpiredError
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = new_context()
-    yield context
-    context.destroy(linger=0)
-
-
-@pytest.fixture
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"ipc://{tmp_path_factory.mktemp('ask')}/s"
 
 
 def test_a_request_gets_its_answer(context: Context, endpoint: str) -> None:

@@ -2,29 +2,17 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import zmq
 
-from strategy_runner.bus.context import Context, new_context
+from strategy_runner.bus.context import Context
 from strategy_runner.bus.doorbell import SignalListener, StreamDoorbell
 from strategy_runner.bus.zmtp import Heard, Hub, Line, Wire, frame
 
 PATIENCE_S = 20.0
 FRAME_BYTES_MAX = 300
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = new_context()
-    yield context
-    context.destroy(linger=0)
-
-
-@pytest.fixture
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"ipc://{tmp_path_factory.mktemp('zmtp')}/s"
 
 
 def heard_until(hub: Hub, is_enough: Callable[[list[Heard]], bool]) -> list[Heard]:
