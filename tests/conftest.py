@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from strategy_runner.bus.context import Context, new_context
+
 # how long an example takes says how busy the machine is
 settings.register_profile("strategy-runner", deadline=None)
 settings.load_profile("strategy-runner")
@@ -29,6 +31,14 @@ def _descriptors() -> Iterator[None]:
         gc.collect()
         left = (_open_descriptors() - before).total()
     assert left <= DESCRIPTORS_OF_A_FILE_MAX, f"{left} left open, such as {list(_open_descriptors() - before)[:5]}"
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    """For sockets of ZeroMQ's own; those that a failed test left open end with it."""
+    context = new_context()
+    yield context
+    context.destroy(linger=0)
 
 
 def _open_descriptors() -> "Counter[str]":

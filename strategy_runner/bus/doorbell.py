@@ -34,38 +34,37 @@ class StreamDoorbell:
     def ring(self, topic: bytes, seq: int) -> None:
         """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
         self.hear()
-        lines = self._listening.get(topic)
-        if lines:
-            ring = frame(topic + _SEQ.pack(seq))
-            for line in lines:
-                line.send(ring)
+        ring = frame(topic + _SEQ.pack(seq))
+        for line in self._listening.get(topic, ()):
+            line.send(ring)
         for prefix, lines in self._listening_to_more.items():
             if topic.startswith(prefix):
                 for line in lines:
-                    line.send(frame(topic + _SEQ.pack(seq)))
+                    line.send(ring)
 
     def hear(self) -> None:
         """Lets in who has come to listen, and notes for what."""
         for line, word in self._hub.hear():
             if word is None:
-                self._forget(line)
-            elif word[:1] in (_SUBSCRIBE, _CANCEL):
-                topic = word[1:]
-                kept = self._listening if topic.endswith(b"\0") else self._listening_to_more
-                if word[:1] == _SUBSCRIBE:
-                    kept.setdefault(topic, {})[line] = None
-                else:
-                    kept.get(topic, {}).pop(line, None)
+                for topic in [*self._listening, *self._listening_to_more]:
+                    self._cancel(line, topic)
+            elif word[:1] == _SUBSCRIBE:
+                self._listening_by(word[1:]).setdefault(word[1:], {})[line] = None
+            elif word[:1] == _CANCEL:
+                self._cancel(line, word[1:])
 
     def close(self) -> None:
         self._hub.close()
 
-    def _forget(self, line: Line) -> None:
-        for kept in (self._listening, self._listening_to_more):
-            for topic in [topic for topic, lines in kept.items() if line in lines]:
-                del kept[topic][line]
-                if not kept[topic]:
-                    del kept[topic]
+    def _cancel(self, line: Line, topic: bytes) -> None:
+        listening = self._listening_by(topic)
+        lines = listening.get(topic, {})
+        lines.pop(line, None)
+        if not lines:
+            listening.pop(topic, None)
+
+    def _listening_by(self, topic: bytes) -> dict[bytes, dict[Line, None]]:
+        return self._listening if topic.endswith(b"\0") else self._listening_to_more
 
 
 class StreamListener:

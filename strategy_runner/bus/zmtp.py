@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from strategy_runner.bus.call import keep_to_owner
+
 _IPC = "ipc://"
 _COMMAND, _LONG = 0x04, 0x02  # flags of a frame
 _LONG_FROM = 256
@@ -267,7 +269,7 @@ class Hub:
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._path.unlink(missing_ok=True)
         self._door.bind(str(self._path))
-        self._path.chmod(0o600)
+        keep_to_owner(endpoint)
         self._door.listen(_BACKLOG)
         self._poll = select.epoll()
         # told once of each newcomer: one that cannot be let in, for want of descriptors, must not keep the loop awake

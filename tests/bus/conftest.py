@@ -1,15 +1,6 @@
-from collections.abc import Iterator
+"""What the tests of the bus share."""
 
 import pytest
-
-from strategy_runner.bus.context import Context, new_context
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = new_context()
-    yield context
-    context.destroy(linger=0)
 
 
 @pytest.fixture

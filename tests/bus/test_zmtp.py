@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import zmq
@@ -43,7 +44,7 @@ def test_a_zeromq_sub_hears_what_it_subscribes_to_by_prefix(context: Context, en
         subscriber.connect(endpoint)
         subscriber.subscribe(prefix)
         subscriber.subscribe(b"ready\0")
-        rung_until(bell, b"ready\0", lambda subscriber=subscriber: received(subscriber) is not None)  # type: ignore[misc]
+        rung_until(bell, b"ready\0", partial(received, subscriber))
     for subscriber in (everything, symbol, one):
         subscriber.rcvtimeo = 200
         while received(subscriber) is not None:
@@ -60,7 +61,7 @@ def test_a_zeromq_sub_hears_what_it_subscribes_to_by_prefix(context: Context, en
     bell.close()
 
 
-def rung_until(bell: StreamDoorbell, topic: bytes, is_enough: Callable[[], bool]) -> None:
+def rung_until(bell: StreamDoorbell, topic: bytes, is_enough: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     bell.ring(topic, 0)
     while not is_enough():

@@ -1,4 +1,4 @@
-"""What the tests of the OMS protocol share: a context, a folder with a short path, an order."""
+"""What the tests of the OMS protocol share: a folder with a short path, an order."""
 
 import shutil
 import tempfile
@@ -6,15 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from strategy_runner.bus.context import Context, new_context
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = new_context()
-    yield context
-    context.destroy(linger=0)
 
 
 @pytest.fixture

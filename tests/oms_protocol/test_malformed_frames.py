@@ -11,7 +11,7 @@ import zmq
 from oms.paper_build import request
 from worker.build import short_folder
 
-from strategy_runner.bus.context import Context, new_context
+from strategy_runner.bus.context import Context
 from strategy_runner.bus.doorbell import FillListener, SignalListener
 from strategy_runner.oms.admission import admit
 from strategy_runner.oms.protocol import (
@@ -100,13 +100,6 @@ def test_a_name_that_is_no_text_is_refused() -> None:
 
 
 # -- doorbells ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    made = new_context()
-    yield made
-    made.destroy(linger=0)
 
 
 @pytest.fixture
