@@ -23,9 +23,9 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.tape.reader import TapeReader
 
 COUNT_TRADES = 'id = "count{number}"\nstrategy = "count_trades"\ntimeframe = "1m"'
-_LOOK_S = 0.05
+_LOOK_S = 0.02
 _LOOKS = 20
-_LOOKED_AT_MAX = 100  # workers each time
+_LOOKED_AT_MAX = 10  # workers each time: who looks takes a processor from those it looks at
 _SEED = 1
 
 

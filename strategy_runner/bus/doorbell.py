@@ -11,6 +11,7 @@ noticed by looking once a beat.
 """
 
 import struct
+import time
 from collections.abc import Iterable
 
 from strategy_runner.bus.zmtp import Heard, Hub, Line, Wire, frame
@@ -19,28 +20,53 @@ _SEQ = struct.Struct("<Q")
 _TOPIC_BYTES_MAX = 1_024
 _RING_BYTES_MAX = 256
 _SUBSCRIBE, _CANCEL = b"\x01", b"\x00"
+_REST_S = 0.05
 
 
 class StreamDoorbell:
-    """The feed's side."""
+    """The feed's side.
+
+    A listener whose queue is full has still to hear what was rung before: it is busy, or waits for its turn on a full host. It is
+    left alone for _REST_S, and then hears of what has come meanwhile. To try each time would cost the feed as much as the rest
+    of its work where a thousand workers are behind.
+    """
 
     def __init__(self, endpoint: str) -> None:
         self._hub = Hub(endpoint, "XPUB", frame_bytes_max=_TOPIC_BYTES_MAX)
         self._listening: dict[bytes, dict[Line, None]] = {}  # by topic
         # by what the topic begins with: workers give all of it, NUL included, other ZeroMQ sockets need not
         self._listening_to_more: dict[bytes, dict[Line, None]] = {}
+        self._resting: dict[Line, float] = {}  # until when, in the order of these times
+        self._owed: dict[Line, bytes] = {}  # the ring that a listener missed while it rests
         self.waitable = self._hub.waitable
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether most listeners have still to hear what was rung before."""
+        return 2 * len(self._resting) > self._hub.lines
 
     def ring(self, topic: bytes, seq: int) -> None:
         """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
         self.hear()
         ring = frame(topic + _SEQ.pack(seq))
-        for line in self._listening.get(topic, ()):
-            line.send(ring)
+        self._ring(self._listening.get(topic, ()), ring)
         for prefix, lines in self._listening_to_more.items():
             if topic.startswith(prefix):
-                for line in lines:
-                    line.send(ring)
+                self._ring(lines, ring)
+
+    def ring_owed(self) -> None:
+        """Rings for those whose rest is over, if they missed anything."""
+        while (left_s := self.rest_s()) is not None and left_s <= 0.0:
+            line = next(iter(self._resting))
+            del self._resting[line]
+            ring = self._owed.pop(line, None)
+            if ring is not None:
+                self._ring((line,), ring)
+
+    def rest_s(self) -> float | None:
+        """How long until the first rest is over; None if nobody rests."""
+        until = next(iter(self._resting.values()), None)
+        return None if until is None else until - time.monotonic()
 
     def hear(self) -> None:
         """Lets in who has come to listen, and notes for what."""
@@ -48,6 +74,8 @@ class StreamDoorbell:
             if word is None:
                 for topic in [*self._listening, *self._listening_to_more]:
                     self._cancel(line, topic)
+                self._resting.pop(line, None)
+                self._owed.pop(line, None)
             elif word[:1] == _SUBSCRIBE:
                 self._listening_by(word[1:]).setdefault(word[1:], {})[line] = None
             elif word[:1] == _CANCEL:
@@ -55,6 +83,14 @@ class StreamDoorbell:
 
     def close(self) -> None:
         self._hub.close()
+
+    def _ring(self, lines: Iterable[Line], ring: bytes) -> None:
+        resting, owed = self._resting, self._owed
+        for line in lines:
+            if line in resting:
+                owed[line] = ring
+            elif not line.send(ring):
+                resting[line] = time.monotonic() + _REST_S
 
     def _cancel(self, line: Line, topic: bytes) -> None:
         listening = self._listening_by(topic)

@@ -189,12 +189,13 @@ class Line:
         self._is_greeted = False
         self._is_ready = False
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes) -> bool:
         """All of a small frame, or nothing of it where some are queued already, or nobody is there any more."""
         try:
             self._socket.send(frame, _NOW)
         except OSError:
-            return  # an end is heard of
+            return False  # an end is heard of
+        return True
 
     def receive(self, frame_bytes_max: int) -> Iterator[bytes]:
         """The bodies of frames that have come, at most _TAKEN_BYTES of them, so that who sends on keeps nobody from working.
@@ -274,6 +275,11 @@ class Hub:
         self._poll = select.epoll()
         # told once of each newcomer: one that cannot be let in, for want of descriptors, must not keep the loop awake
         self._poll.register(self._door, select.EPOLLIN | select.EPOLLET)
+
+    @property
+    def lines(self) -> int:
+        """How many there are."""
+        return len(self._lines)
 
     @property
     def waitable(self) -> int:

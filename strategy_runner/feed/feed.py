@@ -49,6 +49,7 @@ CHECKPOINT_RECORDS = 100_000
 RETENTION_INTERVAL_S = 30.0
 SPACE_LOOK_S = 1.0
 POLL_S_MIN = 0.001  # it counts in milliseconds
+BUSY_REST_S = 0.002
 _NAN = float("nan")
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ class Feed:
         Raises DiskFullError if even the reserve was not enough: what was not published is made again by the next process.
         """
         self._writer.received_ns = self._clock.look()
+        self._doorbell.ring_owed()
         work = self._advance() if self._has_space() else 0
         work += self._frames.turn(self._pairs)
         now = self._clock.monotonic_ns / 1e9
@@ -159,10 +161,17 @@ class Feed:
             self._next_beat = 0.0
             for topic in self._topics:
                 self._doorbell.ring(topic, writer.seq)  # whoever has read all is to hear that it was all
+        if self._doorbell.is_busy and len(rows) < TURN_RAW_MAX:
+            return 0
         return max(len(rows), len(touched), entries)
 
     def wait(self) -> None:
-        self._source.wait(self._idle_s(), self._sleep)
+        """Where most workers are behind it rests even while records come: fewer turns leave them more of the processors, and as
+        they come to read they still find what is new."""
+        if self._doorbell.is_busy:
+            time.sleep(BUSY_REST_S)
+        else:
+            self._source.wait(self._idle_s(), self._sleep)
 
     def _sleep(self, timeout_s: float, descriptor: int | None) -> None:
         """Ends early when the descriptor can be read, when a client's order desk rings, or somebody comes to listen."""
@@ -182,6 +191,9 @@ class Feed:
         """How long nothing can be due: until the next record, tick or beat, at most a beat."""
         now = time.monotonic()
         wait = max(0.0, self._next_beat - now)
+        rest_s = self._doorbell.rest_s()
+        if rest_s is not None:
+            wait = max(0.0, min(wait, rest_s))
         if self._is_halted:
             return min(wait, max(0.0, self._next_look - now))
         due = self._pace.wait_s(self._source.next_ns(), time.monotonic_ns())

@@ -15,8 +15,8 @@ from strategy_runner.tape.small_files import read_whole
 
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8
-BELOW_OTHERS = 20  # nice steps below feed, routers and OMS, for which all workers wait
-NICE_MAX = 5  # also where those run at 0: what else the host does is not to starve workers
+BELOW_OTHERS = 28
+NICE_MAX = 8
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
 _MB = 1 << 20
 _MEMORY = Path("/proc/self/statm")

@@ -119,6 +119,68 @@ def test_one_look_answers_every_ring_that_is_queued(endpoint: str) -> None:
     assert not listener.wait(0)
 
 
+def fill(bell: StreamDoorbell, topic: bytes) -> None:
+    """Rings until somebody's queue is full."""
+    for seq in range(100):
+        bell.ring(topic, seq)
+        if bell.rest_s() is not None:
+            return
+    raise AssertionError("a hundred rings were queued")
+
+
+def hear_all(listener: StreamListener) -> None:
+    while listener.wait(0):
+        pass
+
+
+def test_who_is_behind_is_left_alone_for_a_while_and_then_hears_of_what_came_meanwhile(endpoint: str) -> None:
+    bell = StreamDoorbell(endpoint)
+    behind, quick = (StreamListener(endpoint, ("A/trade", ALL)) for _ in range(2))
+    connected(bell, behind, quick)
+    topic = topic_of("A/trade")
+    assert bell.rest_s() is None
+    for seq in range(100):
+        bell.ring(topic, seq)
+        assert quick.wait(2_000), "one that is behind costs the other nothing"
+        hear_all(quick)
+    assert bell.rest_s() is not None and not bell.is_busy, "one of two"
+    hear_all(behind)
+    while (left_s := bell.rest_s()) is not None and left_s <= 0.0:  # on a slow machine its rest is over
+        bell.ring_owed()
+    if bell.rest_s() is None:
+        fill(bell, topic)
+    hear_all(quick)
+    bell.ring(topic, 100)
+    assert quick.wait(2_000)
+    deadline = time.monotonic() + PATIENCE_S
+    while not behind.wait(5):
+        assert time.monotonic() < deadline, "it would have to look by itself"
+        bell.ring_owed()
+    hear_all(behind)
+    bell.ring_owed()
+    assert bell.rest_s() is None
+    assert not behind.wait(100), "once"
+
+
+def test_a_feed_is_busy_while_most_are_behind_and_not_for_those_who_have_gone(endpoint: str) -> None:
+    bell = StreamDoorbell(endpoint)
+    listeners = [StreamListener(endpoint, (f"{name}/trade", ALL)) for name in "ABC"]
+    connected(bell, *listeners)
+    for count, name in enumerate("ABC"):
+        assert bell.is_busy is (count >= 2), name
+        topic = topic_of(f"{name}/trade")
+        for seq in range(100):
+            bell.ring(topic, seq)
+    assert bell.is_busy
+    for listener in listeners:
+        listener.close()
+    deadline = time.monotonic() + PATIENCE_S
+    while bell.rest_s() is not None:
+        assert time.monotonic() < deadline
+        bell.hear()
+    assert not bell.is_busy
+
+
 _FOLLOW = """
 import sys
 from pathlib import Path

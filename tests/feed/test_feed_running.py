@@ -3,9 +3,11 @@
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from feed_process import PATIENCE_S, FeedProcess, check_whole, contents, mock_spec, streams_of
 
+from strategy_runner.bus.doorbell import StreamListener
 from strategy_runner.errors import SafetyRefusal
 from strategy_runner.model.record import SIZE, Kind
 from strategy_runner.model.stream import Stream
@@ -146,6 +148,30 @@ def test_a_feed_with_nothing_to_publish_makes_durable_what_it_has_and_then_sleep
         before = _waits(tasks)
         feed.wait_beats(5)
         assert _waits(tasks) - before < 100
+        assert feed.stop() == 0
+
+
+def test_a_feed_whose_workers_are_behind_takes_fewer_turns_and_rings_again_once_they_have_heard() -> None:
+    quick = msgspec.structs.replace(mock_spec(0, speed=1.0), trades_per_s=4_000.0)
+    with FeedProcess(("BTC-USD/trade",), mock=quick) as feed:
+        feed.start()
+        feed.wait_records(1)
+        reader, listener = feed.reader(), StreamListener(feed.spec.market.doorbell, ("BTC-USD/trade",))
+        while not listener.wait(100):
+            pass
+        tasks = Path(f"/proc/{feed.status().pid}/task")
+        for _ in range(3):
+            time.sleep(0.1)  # five of its rings are queued, and no more
+            before, count = _waits(tasks), reader.head.count
+            time.sleep(1.0)
+            assert reader.head.count > count, "it goes on for those who look"
+            assert _waits(tasks) - before < 1_500, "500 turns, 200 syncs, and not a turn for each record"
+            while listener.wait(0):
+                pass
+            deadline = time.monotonic() + PATIENCE_S
+            while not listener.wait(20):
+                assert time.monotonic() < deadline, "it rings no more"
+        listener.close()
         assert feed.stop() == 0
 
 

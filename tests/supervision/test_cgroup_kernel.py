@@ -54,7 +54,10 @@ try:
     worker = subprocess.Popen(["sleep", "60"])
     group = groups._group("acme:swing.X")
     if has_all:
+        groups.let_daemon_go_first()
         groups.confine("acme:swing.X", worker.pid, LimitsSpec(memory_limit_mb=100, cpu_limit=0.5))
+        weights = [int((each / "cpu.weight").read_text()) for each in (ours / cgroup.DAEMONS_GROUP, group)]
+        assert weights == [cgroup.DAEMONS_WEIGHT, cgroup.WORKERS_WEIGHT]
         assert int((group / "memory.max").read_text()) == (100 + cgroup.OWN_MB) << 20
         assert (group / "cpu.max").read_text().split() == ["50000", "100000"]
         assert int((group / "pids.max").read_text()) == cgroup.TASKS_MAX

@@ -87,11 +87,15 @@ def test_each_worker_gets_a_group_of_its_own_beside_the_daemons(tmp_path: Path) 
     groups = delegated_groups(root=root, membership=membership)
     assert groups is not None
     assert (service / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
+    (service / "daemon" / "cpu.weight").write_text("")
+    groups.let_daemon_go_first()
+    assert (service / "daemon" / "cpu.weight").read_text() == "10000"
     group = service / "worker-acme.cross.BTC-USD"
     group_files(group)
     groups.confine("acme:cross.BTC-USD", 4711, LimitsSpec(memory_limit_mb=256, cpu_limit=0.5))
     assert (group / "memory.max").read_text() == str((256 + OWN_MB) << 20)
     assert (group / "cpu.max").read_text() == "50000 100000"
+    assert (group / "cpu.weight").read_text() == "20"
     assert (group / "pids.max").read_text() == "64"
     assert (group / "cgroup.procs").read_text() == "4711"
     for file in group.iterdir():
@@ -156,5 +160,5 @@ def group_tree(tmp_path: Path, path: str, controllers: str = "cpu io memory pids
 def group_files(group: Path) -> None:
     """What the kernel puts into a new group."""
     group.mkdir()
-    for name in ("memory.max", "memory.oom.group", "cpu.max", "pids.max", "cgroup.procs"):
+    for name in ("memory.max", "memory.oom.group", "cpu.max", "cpu.weight", "pids.max", "cgroup.procs"):
         (group / name).write_text("")

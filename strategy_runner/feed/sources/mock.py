@@ -7,7 +7,8 @@ the state to remember is a price and two counters.
 import heapq
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from strategy_runner.config.spec import MockSpec
@@ -51,60 +52,53 @@ class _Walk:
         self._spec = spec
         self._step_ns = 1e9 / (spec.trades_per_s + spec.quotes_per_s)
         self._digits = max(0, 5 - math.ceil(math.log10(self.price)))
-        self._rows: list[Raw] = []
+        self._rows: Iterator[Raw] | None = None
+        self._next: Raw | None = None
         self._end_price = self.price
 
     @property
     def next_ns(self) -> int:
-        if not self._rows:
-            self._rows = self._make_block()
-        return self._rows[self.step][2]
+        return self._look()[2]
 
     def take(self) -> Raw:
-        if not self._rows:
-            self._rows = self._make_block()
-        row = self._rows[self.step]
+        row, self._next = self._look(), None
         self.step += 1
         if self.step == BLOCK_STEPS:
-            self.block, self.step, self.price, self._rows = self.block + 1, 0, self._end_price, []
+            self.block, self.step, self.price, self._rows = self.block + 1, 0, self._end_price, None
         return row
 
-    def _make_block(self) -> list[Raw]:
+    def _look(self) -> Raw:
+        """The next row. Each is made when it is its turn: blocks of all symbols begin at once, and would be made at once."""
+        if self._next is None:
+            if self._rows is None:
+                self._rows = islice(self._block_rows(), self.step, None)
+            self._next = next(self._rows)
+        return self._next
+
+    def _block_rows(self) -> Iterator[Raw]:
         spec, step_ns, digits = self._spec, self._step_ns, self._digits
         rng = random.Random(f"{spec.seed}/{self.symbol}/{self.block}")
         regime = rng.choice(REGIMES)
         trade_share = spec.trades_per_s / (spec.trades_per_s + spec.quotes_per_s)
         anchor = price = self.price
         first_step = self.block * BLOCK_STEPS
-        rows: list[Raw] = []
         for step in range(BLOCK_STEPS):
             turned = -1.0 if regime.name == "reversal" and step > BLOCK_STEPS // 2 else 1.0
             price *= (
                 1.0 + turned * regime.drift + rng.gauss(0.0, regime.deviation) + regime.pull * (anchor / price - 1.0)
             )
+            self._end_price = price
             event_ns = self.start_ns + int((first_step + step + 0.9 * rng.random()) * step_ns)
             half_spread = max(price * regime.spread / 2.0, 10.0**-digits)
             if rng.random() < trade_share:
                 side = 1.0 if rng.random() < 0.5 else -1.0
                 size = round(rng.lognormvariate(0.0, 1.0), 4) or 0.0001
-                rows.append(
-                    (
-                        self.symbol,
-                        int(Kind.TRADE),
-                        event_ns,
-                        round(price + side * half_spread, digits),
-                        size,
-                        side,
-                        0.0,
-                        0.0,
-                    )
-                )
+                price_paid = round(price + side * half_spread, digits)
+                yield self.symbol, int(Kind.TRADE), event_ns, price_paid, size, side, 0.0, 0.0
             else:
                 bid, ask = round(price - half_spread, digits), round(price + half_spread, digits)
                 sizes = round(rng.uniform(0.1, 5.0), 3), round(rng.uniform(0.1, 5.0), 3)
-                rows.append((self.symbol, int(Kind.QUOTE), event_ns, bid, ask, *sizes, 0.0))
-        self._end_price = price
-        return rows
+                yield self.symbol, int(Kind.QUOTE), event_ns, bid, ask, *sizes, 0.0
 
 
 class MockSource:

@@ -235,6 +235,8 @@ def _run_watchdog(spec: WatchdogSpec, stopping: StopFlag) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     status = StatusFile(folder / "status")
     groups = delegated_groups()
+    if groups is not None:
+        groups.let_daemon_go_first()
     log.info("watchdog: control groups %s", "of their own for workers" if groups else "are not delegated")
     loop(Watchdog(spec, daemon=os.getppid(), status=status, groups=groups), stopping, None)
     lock.release()
