@@ -13,6 +13,8 @@ noticed by looking once a beat.
 import struct
 import time
 from collections.abc import Iterable
+from heapq import heappop, heappush
+from itertools import islice
 
 from strategy_runner.bus.zmtp import Heard, Hub, Line, Wire, frame
 
@@ -20,15 +22,17 @@ _SEQ = struct.Struct("<Q")
 _TOPIC_BYTES_MAX = 1_024
 _RING_BYTES_MAX = 256
 _SUBSCRIBE, _CANCEL = b"\x01", b"\x00"
-_REST_S = 0.05
+_REST_S_MIN, _REST_S_MAX = 0.0005, 0.1
+_BEHIND_S = 0.005
 
 
 class StreamDoorbell:
     """The feed's side.
 
     A listener whose queue is full has still to hear what was rung before: it is busy, or waits for its turn on a full host. It is
-    left alone for _REST_S, and then hears of what has come meanwhile. To try each time would cost the feed as much as the rest
-    of its work where a thousand workers are behind.
+    left alone for a while, and then hears of what has come meanwhile. To try each time would cost the feed as much as the rest of
+    its work where a thousand workers are behind. A rest that was too short makes the next one twice as long, one that was long
+    enough half as long, within the bounds above.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -36,14 +40,20 @@ class StreamDoorbell:
         self._listening: dict[bytes, dict[Line, None]] = {}  # by topic
         # by what the topic begins with: workers give all of it, NUL included, other ZeroMQ sockets need not
         self._listening_to_more: dict[bytes, dict[Line, None]] = {}
-        self._resting: dict[Line, float] = {}  # until when, in the order of these times
-        self._owed: dict[Line, bytes] = {}  # the ring that a listener missed while it rests
+        self._full: dict[Line, float] = {}  # since when, in the order of these times
+        self._resting: dict[Line, bytes | None] = {}  # with the ring that it missed
+        self._ends: list[tuple[float, int, Line]] = []  # of rests, a heap
+        self._rest_s: dict[Line, float] = {}  # how long the next one is, where it is not the shortest
+        self._rests = 0
         self.waitable = self._hub.waitable
 
     @property
     def is_busy(self) -> bool:
-        """Whether most listeners have still to hear what was rung before."""
-        return 2 * len(self._resting) > self._hub.lines
+        """Whether most listeners had still to hear what was rung before when they were rung for last, and for _BEHIND_S then."""
+        most = self._hub.lines // 2
+        if len(self._full) <= most:
+            return False
+        return time.monotonic() - next(islice(self._full.values(), most, None)) >= _BEHIND_S
 
     def ring(self, topic: bytes, seq: int) -> None:
         """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
@@ -54,43 +64,62 @@ class StreamDoorbell:
             if topic.startswith(prefix):
                 self._ring(lines, ring)
 
-    def ring_owed(self) -> None:
-        """Rings for those whose rest is over, if they missed anything."""
-        while (left_s := self.rest_s()) is not None and left_s <= 0.0:
-            line = next(iter(self._resting))
-            del self._resting[line]
-            ring = self._owed.pop(line, None)
-            if ring is not None:
-                self._ring((line,), ring)
-
     def rest_s(self) -> float | None:
         """How long until the first rest is over; None if nobody rests."""
-        until = next(iter(self._resting.values()), None)
-        return None if until is None else until - time.monotonic()
+        return self._ends[0][0] - time.monotonic() if self._ends else None
 
     def hear(self) -> None:
-        """Lets in who has come to listen, and notes for what."""
+        """Lets in who has come to listen, notes for what, and rings for those whose rest is over."""
         for line, word in self._hub.hear():
             if word is None:
                 for topic in [*self._listening, *self._listening_to_more]:
                     self._cancel(line, topic)
-                self._resting.pop(line, None)
-                self._owed.pop(line, None)
+                for held in (self._full, self._resting, self._rest_s):
+                    held.pop(line, None)
             elif word[:1] == _SUBSCRIBE:
                 self._listening_by(word[1:]).setdefault(word[1:], {})[line] = None
             elif word[:1] == _CANCEL:
                 self._cancel(line, word[1:])
+        if self._ends:
+            self._ring_owed()
 
     def close(self) -> None:
         self._hub.close()
 
     def _ring(self, lines: Iterable[Line], ring: bytes) -> None:
-        resting, owed = self._resting, self._owed
+        full, resting = self._full, self._resting
         for line in lines:
             if line in resting:
-                owed[line] = ring
+                resting[line] = ring
             elif not line.send(ring):
-                resting[line] = time.monotonic() + _REST_S
+                self._rest(line)
+            elif line in full:
+                self._go_on(line)
+
+    def _ring_owed(self) -> None:
+        """Rings for those whose rest is over, if they missed anything."""
+        now = time.monotonic()
+        while self._ends and self._ends[0][0] <= now:
+            _, _, line = heappop(self._ends)
+            missed = self._resting.pop(line, None)
+            if missed is not None:
+                self._ring((line,), missed)
+
+    def _rest(self, line: Line) -> None:
+        now, rest_s = time.monotonic(), self._rest_s.get(line, _REST_S_MIN)
+        if line in self._full:
+            self._rest_s[line] = rest_s = min(2.0 * rest_s, _REST_S_MAX)
+        else:
+            self._full[line] = now
+        self._resting[line] = None
+        self._rests += 1  # or lines would be compared
+        heappush(self._ends, (now + rest_s, self._rests, line))
+
+    def _go_on(self, line: Line) -> None:
+        del self._full[line]
+        rest_s = self._rest_s.pop(line, 0.0) / 2.0
+        if rest_s > _REST_S_MIN:
+            self._rest_s[line] = rest_s
 
     def _cancel(self, line: Line, topic: bytes) -> None:
         listening = self._listening_by(topic)

@@ -49,7 +49,7 @@ CHECKPOINT_RECORDS = 100_000
 RETENTION_INTERVAL_S = 30.0
 SPACE_LOOK_S = 1.0
 POLL_S_MIN = 0.001  # it counts in milliseconds
-BUSY_REST_S = 0.002
+BUSY_REST_S = 0.002  # how old the newest record may be that a worker finds which comes late
 _NAN = float("nan")
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ class Feed:
         self._next_beat = self._next_look = 0.0
         self._next_retention = 0.0
         self._is_halted = False
+        self._is_busy = False
         self._waiting_spec: FeedSpec | None = None
         self._emit: Emit = writer.append
         self._stopping = threading.Event()
@@ -126,7 +127,6 @@ class Feed:
         Raises DiskFullError if even the reserve was not enough: what was not published is made again by the next process.
         """
         self._writer.received_ns = self._clock.look()
-        self._doorbell.ring_owed()
         work = self._advance() if self._has_space() else 0
         work += self._frames.turn(self._pairs)
         now = self._clock.monotonic_ns / 1e9
@@ -161,30 +161,29 @@ class Feed:
             self._next_beat = 0.0
             for topic in self._topics:
                 self._doorbell.ring(topic, writer.seq)  # whoever has read all is to hear that it was all
-        if self._doorbell.is_busy and len(rows) < TURN_RAW_MAX:
-            return 0
-        return max(len(rows), len(touched), entries)
+        self._is_busy = bool(touched) and len(rows) < TURN_RAW_MAX and self._doorbell.is_busy
+        return 0 if self._is_busy else max(len(rows), len(touched), entries)
 
     def wait(self) -> None:
         """Where most workers are behind it rests even while records come: fewer turns leave them more of the processors, and as
         they come to read they still find what is new."""
-        if self._doorbell.is_busy:
+        if self._is_busy:
             time.sleep(BUSY_REST_S)
         else:
             self._source.wait(self._idle_s(), self._sleep)
 
     def _sleep(self, timeout_s: float, descriptor: int | None) -> None:
         """Ends early when the descriptor can be read, when a client's order desk rings, or somebody comes to listen."""
-        if timeout_s < POLL_S_MIN:
-            time.sleep(timeout_s)
-            return
         if descriptor != self._source_descriptor:
             if self._source_descriptor is not None:
                 self._poll.unregister(self._source_descriptor)
             if descriptor is not None:
                 self._poll.register(descriptor, select.POLLIN)
             self._source_descriptor = descriptor
-        self._poll.poll(int(timeout_s * 1e3))
+        if timeout_s < POLL_S_MIN:
+            time.sleep(timeout_s)
+        else:
+            self._poll.poll(int(timeout_s * 1e3))
         self._doorbell.hear()
 
     def _idle_s(self) -> float:
@@ -251,7 +250,7 @@ class Feed:
 
     def _halt(self, now: float) -> None:
         needed_mb = self._writer.reserve.size / 1e6
-        self._is_halted = True
+        self._is_halted, self._is_busy = True, False
         self._next_look = now + SPACE_LOOK_S
         self._file.status.last_error = f"{self._writer.folder}: disk full: expected {needed_mb:.0f} MB of free space"
         self._file.enter(State.HALTED, f"disk full: goes on with {needed_mb:.0f} MB free")
