@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from benchmarks.common import Figure
 from strategy_runner.errors import ConfigurationError
 
@@ -26,13 +28,17 @@ def as_markdown(figures: Sequence[Figure], machine: str, day: str) -> str:
 
 
 def write_into(document: Path, figures: Sequence[Figure], machine: str, day: str) -> None:
-    """Replaces what stands between the marks. Raises ConfigurationError if the document does not have both."""
+    """Replaces what stands between the marks, and keeps the figures beside the document for the next time, as JSON.
+
+    Raises ConfigurationError if the document does not have both marks.
+    """
     text = document.read_text() if document.exists() else ""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ConfigurationError(f"{document}: expected the marks {BEGIN} and {END}, found not both")
     document.write_text(f"{before}{BEGIN}\n{as_markdown(figures, machine, day)}\n{END}{after}")
+    document.with_suffix(".jsonl").write_bytes(b"".join(msgspec.json.encode(figure) + b"\n" for figure in figures))
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:

@@ -98,6 +98,9 @@ def test_the_table_replaces_what_stands_between_the_marks_of_a_document(
     assert text.startswith("before\n")
     assert text.endswith("<!-- end of figures -->\nafter\n")
     assert "old" not in text
+    again = bench("--from", str(document.with_suffix(".jsonl")), "--write", str(document))
+    assert again.returncode == 0, again.stderr
+    assert document.read_text() == text, "the next time it begins with what was kept"
 
 
 def test_a_document_without_the_marks_stays_as_it_is(tmp_path: Path) -> None:
