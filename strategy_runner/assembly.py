@@ -64,7 +64,7 @@ from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
-from strategy_runner.worker.confinement import Confinement
+from strategy_runner.worker.confinement import Confinement, give_way
 from strategy_runner.worker.follower import Follower
 from strategy_runner.worker.parking import begin_life, park
 from strategy_runner.worker.strategy import make_strategy
@@ -110,6 +110,7 @@ def run(arguments: Sequence[str], others: Runs = NONE) -> int:
             return _run_router(spec, path, stopping)
         if isinstance(spec, PaperOmsSpec):
             return _run_paper_oms(spec, path, stopping)
+        give_way()
         if spec.history:
             from strategy_runner.history.backtest_process import run_backtest
 

@@ -1,4 +1,4 @@
-"""What the kernel lets a worker use, and before whom, set before any strategy code is loaded.
+"""What the kernel lets a worker use, set before any strategy code is loaded, and before whom, set before anything else.
 
 A strategy that leaks gets a MemoryError at a record, an error like any other, long before the host is short of memory. The
 limit is on private memory (RLIMIT_DATA). The address space (RLIMIT_AS) would be the wrong thing to limit: a worker maps
@@ -33,7 +33,6 @@ class Confinement:
         _limit(resource.RLIMIT_DATA, private_bytes() + (memory_limit_mb + own_mb) * _MB)
         _limit(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
         _limit(resource.RLIMIT_CORE, 0)
-        give_way()
 
     def make_room(self) -> None:
         """For the last words of a process whose strategy has taken all there was."""
@@ -48,7 +47,7 @@ class Confinement:
 
 
 def give_way() -> None:
-    """Lets those go first for whom all workers wait."""
+    """Lets those go first for whom all workers wait; at once, or a thousand that start would go before those that trade."""
     own = os.getpriority(os.PRIO_PROCESS, 0)
     os.setpriority(os.PRIO_PROCESS, 0, max(own, min(own + BELOW_OTHERS, NICE_MAX)))
 

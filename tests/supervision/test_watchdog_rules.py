@@ -19,8 +19,8 @@ HALF = ProcessStat(state="R", parent=1, group=1, cpu_s=100.0, started_s=1.0, res
     [
         ("S", 0.0, "hangs"),
         ("R", 2.5, "hangs"),
-        ("R", 0.3, "hangs"),
-        ("R", 0.2, "starves"),
+        ("R", 1.1, "hangs"),
+        ("R", 0.9, "starves"),
         ("T", 0.0, "was stopped"),
         ("t", 0.0, "is held by a debugger"),
         ("D", 0.0, "waits for the disk"),
@@ -28,6 +28,15 @@ HALF = ProcessStat(state="R", parent=1, group=1, cpu_s=100.0, started_s=1.0, res
 )
 def test_why_a_silent_process_is_silent(state: str, ran_s: float, verdict: str) -> None:
     assert hang_verdict(HALF._replace(state=state, cpu_s=100.0 + ran_s), HALF, 2.5) == verdict
+
+
+def test_one_of_many_that_spin_is_found_out_later() -> None:
+    twentieth = [HALF._replace(state="R", cpu_s=100.0 + silent_s / 10) for silent_s in (2.5, 9.0, 10.5)]
+    assert [hang_verdict(stat, HALF, 10 * (stat.cpu_s - 100.0)) for stat in twentieth] == [
+        "starves",
+        "starves",
+        "hangs",
+    ]
 
 
 def test_a_burst_is_no_offence_and_a_whole_window_over_the_limit_is() -> None:

@@ -7,8 +7,9 @@ from strategy_runner.supervision.watchdog.process import ProcessStat
 
 Verdict = Literal["hangs", "starves", "waits for the disk", "is held by a debugger", "was stopped"]
 
-# of a core: a process that runs and gets less than this is short of CPU; what spins gets more, however many do
-STARVED_SHARE = 0.1
+# Processor time, and share of the time: a process that wants to run and has had less of either may only be short of it. One that
+# starts needs some, on a full host for many seconds; one that spins gets this much sooner or later, however many do.
+STARVED_S, STARVED_SHARE = 1.0, 0.4
 CPU_WINDOW_S = 10.0
 CPU_CALM_S = 60.0  # below its limit for so long, and it may run like the others again
 CPU_TOLERANCE = 1.05  # of the limit: the kernel counts in ticks
@@ -26,7 +27,7 @@ def hang_verdict(stat: ProcessStat, half: ProcessStat | None, half_s: float) -> 
     if stat.state == "T":
         return "was stopped"
     ran_s = stat.cpu_s - half.cpu_s if half is not None else half_s
-    if stat.state == "R" and ran_s < STARVED_SHARE * half_s:
+    if stat.state == "R" and ran_s < min(STARVED_S, STARVED_SHARE * half_s):
         return "starves"
     return "hangs"
 
