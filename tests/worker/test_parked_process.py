@@ -3,6 +3,7 @@
 After three lives each is parked and ends as one that wants no restart; without the record it goes on, and the oracle agrees.
 """
 
+import os
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ from worker.processes import Processes, await_that, processes_in
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.history.tape_run import rerun
 from strategy_runner.tape.status import State, Status, read_status
+from strategy_runner.worker.confinement import BELOW_OTHERS, NICE_MAX
 from strategy_runner.worker.genesis import read_geneses
 from strategy_runner.worker.parking import TRIES, read_trouble, resumed, write_trouble
 from strategy_runner.worker.skips import Skip, note_skip
@@ -184,6 +186,8 @@ def test_the_least_memory_limit_is_enough_for_the_worker_itself(folder: Path, pr
     limits = Path(f"/proc/{running.pid}/limits").read_text().splitlines()
     kept = {line[:25].strip(): line[25:].split()[:2] for line in limits}
     assert kept["Max core file size"] == ["0", "0"]
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, running.pid) == max(ours, min(ours + BELOW_OTHERS, NICE_MAX))
     assert kept["Max open files"] == ["1024", "1024"]
     soft, hard = kept["Max data size"]
     assert soft == hard != "unlimited"
