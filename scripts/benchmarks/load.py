@@ -23,9 +23,10 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.tape.reader import TapeReader
 
 COUNT_TRADES = 'id = "count{number}"\nstrategy = "count_trades"\ntimeframe = "1m"'
-_LOOK_S = 0.02
+_LOOK_S = 0.05
 _LOOKS = 20
-_LOOKED_AT_MAX = 10  # workers each time: who looks takes a processor from those it looks at
+# workers each time, and how long between: who looks takes a processor from those it looks at
+_SAMPLED_MAX, _SAMPLE_S = 10, 0.02
 _SEED = 1
 
 
@@ -117,13 +118,13 @@ class _Watched:
         lags_ms, behind, looks = [], 0, 0
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
-            for name in choose.sample(workers, min(len(workers), _LOOKED_AT_MAX)):
+            for name in choose.sample(workers, min(len(workers), _SAMPLED_MAX)):
                 status = self._fleet.status(name)
                 behind += self.reader.entries(self._streams[name]) - status.records
                 looks += 1
                 if status.records:
                     lags_ms.append(status.lag_ns / 1e6)
-            time.sleep(_LOOK_S)
+            time.sleep(_SAMPLE_S)
         if not lags_ms:
             raise TimeoutExpiredError(f"expected records within {seconds:g} s, found that no worker had any")
         return Sample.of(lags_ms), behind / looks

@@ -38,7 +38,7 @@ def write_into(document: Path, figures: Sequence[Figure], machine: str, day: str
     if not begin or not end:
         raise ConfigurationError(f"{document}: expected the marks {BEGIN} and {END}, found not both")
     document.write_text(f"{before}{BEGIN}\n{as_markdown(figures, machine, day)}\n{END}{after}")
-    document.with_suffix(".jsonl").write_bytes(b"".join(msgspec.json.encode(figure) + b"\n" for figure in figures))
+    document.with_suffix(".jsonl").write_bytes(msgspec.json.Encoder().encode_lines(figures))
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:

@@ -43,8 +43,7 @@ class StreamDoorbell:
         self._full: dict[Line, float] = {}  # since when, in the order of these times
         self._resting: dict[Line, bytes | None] = {}  # with the ring that it missed
         self._ends: list[tuple[float, int, Line]] = []  # of rests, a heap
-        self._rest_s: dict[Line, float] = {}  # how long the next one is, where it is not the shortest
-        self._rests = 0
+        self._next_rest_s: dict[Line, float] = {}  # how long the next one is, where it is not the shortest
         self.waitable = self._hub.waitable
 
     @property
@@ -74,7 +73,7 @@ class StreamDoorbell:
             if word is None:
                 for topic in [*self._listening, *self._listening_to_more]:
                     self._cancel(line, topic)
-                for held in (self._full, self._resting, self._rest_s):
+                for held in (self._full, self._resting, self._next_rest_s):
                     held.pop(line, None)
             elif word[:1] == _SUBSCRIBE:
                 self._listening_by(word[1:]).setdefault(word[1:], {})[line] = None
@@ -106,20 +105,19 @@ class StreamDoorbell:
                 self._ring((line,), missed)
 
     def _rest(self, line: Line) -> None:
-        now, rest_s = time.monotonic(), self._rest_s.get(line, _REST_S_MIN)
+        now, rest_s = time.monotonic(), self._next_rest_s.get(line, _REST_S_MIN)
         if line in self._full:
-            self._rest_s[line] = rest_s = min(2.0 * rest_s, _REST_S_MAX)
+            self._next_rest_s[line] = rest_s = min(2.0 * rest_s, _REST_S_MAX)
         else:
             self._full[line] = now
         self._resting[line] = None
-        self._rests += 1  # or lines would be compared
-        heappush(self._ends, (now + rest_s, self._rests, line))
+        heappush(self._ends, (now + rest_s, id(line), line))  # lines have no order of their own
 
     def _go_on(self, line: Line) -> None:
         del self._full[line]
-        rest_s = self._rest_s.pop(line, 0.0) / 2.0
+        rest_s = self._next_rest_s.pop(line, 0.0) / 2.0
         if rest_s > _REST_S_MIN:
-            self._rest_s[line] = rest_s
+            self._next_rest_s[line] = rest_s
 
     def _cancel(self, line: Line, topic: bytes) -> None:
         listening = self._listening_by(topic)
