@@ -15,8 +15,8 @@ from strategy_runner.tape.small_files import read_whole
 
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8
-# Nice steps below feed, routers and OMS, for which all workers wait. With eight steps less the feed, which needs a third of a core
-# for 20,000 events a second, gets less than that beside a thousand workers that can all run.
+# Nice steps below feed, routers and OMS, for which all workers wait. With eight steps less the feed, which needs a third of a
+# core for 20,000 events a second, gets less than that beside a thousand workers that can all run.
 BELOW_OTHERS = 28
 NICE_MAX = 8  # also where those run at 0: what else the host does is not to starve workers
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
