@@ -63,18 +63,19 @@ def _signals(workers: int, events: int, rate: int) -> Sample:
         TapeWriter(Path(name) / "tape", segment_records=262_144).close()
         listener = SignalListener(f"ipc://{name}/router")
         with (
-            _children(_publish, (name, workers, warm_up + events, rate), 1) as publisher,
+            _children(_publish, (name, workers, (warm_up, events), rate), 1) as publisher,
             _children(_cry, (name,), workers),
         ):
             time.sleep(0.5)  # subscriptions travel after a worker says that it is ready
-            publisher[0].send("go")
-            latencies = _read_signals(Path(name), listener, warm_up + events)
+            readers: dict[str, LogReader] = {}
+            for count in (warm_up, events):
+                publisher[0].send("go")
+                latencies = _read_signals(Path(name), listener, readers, count)
         listener.close()
-    return Sample.of(latencies[warm_up:])
+    return Sample.of(latencies)
 
 
-def _read_signals(folder: Path, listener: SignalListener, expected: int) -> list[float]:
-    readers: dict[str, LogReader] = {}
+def _read_signals(folder: Path, listener: SignalListener, readers: dict[str, LogReader], expected: int) -> list[float]:
     latencies: list[float] = []
     deadline = time.monotonic() + _PATIENCE_S
     while len(latencies) < expected:
@@ -92,19 +93,20 @@ def _read_signals(folder: Path, listener: SignalListener, expected: int) -> list
     return latencies
 
 
-def _publish(number: int, pipe: Connection, name: str, symbols: int, events: int, rate: int) -> None:
+def _publish(number: int, pipe: Connection, name: str, symbols: int, counts: tuple[int, ...], rate: int) -> None:
     writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
     writer.head.beat_ms = 100
     doorbell = StreamDoorbell(market_in(Path(name)).doorbell)
     streams = [writer.stream_id(trades(f"S{symbol}")) for symbol in range(symbols)]
     topics = [topic_of(trades(f"S{symbol}").name) for symbol in range(symbols)]
     pipe.send("ready")
-    pipe.recv()
     nan = float("nan")
-    for event in _paced(events, rate):
-        writer.append(streams[event % symbols], time.monotonic_ns(), 100.0, 1.0, 1.0, nan, nan)
-        for first in writer.publish().values():
-            doorbell.ring(topics[event % symbols], first)
+    for count in counts:
+        pipe.recv()
+        for event in _paced(count, rate):
+            writer.append(streams[event % symbols], time.monotonic_ns(), 100.0, 1.0, 1.0, nan, nan)
+            for first in writer.publish().values():
+                doorbell.ring(topics[event % symbols], first)
     while True:
         time.sleep(1.0)
 
@@ -128,25 +130,27 @@ def _hops(workers: int, events: int, rate: int) -> Sample:
         arrivals.setsockopt(zmq.RCVTIMEO, int(_PATIENCE_S * 1e3))
         arrivals.bind(f"ipc://{name}/second")
         with (
-            _children(_first_hop, (name, workers, warm_up + events, rate), 1) as first,
+            _children(_first_hop, (name, workers, (warm_up, events), rate), 1) as first,
             _children(_second_hop, (name,), workers),
         ):
             time.sleep(0.5)
-            first[0].send("go")
-            latencies = [_age_us(arrivals.recv()) for _ in range(warm_up + events)]
+            for count in (warm_up, events):
+                first[0].send("go")
+                latencies = [_age_us(arrivals.recv()) for _ in range(count)]
         arrivals.close(linger=0)
-    return Sample.of(latencies[warm_up:])
+    return Sample.of(latencies)
 
 
-def _first_hop(number: int, pipe: Connection, name: str, workers: int, events: int, rate: int) -> None:
+def _first_hop(number: int, pipe: Connection, name: str, workers: int, counts: tuple[int, ...], rate: int) -> None:
     socket = new_context().socket(zmq.XPUB)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.bind(f"ipc://{name}/first")
     pipe.send("ready")
-    pipe.recv()
     topics = [topic_of(f"S{worker}") for worker in range(workers)]
-    for event in _paced(events, rate):
-        socket.send(topics[event % workers] + _STAMP.pack(time.monotonic_ns()))
+    for count in counts:
+        pipe.recv()
+        for event in _paced(count, rate):
+            socket.send(topics[event % workers] + _STAMP.pack(time.monotonic_ns()))
     time.sleep(_PATIENCE_S)
 
 
@@ -171,7 +175,7 @@ def _age_us(stamp: bytes) -> float:
 
 
 def _warm_up(workers: int, rate: int) -> int:
-    """Events that do not count: a worker's first signal waits for syncs of its own, once in its life."""
+    """Events that do not count, and are waited for: a worker's first signal waits for syncs of its own, once in its life."""
     return max(int(rate * _WARM_UP_S), 2 * workers)
 
 

@@ -10,11 +10,12 @@ noticed by looking once a beat.
     PUSH -> PULL   one frame: a client whose fill log has grown, NUL, up to which offset it is on the disk (u64)
 """
 
+import os
+import random
 import struct
 import time
+from collections import deque
 from collections.abc import Iterable
-from heapq import heappop, heappush
-from itertools import islice
 
 from strategy_runner.bus.zmtp import Heard, Hub, Line, Wire, frame
 
@@ -22,17 +23,22 @@ _SEQ = struct.Struct("<Q")
 _TOPIC_BYTES_MAX = 1_024
 _RING_BYTES_MAX = 256
 _SUBSCRIBE, _CANCEL = b"\x01", b"\x00"
-_REST_S_MIN, _REST_S_MAX = 0.0005, 0.1
-_BEHIND_S = 0.005
+# listeners that wait for their turn, for each processor: with one it is that many short turns away
+_CROWD = 32
+_INTERVAL_S_MIN, _INTERVAL_S_MAX = 0.004, 0.5
+# each look makes the interval longer or shorter by as much: shorter faster, since a record waits half of it
+_LONGER, _SHORTER = 1.03, 0.93
+_LOOK_S = 0.01
+_LOOKED_AT = 32
 
 
 class StreamDoorbell:
     """The feed's side.
 
-    A listener whose queue is full has still to hear what was rung before: it is busy, or waits for its turn on a full host. It is
-    left alone for a while, and then hears of what has come meanwhile. To try each time would cost the feed as much as the rest of
-    its work where a thousand workers are behind. A rest that was too short makes the next one twice as long, one that was long
-    enough half as long, within the bounds above.
+    A host is crowded while many listeners have rings that they had no turn yet to hear: to be woken for each record costs more
+    than there is, and each waits behind all others. Then rings are coalesced, as a network card does with interrupts: nobody is
+    rung for twice within an interval, and who has missed a ring is rung for at its end. The interval grows while the host is
+    crowded and shrinks while it is not, so that those who are rung for get their turn soon.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -40,19 +46,20 @@ class StreamDoorbell:
         self._listening: dict[bytes, dict[Line, None]] = {}  # by topic
         # by what the topic begins with: workers give all of it, NUL included, other ZeroMQ sockets need not
         self._listening_to_more: dict[bytes, dict[Line, None]] = {}
-        self._full: dict[Line, float] = {}  # since when, in the order of these times
-        self._resting: dict[Line, bytes | None] = {}  # with the ring that it missed
-        self._ends: list[tuple[float, int, Line]] = []  # of rests, a heap
-        self._next_rest_s: dict[Line, float] = {}  # how long the next one is, where it is not the shortest
+        self._crowd = _CROWD * len(os.sched_getaffinity(0))
+        self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        self._has_met_full = False  # since the last look
+        self._interval_s = 0.0
+        self._resting: dict[
+            Line, bytes | None
+        ] = {}  # rung for within the interval, with the ring that they missed since
+        self._rung: deque[tuple[float, Line]] = deque()  # when each of them was
+        self._next_look = 0.0
         self.waitable = self._hub.waitable
 
     @property
-    def is_busy(self) -> bool:
-        """Whether most listeners had still to hear what was rung before when they were rung for last, and for _BEHIND_S then."""
-        most = self._hub.lines // 2
-        if len(self._full) <= most:
-            return False
-        return time.monotonic() - next(islice(self._full.values(), most, None)) >= _BEHIND_S
+    def is_crowded(self) -> bool:
+        return self._interval_s > 0.0
 
     def ring(self, topic: bytes, seq: int) -> None:
         """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
@@ -63,61 +70,74 @@ class StreamDoorbell:
             if topic.startswith(prefix):
                 self._ring(lines, ring)
 
-    def rest_s(self) -> float | None:
-        """How long until the first rest is over; None if nobody rests."""
-        return self._ends[0][0] - time.monotonic() if self._ends else None
-
     def hear(self) -> None:
-        """Lets in who has come to listen, notes for what, and rings for those whose rest is over."""
+        """Lets in who has come to listen, notes for what, and rings for those whose interval is over."""
         for line, word in self._hub.hear():
             if word is None:
                 for topic in [*self._listening, *self._listening_to_more]:
                     self._cancel(line, topic)
-                for held in (self._full, self._resting, self._next_rest_s):
-                    held.pop(line, None)
+                self._resting.pop(line, None)
             elif word[:1] == _SUBSCRIBE:
                 self._listening_by(word[1:]).setdefault(word[1:], {})[line] = None
             elif word[:1] == _CANCEL:
                 self._cancel(line, word[1:])
-        if self._ends:
-            self._ring_owed()
+        if self._rung or self._has_met_full:
+            now = time.monotonic()
+            if now >= self._next_look:
+                self._look(now)
+            self._ring_owed(now)
 
     def close(self) -> None:
         self._hub.close()
+        os.close(self._load)
 
     def _ring(self, lines: Iterable[Line], ring: bytes) -> None:
-        full, resting = self._full, self._resting
+        resting, now = self._resting, time.monotonic()
         for line in lines:
             if line in resting:
                 resting[line] = ring
-            elif not line.send(ring):
-                self._rest(line)
-            elif line in full:
-                self._go_on(line)
+                continue
+            if not line.send(ring):
+                self._has_met_full = True  # it looks when it hears those that are queued
+            if self._interval_s:
+                self._rest(line, now)
 
-    def _ring_owed(self) -> None:
-        """Rings for those whose rest is over, if they missed anything."""
-        now = time.monotonic()
-        while self._ends and self._ends[0][0] <= now:
-            _, _, line = heappop(self._ends)
+    def _rest(self, line: Line, now: float) -> None:
+        self._resting[line] = None
+        self._rung.append((now, line))
+
+    def _ring_owed(self, now: float) -> None:
+        """Rings for those whose interval is over, if they missed anything and have heard what was rung before."""
+        until = now - self._interval_s
+        while self._rung and self._rung[0][0] <= until:
+            _, line = self._rung.popleft()
             missed = self._resting.pop(line, None)
-            if missed is not None:
+            if missed is None:
+                continue
+            if self._interval_s and line.has_unheard:  # it looks when it hears that
+                self._rest(line, now)
+                self._resting[line] = missed
+            else:
                 self._ring((line,), missed)
 
-    def _rest(self, line: Line) -> None:
-        now, rest_s = time.monotonic(), self._next_rest_s.get(line, _REST_S_MIN)
-        if line in self._full:
-            self._next_rest_s[line] = rest_s = min(2.0 * rest_s, _REST_S_MAX)
+    def _look(self, now: float) -> None:
+        """Makes the interval longer or shorter by how many wait."""
+        self._has_met_full = False
+        lines = list(self._hub.lines)
+        some = random.sample(lines, min(_LOOKED_AT, len(lines)))
+        waiting = len(lines) * sum([line.has_unheard for line in some]) / max(1, len(some))
+        # those who wait for a disk, hang or were stopped do not run, and who runs besides does not listen
+        if min(waiting, self._runnable()) > self._crowd:
+            self._interval_s = min(max(_INTERVAL_S_MIN, self._interval_s * _LONGER), _INTERVAL_S_MAX)
         else:
-            self._full[line] = now
-        self._resting[line] = None
-        heappush(self._ends, (now + rest_s, id(line), line))  # lines have no order of their own
+            self._interval_s *= _SHORTER
+            if self._interval_s < _INTERVAL_S_MIN:
+                self._interval_s = 0.0
+        self._next_look = now + max(_LOOK_S, self._interval_s / 8.0)
 
-    def _go_on(self, line: Line) -> None:
-        del self._full[line]
-        rest_s = self._next_rest_s.pop(line, 0.0) / 2.0
-        if rest_s > _REST_S_MIN:
-            self._next_rest_s[line] = rest_s
+    def _runnable(self) -> int:
+        """Processes of the host that run or wait for a processor (proc_loadavg(5))."""
+        return int(os.pread(self._load, 128, 0).split()[3].partition(b"/")[0])
 
     def _cancel(self, line: Line, topic: bytes) -> None:
         listening = self._listening_by(topic)

@@ -13,8 +13,10 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from fcntl import ioctl
 from pathlib import Path
+from termios import TIOCOUTQ
 from typing import NamedTuple
 
 from strategy_runner.bus.call import keep_to_owner
@@ -28,6 +30,7 @@ _NULL = b"NULL".ljust(20, b"\0")
 _HELLO_WAIT_S = 0.01  # the other side answers within a tenth of that, unless it is at work or stopped
 _RETRY_S, _RETRY_S_MAX = 0.05, 1.0
 _NOW = socket.MSG_DONTWAIT
+_NOTHING = bytes(4)  # an int
 _TAKEN_BYTES = 4096
 _TIME = struct.Struct("@ll")  # struct timeval
 _BACKLOG = 4_096  # workers that connect at once
@@ -197,6 +200,11 @@ class Line:
             return False  # an end is heard of
         return True
 
+    @property
+    def has_unheard(self) -> bool:
+        """Whether what was sent has still to be read at the other end."""
+        return ioctl(self._socket, TIOCOUTQ, _NOTHING) != _NOTHING
+
     def receive(self, frame_bytes_max: int) -> Iterator[bytes]:
         """The bodies of frames that have come, at most _TAKEN_BYTES of them, so that who sends on keeps nobody from working.
 
@@ -277,9 +285,8 @@ class Hub:
         self._poll.register(self._door, select.EPOLLIN | select.EPOLLET)
 
     @property
-    def lines(self) -> int:
-        """How many there are."""
-        return len(self._lines)
+    def lines(self) -> Collection[Line]:
+        return self._lines.values()
 
     @property
     def waitable(self) -> int:

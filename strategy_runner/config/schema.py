@@ -202,7 +202,7 @@ class TapeConfig(Section, frozen=True, kw_only=True):
     segment, are space held back: without it the feed takes no records."""
 
     segment_records: Annotated[int, Meta(ge=1_024, le=50_000_000)] = 1_048_576
-    durable_interval_ms: Annotated[float, Meta(gt=0, le=10_000)] = 5.0
+    durable_interval_ms: Annotated[float, Meta(gt=0, le=10_000)] = 2.0
     reserve_mb: Annotated[float, Meta(ge=1, le=100_000)] = 64.0
     retention_hours: Positive = 168.0
     retention_gb: Positive = 20.0

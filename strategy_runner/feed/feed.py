@@ -49,7 +49,7 @@ CHECKPOINT_RECORDS = 100_000
 RETENTION_INTERVAL_S = 30.0
 SPACE_LOOK_S = 1.0
 POLL_S_MIN = 0.001  # it counts in milliseconds
-BUSY_REST_S = 0.002  # how old the newest record may be that a worker finds which comes late
+CROWDED_REST_S = 0.002  # how old the newest record may be that a worker finds which comes late
 _NAN = float("nan")
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,6 @@ class Feed:
         self._next_beat = self._next_look = 0.0
         self._next_retention = 0.0
         self._is_halted = False
-        self._is_busy = False
         self._waiting_spec: FeedSpec | None = None
         self._emit: Emit = writer.append
         self._stopping = threading.Event()
@@ -161,14 +160,16 @@ class Feed:
             self._next_beat = 0.0
             for topic in self._topics:
                 self._doorbell.ring(topic, writer.seq)  # whoever has read all is to hear that it was all
-        self._is_busy = bool(touched) and len(rows) < TURN_RAW_MAX and self._doorbell.is_busy
-        return 0 if self._is_busy else max(len(rows), len(touched), entries)
+        if len(rows) < TURN_RAW_MAX and self._doorbell.is_crowded:
+            return 0
+        return max(len(rows), len(touched), entries)
 
     def wait(self) -> None:
-        """Where most workers are behind it rests even while records come: fewer turns leave them more of the processors, and as
-        they come to read they still find what is new."""
-        if self._is_busy:
-            time.sleep(BUSY_REST_S)
+        """On a crowded host it rests even while records come: fewer turns leave the workers more of the processors, and as they
+        come to read they still find what is new."""
+        if self._doorbell.is_crowded:
+            time.sleep(CROWDED_REST_S)
+            self._doorbell.hear()
         else:
             self._source.wait(self._idle_s(), self._sleep)
 
@@ -190,9 +191,6 @@ class Feed:
         """How long nothing can be due: until the next record, tick or beat, at most a beat."""
         now = time.monotonic()
         wait = max(0.0, self._next_beat - now)
-        rest_s = self._doorbell.rest_s()
-        if rest_s is not None:
-            wait = max(0.0, min(wait, rest_s))
         if self._is_halted:
             return min(wait, max(0.0, self._next_look - now))
         due = self._pace.wait_s(self._source.next_ns(), time.monotonic_ns())
@@ -250,7 +248,7 @@ class Feed:
 
     def _halt(self, now: float) -> None:
         needed_mb = self._writer.reserve.size / 1e6
-        self._is_halted, self._is_busy = True, False
+        self._is_halted = True
         self._next_look = now + SPACE_LOOK_S
         self._file.status.last_error = f"{self._writer.folder}: disk full: expected {needed_mb:.0f} MB of free space"
         self._file.enter(State.HALTED, f"disk full: goes on with {needed_mb:.0f} MB free")

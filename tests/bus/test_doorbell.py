@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
+from strategy_runner.bus import doorbell
 from strategy_runner.bus.doorbell import (
     FillDoorbell,
     FillListener,
@@ -119,61 +121,88 @@ def test_one_look_answers_every_ring_that_is_queued(endpoint: str) -> None:
     assert not listener.wait(0)
 
 
-def fill(bell: StreamDoorbell, topic: bytes) -> None:
-    """Rings until somebody's queue is full."""
-    for seq in range(100):
-        bell.ring(topic, seq)
-        if bell.rest_s() is not None:
-            return
-    raise AssertionError("a hundred rings were queued")
-
-
 def hear_all(listener: StreamListener) -> None:
     while listener.wait(0):
         pass
 
 
-def test_who_is_behind_is_left_alone_for_a_while_and_then_hears_of_what_came_meanwhile(endpoint: str) -> None:
+def crowd(bell: StreamDoorbell, topic: bytes) -> None:
+    """Rings until the bell finds its host crowded: who listens hears nothing meanwhile."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not bell.is_crowded:
+        assert time.monotonic() < deadline
+        bell.ring(topic, 0)
+
+
+@pytest.fixture
+def easily_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits is a crowd, if one process runs: who rings does."""
+    monkeypatch.setattr(doorbell, "_CROWD", 0)
+
+
+def test_one_that_is_behind_costs_another_nothing(endpoint: str) -> None:
     bell = StreamDoorbell(endpoint)
     behind, quick = (StreamListener(endpoint, ("A/trade", ALL)) for _ in range(2))
     connected(bell, behind, quick)
-    topic = topic_of("A/trade")
-    assert bell.rest_s() is None
     for seq in range(100):
-        bell.ring(topic, seq)
-        assert quick.wait(2_000), "one that is behind costs the other nothing"
+        bell.ring(topic_of("A/trade"), seq)
+        assert quick.wait(2_000)
         hear_all(quick)
-    assert bell.rest_s() is not None and not bell.is_busy, "one of two"
-    hear_all(behind)
-    bell.ring(topic, 100)
-    assert quick.wait(2_000)
+    assert not bell.is_crowded
+    assert behind.wait(0), "what is queued wakes it"
+
+
+@pytest.mark.usefixtures("easily_crowded")
+def test_on_a_crowded_host_nobody_is_rung_for_twice_at_once_and_nobody_misses_what_came_last(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell, "_INTERVAL_S_MIN", 0.2)
+    bell = StreamDoorbell(endpoint)
+    behind, quick = (StreamListener(endpoint, (f"{name}/trade", ALL)) for name in ("A", "B"))
+    connected(bell, behind, quick)
+    crowd(bell, topic_of("A/trade"))
+    bell.ring(topic_of("B/trade"), 1)
+    rung = time.monotonic()
+    assert quick.wait(2_000), "it has not been rung for lately"
+    hear_all(quick)
+    bell.ring(topic_of("B/trade"), 2)
+    if time.monotonic() - rung < 0.1:
+        assert not quick.wait(0), "it has been rung for"
     deadline = time.monotonic() + PATIENCE_S
-    while not behind.wait(5):
+    while not quick.wait(5):
         assert time.monotonic() < deadline, "it would have to look by itself"
         bell.hear()
-    hear_all(behind)
-    bell.hear()
-    assert bell.rest_s() is None
-    assert not behind.wait(100), "once"
-
-
-def test_a_feed_is_busy_while_most_are_behind_and_not_for_those_who_have_gone(endpoint: str) -> None:
-    bell = StreamDoorbell(endpoint)
-    listeners = [StreamListener(endpoint, (f"{name}/trade", ALL)) for name in "ABC"]
-    connected(bell, *listeners)
-    fill(bell, topic_of("A/trade"))
-    time.sleep(0.02)
-    assert not bell.is_busy, "one of three"
-    deadline = time.monotonic() + PATIENCE_S
-    while not bell.is_busy:
-        assert time.monotonic() < deadline
-        bell.ring(topic_of("A/trade"), 0)
-        bell.ring(topic_of("B/trade"), 0)
-    for listener in listeners:
-        listener.close()
-    while bell.is_busy:
-        assert time.monotonic() < deadline
+    hear_all(quick)
+    for _ in range(100):
         bell.hear()
+        assert not quick.wait(5), "it has missed nothing more"
+
+
+@pytest.mark.usefixtures("easily_crowded")
+def test_a_crowd_ends_when_those_who_waited_have_heard_or_are_gone(endpoint: str) -> None:
+    bell = StreamDoorbell(endpoint)
+    for end in (hear_all, StreamListener.close):
+        listener = StreamListener(endpoint, ("A/trade", ALL))
+        connected(bell, listener)
+        crowd(bell, topic_of("A/trade"))
+        end(listener)
+        deadline = time.monotonic() + PATIENCE_S
+        while bell.is_crowded:
+            assert time.monotonic() < deadline
+            bell.hear()
+
+
+def test_listeners_that_were_stopped_are_no_crowd(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for no processor: to leave others alone would not help them."""
+    monkeypatch.setattr(doorbell, "_CROWD", 0)
+    monkeypatch.setattr(StreamDoorbell, "_runnable", lambda self: 0)
+    bell = StreamDoorbell(endpoint)
+    stopped = StreamListener(endpoint, ("A/trade", ALL))
+    connected(bell, stopped)
+    for seq in range(1_000):
+        bell.ring(topic_of("A/trade"), seq)
+        assert not bell.is_crowded
+    stopped.close()
 
 
 _FOLLOW = """
