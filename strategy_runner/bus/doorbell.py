@@ -23,8 +23,7 @@ _SEQ = struct.Struct("<Q")
 _TOPIC_BYTES_MAX = 1_024
 _RING_BYTES_MAX = 256
 _SUBSCRIBE, _CANCEL = b"\x01", b"\x00"
-# listeners that wait for their turn, for each processor: with one it is that many short turns away
-_CROWD = 32
+_CROWD = 32  # so many for each processor may wait for their turn; one takes a quarter of a millisecond
 _INTERVAL_S_MIN, _INTERVAL_S_MAX = 0.004, 0.5
 # each look makes the interval longer or shorter by as much: shorter faster, since a record waits half of it
 _LONGER, _SHORTER = 1.03, 0.93
@@ -50,9 +49,7 @@ class StreamDoorbell:
         self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
         self._has_met_full = False  # since the last look
         self._interval_s = 0.0
-        self._resting: dict[
-            Line, bytes | None
-        ] = {}  # rung for within the interval, with the ring that they missed since
+        self._resting: dict[Line, bytes | None] = {}  # rung for within the interval, with what they missed since
         self._rung: deque[tuple[float, Line]] = deque()  # when each of them was
         self._next_look = 0.0
         self.waitable = self._hub.waitable
@@ -100,10 +97,10 @@ class StreamDoorbell:
             if not line.send(ring):
                 self._has_met_full = True  # it looks when it hears those that are queued
             if self._interval_s:
-                self._rest(line, now)
+                self._rest(line, now, None)
 
-    def _rest(self, line: Line, now: float) -> None:
-        self._resting[line] = None
+    def _rest(self, line: Line, now: float, missed: bytes | None) -> None:
+        self._resting[line] = missed
         self._rung.append((now, line))
 
     def _ring_owed(self, now: float) -> None:
@@ -115,13 +112,12 @@ class StreamDoorbell:
             if missed is None:
                 continue
             if self._interval_s and line.has_unheard:  # it looks when it hears that
-                self._rest(line, now)
-                self._resting[line] = missed
+                self._rest(line, now, missed)
             else:
                 self._ring((line,), missed)
 
     def _look(self, now: float) -> None:
-        """Makes the interval longer or shorter by how many wait."""
+        """Makes the interval longer or shorter by how many wait, of whom some are asked."""
         self._has_met_full = False
         lines = list(self._hub.lines)
         some = random.sample(lines, min(_LOOKED_AT, len(lines)))
