@@ -48,7 +48,8 @@ class StreamDoorbell:
         self._crowd = _CROWD * len(os.sched_getaffinity(0))
         self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
         self._has_met_full = False  # since the last look
-        self._interval_s = 0.0
+        self.interval_s = 0.0
+        """Of a crowd; 0 without one."""
         self._resting: dict[Line, bytes | None] = {}  # rung for within the interval, with what they missed since
         self._rung: deque[tuple[float, Line]] = deque()  # when each of them was
         self._next_look = 0.0
@@ -56,7 +57,7 @@ class StreamDoorbell:
 
     @property
     def is_crowded(self) -> bool:
-        return self._interval_s > 0.0
+        return self.interval_s > 0.0
 
     def ring(self, topic: bytes, seq: int) -> None:
         """`topic` ends with NUL, since subscriptions match by prefix. Never blocks."""
@@ -78,7 +79,7 @@ class StreamDoorbell:
                 self._listening_by(word[1:]).setdefault(word[1:], {})[line] = None
             elif word[:1] == _CANCEL:
                 self._cancel(line, word[1:])
-        if self._rung or self._has_met_full:
+        if self.interval_s or self._has_met_full:
             now = time.monotonic()
             if now >= self._next_look:
                 self._look(now)
@@ -96,7 +97,7 @@ class StreamDoorbell:
                 continue
             if not line.send(ring):
                 self._has_met_full = True  # it looks when it hears those that are queued
-            if self._interval_s:
+            if self.interval_s:
                 self._rest(line, now, None)
 
     def _rest(self, line: Line, now: float, missed: bytes | None) -> None:
@@ -105,13 +106,13 @@ class StreamDoorbell:
 
     def _ring_owed(self, now: float) -> None:
         """Rings for those whose interval is over, if they missed anything and have heard what was rung before."""
-        until = now - self._interval_s
+        until = now - self.interval_s
         while self._rung and self._rung[0][0] <= until:
             _, line = self._rung.popleft()
             missed = self._resting.pop(line, None)
             if missed is None:
                 continue
-            if self._interval_s and line.has_unheard:  # it looks when it hears that
+            if self.interval_s and line.has_unheard:  # it looks when it hears that
                 self._rest(line, now, missed)
             else:
                 self._ring((line,), missed)
@@ -124,12 +125,12 @@ class StreamDoorbell:
         waiting = len(lines) * sum([line.has_unheard for line in some]) / max(1, len(some))
         # those who wait for a disk, hang or were stopped do not run, and who runs besides does not listen
         if min(waiting, self._runnable()) > self._crowd:
-            self._interval_s = min(max(_INTERVAL_S_MIN, self._interval_s * _LONGER), _INTERVAL_S_MAX)
+            self.interval_s = min(max(_INTERVAL_S_MIN, self.interval_s * _LONGER), _INTERVAL_S_MAX)
         else:
-            self._interval_s *= _SHORTER
-            if self._interval_s < _INTERVAL_S_MIN:
-                self._interval_s = 0.0
-        self._next_look = now + max(_LOOK_S, self._interval_s / 8.0)
+            self.interval_s *= _SHORTER
+            if self.interval_s < _INTERVAL_S_MIN:
+                self.interval_s = 0.0
+        self._next_look = now + max(_LOOK_S, self.interval_s / 8.0)
 
     def _runnable(self) -> int:
         """Processes of the host that run or wait for a processor (proc_loadavg(5))."""

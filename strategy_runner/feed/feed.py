@@ -371,6 +371,8 @@ class Feed:
         status.position, status.records, status.event_ns = head.count, head.count, head.event_ns
         if self._screen is not None:
             status.refusals = self._screen.dropped
+        if status.state is State.FOLLOWING:
+            status.reason = self._crowded()
         if not self._is_halted:
             status.last_error = next(iter(self._private.faults.values()), "")
         self._file.write()
@@ -378,6 +380,10 @@ class Feed:
         if now >= self._next_retention:
             self._retain()
             self._next_retention = now + RETENTION_INTERVAL_S
+
+    def _crowded(self) -> str:
+        interval_ms = self._doorbell.interval_s * 1e3
+        return f"the host is crowded: a worker hears of records every {interval_ms:.0f} ms" if interval_ms else ""
 
     def _retain(self) -> None:
         """Deletes segments that are too old or too many, never one that a worker or the feed itself may still need."""

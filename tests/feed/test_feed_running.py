@@ -20,7 +20,7 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.reader import TapeReader
-from strategy_runner.tape.status import StatusFile
+from strategy_runner.tape.status import StatusFile, read_status
 
 
 def times(reader: TapeReader, name: str) -> list[int]:
@@ -181,16 +181,26 @@ def test_on_a_crowded_host_a_feed_takes_fewer_turns_and_rings_again_once_who_wai
             count = reader.head.count
             assert _turns(feed, 1.0) < 1_000, "one in two milliseconds, and not one for each record"
             assert reader.head.count > count, "it goes on for those who look"
+            assert _reason(home).startswith("the host is crowded"), "as of its last beat"
             while listener.wait(0):
                 pass
             while not listener.wait(0):
                 assert time.monotonic() < deadline + PATIENCE_S, "it rings no more"
                 _turns(feed, 0.01)
-        feed.stop()
         listener.close()
+        while _reason(home):
+            assert time.monotonic() < deadline + 2.0 * PATIENCE_S
+            _turns(feed, 0.1)
+        feed.stop()
         bell.close()
         frames.close()
         context.destroy(linger=0)
+
+
+def _reason(home: FeedProcess) -> str:
+    page = read_status(home.status_path)
+    assert page is not None
+    return page.reason
 
 
 def _turns(feed: Feed, seconds: float) -> int:
