@@ -114,6 +114,7 @@ def run(arguments: Sequence[str], others: Runs = NONE) -> int:
         if spec.history:
             from strategy_runner.history.backtest_process import run_backtest
 
+            set_up_interpreter()
             return run_backtest(spec, stopping)
         return _run_worker(spec, stopping)
     except LockedError as error:
@@ -236,7 +237,7 @@ def _source(spec: FeedSpec) -> tuple[Source, float]:
 
 
 def set_up_interpreter() -> None:
-    """Of a process with threads that trade."""
+    """Of a process whose threads wait for one another."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)

@@ -1,6 +1,5 @@
 """A backtest as a process: the limits of a worker, its turn among many, and what was seen of its history kept beside its log."""
 
-import gc
 import logging
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import LockedError, NotRunningError, StrategyRunnerError
 from strategy_runner.history.backtest import Backtest
 from strategy_runner.history.engine import MEMORY_LIMIT_MB as READING_MB
-from strategy_runner.loop import COLLECT_AFTER, StopFlag
+from strategy_runner.loop import StopFlag
 from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.status import StatusFile
 from strategy_runner.worker.confinement import OWN_MB, Confinement
@@ -31,7 +30,6 @@ def run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
         status.fail(error)  # or the router would wait for this worker for ever
         raise
     slot = _wait_for_slot(Path(spec.slots), spec.parallel, stopping)
-    gc.set_threshold(COLLECT_AFTER)
     try:
         backtest.run(stopping)
     except MemoryError as error:

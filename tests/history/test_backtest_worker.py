@@ -16,7 +16,7 @@ from strategy_runner.errors import ConfigurationError, DivergenceError, Strategy
 from strategy_runner.history.backtest import TURN_RAW_MAX, Backtest
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.columns import MISSING_NS
-from strategy_runner.history.reader import CHUNK_ROWS, FIRST_ROWS
+from strategy_runner.history.reader import CHUNK_ROWS
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.event import Timer, Trade
 from strategy_runner.model.signal import decode_body
@@ -269,7 +269,7 @@ def test_a_stop_flag_ends_it_between_two_blocks_with_what_was_said_until_then(ro
     backtest(spec_in(root), Chatty, stop_after(blocks), every=97)
     status = status_of(spec_in(root))
     assert (status.state, status.reason) == (State.STOPPED, "interrupted")
-    assert status.records == FIRST_ROWS + (blocks - 1) * CHUNK_ROWS
+    assert status.records == blocks * CHUNK_ROWS
     assert status.signals == len(bodies_on_disk(root / "talk.X")) == status.records // 97
     assert status.progress < status.total
 

@@ -14,7 +14,7 @@ from strategy_runner.errors import ConfigurationError, UsageError
 from strategy_runner.history.catalog import Series, all_series, find_series, series_of
 from strategy_runner.history.columns import Times, Values
 from strategy_runner.history.engine import sql_text
-from strategy_runner.history.reader import FIRST_ROWS, read_series
+from strategy_runner.history.reader import CHUNK_ROWS, read_series
 from strategy_runner.model.stream import bars, quotes, trades
 
 MINUTE = 60_000_000_000
@@ -196,7 +196,7 @@ _PEAK = """
 import sys
 from pathlib import Path
 from strategy_runner.history.catalog import series_of
-from strategy_runner.history.reader import FIRST_ROWS, read_series
+from strategy_runner.history.reader import read_series
 rows = sum(len(block) for block in read_series(series_of(Path(sys.argv[1]), "bars_1s", sys.argv[2])))
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(rows, int(peak) // 1024)
@@ -297,7 +297,7 @@ def test_reading_ahead_gives_the_same_rows_from_a_small_block_on_and_may_end_ear
     assert len(ts) == 490_000
     assert np.array_equal(ts, ts_ahead)
     assert all(np.array_equal(*columns) for columns in zip(values, values_ahead, strict=True))
-    with read_series(series, ahead=True) as reader:
-        assert len(next(reader)) == FIRST_ROWS
+    with read_series(series, chunk_rows=4 * CHUNK_ROWS, ahead=True) as reader:
+        assert len(next(reader)) == CHUNK_ROWS
     with pytest.raises(StopIteration):
         next(reader)
