@@ -38,6 +38,7 @@ PATIENCE_S = 300.0
 _READY = (State.FOLLOWING, State.FINISHED)
 _LOOK_S = 0.001
 _BOOT_LOOK_S = 0.02
+_HARDLY_LIVED_S = 1.5  # longer than startsecs in supervision/programs.py
 
 
 class Fleet:
@@ -78,8 +79,9 @@ class Fleet:
         self._await_ready(FEED_NAME, other_than=before)
 
     def restart_ms(self, kills: int) -> Sample:
-        """From kill -9 to ready again, one worker after the other, spread over the fleet; none of them twice, since supervisord
-        pauses before it starts again what has hardly lived."""
+        """From kill -9 to ready again, one worker after the other, spread over the fleet; none of them twice nor soon after its
+        start, since supervisord pauses before it starts again what has hardly lived."""
+        time.sleep(_HARDLY_LIVED_S)
         kills = min(kills, len(self.workers))
         chosen = [self.workers[index * len(self.workers) // kills] for index in range(kills)]
         return Sample.of(self._restart_ms(name) for name in chosen)
