@@ -81,6 +81,7 @@ def lines_of(plot: Plot, figures: Sequence[Figure]) -> dict[str, Points]:
 
 def _draw(plot: Plot, lines: dict[str, Points], path: Path) -> None:
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
     drawing = Drawing(figsize=_INCHES, layout="constrained")
     axes = drawing.add_subplot(xlabel=plot.across, ylabel=plot.up, xscale="log", yscale="log")
@@ -89,6 +90,8 @@ def _draw(plot: Plot, lines: dict[str, Points], path: Path) -> None:
     measured = sorted({at for points in lines.values() for at, _ in points})
     axes.set_xticks(measured, [f"{at:,.0f}" for at in measured])
     axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize="small")
     drawing.savefig(path, metadata={"Date": None})  # the same figures make the same file
