@@ -137,7 +137,7 @@ def beginning_at(spec: WorkerSpec, tape: Path, live_from: int) -> Genesis:
             if first < end:
                 seq = min(seq, reader.seqs(stream_id, first, first + 1)[0])
     seq = max(seq, reader.head.first)
-    held = position_at(reader, Path(spec.fills), spec.key, seq) if spec.fills else 0.0
+    held = position_at(reader, spec, seq) if spec.fills else 0.0
     return Genesis(spec=spec, seq=seq, live_from=live_from, n=0, position=held)
 
 

@@ -31,6 +31,7 @@ def generation(
     protection: ProtectionSpec,
     extra_symbols: Sequence[str],
     venue: str = "",
+    account: str = "",
     has_fills: bool = False,
     paper: PaperSpec | None = None,
     is_observed: bool = False,
@@ -39,9 +40,12 @@ def generation(
 
     `params` should be complete (Params, or Resolved.params of describe.py), so that writing a default out changes
     nothing. `venue` is part of a signal's body. A strategy that holds what was filled (`has_fills`), or what it fills itself
-    (`paper`), is another one than one that holds what it asked for; and one that is only observed has nothing to do with the
-    positions of one that trades.
+    (`paper`), is another one than one that holds what it asked for, and another one in each `account`; and one that is only
+    observed has nothing to do with the positions of one that trades.
     """
+    position: object = "observed" if is_observed else "signals"
+    if paper is not None or has_fills:
+        position = (paper or "fills", account)
     versions = {
         "strategy_runner": strategy_runner.__version__,
         "numpy": np.__version__,
@@ -56,7 +60,7 @@ def generation(
         "protection": protection,
         "extra_symbols": list(extra_symbols),
         "venue": venue,
-        "position": paper or ("fills" if has_fills else "observed" if is_observed else "signals"),
+        "position": position,
         "versions": versions,
     }
     return blake2b(msgspec.json.encode(decided_by, order="sorted"), digest_size=4).hexdigest()

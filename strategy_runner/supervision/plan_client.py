@@ -186,6 +186,7 @@ def _worker(
             protection=protection,
             extra_symbols=strategy.extra_symbols,
             venue=account.venue,
+            account=account.account,
             has_fills=bool(orders.fills),
             paper=orders.paper,
             is_observed=config.posture == "observation",

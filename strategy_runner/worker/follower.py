@@ -363,7 +363,10 @@ class Follower:
         head = self._reader.head
         if begun is not None:
             self._seq, self._live_from, self._machine.n = begun.seq, begun.live_from, begun.n
-        elif not self._from_start:
+        elif self._from_start:
+            if head.first:  # what an older life has signalled cannot be derived again
+                self._machine.n = self._outbox.begin_after_recorded()
+        else:
             self._live_from = self._seq = head.durable
             self._machine.n = self._outbox.begin_after_recorded()
             for subscription in self._positions:
@@ -381,7 +384,7 @@ class Follower:
         if begun is not None:
             self._machine.strategy.position = begun.position
         elif self._spec.fills:
-            held = position_at(self._reader, Path(self._spec.fills), self._spec.key, self._seq)
+            held = position_at(self._reader, self._spec, self._seq)
             self._machine.strategy.position = held
         if self._machine.paper is not None:
             self._paper = PaperLog(self._folder / "fills.log")

@@ -333,7 +333,10 @@ class Machine:
         return ordinal + 1 - first_ordinal
 
     def _apply_private(self, subscription: Subscription, ordinal: int, told: PrivateEvent) -> None:
-        """Time does not go back for the strategy: what it is told of may have happened before the record it saw last."""
+        """Time does not go back for the strategy: what it is told of may have happened before the record it saw last. Of another
+        account, in which the worker traded before, it is told nothing."""
+        if told.entry.position.account != self.spec.account:
+            return
         strategy = self.strategy
         strategy.now_ns = max(strategy.now_ns, told.event_ns)
         try:

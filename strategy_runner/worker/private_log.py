@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import CorruptRecordError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.private import PrivateEntry, PrivateEvent, Slot, decode_private, slot_of
@@ -56,34 +57,42 @@ class PrivateLog:
         return entry
 
 
-def position_at(reader: TapeReader, path: Path, key: WorkerKey, seq: int) -> float:
-    """What a worker holds when the tape stands at a seq, by its last private record before it. Raises CorruptRecordError."""
+def position_at(reader: TapeReader, spec: WorkerSpec, seq: int) -> float:
+    """What a worker holds in its account when the tape stands at a seq, by its last private record of that account before it.
+    Raises CorruptRecordError."""
+    path, key = Path(spec.fills), spec.key
     stream_id = reader.find(private(key))
     ordinal = 0 if stream_id is None else reader.first_ordinal_at(stream_id, seq)
     if stream_id is None or not ordinal:
         return 0.0
-    try:
-        fields = reader.fields(reader.seqs(stream_id, ordinal - 1, ordinal)[0], stream_id)
-    except CorruptRecordError:
-        if seq > reader.head.first:
-            oldest = reader.first_ordinal_at(stream_id, reader.head.first)
-            if oldest < ordinal:
-                raise  # it is kept, and damaged
-        return _position_of_entry(path, key, ordinal)
     log = PrivateLog(path, key)
     try:
-        return float(log.entry(Slot(*fields[8:12])).position.quantity)
+        for count in range(ordinal, 0, -1):  # mostly the last one: an account is seldom changed
+            try:
+                fields = reader.fields(reader.seqs(stream_id, count - 1, count)[0], stream_id)
+            except CorruptRecordError:
+                if seq > reader.head.first:
+                    oldest = reader.first_ordinal_at(stream_id, reader.head.first)
+                    if oldest < count:
+                        raise  # it is kept, and damaged
+                return _position_of_entry(spec, count)
+            held = log.entry(Slot(*fields[8:12])).position
+            if held.account == spec.account:
+                return float(held.quantity)
+        return 0.0
     finally:
         log.close()
 
 
-def _position_of_entry(path: Path, key: WorkerKey, count: int) -> float:
+def _position_of_entry(spec: WorkerSpec, count: int) -> float:
     """After so many of a worker's entries, counted in the log: retention has taken the record of the last."""
     held = 0.0
-    for payload in read_log(path):
+    for payload in read_log(Path(spec.fills)):
         entry = decode_private(payload)
-        if entry.worker == key.folder:
-            held, count = float(entry.position.quantity), count - 1
+        if entry.worker == spec.key.folder:
+            if entry.position.account == spec.account:
+                held = float(entry.position.quantity)
+            count -= 1
             if not count:
                 break
     return held

@@ -28,6 +28,7 @@ def generation_now(spec: WorkerSpec) -> str:
         protection=spec.protection,
         extra_symbols=spec.extra_symbols,
         venue=spec.venue,
+        account=spec.account,
         has_fills=bool(spec.fills),
         paper=spec.paper,
     )

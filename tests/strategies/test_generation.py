@@ -1,11 +1,14 @@
 """A generation changes with everything that decides a signal, and with nothing else."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from strategy_runner.config.spec import ModelSpec, ProtectionSpec
+from strategy_runner.config.spec import ModelSpec, PaperSpec, ProtectionSpec
+from strategy_runner.model.fill_settings import FillSettings
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.strategies.generation import code_digest, generation
 from strategy_runner.strategies.momentum_rider import MomentumRider
 from strategy_runner.strategies.moving_average_crossover import MovingAverageCrossover, MovingAverageCrossoverParams
@@ -22,6 +25,12 @@ BASE: dict[str, Any] = {
     "extra_symbols": ("ETH-USD",),
     "venue": "binance",
 }
+PAPER = PaperSpec(
+    fills=FillSettings(),
+    instrument=Instrument(
+        symbol="X", asset_class="crypto", currency="USD", tick_size=Decimal("0.01"), lot_size=Decimal("0.1")
+    ),
+)
 HEADER = "from strategy_runner.strategies.interface import Strategy\n"
 
 
@@ -48,6 +57,13 @@ def test_it_is_8_hex_digits_and_always_the_same() -> None:
 def test_everything_that_decides_a_signal_changes_it(change: dict[str, Any]) -> None:
     assert generation("code", **(BASE | change)) != generation("code", **BASE)
     assert generation("other code", **BASE) != generation("code", **BASE)
+
+
+@pytest.mark.parametrize("filled", [{"has_fills": True}, {"paper": PAPER}], ids=["by an OMS", "by itself"])
+def test_what_holds_is_another_one_in_each_account(filled: dict[str, Any]) -> None:
+    holding = BASE | filled
+    assert generation("code", account="one", **holding) != generation("code", account="two", **holding)
+    assert generation("code", account="one", **BASE) == generation("code", account="two", **BASE)
 
 
 def test_params_count_by_value_in_whatever_form_they_come() -> None:

@@ -20,6 +20,7 @@ class FillDesk:
 
     def __init__(self, path: Path, bell: str = "", *, client: str = "acme") -> None:
         self.path = path
+        self.account = "acme-test"  # as in build.py
         self.entries: list[PrivateEntry] = []
         self._client = client
         self._log = AppendLog(path, permissions=0o600)
@@ -32,7 +33,7 @@ class FillDesk:
         number, size = len(self.entries), D(quantity)
         self._held[worker] = self._held.get(worker, D(0)) + (size if side == "buy" else -size)
         order_id, at_ns = f"o{number}", START_NS + number
-        names = {"client": self._client, "account": "main", "strategy": strategy, "symbol": symbol}
+        names = {"client": self._client, "account": self.account, "strategy": strategy, "symbol": symbol}
         fill = Fill(
             **names,
             fill_id=f"{order_id}-0",
@@ -61,7 +62,7 @@ class FillDesk:
             reason=reason,
         )
         held = self._held.get(worker, D(0))
-        position = Position(client=self._client, account="main", strategy=strategy, symbol=symbol, quantity=held)
+        position = Position(client=self._client, account=self.account, strategy=strategy, symbol=symbol, quantity=held)
         return self._write(worker, "rejected", report, None, position)
 
     def close(self) -> None:
@@ -81,7 +82,7 @@ class FillDesk:
             seq=0,
             report=report,
             fill=fill,
-            account="main",
+            account=self.account,
             strategy=position.strategy,
             symbol=position.symbol,
         )

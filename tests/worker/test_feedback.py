@@ -289,6 +289,29 @@ def test_new_code_begins_with_what_is_held(folder: Path, followers: Followers, m
     assert genesis.position == 1.5
 
 
+def test_a_worker_whose_account_was_changed_knows_of_the_new_one_only(
+    folder: Path, followers: Followers, market: Market
+) -> None:
+    old = spec_in(folder, from_start=False, streams=("X/trade",))
+    market.desk.fill(OWN, "buy", "2")
+    market.record()
+    market.trade(100.0)
+    new = msgspec.structs.replace(old, account="another", generation="11111111")
+    diary = strategy(Diary, new)
+    follower = followers.make(new, diary)
+    market.desk.fill(OWN, "sell", "0.5")  # by an exit that was still open there
+    market.record()
+    run_out(follower)
+    assert (diary.position, diary.told) == (0.0, [])  # type: ignore[attr-defined]
+    back = msgspec.structs.replace(old, generation="22222222")
+    market.desk.account = "another"
+    market.desk.fill(OWN, "buy", "7")
+    market.record()
+    diary = strategy(Diary, back)
+    run_out(followers.make(back, diary))
+    assert diary.position == 1.5, "what the account held that it has again"
+
+
 def test_an_operator_s_skip_of_a_fill_leaves_it_out_and_the_next_one_sets_the_position(
     folder: Path, followers: Followers, market: Market
 ) -> None:

@@ -413,6 +413,31 @@ def test_with_a_damaged_snapshot_and_no_tape_from_where_it_began_it_halts(folder
     assert [one.seq for one in read_geneses(Path(worker.folder))] == [50, len(rows)], "asked to, it begins anew"
 
 
+@pytest.mark.parametrize("from_start", [False, True])
+@pytest.mark.parametrize("between", ["", "11111111"], ids=["stopped for long", "another generation meanwhile"])
+def test_behind_what_is_kept_a_generation_begins_anew_and_its_numbers_go_on(
+    folder: Path, followers: Followers, from_start: bool, between: str
+) -> None:
+    tape, rows = new_tape(folder, segment_records=32), random_rows(1, 100)
+    worker = spec_in(folder, from_start=from_start)
+    write_rows(tape, rows[:130])
+    follower = followers.make(worker)
+    write_rows(tape, rows[130:150])
+    run_out(follower)
+    follower.stop()
+    if between:
+        run_out(followers.make(msgspec.structs.replace(worker, generation=between)))
+    write_rows(tape, rows[150:300])
+    tape.remove_before(224)
+    follower = followers.make(worker)
+    write_rows(tape, rows[300:])
+    run_out(follower)
+    signals = logged(Path(worker.folder) / "signals.log")
+    numbers = [one.envelope.n for one in signals if one.envelope.generation == worker.generation]
+    assert numbers == list(range(len(numbers)))
+    assert signals[-1].envelope.seq >= 300
+
+
 def test_the_status_names_the_lowest_seq_that_a_restart_may_need(folder: Path, followers: Followers) -> None:
     tape, rows, worker = new_tape(folder), random_rows(9, 10), spec_in(folder, from_start=False)
     write_rows(tape, rows[:50])
