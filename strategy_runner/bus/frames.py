@@ -20,6 +20,9 @@ _SEQ = struct.Struct("<Q")
 _PAIR = struct.Struct("<QQ")
 REPAIR_RECORDS_MAX = 4096
 _QUEUE_FRAMES = 512
+_QUEUE_ANSWERS = 4  # of one consumer that does not read them: what is beyond is dropped, and asked for again
+_REQUEST_BYTES_MAX = 256
+_CHANGES_A_TURN = 64
 
 
 class FramePublisher:
@@ -32,6 +35,9 @@ class FramePublisher:
         self._socket.bind(endpoint)
         self._repair = context.socket(zmq.ROUTER)
         self._repair.setsockopt(zmq.LINGER, 0)
+        self._repair.setsockopt(zmq.SNDHWM, _QUEUE_ANSWERS)
+        self._repair.setsockopt(zmq.RCVHWM, _QUEUE_ANSWERS)
+        self._repair.setsockopt(zmq.MAXMSGSIZE, _REQUEST_BYTES_MAX)
         self._repair.bind(endpoint.removesuffix(".sock") + "-repair.sock")
         self._topics: set[bytes] = set()
 
@@ -51,17 +57,20 @@ class FramePublisher:
         self._socket.send_multipart([b"beat\0", _PAIR.pack(count, epoch)], zmq.NOBLOCK)
 
     def turn(self, read: Callable[[int, int], list[bytes]]) -> int:
-        """Takes subscriptions and answers repair requests; `read` gives pairs of [first, last]. Returns the work done.
+        """Takes some subscriptions and answers one repair request, so that no record waits for a consumer; `read` gives pairs
+        of [first, last]. Returns the work done.
 
         A request may begin below what is kept: `read` begins with the first that is, and gives at most REPAIR_RECORDS_MAX.
         """
         work = 0
-        while self._socket.poll(0):
+        while work < _CHANGES_A_TURN and self._socket.poll(0):
             change = self._socket.recv(zmq.NOBLOCK)
-            topic = change[1:]
-            self._topics.add(topic) if change[:1] == b"\1" else self._topics.discard(topic)
+            if change[:1] == b"\1":
+                self._topics.add(change[1:])
+            elif change[:1] == b"\0":
+                self._topics.discard(change[1:])
             work += 1
-        while self._repair.poll(0):
+        if self._repair.poll(0):
             *route, request = self._repair.recv_multipart(zmq.NOBLOCK)
             if len(request) == _PAIR.size:
                 first, last = _PAIR.unpack(request)

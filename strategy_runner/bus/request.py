@@ -25,7 +25,8 @@ class RequestServer:
         if not self._socket.poll(timeout_ms):
             return None
         try:
-            asked = msgspec.msgpack.decode(self._socket.recv())
+            *more, last = self._socket.recv_multipart()
+            asked = None if more else msgspec.msgpack.decode(last)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             asked = None
         if asked is None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from strategy_runner.bus.doorbell import FillListener, StreamDoorbell, topic_of
 from strategy_runner.bus.frames import REPAIR_RECORDS_MAX, FramePublisher, seq_bytes
 from strategy_runner.config.spec import FeedSpec
-from strategy_runner.errors import DiskFullError
+from strategy_runner.errors import CorruptRecordError, DiskFullError
 from strategy_runner.feed.checkpoint import (
     Checkpoint,
     newest_checkpoint,
@@ -102,6 +102,7 @@ class Feed:
         self._next_beat = self._next_look = 0.0
         self._next_retention = 0.0
         self._is_halted = False
+        self._damage = ""  # that a consumer of frames met last
         self._waiting_spec: FeedSpec | None = None
         self._emit: Emit = writer.append
         self._stopping = threading.Event()
@@ -169,6 +170,9 @@ class Feed:
         come to read they still find what is new."""
         if self._doorbell.is_crowded:
             time.sleep(CROWDED_REST_S)
+            self._doorbell.hear()
+        elif self._is_halted:  # what comes from source or desks stays where it is, and would end each wait at once
+            time.sleep(self._idle_s())
             self._doorbell.hear()
         else:
             self._source.wait(self._idle_s(), self._sleep)
@@ -270,7 +274,8 @@ class Feed:
 
     def _sound(self, screen: Screen, rows: list[Raw]) -> Iterable[Raw]:
         """What may be kept of a live source's rows, and the gaps between them and what came before."""
-        return self._interruption.mark(screen.judge(rows, self._derivations, self._clock.now_ns))
+        bases = {symbol: derivation.base.kind for symbol, derivation in self._derivations.items()}
+        return self._interruption.mark(screen.judge(rows, bases, self._clock.now_ns))
 
     def _derive(self, rows: Iterable[Raw]) -> None:
         derivations, trade, quote, gap = self._derivations, int(Kind.TRADE), int(Kind.QUOTE), int(Kind.GAP)
@@ -359,8 +364,17 @@ class Feed:
     def _pairs(self, first: int, last: int) -> list[bytes]:
         head = self._reader.head
         start = max(first, head.first)
-        seqs = range(start, min(last + 1, head.count, start + REPAIR_RECORDS_MAX))
-        return [part for seq in seqs for part in (seq_bytes(seq), self._reader.raw(seq))]
+        pairs: list[bytes] = []
+        try:
+            for seq in range(start, min(last + 1, head.count, start + REPAIR_RECORDS_MAX)):
+                pairs += (seq_bytes(seq), self._reader.raw(seq))
+        except CorruptRecordError as error:
+            if str(error) != self._damage:  # who asks for it again and again fills no log
+                self._damage = str(error)
+                log.error(
+                    "a consumer asked for records %d to %d and got those before a damaged one: %s", first, last, error
+                )
+        return pairs
 
     def _beat(self, now: float) -> None:
         head, status = self._writer.head, self._file.status

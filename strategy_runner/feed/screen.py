@@ -8,7 +8,8 @@ told, so that a broken source does not fill the log.
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import get_args
 
 from strategy_runner.feed.sources.interface import Raw
 from strategy_runner.model.record import Kind
@@ -18,7 +19,8 @@ AHEAD_NS_MAX = 86_400_000_000_000
 LATE_NS_MAX = 1_000_000_000
 
 REASONS = {
-    "unknown": "a symbol or kind that nobody asked for",
+    "malformed": "not a symbol, a kind, a time and five values",
+    "unknown": "a symbol or kind that nobody asked for, or a bar of a symbol whose bars are made of its trades or quotes",
     "no_number": "a time or value of another type",
     "not_finite": "a missing or infinite number where one is needed",
     "not_positive": "a price of 0 or less, or a trade of nothing",
@@ -34,6 +36,7 @@ _TRADE, _QUOTE, _BAR, _GAP = int(Kind.TRADE), int(Kind.QUOTE), int(Kind.BAR), in
 log = logging.getLogger(__name__)
 
 Series = tuple[str, int]
+_FIELDS = len(get_args(Raw))
 
 
 class Screen:
@@ -54,15 +57,19 @@ class Screen:
         self.last_ns[series] = row[2]
         self._last[series] = row
 
-    def judge(self, rows: Iterable[Raw], symbols: Collection[str], now_ns: int) -> list[Raw]:
-        """The rows that may be kept, in their order; `symbols` are those asked for, `now_ns` the feed's clock."""
+    def judge(self, rows: Iterable[Raw], bases: Mapping[str, Kind], now_ns: int) -> list[Raw]:
+        """The rows that may be kept, in their order; `bases` are the symbols asked for, each with the kind of series that all
+        else is made of, `now_ns` the feed's clock."""
         kept = []
         for row in rows:
-            reason, sound = _fault_of(row, symbols, now_ns), row
+            if not _is_row(row):
+                self._count("?", "malformed", row)
+                continue
+            reason, sound = _fault_of(row, bases, now_ns), row
             if not reason and row[1] != _GAP:
                 sound, reason = self._in_order(row)
             if reason:
-                self._count(str(row[0]), reason, row)
+                self._count(row[0], reason, row)
                 continue
             if row[1] != _GAP:
                 self.note(sound)
@@ -80,22 +87,20 @@ class Screen:
         """The row, a late one at the time of the last, and why it is dropped, if it is."""
         series = row[0], row[1]
         before_ns = self.last_ns.get(series, 0)
+        if row[1] == _BAR and row[2] <= before_ns:  # its time is its place: it cannot be moved
+            return row, "duplicate" if row[2] == before_ns else "out_of_order"
         if row[2] < before_ns - LATE_NS_MAX:
             return row, "out_of_order"
         if self._repeats(row, self._last.get(series)):
             return row, "duplicate"
-        if row[1] == _BAR and row[2] < before_ns:
-            return row, "out_of_order"  # a bar's time is its place: it cannot be moved
         if row[2] < before_ns:
             self._count(row[0], "late", row)
             return (row[0], row[1], before_ns, *row[3:]), ""
         return row, ""
 
     def _repeats(self, row: Raw, last: Raw | None) -> bool:
-        """A quote that says what the last one did, or a bar of its time. Equal trades are real."""
-        if row[1] == _TRADE or last is None or row[2] != last[2]:
-            return False
-        return row[1] == _BAR or repr(row[3:7]) == repr(last[3:7])
+        """A quote that says what the last one did. Equal trades are real."""
+        return row[1] == _QUOTE and last is not None and row[2] == last[2] and repr(row[3:7]) == repr(last[3:7])
 
     def _count(self, symbol: str, reason: str, row: Raw) -> None:
         self.counts[symbol, reason] += 1
@@ -104,10 +109,15 @@ class Screen:
             log.warning("%s: %s (%s): row %s, no. %d of this kind", symbol, reason, REASONS[reason], row, count)
 
 
-def _fault_of(row: Raw, symbols: Collection[str], now_ns: int) -> str:
+def _is_row(row: object) -> bool:
+    """A source is another's code: what it gives has the form of a row, or it does not."""
+    return isinstance(row, tuple) and len(row) == _FIELDS and isinstance(row[0], str) and isinstance(row[1], int)
+
+
+def _fault_of(row: Raw, bases: Mapping[str, Kind], now_ns: int) -> str:
     """The first rule that a row breaks by itself, or ""."""
     symbol, kind, event_ns, v0, v1, v2, v3, v4 = row
-    if symbol not in symbols:
+    if symbol not in bases or (kind == _BAR and bases[symbol] is not Kind.BAR):
         return "unknown"
     if not isinstance(event_ns, int) or not all(isinstance(value, float) for value in row[3:]):
         return "no_number"

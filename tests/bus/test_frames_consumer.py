@@ -11,7 +11,7 @@ from strategy_runner.bus.context import Context
 from strategy_runner.bus.frames import REPAIR_RECORDS_MAX, FramePublisher, seq_bytes
 from strategy_runner.model.record import SIZE, record_crc
 from strategy_runner.model.stream import Stream
-from strategy_runner.tape.files import head_path
+from strategy_runner.tape.files import head_path, segment_path
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.reader import TapeReader
 
@@ -127,7 +127,34 @@ def test_a_repair_gives_what_is_published_and_kept_and_no_more_than_its_limit(co
         nonsense.connect(endpoint.removesuffix(".sock") + "-repair.sock")
         nonsense.send(b"what?")
         assert asked(6_007, 6_007) == [6_007]
+        with segment_path(feed.tape, 6_000).open("r+b") as segment:  # bit rot
+            segment.seek(500 * SIZE + 40)
+            (byte,) = segment.read(1)
+            segment.seek(500 * SIZE + 40)
+            segment.write(bytes([byte ^ 1]))
+        assert asked(6_498, 6_503) == [6_498, 6_499], "what stands before the damage, and the feed lives on"
+        assert asked(6_501, 6_502) == [6_501, 6_502]
         assert feed.stop() == 0
+
+
+def test_a_consumer_that_asks_for_much_at_once_has_one_answer_a_turn(
+    context: Context, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    endpoint = f"ipc://{tmp_path_factory.mktemp('frames')}/s.sock"
+    frames = FramePublisher(context, endpoint)
+    greedy = context.socket(zmq.DEALER)
+    greedy.connect(endpoint.removesuffix(".sock") + "-repair.sock")
+    for _ in range(3):
+        greedy.send(bytes(16))
+    read: list[int] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while len(read) < 3:
+        assert time.monotonic() < deadline
+        before = len(read)
+        frames.turn(lambda first, last: read.append(first) or [])
+        assert len(read) - before <= 1
+    greedy.close(linger=0)
+    frames.close()
 
 
 def test_records_of_a_topic_nobody_wants_are_not_sent(

@@ -50,12 +50,12 @@ def test_somebody_who_does_not_answer_is_a_timeout(context: Context, endpoint: s
 
 
 def test_a_server_outlives_requests_that_are_none(context: Context, endpoint: str) -> None:
-    """Not msgpack, no text, nested without end, and a million bytes too long: the next one is served all the same."""
+    """Not msgpack, no text, nested without end, two frames, a million bytes too long: the next one is served all the same."""
     server = RequestServer(context, endpoint)
     client = context.socket(zmq.REQ)
     client.connect(endpoint)
-    for junk in (b"\xc1", b"\xa2\xff\xfe", b"\x91" * 100_000):
-        client.send(junk)
+    for junk in ([b"\xc1"], [b"\xa2\xff\xfe"], [b"\x91" * 100_000], [b"\x80", b"\x80"]):
+        client.send_multipart(junk)
         assert server.receive(5_000) is None
         assert client.poll(5_000)
         assert client.recv() == b"\xc0"

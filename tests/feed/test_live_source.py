@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from feed_process import PATIENCE_S, FeedProcess, check_whole, contents
 
@@ -250,6 +251,8 @@ def bad_rows(row: Raw, luck: random.Random) -> list[list[object]]:
         (trade, 2, at_ns - 3_600 * SECOND),
         (trade, 0, "NOBODY"),
         (trade, 1, 77),
+        (trade, 1, int(Kind.BAR)),
+        (trade, 0, ["BTC-USD"]),
         (quote, 3, 101.0),
         (quote, 4, NAN),
         (quote, 5, -2.0),
@@ -344,6 +347,10 @@ def test_a_disk_that_was_full_leaves_a_gap_of_a_live_source(tmp_path: Path) -> N
                     file.write(bytes(4_096))
             feed.send(sent[200:])
             feed.wait_halted()
+            process = psutil.Process(feed.status().pid)
+            before = sum(process.cpu_times()[:2])
+            time.sleep(1.0)
+            assert sum(process.cpu_times()[:2]) - before < 0.5, "rows that wait for it are no reason to turn"
             ballast.unlink()
             feed.wait_row(sent[-1])
             assert feed.stop() == 0

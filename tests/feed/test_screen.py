@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ def bar(at_s: float, open_: float, high: float, low: float, close: float, volume
     return "A", int(Kind.BAR), NOW + int(at_s * SECOND), open_, high, low, close, volume
 
 
-def judge(*rows: Raw) -> tuple[list[Raw], dict[str, int]]:
-    screen = Screen({})
-    kept = screen.judge(rows, {"A"}, NOW)
+def judge(*rows: Raw, last_ns: Mapping[tuple[str, int], int] = {}) -> tuple[list[Raw], dict[str, int]]:
+    screen = Screen(last_ns)
+    kept = screen.judge(rows, {"A": Kind.BAR, "OF TRADES": Kind.TRADE}, NOW)
     return kept, {reason: count for (_, reason), count in screen.counts.items()}
 
 
@@ -39,6 +40,11 @@ def judge(*rows: Raw) -> tuple[list[Raw], dict[str, int]]:
     [
         (("B", *trade(0)[1:]), "unknown"),
         (("A", 99, *trade(0)[2:]), "unknown"),
+        (("OF TRADES", *bar(0, 1.0, 2.0, 0.5, 1.5, 1.0)[1:]), "unknown"),
+        (trade(0)[:7], "malformed"),
+        ((["A"], *trade(0)[1:]), "malformed"),
+        (("A", "1", *trade(0)[2:]), "malformed"),
+        (None, "malformed"),
         (trade(0, NAN), "not_finite"),
         (trade(0, INF), "not_finite"),
         (trade(0, 1.0, NAN), "not_finite"),
@@ -82,6 +88,7 @@ def test_a_quote_or_bar_that_is_the_last_one_again_is_dropped() -> None:
     assert judge(quote(0), quote(0), quote(1)) == ([quote(0), quote(1)], {"duplicate": 1})
     first = bar(0, 1.0, 2.0, 0.5, 1.5, 1.0)
     assert judge(first, bar(0, 1.0, 3.0, 0.5, 1.5, 1.0)) == ([first], {"duplicate": 1})
+    assert judge(first, last_ns={("A", int(Kind.BAR)): NOW}) == ([], {"duplicate": 1}), "also one from before a restart"
 
 
 def test_a_row_is_late_for_a_second_and_out_of_order_after_that() -> None:
