@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -92,8 +92,10 @@ class Desk:
 
     # -- as a sink -----------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """What is durable by now, another router may have traded."""
+    def start(self, instruments: Mapping[str, Instrument]) -> None:
+        """What is durable by now, another router may have traded. `instruments` are those of every symbol that was ever traded:
+        one that has left the plan may still have orders and a position."""
+        self._instruments.update(instruments)
         self._seen = self._below
         self._thread.start()
 

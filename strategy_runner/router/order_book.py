@@ -56,7 +56,8 @@ class Flattening(msgspec.Struct, frozen=True):
 class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     """`entries` counts what was taken in, `fills` the entries of the fill log that are in it. `orders` by id, with the last so
     many that are over in `finished`; `accounts` by name; `contradicted` says of a symbol what cannot be true; `flattening` by
-    the operator's action. `closings` has by worker the last decision that closed all it held, once the OMS has its exit."""
+    the operator's action. `closings` has by worker the last decision that closed all it held, once the OMS has its exit.
+    `instruments` has by symbol what its money was last counted with."""
 
     client: str
     entries: int = 0
@@ -70,6 +71,7 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     contradicted: dict[str, str] = {}
     flattening: dict[int, Flattening] = {}
     closings: dict[str, int] = {}
+    instruments: dict[str, Instrument] = {}
 
     def __post_init__(self) -> None:
         self.__dict__["index"] = OrderIndex(self.orders.values())
@@ -104,7 +106,11 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
 
 
 def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrument]) -> None:
-    """Changes the book by its next entry. Raises IllegalTransitionError for news that may not follow (see `problem_of`)."""
+    """Changes the book by its next entry. `instruments` are for entries of earlier versions, which do not say what they were
+    counted with.
+
+    Raises IllegalTransitionError for news that may not follow (see `problem_of`).
+    """
     match entry:
         case Intended():
             order_id = entry.order.client_order_id
@@ -158,7 +164,8 @@ def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instr
     fill = event.fill
     if fill is not None:
         numbers = (fill.price, fill.quantity, fill.fee)
-        if fill.symbol not in instruments or not all(number.is_finite() for number in numbers) or fill.quantity <= 0:
+        is_known = fill.symbol in book.instruments or fill.symbol in instruments
+        if not is_known or not all(number.is_finite() for number in numbers) or fill.quantity <= 0:
             return f"event {event.number}: expected a fill that can be counted, found {fill}"
         if book.find(fill.client_order_id) is None and event.number != OWN:
             return (
@@ -177,6 +184,13 @@ def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instr
     return ""
 
 
+def money_symbol(event: OmsEvent) -> str:
+    """The symbol whose instrument an event's money is counted with, "" if it moves none."""
+    if event.fill is not None:
+        return event.fill.symbol
+    return event.symbol if event.amount is not None else ""
+
+
 def is_stale(book: OrderBook, event: OmsEvent) -> bool:
     """Whether an event only says that the OMS has an order, which its answer has said before."""
     if event.kind != "acknowledged" or event.client != book.client or event.number == OWN:
@@ -192,6 +206,8 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
         book.next_event = event.number + 1
     if not entry.counts:
         return
+    if entry.instrument is not None:
+        book.instruments[entry.instrument.symbol] = entry.instrument
     news = news_of_event(event)
     if news is not None:
         _advance(book, _order_id(event), news)
@@ -203,13 +219,15 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
 
 def _account_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> Account | None:
     """None if the event moves nothing."""
+    symbol = money_symbol(event)
+    if not symbol:
+        return None
     account = book.accounts.get(event.account) or Account(client=book.client, account=event.account)
+    instrument = book.instruments.get(symbol) or instrument_of(instruments, book.client, symbol)
     if event.fill is not None:
-        return after_fill(account, event.fill, instrument_of(instruments, book.client, event.fill.symbol))
-    if event.amount is not None:
-        currency = instrument_of(instruments, book.client, event.symbol).currency
-        return after_funding(account, event.strategy, event.symbol, currency, event.amount)
-    return None
+        return after_fill(account, event.fill, instrument)
+    assert event.amount is not None
+    return after_funding(account, event.strategy, symbol, instrument.currency, event.amount)
 
 
 def _is_payable(book: OrderBook, event: OmsEvent) -> bool:

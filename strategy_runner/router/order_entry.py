@@ -5,6 +5,7 @@ Each is a Struct with a tag, so that the journal is read back as it was written;
 
 import msgspec
 
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest
 from strategy_runner.oms.order_machine import News
 
@@ -50,11 +51,14 @@ class Told(Entry, frozen=True, kw_only=True, tag="told"):
 
 class Happened(Entry, frozen=True, kw_only=True, tag="happened"):
     """An event of the OMS, or one of the desk's own: an order that never left. `fills` is how many entries the fill log has
-    with it. What `counts` is sound; what is not has changed nothing but the number of events."""
+    with it. What `counts` is sound; what is not has changed nothing but the number of events. `instrument` is what its money
+    and that of its symbol from here on is counted with, where that is another than before: no later configuration changes
+    money that was counted."""
 
     event: OmsEvent
     fills: int
     counts: bool = True
+    instrument: Instrument | None = None
 
 
 class Heard(Entry, frozen=True, kw_only=True, tag="heard"):

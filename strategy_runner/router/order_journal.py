@@ -19,7 +19,7 @@ from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import PrivateEntry, decode_private, encode_private, is_told
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
-from strategy_runner.router.order_book import OrderBook, fold, is_stale, problem_of
+from strategy_runner.router.order_book import OrderBook, fold, is_stale, money_symbol, problem_of
 from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Heard, Intended, OrderEntry
 from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, LogReader
 
@@ -60,8 +60,8 @@ class OrderJournal:
         *,
         written: "deque[Written] | None" = None,
     ) -> None:
-        """`instruments` may be given more symbols later. Whatever is written comes into `written` too, for who follows the
-        journal in this process."""
+        """`instruments` are what money is counted with from now on; they may change, and be given more symbols. Whatever is
+        written comes into `written` too, for who follows the journal in this process."""
         folder.mkdir(parents=True, exist_ok=True)
         self._written = written
         self._instruments = instruments
@@ -112,7 +112,7 @@ class OrderJournal:
             tells = not problem and is_told(event)
             order = self.book.find(event.report.client_order_id) if event.report and tells else None
             self._fill_number += tells
-            entries += self._happened(event, problem)
+            entries += self._happened(event, problem, self._changed_instrument(event) if not problem else None)
             if tells:
                 names = (order.request.signal_id, order.request.leg) if order else ()
                 position = self.book.position(event.account, event.strategy, event.symbol)
@@ -137,7 +137,9 @@ class OrderJournal:
             assert entry.number == self._fill_number, (entry.number, self._fill_number)
             self._fill_number += 1
             if entry.number >= self.book.fills:
-                entries += self._happened(entry.event, "")
+                is_counted = money_symbol(entry.event) in self.book.instruments  # and was when its worker was told
+                instrument = None if is_counted else self._changed_instrument(entry.event)
+                entries += self._happened(entry.event, "", instrument)
         if entries:
             self._fills.sync()
             self._write(entries)
@@ -168,10 +170,19 @@ class OrderJournal:
             self._written.append(Written(begin, end, entry))
             begin = end
 
-    def _happened(self, event: OmsEvent, problem: str) -> list[OrderEntry]:
+    def _changed_instrument(self, event: OmsEvent) -> Instrument | None:
+        """What an event's money is counted with now, if that is another than before."""
+        symbol = money_symbol(event)
+        instrument = self._instruments.get(symbol)
+        return None if instrument == self.book.instruments.get(symbol) else instrument
+
+    def _happened(self, event: OmsEvent, problem: str, instrument: Instrument | None) -> list[OrderEntry]:
         """The entries of an event, taken into the book."""
         at_ns = time.time_ns()
-        entries: list[OrderEntry] = [Happened(at_ns=at_ns, event=event, fills=self._fill_number, counts=not problem)]
+        happened = Happened(
+            at_ns=at_ns, event=event, fills=self._fill_number, counts=not problem, instrument=instrument
+        )
+        entries: list[OrderEntry] = [happened]
         if problem:
             log.error("%s: %s", event.symbol, problem)
             entries.append(Contradicted(at_ns=at_ns, symbol=event.symbol, problem=problem))

@@ -12,6 +12,7 @@ from strategy_runner.risk import events
 from strategy_runner.risk.breakers import entries_to_cancel
 from strategy_runner.risk.day import trading_day
 from strategy_runner.risk.limits import limits_of
+from strategy_runner.risk.state import limits_in_force
 from strategy_runner.router.appraiser import Appraiser
 from strategy_runner.router.desk import Desk
 from strategy_runner.router.intake import Arrival
@@ -42,7 +43,7 @@ class Trading:
         self._appraiser = Appraiser(self._spec, judge, self.record, self._market)
         self._configure()
         self.desk.advance(synced)
-        self.desk.start()
+        self.desk.start(limits_in_force(self.record.state).instruments)
         self._wait_until = time.monotonic() + RECONCILE_WAIT_S
 
     def reload(self, spec: RouterSpec) -> None:

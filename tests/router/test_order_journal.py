@@ -1,27 +1,36 @@
 """The order journal: what it holds of an order, and how the risk record of the same router follows it."""
 
+import os
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
-from oms.paper_build import INSTRUMENTS, request
+from oms.paper_build import INSTRUMENTS, D, X, fill, request
 
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.oms.order_machine import Acknowledged, Lost, Sent, advance, new_order, report_of
 from strategy_runner.router.order_entry import Happened, Heard, Intended, Told
-from strategy_runner.router.order_journal import OrderJournal, Written, order_log, read_orders
+from strategy_runner.router.order_journal import OrderJournal, Written, order_log, read_fills, read_orders
 from strategy_runner.router.risk_record import RiskRecord
 
-SENT = advance(new_order(request()), Sent())
+SENT = advance(new_order(request(quantity=9)), Sent())
 TAKEN = advance(SENT, Acknowledged("paper-0"))
 
 
-def opened(folder: Path, written: deque[Written] | None = None) -> OrderJournal:
-    return OrderJournal(folder, folder / "fills.log", "acme", INSTRUMENTS, written=written)
+POINTS_OF_10 = {"X": msgspec.structs.replace(X, multiplier=D(10))}
+
+
+def opened(
+    folder: Path, written: deque[Written] | None = None, instruments: Mapping[str, Instrument] = INSTRUMENTS
+) -> OrderJournal:
+    return OrderJournal(folder, folder / "fills.log", "acme", instruments, written=written)
 
 
 def sent(journal: OrderJournal) -> None:
-    intended = Intended(at_ns=1, order=request(), decision=0)
+    intended = Intended(at_ns=1, order=request(quantity=9), decision=0)
     journal.append([intended, Told(at_ns=1, news=Sent(), report=report_of(SENT))])
 
 
@@ -41,6 +50,10 @@ def acknowledged(number: int) -> OmsEvent:
         strategy="swing",
         symbol="X",
     )
+
+
+def filled(number: int) -> OmsEvent:
+    return msgspec.structs.replace(acknowledged(number), kind="fill", report=None, fill=fill("o", number))
 
 
 @pytest.mark.parametrize("first", ["answer", "event", "doubt"])
@@ -79,3 +92,51 @@ def test_a_record_that_is_handed_the_entries_follows_as_one_that_reads_them(tmp_
     handed.follow(written)
     assert [*reads, handed.orders] == [2, 3, 7]
     assert handed._orders.offset == [end for end, _ in read_orders(order_log(tmp_path))][-1]
+
+
+def test_money_stays_as_it_was_counted_whatever_the_configuration_says_later(tmp_path: Path) -> None:
+    """An instrument that is another one counts from the next fill on; one that is gone is still known."""
+    journal = opened(tmp_path)
+    sent(journal)
+    journal.take_events([filled(0), filled(1)])
+    journal.close()
+    changed = opened(tmp_path, instruments=POINTS_OF_10)
+    assert changed.book == journal.book
+    assert changed.book.accounts["main"].cash == {"USD": D(-200)}
+    changed.take_events([filled(2)])
+    changed.close()
+    assert changed.book.accounts["main"].cash == {"USD": D(-1_200)}
+    for instruments in (INSTRUMENTS, POINTS_OF_10, {}):
+        again = opened(tmp_path, instruments=instruments)
+        assert again.book == changed.book
+        again.close()
+    removed = opened(tmp_path, instruments={})
+    removed.take_events([filled(3)])
+    removed.close()
+    assert removed.book.accounts["main"].cash == {"USD": D(-2_200)}
+    assert not removed.book.contradicted
+
+
+def test_what_a_worker_was_told_of_is_counted_as_it_was_told(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    sent(journal)
+    journal.take_events([filled(0)])
+    before = journal._log.offset
+    journal.take_events([filled(1)])
+    journal.close()
+    os.truncate(order_log(tmp_path), before)
+    again = opened(tmp_path, instruments=POINTS_OF_10)
+    again.take_over()
+    again.close()
+    told = [entry.position for entry in read_fills(tmp_path / "fills.log")]
+    assert [*again.book.positions()] == [*journal.book.positions()] == [told[-1]]
+
+
+def test_an_entry_of_an_earlier_version_is_counted_with_the_instruments_of_now(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    sent(journal)
+    journal.append([Happened(at_ns=3, event=filled(0), fills=0)])
+    journal.close()
+    again = opened(tmp_path, instruments=POINTS_OF_10)
+    assert again.book.accounts["main"].cash == {"USD": D(-1_000)}
+    again.close()

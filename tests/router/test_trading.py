@@ -11,7 +11,7 @@ import pytest
 from oms.venue import VenueBackend
 from router.desk import CLIENT
 from router.own_venue import OwnVenue, venue_in
-from router.trade import SECOND, TALK, D, Floor, freshness, instrument
+from router.trade import SECOND, TALK, D, Floor, freshness, instrument, trading_spec
 from worker.build import START_NS, short_folder
 from worker.processes import await_that
 
@@ -391,6 +391,46 @@ def test_news_that_cannot_be_true_change_no_position_and_block_the_symbol(venue:
     one.say(size=1.0)
     found = {one.signal_id.split("@")[0]: one.reason for one in one.decided(3)[1:]}
     assert found == {"acme:talk.Y": "", "acme:talk.X": "not_reconciled"}
+
+
+def test_a_router_whose_symbol_has_left_the_configuration_begins_again_after_a_kill(floor: Make) -> None:
+    """It reads the fills of that symbol again."""
+    one = floor(TALK, "talk.Y")
+    buy(one, worker="talk.Y")
+    one.say("talk.Y", action="sell", size=1.0)
+    one.turn_until(lambda: held(one, "talk.Y") == 0, "flat")
+    one.spec = trading_spec(one.root)
+    assert one.router is not None
+    one.router.reload(one.spec)
+    one.kill()
+    (one.root / "router" / "orders.note").unlink()
+    one.start()
+    buy(one)
+    assert not one.trading.faults()
+
+
+@pytest.mark.parametrize("fills_before", [0, 1])
+def test_what_is_filled_of_a_symbol_that_has_left_the_configuration_counts(fills_before: int) -> None:
+    with short_folder() as folder, venue_in(folder) as quiet:
+        one = Floor(folder, TALK, "talk.Y")
+        one.start()
+        entry = one.say("talk.Y", size=1.0, stop_loss=90.0)
+        one.turn_until(lambda: len(quiet.placed) == 2, "a bracket at the venue")
+
+        def fill(leg: str, left: int) -> None:
+            quiet.fill(client_order_id(entry, leg))
+            one.turn_until(lambda: held(one, "talk.Y") == left, f"a fill of the {leg}")
+
+        fills = [("entry", 1), ("stop_loss", 0)]
+        for leg, left in fills[:fills_before]:
+            fill(leg, left)
+        one.stop()
+        one.spec = trading_spec(folder)
+        one.start()
+        for leg, left in fills[fills_before:]:
+            fill(leg, left)
+        assert not one.trading.faults()
+        one.close()
 
 
 # -- the disk ------------------------------------------------------------------------------------------------------------
