@@ -46,7 +46,14 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int
 
 
+class _Count(msgspec.Struct, frozen=True):
+    """What a turn says of the order journal."""
+
+    orders: int
+
+
 decode_turn = msgspec.msgpack.Decoder(Turn).decode
+_decode_count = msgspec.msgpack.Decoder(_Count).decode
 
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +157,8 @@ class RiskRecord:
     # -- keeping -----------------------------------------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Writes what has come since the last time. On the disk if more than other logs tell; a full disk is tried again."""
+        """Writes what has come since the last time. On the disk if more than other logs tell, behind the orders that it counts;
+        a full disk is tried again."""
         if self._marks and (self._pending or self._is_moved):
             self._flush_marks()
         if self._pending or self._is_moved:
@@ -159,6 +167,8 @@ class RiskRecord:
             self._pending, self._is_moved = [], False
         if not self._unkept:
             return
+        if self._is_due:
+            self._orders.sync()
         try:
             self._log.append_many([_encode(turn) for turn in self._unkept])
         except OSError as error:
@@ -232,7 +242,13 @@ class RiskRecord:
         apply(self.state, events.Reported(at_ns=at_ns, report=report))
 
     def _replay(self, offset: int) -> None:
-        """Everything behind the note, in the order that the risk log keeps; what it has not kept comes last."""
+        """Everything behind the note, in the order that the risk log keeps; what it has not kept comes last.
+
+        A power cut may take entries of the order journal that the last turns count. What is written in their place came later
+        than those turns: the next turn says how many were left, and is on the disk before there are more.
+        """
+        path, counted = risk_log(self._folder), self.orders
+        shortened = _shortened(path, offset)
         reader = DecisionReader(decision_log(self._folder), self.decisions)
         waiting: list[Decision] = []
 
@@ -244,29 +260,34 @@ class RiskRecord:
                         return
                 self._decide_again(waiting.pop(0))
 
-        turns, before = LogReader(risk_log(self._folder), offset), -1
+        def follow_to(number: int) -> None:
+            while self.orders < number:
+                _, payload = next(self._orders.read(1), (0, b""))
+                if not payload:
+                    return
+                entry = decode_entry(payload)
+                if isinstance(entry, Intended):
+                    # it came first in any case; but after a cut earlier versions did not say how many entries were left
+                    decide_below(entry.decision + 1)
+                self._follow(entry)
+
+        turns, before = LogReader(path, offset), -1
         while turns.offset != before:
             before = turns.offset
-            for _, payload in turns.read():
+            for end, payload in turns.read():
                 turn = decode_turn(payload)
                 for event in turn.events:
                     apply(self.state, event)
-                self._follow_to(turn.orders)
+                while shortened and shortened[0][0] <= end:
+                    shortened.popleft()
+                counted = turn.orders
+                follow_to(min([counted, *(left for _, left in shortened)]))
                 decide_below(turn.decisions)
         turns.close()
-        self._is_moved = False
+        self._is_moved = self._is_due = self.orders < counted
         decide_below(None)
         reader.close()
         self.follow()
-
-    def _follow_to(self, number: int) -> None:
-        while self.orders < number:
-            before = self._orders.offset
-            for _, payload in self._orders.read(1):
-                self._follow(decode_entry(payload))
-                break
-            if self._orders.offset == before:
-                return
 
     def _decide_again(self, decision: Decision) -> None:
         """A decision of before the client traded here, before the first limits, is only counted."""
@@ -291,6 +312,21 @@ def standing_wish(orders: Sequence[OrderRequest], confidence: float | None) -> W
         size=entry.quantity,
         confidence=confidence,
     )
+
+
+def _shortened(path: Path, offset: int) -> deque[tuple[int, int]]:
+    """(offset behind it, orders) of each turn that counts less of the order journal than the one before it."""
+    found: deque[tuple[int, int]] = deque()
+    turns, before, counted = LogReader(path, offset), -1, 0
+    while turns.offset != before:
+        before = turns.offset
+        for end, payload in turns.read():
+            orders = _decode_count(payload).orders
+            if orders < counted:
+                found.append((end, orders))
+            counted = orders
+    turns.close()
+    return found
 
 
 def risk_log(folder: Path) -> Path:

@@ -9,12 +9,17 @@ import msgspec
 import pytest
 from oms.paper_build import INSTRUMENTS, D, X, fill, request
 
+from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.oms.order_machine import Acknowledged, Lost, Sent, advance, new_order, report_of
+from strategy_runner.risk.events import Configured, DayRolled
+from strategy_runner.risk.limits import limits_of
+from strategy_runner.risk.state import encode_state
 from strategy_runner.router.order_entry import Happened, Heard, Intended, Told
 from strategy_runner.router.order_journal import OrderJournal, Written, order_log, read_fills, read_orders
 from strategy_runner.router.risk_record import RiskRecord
+from strategy_runner.tape.logs import AppendLog, LogReader
 
 SENT = advance(new_order(request(quantity=9)), Sent())
 TAKEN = advance(SENT, Acknowledged("paper-0"))
@@ -140,3 +145,57 @@ def test_an_entry_of_an_earlier_version_is_counted_with_the_instruments_of_now(t
     again = opened(tmp_path, instruments=POINTS_OF_10)
     assert again.book.accounts["main"].cash == {"USD": D(-1_000)}
     again.close()
+
+
+def configured(folder: Path) -> RiskRecord:
+    record = RiskRecord(folder, "acme", "mock")
+    limits = limits_of(RiskConfig(), INSTRUMENTS)
+    record.take(Configured(at_ns=1, limits=limits, day=1, starting_cash=D(10_000)))
+    record.keep()
+    return record
+
+
+def test_a_day_that_began_after_a_power_cut_began_before_what_came_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turns of before the cut count orders that it took, and say nothing of those that are written in their place."""
+    record, journal = configured(tmp_path), opened(tmp_path)
+    sent(journal)
+    whole = journal._log.offset
+    journal.take_events([filled(0), filled(1), filled(2)])
+    record.follow()
+    record.keep()
+    record.close()
+    journal.close()
+    os.truncate(order_log(tmp_path), whole)
+    (tmp_path / "fills.log").unlink()
+    monkeypatch.setattr("strategy_runner.router.risk_record.this_boot", lambda: 2)
+    record, journal = RiskRecord(tmp_path, "acme", "mock"), opened(tmp_path)
+    record.take(DayRolled(at_ns=2, day=2))
+    dear = fill("o", 1, price=D(150))
+    journal.take_events([filled(0), msgspec.structs.replace(filled(1), fill=dear)])
+    record.follow()
+    record.note(force=True)
+    record.close()
+    journal.close()
+    assert record.state.day_start_equity == 10_000 < record.state.equity
+    monkeypatch.setattr("strategy_runner.router.risk_record.this_boot", lambda: 3)
+    again = RiskRecord(tmp_path, "acme", "mock")
+    again.close()
+    assert encode_state(again.state) == encode_state(record.state)
+
+
+def test_the_orders_that_a_durable_turn_goes_by_are_on_the_disk_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, journal = configured(tmp_path), opened(tmp_path)
+    sent(journal)
+    record.follow()
+    record.take(DayRolled(at_ns=2, day=2))
+    synced: list[str] = []
+    for kind in (AppendLog, LogReader):
+        monkeypatch.setattr(kind, "sync", lambda log: synced.append(log.path.name))
+    record.keep()
+    assert synced == ["orders.log", "risk.log"]
+    record.close()
+    journal.close()

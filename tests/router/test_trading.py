@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.risk.state import RiskState, encode_state
 from strategy_runner.router import desk, hand, trading
 from strategy_runner.router.order_entry import Scope
+from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.router.reconciliation import read_reconciliation
-from strategy_runner.router.risk_record import read_risk
-from strategy_runner.tape.logs import AppendLog
+from strategy_runner.router.risk_record import decode_turn, read_risk, risk_log
+from strategy_runner.tape.logs import START, AppendLog, read_log
 
 
 @pytest.fixture
@@ -431,6 +433,53 @@ def test_what_is_filled_of_a_symbol_that_has_left_the_configuration_counts(fills
             fill(leg, left)
         assert not one.trading.faults()
         one.close()
+
+
+# -- a power cut ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [8, 12])
+@pytest.mark.parametrize("version", ["now", "earlier"])
+def test_orders_that_a_power_cut_took_are_not_those_that_came_after_it(
+    floor: Make, monkeypatch: pytest.MonkeyPatch, lost: int, version: str
+) -> None:
+    """Of a cut that an earlier version has come back from, its risk log does not say how many entries were left."""
+    one = floor(risk=RiskConfig(max_open_orders=1))
+    for _ in range(3):
+        buy(one)
+    one.turn_until(lambda: not one.trading.record._is_moved, "all of it kept")
+    one.kill()
+    ends = [START, *(end for end, _ in read_orders(order_log(one.root / "router")))]
+    os.truncate(order_log(one.root / "router"), ends[-1 - lost])
+    (one.root / "router" / "orders.note").unlink()
+    reboot(monkeypatch, 2)
+    one.start()
+    one.turn_until(lambda: one.trading.desk.reconciled.is_set() and held(one) == 3, "what was lost is known again")
+    for _ in range(4):
+        buy(one)
+    one.stop()
+    if version == "earlier":
+        forget_the_cut(risk_log(one.root / "router"))
+    reboot(monkeypatch, 3)
+    one.start()
+    assert (held(one), state_of(one).orders) == (7, {})
+    buy(one)
+
+
+def reboot(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    for module in ("risk_record", "journal"):
+        monkeypatch.setattr(f"strategy_runner.router.{module}.this_boot", lambda: number)
+
+
+def forget_the_cut(path: Path) -> None:
+    """Takes out the turn that says how many entries were left."""
+    payloads = list(read_log(path))
+    counts = [decode_turn(payload).orders for payload in payloads]
+    (cut,) = (place for place, (before, after) in enumerate(pairwise(counts), 1) if after < before)
+    path.unlink()
+    log = AppendLog(path)
+    log.append_many([*payloads[:cut], *payloads[cut + 1 :]])
+    log.close()
 
 
 # -- the disk ------------------------------------------------------------------------------------------------------------
