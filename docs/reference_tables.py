@@ -94,7 +94,7 @@ KEYS = {
     "oms.nats.tls.certificate": "PEM that says who asks.",
     "oms.nats.tls.key": "PEM of its key.",
     "paper.latency_ms": "Time of the market from the record that caused an order until the market sees it.",
-    "paper.slippage_ticks": "Ticks that market orders and stops pay on top.",
+    "paper.slippage_ticks": "Ticks that market orders and stops pay on top; a sale above 0 never falls below one tick.",
     "paper.slippage_bps": "As above, in hundredths of a percent of the price.",
     "paper.assumed_spread": "Fraction of the price, half of which they pay where there are no quotes to trade at.",
     "paper.impact": "They also pay this times the square of the share of the volume that they take.",

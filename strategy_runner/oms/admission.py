@@ -10,7 +10,7 @@ from strategy_runner.oms.protocol import EVENTS_MAX, IDS_MAX, ORDERS_MAX, Ask, E
 from strategy_runner.oms.refusal import OmsRefused
 
 ID_CHARS_MAX = 64
-_DIGITS_BEFORE, _DIGITS_BEHIND = 18, 18  # of the point: enough for any market, and no arithmetic bomb
+DIGITS_BEFORE, DIGITS_BEHIND = 18, 18  # of the point: enough for any market, and no arithmetic bomb
 
 
 def admit(ask: Ask, client: str) -> None:
@@ -74,9 +74,9 @@ def _number(number: Decimal | None, where: str) -> None:
     if number is None:
         return
     exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -_DIGITS_BEHIND or number.adjusted() >= _DIGITS_BEFORE:
+    if not isinstance(exponent, int) or exponent < -DIGITS_BEHIND or number.adjusted() >= DIGITS_BEFORE:
         raise OmsRefused(
             "malformed",
-            f"{where}: expected a number of at most {_DIGITS_BEFORE} digits before and {_DIGITS_BEHIND} behind the point, "
+            f"{where}: expected a number of at most {DIGITS_BEFORE} digits before and {DIGITS_BEHIND} behind the point, "
             f"found {number}",
         )

@@ -161,14 +161,16 @@ def taker_price(price: float, side: Side, settings: FillSettings, instrument: In
 def _slipped(
     price: float, buys: bool, settings: FillSettings, tick: Decimal, *, is_quote: bool, share: float = 0.0
 ) -> Decimal:
-    """The price with slippage, on the tick grid; `share` is that of the volume which the order takes."""
-    exact = decimal_of(price)
+    """The price with slippage, on the tick grid; `share` is that of the volume which the order takes. Where the market's price is
+    above 0 nobody sells for nothing, or pays to sell: one tick is the least."""
+    market = exact = decimal_of(price)
     fraction = settings.slippage_bps * 1e-4 + (0.0 if is_quote else settings.assumed_spread / 2)
     fraction += settings.impact * share * share
     if fraction or settings.slippage_ticks:
         worse = abs(exact) * _as_written(fraction) + settings.slippage_ticks * tick
         exact = exact + worse if buys else exact - worse
-    return (exact / tick).to_integral_value(ROUND_CEILING if buys else ROUND_FLOOR) * tick
+    rounded = (exact / tick).to_integral_value(ROUND_CEILING if buys else ROUND_FLOOR) * tick
+    return tick if rounded <= ZERO < market else rounded
 
 
 def _plain(price: Decimal) -> Decimal:

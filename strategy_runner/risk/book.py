@@ -28,9 +28,6 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     def unrealised(self, mark: Decimal) -> Decimal:
         return (mark - self.average_price) * self.quantity * self.multiplier
 
-    def notional(self, mark: Decimal) -> Decimal:
-        return abs(self.quantity) * mark * self.multiplier
-
 
 def after_fill(book: Book, fill: Fill) -> tuple[Book, Decimal | None]:
     """The book after a fill, and the result of the trade that it ended, if it ended one: all from flat to flat, after fees.

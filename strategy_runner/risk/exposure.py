@@ -80,7 +80,8 @@ def _priced(
         quantity, price, gain = ZERO, working_price, ZERO
     else:
         last = mark(state, book)
-        quantity, price, gain = book.quantity, max(working_price, last), book.realised + book.unrealised(last)
+        quantity, gain = book.quantity, book.realised + book.unrealised(last)
+        price = max(working_price, abs(last))  # what is held at a price below 0 is worth more than nothing to a limit
     worst = max(abs(quantity), abs(quantity + buys), abs(quantity - sells))
     multiplier, rate = _terms(state, strategy, symbol)
     return Exposure(

@@ -2,14 +2,13 @@
 
 import msgspec
 
-from strategy_runner.errors import StateError
 from strategy_runner.model.order import FINAL_STATES, OrderRequest, OrderState
 from strategy_runner.risk import events
 from strategy_runner.risk.book import ZERO
 from strategy_runner.risk.exposure import refresh
 from strategy_runner.risk.latching import latch
 from strategy_runner.risk.limits import EXIT_RATE_FACTOR, Rate
-from strategy_runner.risk.money import is_price
+from strategy_runner.risk.money import is_positive
 from strategy_runner.risk.state import RiskState, limits_in_force
 from strategy_runner.risk.window import Window
 from strategy_runner.risk.working import PROTECTIVE_LEGS, OpenOrder, worker_key
@@ -40,7 +39,7 @@ def ordered(state: RiskState, event: events.Ordered) -> None:
         side=order.side,
         leg=order.leg,
         quantity=order.quantity,
-        price=max((price for price in prices if price is not None and is_price(price)), default=ZERO),
+        price=max((price for price in prices if price is not None and is_positive(price)), default=ZERO),
         is_entry=not order.reduce_only,
         waits=order.type != "market",
     )
@@ -55,15 +54,16 @@ def ordered(state: RiskState, event: events.Ordered) -> None:
 
 
 def reported(state: RiskState, event: events.Reported) -> None:
-    """Reports of orders that are over, or nobody's, change nothing."""
+    """Reports of orders that are over, or nobody's, change nothing. Numbers that are none leave those that are known: the desk
+    takes in no such report, but journals of before it asked may have some."""
     report = event.report
     order = state.orders.get(report.client_order_id)
     if order is None:
         return
-    if not (is_price(report.quantity) and report.filled.is_finite()):
-        raise StateError(f"order {report.client_order_id}: expected quantities, found {report}")
     if report.state not in FINAL_STATES:
-        changed = msgspec.structs.replace(order, quantity=report.quantity, filled=report.filled, state=report.state)
+        changed = msgspec.structs.replace(order, state=report.state)
+        if is_positive(report.quantity) and report.filled.is_finite():
+            changed = msgspec.structs.replace(changed, quantity=report.quantity, filled=report.filled)
         state.put_order(report.client_order_id, changed)
         if (changed.quantity, changed.filled) != (order.quantity, order.filled):
             refresh(state, order.strategy, order.symbol)

@@ -38,7 +38,7 @@ def cash_moved(state: RiskState, event: events.CashMoved) -> None:
 
 
 def rated(state: RiskState, event: events.Rated) -> None:
-    if is_price(event.rate):
+    if is_positive(event.rate):
         state.rates[event.currency] = event.rate
         refresh_all(state)
         trip_by_money(state, event.at_ns)
@@ -46,17 +46,16 @@ def rated(state: RiskState, event: events.Rated) -> None:
 
 def marked(state: RiskState, event: events.Marked) -> None:
     holders = state.totals.places.get(event.symbol, ())
-    if is_price(event.price) and any(state.exposures[worker].quantity for worker in holders):
+    if is_positive(event.price) and any(state.exposures[worker].quantity for worker in holders):
         state.marks[event.symbol] = event.price
         refresh_all(state, event.symbol)
         trip_by_money(state, event.at_ns)
 
 
 def filled(state: RiskState, event: events.Filled) -> None:
+    """At any price, also zero or below: the position has changed. Whose fill it is the desk has asked before it counted it."""
     fill = event.fill
-    if fill.client != state.client:
-        raise StateError(f"fill {fill.fill_id}: expected one of {state.client}, found one of {fill.client}")
-    if not (is_price(fill.price) and is_price(fill.quantity) and fill.fee.is_finite()):
+    if not (fill.price.is_finite() and is_positive(fill.quantity) and fill.fee.is_finite()):
         raise StateError(f"fill {fill.fill_id}: expected a price, a quantity > 0 and a fee, found {fill}")
     book, result = after_fill(_book(state, fill.strategy, fill.symbol, f"fill {fill.fill_id}"), fill)
     state.books[worker_key(fill.strategy, fill.symbol)] = book
@@ -103,6 +102,6 @@ def _book(state: RiskState, strategy: str, symbol: str, what: str) -> Book:
     return Book(strategy=strategy, symbol=symbol, currency=instrument.currency, multiplier=instrument.multiplier)
 
 
-def is_price(number: Decimal) -> bool:
-    """A number, and more than nothing: what every price, rate and quantity must be."""
+def is_positive(number: Decimal) -> bool:
+    """A number, and more than nothing: what every rate and quantity must be, and every price of the market."""
     return number.is_finite() and number > ZERO

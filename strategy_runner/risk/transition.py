@@ -13,7 +13,7 @@ from strategy_runner.risk.state import Latch, Posture, RiskState
 
 
 def apply(state: RiskState, event: events.RiskEvent) -> None:
-    """Raises StateError for a fill that cannot be counted: of another client, or of an instrument nobody knows."""
+    """Raises StateError for what cannot be counted: money or a fill that is no number, or of an instrument nobody knows."""
     if state.latches:
         state.latches = [latch for latch in state.latches if not has_cooled(latch, event.at_ns)]
     _TRANSITIONS[type(event)](state, event)

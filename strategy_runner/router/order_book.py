@@ -8,10 +8,12 @@ from decimal import Decimal
 
 import msgspec
 
+from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OmsEvent, OrderChange, OrderState
+from strategy_runner.model.order import FINAL_STATES, OmsEvent, OrderChange, OrderReport, OrderState
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms import order_machine
+from strategy_runner.oms.admission import DIGITS_BEFORE, DIGITS_BEHIND
 from strategy_runner.oms.ledger import Account, after_fill, after_funding, place
 from strategy_runner.oms.order_machine import (
     Acknowledged,
@@ -158,19 +160,21 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
 
 
 def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> str:
-    """Why an event cannot be true, "" if it can."""
-    if event.client != book.client:
-        return f"event {event.number}: expected one of {book.client}, found one of {event.client}"
+    """Why an event cannot be true, "" if it can: then the risk record, which follows the journal, can count it too."""
     fill = event.fill
+    for client in (event.client, fill.client if fill is not None else book.client):
+        if client != book.client:
+            return f"event {event.number}: expected one of {book.client}, found one of {client}"
     if fill is not None:
-        numbers = (fill.price, fill.quantity, fill.fee)
         is_known = fill.symbol in book.instruments or fill.symbol in instruments
-        if not is_known or not all(number.is_finite() for number in numbers) or fill.quantity <= 0:
+        if not is_known or not _is_countable(fill):
             return f"event {event.number}: expected a fill that can be counted, found {fill}"
         if book.find(fill.client_order_id) is None and event.number != OWN:
             return (
                 f"event {event.number}: expected a fill of an order that was sent, found one of {fill.client_order_id}"
             )
+    if event.report is not None and not _is_sound(event.report):
+        return f"event {event.number}: expected a report with numbers that can be, found {event.report}"
     if event.amount is not None and not _is_payable(book, event):
         return f"event {event.number}: expected a payment on a position, found {event}"
     news = news_of_event(event)
@@ -232,8 +236,25 @@ def _account_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, I
 
 def _is_payable(book: OrderBook, event: OmsEvent) -> bool:
     account = book.accounts.get(event.account)
-    is_number = event.amount is not None and event.amount.is_finite()
+    is_number = event.amount is not None and _is_amount(event.amount)
     return is_number and account is not None and place(event.strategy, event.symbol) in account.positions
+
+
+def _is_countable(fill: Fill) -> bool:
+    """At any price: some have been zero or negative, and the position has changed."""
+    are_numbers = all(map(_is_amount, (fill.price, fill.quantity, fill.fee)))
+    return are_numbers and fill.quantity > ZERO and fill.quantity.adjusted() >= -DIGITS_BEHIND
+
+
+def _is_sound(report: OrderReport) -> bool:
+    """How much an order asked for that is over is of no account; some OMS say 0 of what they reject."""
+    are_numbers = _is_amount(report.quantity) and _is_amount(report.filled)
+    return are_numbers and (report.state in FINAL_STATES or report.quantity > ZERO)
+
+
+def _is_amount(number: Decimal) -> bool:
+    """A number, and of a size that a market has: no sum or product of such overflows."""
+    return number.is_finite() and number.adjusted() < DIGITS_BEFORE
 
 
 def _advance(book: OrderBook, order_id: str, news: News) -> None:

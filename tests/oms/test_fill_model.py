@@ -106,6 +106,14 @@ def test_slippage_goes_against_the_order_and_to_the_next_tick() -> None:
     assert run([order()], trade(100), settings=share) == ["o 1@100.01 taker"]
 
 
+def test_slippage_never_gives_away_what_the_market_pays_for() -> None:
+    ticks = FillSettings(slippage_ticks=2)
+    assert run([order(side="sell")], trade(0.02), settings=ticks) == ["o 1@0.01 taker"]
+    assert run([order(side="sell")], trade(0.004), settings=FillSettings()) == ["o 1@0.01 taker"], "below one tick"
+    assert run([order(side="sell")], trade(0.04), settings=ticks) == ["o 1@0.02 taker"]
+    assert run([order(side="sell")], trade(-37.63), settings=ticks) == ["o 1@-37.65 taker"], "the market's own price"
+
+
 def test_impact_grows_with_the_share_of_the_volume() -> None:
     impact = FillSettings(impact=0.1)
     assert run([order(quantity=5)], trade(100, 1, 10.0), settings=impact) == ["o 5@102.5 taker"]

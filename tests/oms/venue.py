@@ -71,7 +71,7 @@ class Told(msgspec.Struct, frozen=True, tag="told"):
 
 
 class VenueBackend:
-    """Takes every order and answers at once; with `fills` it fills each fully, at its limit or at PRICE.
+    """Takes every order and answers at once; with `fills` it fills each fully, at its limit or at `price`.
 
     With `dedupe=False` it places an order as often as it is submitted, as some venues do: whoever sends blindly twice has
     two orders then.
@@ -80,7 +80,8 @@ class VenueBackend:
     def __init__(self, journal: Path, *, fills: bool = False, dedupe: bool = True) -> None:
         self.placed: Counter[str] = Counter()
         self.rejecting = False
-        self._fills = fills
+        self.price = PRICE
+        self.fills = fills
         self._dedupe = dedupe
         self._lock = threading.Lock()
         self._orders: dict[tuple[str, str], OrderRequest] = {}
@@ -172,12 +173,12 @@ class VenueBackend:
         else:
             self._orders[order.client, order.client_order_id] = order
         self._tell("rejected" if self.rejecting else "acknowledged", report, order)
-        if self._fills and not self.rejecting:
+        if self.fills and not self.rejecting:
             self._fill(order)
 
     def _fill(self, order: OrderRequest) -> None:
         number = len(self._events.get(order.client, []))
-        price = order.limit_price or PRICE
+        price = order.limit_price or self.price
         fill = Fill(
             fill_id=f"{order.client_order_id}/{number}",
             client_order_id=order.client_order_id,

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from risk_desk import SECOND_NS, Desk, limits
+from msgspec.structs import replace
+from risk_desk import CLIENT, SECOND_NS, Desk, limits
 
 from strategy_runner.errors import StateError
-from strategy_runner.model.order import OrderState
+from strategy_runner.model.order import OrderReport, OrderState
 from strategy_runner.risk import events
 from strategy_runner.risk.breakers import BREAKERS, REASONS, entries_to_cancel, posture
 from strategy_runner.risk.day import trading_day
@@ -313,7 +314,7 @@ def test_paper_never_trips_live() -> None:
     [
         lambda desk: desk.fill("buy", "NaN", "100"),
         lambda desk: desk.fill("buy", "1", "NaN"),
-        lambda desk: desk.fill("buy", "1", "-1"),
+        lambda desk: desk.fill("buy", "0", "100"),
         lambda desk: desk.fill("buy", "1", "100", fee="NaN"),
         lambda desk: desk.fill("buy", "1", "100", symbol="DOGE-USD"),
         lambda desk: desk.take(events.CashMoved(at_ns=0, amount=Decimal("NaN"))),
@@ -325,6 +326,38 @@ def test_what_cannot_be_counted_ends_it_and_changes_nothing(happens: Callable[[D
     with pytest.raises(StateError):
         happens(desk)
     assert encode_state(desk.state) == before
+
+
+def test_a_fill_at_a_price_below_zero_is_a_fill_and_its_position_counts_as_one() -> None:
+    desk = Desk(max_daily_loss=1_000.0, max_position_notional=500.0)
+    desk.fill("buy", "10", "-37")
+    assert (desk.state.books["high/BTC-USD"].quantity, desk.state.equity) == (10, 100_000)
+    assert desk.state.totals.worth == 370
+    assert desk.check(desk.order(quantity="2"), "100") == "position_notional_above_limit"
+    desk.fill("sell", "10", "-40", fee="1")
+    assert (desk.state.equity, desk.state.totals.worth) == (99_969, 0)
+    desk.fill("sell", "10", "0")
+    desk.mark("100")
+    assert desk.open() == {("daily_loss", "", ""), ("strategy_daily_loss", "high", "")}
+
+
+@pytest.mark.parametrize(("quantity", "filled"), [("0", "0"), ("NaN", "0"), ("1", "Infinity")])
+def test_a_report_with_numbers_that_are_none_leaves_those_that_are_known(quantity: str, filled: str) -> None:
+    desk = Desk()
+    order = desk.order(quantity="2")
+    desk.send(order)
+    wrong = OrderReport(
+        client_order_id=order.client_order_id,
+        client=CLIENT,
+        state=OrderState.ACKNOWLEDGED,
+        quantity=Decimal(quantity),
+        filled=Decimal(filled),
+    )
+    desk.take(events.Reported(at_ns=desk.now_ns, report=wrong))
+    known = desk.state.orders[order.client_order_id]
+    assert (known.state, known.quantity, known.filled) == (OrderState.ACKNOWLEDGED, 2, 0)
+    desk.take(events.Reported(at_ns=desk.now_ns, report=replace(wrong, state=OrderState.REJECTED)))
+    assert not desk.state.orders
 
 
 @pytest.mark.parametrize("price", ["NaN", "0", "-5", "Infinity"])

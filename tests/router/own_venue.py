@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from oms.venue import FaultyCalls, VenueBackend
+from oms.venue import FaultyCalls, Told, VenueBackend
 from router.desk import CLIENT
 
 from strategy_runner.bus.call import CallServer
 from strategy_runner.bus.context import new_context
 from strategy_runner.bus.news import NewsPublisher
+from strategy_runner.model.order import OmsEvent
 from strategy_runner.oms.protocol import REQUEST_BYTES_MAX, news_endpoint
 from strategy_runner.oms.server import OmsServer
 
@@ -34,6 +35,12 @@ class OwnVenue:
 
     def fill(self, order_id: str) -> None:
         self.backend.fill(CLIENT, order_id)
+        self.server.on_news(CLIENT, self.backend.last_number(CLIENT))
+
+    def tell(self, event: OmsEvent) -> None:
+        """As if it had happened."""
+        with self.backend._lock:
+            self.backend._keep(Told(event))
         self.server.on_news(CLIENT, self.backend.last_number(CLIENT))
 
     def close(self) -> None:

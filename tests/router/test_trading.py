@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from oms.venue import VenueBackend
 from router.desk import CLIENT
@@ -433,6 +434,67 @@ def test_what_is_filled_of_a_symbol_that_has_left_the_configuration_counts(fills
             fill(leg, left)
         assert not one.trading.faults()
         one.close()
+
+
+@pytest.mark.parametrize("price", ["0", "-37.63"])
+def test_a_fill_at_a_price_that_is_not_above_zero_is_counted_and_ends_no_router(
+    venue: OwnVenue, floor: Make, price: str
+) -> None:
+    one = floor()
+    venue.backend.price = D(price)
+    buy(one, 2.0)
+    known = encode_state(state_of(one))
+    one.kill()
+    (one.root / "router" / "risk.note").unlink(missing_ok=True)
+    one.start()
+    assert (held(one), encode_state(state_of(one))) == (2, known)
+    one.trade("X", 100.0)
+    one.say(action="sell", size=2.0)
+    one.turn_until(lambda: held(one) == 0, "flat")
+    assert one.rulings() == [("accepted", ""), ("accepted", "")]
+
+
+@pytest.mark.parametrize(
+    ("fill", "report"),
+    [
+        ({"client": "evil"}, {}),
+        ({"price": D("1e30")}, {}),
+        ({"quantity": D("1e-2000000")}, {}),
+        ({}, {"quantity": D(0)}),
+        ({}, {"filled": D("NaN")}),
+    ],
+)
+def test_news_that_nobody_can_count_block_the_symbol_and_end_no_router(
+    venue: OwnVenue, floor: Make, fill: dict[str, Any], report: dict[str, Any]
+) -> None:
+    one = floor()
+    one.say(size=1.0)
+    one.turn_until(lambda: held(one) == 1, "a fill of the venue")
+    made = venue.backend.events(CLIENT, 1, 1)[0]
+    venue.backend.fills = False
+    one.say(size=2.0)
+    one.turn_until(lambda: len(state_of(one).orders) == 1, "an order that is open")
+    (order_id,) = state_of(one).orders
+    assert made.fill is not None
+    assert made.report is not None
+    venue.tell(
+        msgspec.structs.replace(
+            made,
+            number=venue.backend.last_number(CLIENT),
+            fill=msgspec.structs.replace(made.fill, fill_id="odd", client_order_id=order_id, **fill),
+            report=msgspec.structs.replace(
+                made.report, client_order_id=order_id, state=OrderState.PARTIALLY_FILLED, **report
+            ),
+        )
+    )
+    one.trading.desk.reconcile(1)
+    one.turn_until(lambda: ("reconciliation", "X") in open_breakers(one), "the contradiction")
+    one.kill()
+    (one.root / "router" / "risk.note").unlink(missing_ok=True)
+    one.start()
+    one.say(size=1.0)
+    assert one.decided(3)[-1].reason == "not_reconciled"
+    assert held(one) == 1
 
 
 # -- a power cut ---------------------------------------------------------------------------------------------------------

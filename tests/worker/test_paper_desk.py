@@ -58,7 +58,7 @@ def wish(
     )
 
 
-prices = st.sampled_from([99.0, 99.5, 100.0, 100.13, 101.0, NAN])
+prices = st.sampled_from([0.008, 99.0, 99.5, 100.0, 100.13, 101.0, NAN])
 sizes = st.sampled_from([0.04, 0.1, 1.0, 2.5, 7.0, 1e15 + 0.5])
 actions = st.sampled_from(["buy", "sell", "close:long", "close:short"])
 levels = st.sampled_from([None, None, None, 99.2, 100.9])
