@@ -3,11 +3,20 @@ order may be; never larger, since more of it would be an entry of its own."""
 
 from decimal import Decimal
 
-from strategy_runner.model.order import OrderChange
+from strategy_runner.model.order import OrderChange, OrderState
 from strategy_runner.risk import breakers
-from strategy_runner.risk.checks import COLLAR, NO_MARKET_PRICE, ORDER_VALUE
-from strategy_runner.risk.state import RiskState, limits_in_force, rate_to_client
-from strategy_runner.risk.working import PROTECTIVE_LEGS, OpenOrder
+from strategy_runner.risk.checks import (
+    COLLAR,
+    NO_MARKET_PRICE,
+    UNKNOWN_OUTCOME,
+    equity_refusal,
+    symbol_refusal,
+    value_refusal,
+)
+from strategy_runner.risk.exposure import changed_exposure_refusal
+from strategy_runner.risk.numbers import NOT_POSITIVE
+from strategy_runner.risk.state import RiskState, limits_in_force
+from strategy_runner.risk.working import PROTECTIVE_LEGS, ZERO, OpenOrder
 
 NO_OPEN_ORDER = "no_open_order"
 GROWS = "change_grows_order"
@@ -24,6 +33,8 @@ def change_refusal(
     if change.quantity is not None and not 0 < change.quantity <= order.quantity:
         return GROWS
     wished = [one for one in (change.limit_price, change.stop_price) if one is not None]
+    if any(one <= ZERO for one in wished):
+        return NOT_POSITIVE
     if order.leg in PROTECTIVE_LEGS or not wished:
         return None
     limits = limits_in_force(state)
@@ -35,9 +46,41 @@ def change_refusal(
             return NO_MARKET_PRICE
         if any(abs(one - price) > limits.price_collar * price for one in wished):
             return COLLAR
-    if order.is_entry and limits.max_order_value is not None:
-        instrument = limits.instruments[order.symbol]
-        rate = rate_to_client(state, instrument.currency)
-        if rate is None or max(wished) * order.remaining * instrument.multiplier * rate > limits.max_order_value:
-            return ORDER_VALUE
-    return None
+    return _entry_refusal(change, order, state, price) if order.is_entry and not _lessens(change, order) else None
+
+
+def _entry_refusal(change: OrderChange, order: OpenOrder, state: RiskState, price: Decimal | None) -> str | None:
+    """As for a new order of what is left, at its new prices: it may be filled at once, as one."""
+    limits = limits_in_force(state)
+    instrument = limits.instruments[order.symbol]
+    wrong = symbol_refusal(order.symbol, limits)
+    if wrong is not None:
+        return wrong
+    if price is None:
+        return NO_MARKET_PRICE
+    if state.totals.unknown.get(order.symbol, 0) > (order.state is OrderState.UNKNOWN):
+        return UNKNOWN_OUTCOME
+    limit = order.limit_price if change.limit_price is None else change.limit_price
+    stop = order.stop_price if change.stop_price is None else change.stop_price
+    dearest = max(one for one in (price, limit, stop) if one is not None)
+    quantity = order.quantity if change.quantity is None else change.quantity
+    left = max(quantity - order.filled, ZERO)
+    return (
+        equity_refusal(instrument, state)
+        or value_refusal(left, dearest, instrument, state)
+        or changed_exposure_refusal(order, left, dearest, state)
+    )
+
+
+def _lessens(change: OrderChange, order: OpenOrder) -> bool:
+    """Whether it comes no nearer to being filled, nor is worth more: a buy's limit or a sell's stop that is only lower."""
+    buys = order.side == "buy"
+    return _is_no_worse(change.limit_price, order.limit_price, buys) and _is_no_worse(
+        change.stop_price, order.stop_price, not buys
+    )
+
+
+def _is_no_worse(wished: Decimal | None, known: Decimal | None, may_fall: bool) -> bool:
+    if wished is None or wished == known:
+        return True
+    return may_fall and known is not None and wished < known

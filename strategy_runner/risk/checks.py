@@ -82,29 +82,42 @@ def _entry_refusal(
     order: OrderRequest, state: RiskState, instrument: Instrument, price: Decimal | None, now_ns: int
 ) -> str | None:
     limits = limits_in_force(state)
-    if order.symbol in limits.deny_symbols:
-        return SYMBOL_DENIED
-    if limits.allow_symbols and order.symbol not in limits.allow_symbols:
-        return SYMBOL_NOT_ALLOWED
-    if price is None:
-        return NO_MARKET_PRICE
-    wrong = _working_refusal(order, state, limits)
+    wrong = symbol_refusal(order.symbol, limits)
     if wrong is not None:
         return wrong
-    rate = rate_to_client(state, instrument.currency)
-    if rate is None or state.equity is None:
-        return exposure.RATE_UNKNOWN
-    if state.equity <= 0:
-        return NO_EQUITY
+    if price is None:
+        return NO_MARKET_PRICE
+    wrong = _working_refusal(order, state, limits) or equity_refusal(instrument, state)
+    if wrong is not None:
+        return wrong
     wrong = _collar_refusal(order, limits, price) or _flow_refusal(order, state, limits, now_ns)
     if wrong is not None:
         return wrong
     dearest = max(one for one in (price, order.limit_price, order.stop_price) if one is not None)
-    if limits.max_order_value is not None:
-        value = order.quantity * dearest * instrument.multiplier * rate
-        if value > limits.max_order_value:
-            return ORDER_VALUE
-    return exposure.exposure_refusal(order, dearest, state)
+    wrong = value_refusal(order.quantity, dearest, instrument, state)
+    return wrong or exposure.exposure_refusal(order, dearest, state)
+
+
+def symbol_refusal(symbol: str, limits: Limits) -> str | None:
+    if symbol in limits.deny_symbols:
+        return SYMBOL_DENIED
+    return SYMBOL_NOT_ALLOWED if limits.allow_symbols and symbol not in limits.allow_symbols else None
+
+
+def equity_refusal(instrument: Instrument, state: RiskState) -> str | None:
+    if state.equity is None or rate_to_client(state, instrument.currency) is None:
+        return exposure.RATE_UNKNOWN
+    return NO_EQUITY if state.equity <= 0 else None
+
+
+def value_refusal(quantity: Decimal, price: Decimal, instrument: Instrument, state: RiskState) -> str | None:
+    limit = limits_in_force(state).max_order_value
+    if limit is None:
+        return None
+    rate = rate_to_client(state, instrument.currency)
+    if rate is None:
+        return exposure.RATE_UNKNOWN
+    return ORDER_VALUE if quantity * price * instrument.multiplier * rate > limit else None
 
 
 def _working_refusal(order: OrderRequest, state: RiskState, limits: Limits) -> str | None:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.model.fill import Fill
-from strategy_runner.model.order import OrderReport, OrderRequest
+from strategy_runner.model.order import OrderChange, OrderReport, OrderRequest
 from strategy_runner.risk.limits import Limits
 
 Authority = Literal["operator", "reconciliation"]
@@ -76,6 +76,13 @@ class Ordered(Event, frozen=True, kw_only=True, tag="ordered"):
     price: Decimal | None
 
 
+class Changed(Event, frozen=True, kw_only=True, tag="changed"):
+    """An open order is to be changed, or with `is_made` has been: the OMS says so."""
+
+    change: OrderChange
+    is_made: bool = False
+
+
 class Reported(Event, frozen=True, kw_only=True, tag="reported"):
     """What the OMS knows of an order now."""
 
@@ -119,6 +126,7 @@ RiskEvent = (
     | Paid
     | Signalled
     | Ordered
+    | Changed
     | Reported
     | DayRolled
     | Stopped

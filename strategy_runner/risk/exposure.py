@@ -9,7 +9,7 @@ from decimal import Decimal
 from strategy_runner.model.order import OrderRequest
 from strategy_runner.risk.book import ZERO
 from strategy_runner.risk.state import RiskState, limits_in_force, mark, rate_to_client
-from strategy_runner.risk.working import Exposure, worker_key
+from strategy_runner.risk.working import Exposure, OpenOrder, worker_key
 
 POSITION_SIZE = "position_size_above_limit"
 POSITION_NOTIONAL = "position_notional_above_limit"
@@ -25,27 +25,35 @@ REASONS = {
 
 def exposure_refusal(order: OrderRequest, price: Decimal, state: RiskState) -> str | None:
     """For an entry at a price. What only reduces the worst case passes, however far it is above a limit."""
-    limits, strategy, symbol = limits_in_force(state), order.strategy, order.symbol
-    if limits.max_position_notional is None and symbol not in limits.max_position_size:
-        return None
-    own = worker_key(strategy, symbol)
-    before = state.exposures.get(own) or _exposure(state, strategy, symbol)
+    before = _before(state, order.strategy, order.symbol)
     after = _with(before, order)
-    if after <= before.worst:
+    return None if after <= before.worst else _refusal(state, before, after, price)
+
+
+def changed_exposure_refusal(order: OpenOrder, left: Decimal, price: Decimal, state: RiskState) -> str | None:
+    """For an entry that is changed: so much is `left` to be filled, at a price. What adds no worth passes, as above."""
+    before = _before(state, order.strategy, order.symbol)
+    return _refusal(state, before, _with_less(before, order, left), price)
+
+
+def _refusal(state: RiskState, before: Exposure, after: Decimal, price: Decimal) -> str | None:
+    """For a worker whose worst case becomes `after`, at this price or the one that it is counted with, if that is higher."""
+    limits, totals, strategy, symbol = limits_in_force(state), state.totals, before.strategy, before.symbol
+    if limits.max_position_notional is None and symbol not in limits.max_position_size:
         return None
     multiplier, rate = _terms(state, strategy, symbol)
     if rate is None:
         return RATE_UNKNOWN
-    totals = state.totals
+    more = after * max(before.price, price) * multiplier * rate - (before.worth or ZERO)
+    if more <= 0:
+        return None
     if totals.unpriced:  # another's: this worker's own rate is known
         return RATE_UNKNOWN
-    worth = after * max(before.price, price) * multiplier * rate
-    more = worth - (before.worth or ZERO)
     size = totals.sizes.get(symbol, ZERO) - before.worst + after
     of_strategy = totals.worths.get(strategy, ZERO) + more
     total = totals.worth + more
     size_limit = limits.max_position_size.get(symbol)
-    if size_limit is not None and size > size_limit:
+    if size_limit is not None and size > size_limit and after > before.worst:
         return POSITION_SIZE
     if limits.max_position_notional is None:
         return None
@@ -98,11 +106,22 @@ def _priced(
     )
 
 
+def _before(state: RiskState, strategy: str, symbol: str) -> Exposure:
+    return state.exposures.get(worker_key(strategy, symbol)) or _exposure(state, strategy, symbol)
+
+
 def _with(before: Exposure, order: OrderRequest) -> Decimal:
     """The worst case once an order is working too."""
     if order.side == "buy":
         return max(before.worst, abs(before.quantity + before.buys + order.quantity))
     return max(before.worst, abs(before.quantity - before.sells - order.quantity))
+
+
+def _with_less(before: Exposure, order: OpenOrder, left: Decimal) -> Decimal:
+    """The worst case once no more than this is left of an entry that is working."""
+    less = order.remaining - left
+    buys, sells = (before.buys - less, before.sells) if order.side == "buy" else (before.buys, before.sells - less)
+    return max(abs(before.quantity), abs(before.quantity + buys), abs(before.quantity - sells))
 
 
 def _terms(state: RiskState, strategy: str, symbol: str) -> tuple[Decimal, Decimal | None]:

@@ -42,6 +42,8 @@ def ordered(state: RiskState, event: events.Ordered) -> None:
         price=max((price for price in prices if price is not None and is_positive(price)), default=ZERO),
         is_entry=not order.reduce_only,
         waits=order.type != "market",
+        limit_price=order.limit_price,
+        stop_price=order.stop_price,
     )
     state.put_order(order.client_order_id, working)
     refresh(state, order.strategy, order.symbol)
@@ -51,6 +53,24 @@ def ordered(state: RiskState, event: events.Ordered) -> None:
         _window(state, rate_name(order, per)).add(rate_for(order, rate), event.at_ns)
     if not order.reduce_only and limits.duplicate_window_ns is not None:
         _note_recent(state, fingerprint(order), event.at_ns, limits.duplicate_window_ns)
+
+
+def changed(state: RiskState, event: events.Changed) -> None:
+    """The dearest price that was ever asked for counts until the order is over: rather too much than too little, since nobody
+    here knows when the OMS changes it."""
+    change = event.change
+    order = state.orders.get(change.client_order_id)
+    if order is None:
+        return
+    asked = [price for price in (change.limit_price, change.stop_price) if price is not None]
+    after = msgspec.structs.replace(order, price=max([order.price, *asked]))
+    if event.is_made:
+        limit = order.limit_price if change.limit_price is None else change.limit_price
+        stop = order.stop_price if change.stop_price is None else change.stop_price
+        after = msgspec.structs.replace(after, limit_price=limit, stop_price=stop)
+    state.put_order(change.client_order_id, after)
+    if after.price != order.price:
+        refresh(state, order.strategy, order.symbol)
 
 
 def reported(state: RiskState, event: events.Reported) -> None:

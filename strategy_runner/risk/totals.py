@@ -123,7 +123,7 @@ class Totals:
 def counts_alike(before: OpenOrder, after: OpenOrder) -> bool:
     """Whether an order that has changed leaves all totals as they are: it was sent, or acknowledged."""
     unknown = OrderState.UNKNOWN
-    is_same = before.quantity == after.quantity and before.filled == after.filled
+    is_same = (before.quantity, before.filled, before.price) == (after.quantity, after.filled, after.price)
     return is_same and before.state is not unknown and after.state is not unknown
 
 

@@ -52,6 +52,7 @@ _TRANSITIONS: dict[type, Callable[[RiskState, typing.Any], None]] = {
     events.Paid: money.paid,
     events.Signalled: flow.signalled,
     events.Ordered: flow.ordered,
+    events.Changed: flow.changed,
     events.Reported: flow.reported,
     events.DayRolled: money.day_rolled,
     events.Stopped: _stopped,

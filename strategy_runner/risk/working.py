@@ -12,7 +12,8 @@ PROTECTIVE_LEGS = ("stop_loss", "take_profit")
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order that is not in a final state. `price` is what its worth is counted with, `is_entry` whether it may open a
-    position, `waits` whether for a price."""
+    position, `waits` whether for a price. `limit_price` and `stop_price` are those that the OMS has; None if there is none, or
+    if it is not known."""
 
     strategy: str
     symbol: str
@@ -22,6 +23,8 @@ class OpenOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price: Decimal
     is_entry: bool
     waits: bool = False
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
     filled: Decimal = ZERO
     state: OrderState = OrderState.INTENT
 

@@ -238,7 +238,10 @@ class Appraiser:
         wished = [(one, state.orders.get(one.client_order_id)) for one in changes_of(body, instrument)]
         found = [change_refusal(one, order, state, price, at_ns) for one, order in wished if order is not None]
         refusal = next(filter(None, found), None) if found else NO_OPEN_ORDER
-        return Ruling("refused", refusal, price=price) if refusal else Ruling("accepted", price=price)
+        if refusal is not None:
+            return Ruling("refused", refusal, price=price)
+        self._record.changed(at_ns, [one for one, _ in wished])
+        return Ruling("accepted", price=price)
 
     def _refusal(self, orders: Sequence[OrderRequest], price: Decimal | None, at_ns: int) -> str | None:
         entry, state = orders[0], self._record.state

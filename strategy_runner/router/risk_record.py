@@ -15,8 +15,9 @@ import msgspec
 
 from strategy_runner.errors import StateError
 from strategy_runner.model.decision import Decision
-from strategy_runner.model.order import OrderReport, OrderRequest
-from strategy_runner.model.signal import decode_body
+from strategy_runner.model.order import OrderChange, OrderReport, OrderRequest
+from strategy_runner.model.signal import SignalBody, decode_body
+from strategy_runner.oms.order_making import changes_of
 from strategy_runner.risk import events
 from strategy_runner.risk.aggregation import Wish
 from strategy_runner.risk.events import RiskEvent
@@ -25,7 +26,7 @@ from strategy_runner.risk.transition import apply
 from strategy_runner.risk.working import worker_key
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
-from strategy_runner.router.order_entry import OWN, Happened, Intended, OrderEntry, Told
+from strategy_runner.router.order_entry import OWN, Happened, Intended, Modified, OrderEntry, Told
 from strategy_runner.router.order_journal import Written, decode_entry, order_log
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.files import is_full
@@ -144,6 +145,11 @@ class RiskRecord:
         for order in orders:
             apply(self.state, events.Ordered(at_ns=at_ns, order=order, price=price))
 
+    def changed(self, at_ns: int, changes: Sequence[OrderChange]) -> None:
+        """What was accepted counts before the OMS is asked for it."""
+        for change in changes:
+            apply(self.state, events.Changed(at_ns=at_ns, change=change))
+
     def decided(self, decision: Decision, wish: Wish | None) -> None:
         """A decision is durable whose signal and orders are in the state already."""
         assert decision.number == self.decisions, (decision.number, self.decisions)
@@ -226,6 +232,8 @@ class RiskRecord:
                 self.ordered(entry.at_ns, [entry.order], None)
             case Told():
                 self._reported(entry.at_ns, entry.report)
+            case Modified() if entry.is_made:
+                apply(self.state, events.Changed(at_ns=entry.at_ns, change=entry.change, is_made=True))
             case Happened() if entry.counts:
                 event = entry.event
                 if event.fill is not None:
@@ -297,7 +305,15 @@ class RiskRecord:
         body = decode_body(decision.body)
         self.signalled(decision.decided_ns, body.strategy, body.symbol)
         self.ordered(decision.decided_ns, decision.orders, decision.price)
+        if decision.verdict == "accepted" and body.action == "modify" and not decision.is_observed:
+            self._change_again(decision.decided_ns, body)
         self.decided(decision, standing_wish(decision.orders, body.confidence))
+
+    def _change_again(self, at_ns: int, body: SignalBody) -> None:
+        assert self.state.limits is not None
+        instrument = self.state.limits.instruments.get(body.symbol)
+        if instrument is not None:
+            self.changed(at_ns, changes_of(body, instrument))
 
 
 def standing_wish(orders: Sequence[OrderRequest], confidence: float | None) -> Wish | None:

@@ -7,8 +7,9 @@ from typing import Any
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import Leg, OrderReport, OrderRequest, OrderState, OrderType, Side
+from strategy_runner.model.order import Leg, OrderChange, OrderReport, OrderRequest, OrderState, OrderType, Side
 from strategy_runner.risk import events
+from strategy_runner.risk.changes import change_refusal
 from strategy_runner.risk.checks import check
 from strategy_runner.risk.limits import Limits, limits_of
 from strategy_runner.risk.state import RiskState, encode_state
@@ -100,6 +101,17 @@ class Desk:
             filled=Decimal(filled),
         )
         self.take(events.Reported(at_ns=self.now_ns, report=report))
+
+    def modify(self, order: OrderRequest, price: str | None = "100", **changes: str) -> str | None:
+        """Checks a change of an open order; if it passes, the OMS makes it."""
+        numbers = {key: Decimal(number) for key, number in changes.items()}
+        change = OrderChange(client_order_id=order.client_order_id, **numbers)
+        last = None if price is None else Decimal(price)
+        refusal = change_refusal(change, self.state.orders[order.client_order_id], self.state, last, self.now_ns)
+        if refusal is None:
+            self.take(events.Changed(at_ns=self.now_ns, change=change))
+            self.take(events.Changed(at_ns=self.now_ns, change=change, is_made=True))
+        return refusal
 
     def fill(
         self,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from risk_desk import CLIENT, SECOND_NS, Desk
 
-from strategy_runner.model.order import Leg, OrderRequest, OrderState, Side, signed
+from strategy_runner.model.order import Leg, OrderChange, OrderRequest, OrderState, Side, signed
 from strategy_runner.risk import events
 from strategy_runner.risk.breakers import REASONS as BREAKER_REASONS
 from strategy_runner.risk.checks import REASONS
@@ -128,6 +128,7 @@ def test_a_replay_of_the_events_gives_an_equal_state_and_equity_is_what_it_was_m
             ),
             st.tuples(st.integers(0, 9), st.sampled_from(("acknowledged", "unknown", "cancelled", "filled"))),
             st.tuples(st.sampled_from(("EUR", "USD")), st.integers(1, 3)),
+            st.tuples(st.integers(0, 9), st.integers(90, 130), st.booleans()),
         ),
         max_size=30,
     )
@@ -140,6 +141,11 @@ def test_totals_are_what_orders_and_exposures_add_up_to(steps: list[tuple[Any, .
             case (str(strategy), str(symbol), side, leg, quantity, price):
                 working.append(desk.order(side, str(quantity), strategy=strategy, symbol=symbol, leg=leg))
                 desk.take(events.Ordered(at_ns=desk.now_ns, order=working[-1], price=Decimal(price)))
+            case (index, price, bool(is_made)):
+                if working:
+                    changed_id = working[index % len(working)].client_order_id
+                    change = OrderChange(client_order_id=changed_id, limit_price=Decimal(price))
+                    desk.take(events.Changed(at_ns=desk.now_ns, change=change, is_made=is_made))
             case (str(currency), rate):
                 desk.take(events.Rated(at_ns=desk.now_ns, currency=currency, rate=Decimal(rate)))
             case (index, state) if working:

@@ -12,6 +12,7 @@ from worker.build import short_folder
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import OrderState, client_order_id
 from strategy_runner.model.signal import OrderTerms
+from strategy_runner.risk.state import encode_state
 from strategy_runner.router.order_entry import ModifyWanted
 from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.router.order_rows import OrderRow, order_rows
@@ -113,6 +114,32 @@ def test_a_change_that_risk_would_not_have_let_through_is_refused(
     found = row(one, signal_id)
     assert found is not None
     assert (found.price, found.quantity) == (D("99"), D("2"))
+
+
+def test_an_entry_is_moved_within_the_notional_and_counts_at_its_new_price_at_once_and_after_a_kill(
+    venue: OwnVenue, floor: Make
+) -> None:
+    one = floor(risk=RiskConfig(max_position_notional=1050.0))
+    signal_id = rest(one, size=10.0)
+    one.trade("X", 150.0)
+    change(one, signal_id, terms=OrderTerms(limit_price=150.0))
+    one.decided(2)
+    one.trade("X", 100.0)
+    change(one, signal_id, terms=OrderTerms(limit_price=104.0))
+    one.say(size=0.2, terms=OrderTerms(limit_price=98.0))  # in one batch with it
+    one.turn_until(lambda: (found := row(one, signal_id)) and found.price == D("104"), "another price")
+    refused = ("refused", "position_notional_above_limit")
+    assert one.rulings()[1:] == [refused, ("accepted", ""), refused]
+    one.turn_until(lambda: orders(one)[0].limit_price == D("104"), "that the OMS has it")
+    known = encode_state(one.trading.record.state)
+    one.kill()
+    (one.root / "router" / "risk.note").unlink(missing_ok=True)
+    one.start()
+    assert encode_state(one.trading.record.state) == known
+    one.say(size=0.2, terms=OrderTerms(limit_price=98.0))
+    change(one, signal_id, terms=OrderTerms(limit_price=97.0))
+    one.decided(6)
+    assert one.rulings()[4:] == [refused, ("accepted", "")]
 
 
 def test_a_stopped_strategy_may_cancel_and_not_move_an_entry(venue: OwnVenue, floor: Make) -> None:
