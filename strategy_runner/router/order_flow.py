@@ -277,16 +277,23 @@ class OrderFlow:
     def _refused(self, numbers: list[int], refused: OmsRefused) -> None:
         """Sends again what only the session was wrong of; else finds out by halves which of them the OMS does not take."""
         if refused.code in _RETRIED:
-            for number in numbers:
-                self._enqueue(number, self._groups[number])
+            self._enqueue_again(numbers)
             raise OmsUnavailable(str(refused))
         if len(numbers) == 1:
             log.error("decision %d: %s", numbers[0], refused)
             self._end(numbers[0], "rejected", f"oms_{refused.code}")
             return
         half = len(numbers) // 2
-        self._submit(numbers[:half])
+        try:
+            self._submit(numbers[:half])
+        except OmsUnavailable:
+            self._enqueue_again(numbers[half:])  # they were taken back with the others, and nobody asks about them
+            raise
         self._submit(numbers[half:])
+
+    def _enqueue_again(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._enqueue(number, self._groups[number])
 
     def _put_back(self, waiting: Sequence[Waiting]) -> None:
         for one in waiting:

@@ -6,9 +6,10 @@ One order at the venue for each intent, or none; never two. And whatever an OMS 
 import gc
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oms import venue as venues
@@ -18,7 +19,9 @@ from router.own_venue import OwnVenue, venue_in
 from router.trade import D, Floor
 from worker.build import short_folder
 
-from strategy_runner.model.order import OrderState
+from strategy_runner.model.order import OrderReport, OrderRequest, OrderState
+from strategy_runner.oms.interface import Oms, OmsUnavailable
+from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.router import order_flow
 from strategy_runner.router.order_book import OrderBook, fold
@@ -150,6 +153,45 @@ def try_case(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(CASES_IN_CI))
 def test_whatever_is_lost_or_late_each_intent_is_one_order_or_none(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     try_case(seed, monkeypatch)
+
+
+class Answering:
+    """An OMS that answers its first submits with errors, and counts the orders of each."""
+
+    def __init__(self, oms: Oms, errors: list[Exception]) -> None:
+        self._oms = oms
+        self._errors = errors
+        self.counts: list[int] = []
+
+    def submit(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
+        self.counts.append(len(orders))
+        if self._errors:
+            raise self._errors.pop(0)
+        return self._oms.submit(orders)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._oms, name)
+
+
+@pytest.mark.parametrize(
+    "last", [OmsUnavailable("no answer"), OmsRefused("superseded", "another session")], ids=["silence", "session"]
+)
+def test_no_order_of_a_refused_batch_is_forgotten_when_the_oms_fails_while_it_is_halved(
+    root: Path, last: Exception
+) -> None:
+    workers = [f"talk.{symbol}" for symbol in "ABCD"]
+    with venue_in(root) as venue:
+        one = Floor(root, *workers)
+        way = Answering(
+            one._open_oms(), [OmsRefused("malformed", "one of four"), OmsRefused("malformed", "or two"), last]
+        )
+        one._open_oms = lambda: way  # type: ignore[assignment, return-value]
+        for worker in workers:
+            one.say(worker, size=1.0)
+        one.start()
+        one.turn_until(lambda: len(venue.placed) == len(workers), "every order at the venue")
+        assert way.counts[:3] == [4, 2, 1] and set(venue.placed.values()) == {1}
+        one.close()
 
 
 @pytest.mark.slow
