@@ -113,7 +113,8 @@ _NEXT: dict[type, dict[OrderState, OrderState]] = {
     Absent: {_INTENT: _INTENT, _UNKNOWN: _INTENT, **_STAYS},
 }
 _KNOWING = frozenset({Acknowledged, Cancelled, Rejected, Expired})  # news that only one who has the order can tell
-_FILLABLE = {*_OPEN, OrderState.CANCELLED, OrderState.EXPIRED}
+_TAKEN_BACK = frozenset({OrderState.CANCELLED, OrderState.EXPIRED})
+_FILLABLE = {*_OPEN, *_TAKEN_BACK}
 
 
 def new_order(request: OrderRequest) -> Order:
@@ -213,7 +214,11 @@ def _modified(order: Order, change: OrderChange) -> Order:
     is_same = (quantity, limit, stop) == (order.quantity, order.limit_price, order.stop_price)
     if order.is_final and is_same:
         return order
-    if order.is_final or quantity <= 0 or quantity < order.filled or change.client_order_id != order.id:
+    if quantity <= 0 or quantity < order.filled or change.client_order_id != order.id:
+        raise _illegal(order, Modified(change))
+    if order.state in _TAKEN_BACK:
+        return order  # the answer to what came after it was faster than its event
+    if order.is_final:
         raise _illegal(order, Modified(change))
     state = order.state
     if state is not _INTENT:

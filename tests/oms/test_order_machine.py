@@ -102,6 +102,25 @@ def test_a_modification_to_what_is_filled_fills_the_order() -> None:
     assert order.state is OrderState.FILLED
 
 
+def modified(quantity: int) -> Modified:
+    return Modified(OrderChange(client_order_id="o", quantity=D(quantity)))
+
+
+@pytest.mark.parametrize("end", [Cancelled("asked"), Expired()])
+def test_a_modification_from_before_the_end_may_be_told_after_it(end: News) -> None:
+    done = after(Sent(), Acknowledged(), part(0, 4), modified(8), modified(6), end)
+    assert advance(done, modified(8)) == done
+    with pytest.raises(IllegalTransitionError):
+        advance(done, modified(3))  # less than was filled by then
+
+
+@pytest.mark.parametrize("end", [part(0, 10), Rejected("no")])
+def test_an_order_that_was_filled_or_rejected_is_not_modified(end: News) -> None:
+    done = after(Sent(), end)
+    with pytest.raises(IllegalTransitionError):
+        advance(done, modified(12))
+
+
 def test_a_report_speaks_of_the_state_and_never_makes_up_fills() -> None:
     filled = report_of(after(Sent(), part(0, 10)))
     order = advance(after(Sent(), Lost()), news_of_report(filled))

@@ -10,10 +10,11 @@ from router.trade import TALK, D, Floor
 from worker.build import short_folder
 
 from strategy_runner.config.schema import RiskConfig
-from strategy_runner.model.order import OrderState, client_order_id
+from strategy_runner.model.order import OmsEvent, OrderState, client_order_id
 from strategy_runner.model.signal import OrderTerms
+from strategy_runner.oms.interface import Oms
 from strategy_runner.risk.state import encode_state
-from strategy_runner.router.order_entry import ModifyWanted
+from strategy_runner.router.order_entry import Contradicted, Happened, ModifyWanted
 from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.router.order_rows import OrderRow, order_rows
 
@@ -166,6 +167,42 @@ def test_a_resting_exit_leaves_the_stop_in_place_and_a_close_passes_beside_it(ve
     venue.fill(now_id)
     one.turn_until(lambda: not orders(one), "no order left")
     assert state(one, leave, "exit") is OrderState.CANCELLED
+
+
+class LateNews:
+    """An OMS whose events come later than its answers, while somebody `holds` them."""
+
+    def __init__(self, oms: Oms) -> None:
+        self.holds = True
+        self._oms = oms
+
+    def events(self, from_number: int, limit: int) -> list[OmsEvent]:
+        return [] if self.holds else self._oms.events(from_number, limit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._oms, name)
+
+
+def test_events_of_changes_that_come_after_the_answers_contradict_nothing(root: Path, venue: OwnVenue) -> None:
+    one = Floor(root, TALK)
+    way = LateNews(one._open_oms())
+    one._open_oms = lambda: way  # type: ignore[assignment, return-value]
+    one.start()
+    signal_id = rest(one, size=3.0)
+    for size in (2.0, 1.0):
+        change(one, signal_id, size=size)
+        one.turn_until(lambda size=size: (found := row(one, signal_id)) and found.quantity == D(size), "a change")  # type: ignore[misc]
+    one.say(action="cancel", of=signal_id, size=None, entry_price=None)
+    one.turn_until(lambda: state(one, signal_id) is OrderState.CANCELLED, "its end")
+    way.holds = False
+    one.turn_until(lambda: "cancelled" in told(one), "the event of its end")
+    assert told(one)[-3:] == ["modified", "modified", "cancelled"]
+    assert not [entry for entry in one.orders() if isinstance(entry, Contradicted)]
+    one.close()
+
+
+def told(one: Floor) -> list[str]:
+    return [entry.event.kind for entry in one.orders() if isinstance(entry, Happened)]
 
 
 def test_a_change_whose_second_half_a_power_cut_took_is_made_whole(venue: OwnVenue, floor: Make) -> None:
