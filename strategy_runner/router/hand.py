@@ -113,6 +113,8 @@ class Hand:
     def turn(self) -> bool:
         """Raises OmsUnavailable, OmsRefused."""
         worked = self._flatten()
+        if self._compare_at is None and self._is_contradicted_anew():
+            self._compare_at = 0.0
         if self._compare_at is not None and time.monotonic() >= self._compare_at and self._flow.is_settled:
             worked |= self._reconcile()
         return worked
@@ -180,6 +182,11 @@ class Hand:
         )
 
     # -- reconciling ---------------------------------------------------------------------------------------------------------
+
+    def _is_contradicted_anew(self) -> bool:
+        """Whether the desk stops entries in a symbol for a contradiction that nobody has been told of."""
+        told = {one.symbol for one in self.differences if one.kind == "contradiction"}
+        return not self._book.contradicted.keys() <= told
 
     def _reconcile(self) -> bool:
         positions, orders = self._oms.positions(), self._oms.open_orders()

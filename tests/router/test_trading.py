@@ -383,13 +383,14 @@ def test_an_oms_that_has_lost_its_events_blocks_entries_until_that_is_accepted(v
 
 def test_news_that_cannot_be_true_change_no_position_and_block_the_symbol(venue: OwnVenue, floor: Make) -> None:
     one = floor(TALK, "talk.Y")
+    one.turn_until(one.trading.desk.reconciled.is_set, "reconciled")
     buy(one, 2.0)
     with venue.backend._lock:
         venue.backend._fill(venue.backend._orders[CLIENT, next(iter(venue.placed))])
     venue.server.on_news(CLIENT, venue.backend.last_number(CLIENT))
-    one.trading.desk.reconcile(1)
     one.turn_until(lambda: ("reconciliation", "X") in open_breakers(one), "the contradiction")
     assert held(one) == 2
+    assert any(fault.startswith("not reconciled: X contradiction") for fault in one.trading.faults())
     one.say("talk.Y", size=1.0)
     one.say(size=1.0)
     found = {one.signal_id.split("@")[0]: one.reason for one in one.decided(3)[1:]}
