@@ -20,7 +20,17 @@ from strategy_runner.oms.interface import Oms
 from strategy_runner.oms.order_machine import Cancelled, advance, report_of
 from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.working import PROTECTIVE_LEGS
-from strategy_runner.router.order_entry import OWN, Acted, CancelWanted, Flattened, Intended, OrderEntry, Scope, Settled
+from strategy_runner.router.order_entry import (
+    OWN,
+    Acted,
+    CancelWanted,
+    Compared,
+    Flattened,
+    Intended,
+    OrderEntry,
+    Scope,
+    Settled,
+)
 from strategy_runner.router.order_flow import OrderFlow
 from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
@@ -87,7 +97,6 @@ class Hand:
         self._compare_at: float | None = 0.0
         self._suspected: tuple[Difference, ...] = ()
         self._refused: tuple[Difference, ...] = ()
-        self._compares: list[Reconcile] = []
 
     def take(self, wish: Wish) -> None:
         """Makes an action durable; `turn` carries it out."""
@@ -107,7 +116,7 @@ class Hand:
                 cancels = _cancels(self._open(wish.scope), at_ns, FLATTENED)
                 self._flow.want([*cancels, acted, *self._round(wish.action, wish.scope, 0, at_ns)])
             case Reconcile():
-                self._compares.append(wish)
+                self._flow.want([Acted(at_ns=at_ns, action=wish.action, reconcile=wish.accept)])
                 self._compare_at = 0.0
 
     def turn(self) -> bool:
@@ -199,10 +208,10 @@ class Hand:
             self._suspected, self._compare_at = found, time.monotonic() + LOOK_TWICE_S if found else 0.0
             if found:
                 return True
-        wish = self._compares[0] if self._compares else None
-        if wish is not None and wish.accept and found and found != self._refused:
+        action, accepts = next(iter(book.reconciling.items()), (0, False))
+        if accepts and found and found != self._refused:
             self._refused = found  # so that what cannot be accepted is not tried for ever
-            self._accept(wish.action, found, positions)
+            self._accept(action, found, positions)
             return True
         for one in found:
             if one not in self.differences:
@@ -210,13 +219,11 @@ class Hand:
         if self.differences and not found:
             log.warning("reconciled: orders and positions are those of the OMS")
         self.differences, self.is_reconciled = found, True
-        action = wish.action if wish else 0
         write_reconciliation(self._folder, Reconciliation(at_ns=time.time_ns(), action=action, differences=found))
-        if wish is not None:
-            self._flow.want([Acted(at_ns=time.time_ns(), action=wish.action)])
-            self._compares.pop(0)
+        if action:
+            self._flow.want([Compared(at_ns=time.time_ns(), action=action)])
             self._refused = ()
-        if not self._compares:
+        if not book.reconciling:
             self._compare_at = time.monotonic() + COMPARE_AGAIN_S if found else None
         return True
 

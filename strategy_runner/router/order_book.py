@@ -30,6 +30,7 @@ from strategy_runner.router.order_entry import (
     OWN,
     Acted,
     CancelWanted,
+    Compared,
     Contradicted,
     Flattened,
     Happened,
@@ -58,8 +59,8 @@ class Flattening(msgspec.Struct, frozen=True):
 class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     """`entries` counts what was taken in, `fills` the entries of the fill log that are in it. `orders` by id, with the last so
     many that are over in `finished`; `accounts` by name; `contradicted` says of a symbol what cannot be true; `flattening` by
-    the operator's action. `closings` has by worker the last decision that closed all it held, once the OMS has its exit.
-    `instruments` has by symbol what its money was last counted with."""
+    the operator's action, as `reconciling`, which says whether it accepts. `closings` has by worker the last decision that
+    closed all it held, once the OMS has its exit. `instruments` has by symbol what its money was last counted with."""
 
     client: str
     entries: int = 0
@@ -72,6 +73,7 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     accounts: dict[str, Account] = {}
     contradicted: dict[str, str] = {}
     flattening: dict[int, Flattening] = {}
+    reconciling: dict[int, bool] = {}
     closings: dict[str, int] = {}
     instruments: dict[str, Instrument] = {}
 
@@ -149,10 +151,14 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             book.acted = max(book.acted, entry.action)
             if entry.flatten is not None:
                 book.flattening[entry.action] = Flattening(entry.flatten)
+            if entry.reconcile is not None:
+                book.reconciling[entry.action] = entry.reconcile
         case Flattened():
             flattening = book.flattening.pop(entry.action)
             if not entry.is_over:
                 book.flattening[entry.action] = Flattening(flattening.scope, flattening.rounds + 1)
+        case Compared():
+            book.reconciling.pop(entry.action)
         case Settled():
             book.contradicted.clear()
             book.next_event = book.next_event if entry.next_event is None else entry.next_event

@@ -98,10 +98,12 @@ class Contradicted(Entry, frozen=True, kw_only=True, tag="contradicted"):
 
 
 class Acted(Entry, frozen=True, kw_only=True, tag="acted"):
-    """An operator's action is durable here; with `flatten` its scope is made flat until it is."""
+    """An operator's action is durable here; with `flatten` its scope is made flat until it is, with `reconcile` positions and
+    orders are compared with the OMS's until that could be done, and what it says accepted if that is True."""
 
     action: int
     flatten: Scope | None = None
+    reconcile: bool | None = None
 
 
 class Flattened(Entry, frozen=True, kw_only=True, tag="flattened"):
@@ -109,6 +111,12 @@ class Flattened(Entry, frozen=True, kw_only=True, tag="flattened"):
 
     action: int
     is_over: bool = False
+
+
+class Compared(Entry, frozen=True, kw_only=True, tag="compared"):
+    """What an operator's reconciliation came to stands where people read it."""
+
+    action: int
 
 
 class Settled(Entry, frozen=True, kw_only=True, tag="settled"):
@@ -130,5 +138,6 @@ OrderEntry = (
     | Contradicted
     | Acted
     | Flattened
+    | Compared
     | Settled
 )

@@ -19,6 +19,7 @@ from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.router.breaker_log import read_breakers
 from strategy_runner.router.operator_log import Action, Request, read_actions, record
 from strategy_runner.router.order_entry import Flattened, Intended
+from strategy_runner.router.reconciliation import read_reconciliation
 from strategy_runner.router.restarts import LOOK_INTERVAL_S
 from strategy_runner.router.stops import read_stops, strictest
 from strategy_runner.tape.status import StatusFile
@@ -210,6 +211,9 @@ def test_a_reconciliation_that_is_asked_for_is_answered(root: Path, floor: Make)
         one.start()
         action = ask(root, "reconcile")
         acted(one, action)
+        one.turn_until(
+            lambda: (found := read_reconciliation(root / "router")) and found.action == action.number, "an answer"
+        )
         assert one.trading.desk.differences == ()
 
 

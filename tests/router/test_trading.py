@@ -313,6 +313,24 @@ def test_a_difference_that_goes_away_by_itself_lets_entries_through_again(
     buy(one)
 
 
+def test_accepting_what_the_oms_says_is_carried_on_after_a_kill(root: Path, venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    buy(one, 2.0)
+    one.kill()
+    at_oms(venue, 5)
+    one._open_oms, reachable = Unreachable, one._open_oms  # type: ignore[assignment]
+    one.start()
+    one.trading.desk.reconcile(1, accept=True)
+    one.trading.desk.cancel_entries(2, Scope(strategy="nobody"))
+    one.turn_until(lambda: one.trading.desk.acted == 2, "both actions on the disk")
+    one.kill()
+    one._open_oms = reachable
+    one.start()
+    one.turn_until(lambda: held(one) == 5, "what the OMS says")
+    one.turn_until(lambda: (found := read_reconciliation(root / "router")) and found.action == 1, "word to people")
+    one.turn_until(lambda: not open_breakers(one), "no difference any more")
+
+
 # -- the operator's hand ---------------------------------------------------------------------------------------------------
 
 
