@@ -233,6 +233,8 @@ class OrderFlow:
             elif orders:
                 batch.append(one.number)
                 count += len(orders)
+            else:
+                self._groups.pop(one.number, None)  # cancelled while they waited
         if batch:
             self._submit(batch)
         return bool(taken.ready or taken.expired)
@@ -258,6 +260,7 @@ class OrderFlow:
         try:
             reports = self._oms.submit(orders)
         except OmsUnavailable:
+            self._forget(numbers)  # what the OMS never had is grouped anew once it has said so
             self._tell([(order_id, Lost()) for order_id in order_ids])
             self._asking |= set(order_ids)
             raise
@@ -265,10 +268,13 @@ class OrderFlow:
             self._take_back(order_ids)
             self._refused(numbers, refused)
             return
-        for number in numbers:
-            del self._groups[number]
+        self._forget(numbers)
         self._tell([(report.client_order_id, news_of_report(report)) for report in reports])
         self._asking |= self._book.index.unknown.keys()
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            del self._groups[number]
 
     def _take_back(self, order_ids: Sequence[str]) -> None:
         """Nothing has happened to them: the OMS says so."""
