@@ -239,7 +239,7 @@ class Desk:
                     worked |= flow.cancel()
                     worked |= flow.modify()
                     worked |= hand.turn()
-                    self.fault, retry_s = "", RETRY_S_MIN
+                    self.fault, retry_s = flow.fault, RETRY_S_MIN
                 except (OmsUnavailable, OmsRefused) as error:
                     self.fault, flow.is_drained = str(error), False
                     log.warning("order desk: %s; next try in %.1f s", error, retry_s)

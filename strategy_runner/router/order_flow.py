@@ -97,6 +97,7 @@ class OrderFlow:
         self._own_groups = OWN
         self._ask_at = 0.0
         self._cancel_at: dict[str, float] = {}
+        self._uncancelled: dict[str, str] = {}
         self._changes = OrderChanges(journal, oms, instruments, self._own)
         while self._intend(below) is not None:  # a power cut may have taken what the journal said of these
             pass
@@ -116,6 +117,11 @@ class OrderFlow:
     @property
     def asking(self) -> int:
         return len(self._asking)
+
+    @property
+    def fault(self) -> str:
+        """Why the OMS does not cancel an order that is to be cancelled, "" if it cancels all."""
+        return next(iter(self._uncancelled.values()), "")
 
     def set_terms(self, rate: Rate, priorities: Sequence[str]) -> None:
         """From now on."""
@@ -340,6 +346,7 @@ class OrderFlow:
         wanted = [self._book.orders[order_id] for order_id in self._book.index.cancelling]
         if not wanted:
             self._cancel_at.clear()
+            self._uncancelled.clear()
             return False
         worked = False
         for one in [one for one in wanted if one.order.state is OrderState.INTENT and one.order.id not in self._asking]:
@@ -347,14 +354,29 @@ class OrderFlow:
             worked = True
         now = time.monotonic()
         self._cancel_at = {order_id: at for order_id, at in self._cancel_at.items() if order_id in self._book.orders}
+        self._uncancelled = {
+            order_id: why for order_id, why in self._uncancelled.items() if order_id in self._cancel_at
+        }
         for one in wanted:
             if one.order.is_known and not one.order.is_final and now >= self._cancel_at.get(one.order.id, 0.0):
                 self._cancel_at[one.order.id] = now + CANCEL_AGAIN_S
-                report = self._oms.cancel(one.order.id)
-                if report.state is not OrderState.REJECTED:
-                    self._tell([(one.order.id, news_of_report(report))])
+                self._cancel(one.order.id)
                 worked = True
         return worked
+
+    def _cancel(self, order_id: str) -> None:
+        """What is refused is asked again later; other orders do not wait for it."""
+        try:
+            report = self._oms.cancel(order_id)
+        except OmsRefused as refused:
+            if refused.code in _RETRIED:
+                raise OmsUnavailable(str(refused)) from refused
+            self._uncancelled[order_id] = f"order {order_id}: not cancelled: {refused}"
+            log.error("%s; next try in %g s", self._uncancelled[order_id], CANCEL_AGAIN_S)
+            return
+        self._uncancelled.pop(order_id, None)
+        if report.state is not OrderState.REJECTED:
+            self._tell([(order_id, news_of_report(report))])
 
     def modify(self) -> bool:
         """Changes at the OMS what strategies want changed. Raises OmsUnavailable."""

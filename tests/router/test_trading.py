@@ -19,10 +19,11 @@ from worker.processes import await_that
 
 from strategy_runner.config.schema import RiskConfig, SizingConfig
 from strategy_runner.config.spec import SizingSpec
-from strategy_runner.model.order import OrderState, client_order_id
+from strategy_runner.model.order import OrderReport, OrderState, client_order_id
 from strategy_runner.model.position import Position
 from strategy_runner.model.signal import Cause
 from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.state import RiskState, encode_state
 from strategy_runner.router import desk, hand, trading
 from strategy_runner.router.order_entry import Scope
@@ -381,6 +382,27 @@ def test_cancelling_takes_back_what_is_open_and_leaves_what_protects(root: Path)
         one.turn_until(lambda: len(state_of(one).orders) == 1, "one order open")
         assert state_of(one).orders.keys() == {client_order_id(entry, "stop_loss")}
         assert quiet.backend._reports[CLIENT, client_order_id(second, "entry")].state is OrderState.CANCELLED
+        one.close()
+
+
+def test_orders_that_the_oms_refuses_to_cancel_keep_nobody_waiting() -> None:
+    with short_folder() as folder, venue_in(folder) as quiet:
+        one = Floor(folder)
+        one.start()
+        for _ in range(6):
+            one.say(size=1.0)
+        one.turn_until(lambda: len(quiet.placed) == 6, "six entries at the venue")
+
+        def refuse(client: str, order_id: str) -> OrderReport:
+            raise OmsRefused("refused", "not while the auction is on")
+
+        quiet.backend.cancel, cancel = refuse, quiet.backend.cancel  # type: ignore[method-assign]
+        one.trading.desk.cancel_entries(1, Scope())
+        one.trading.desk.reconcile(2)
+        one.turn_until(lambda: (found := read_reconciliation(folder / "router")) and found.action == 2, "a comparison")
+        one.turn_until(lambda: "not while the auction is on" in str(one.trading.faults()), "a word in the status")
+        quiet.backend.cancel = cancel  # type: ignore[method-assign]
+        one.turn_until(lambda: not state_of(one).orders and not one.trading.faults(), "no order open")
         one.close()
 
 
