@@ -5,7 +5,6 @@ the OMS answers. The OMS may be down for an hour, and the router decides on.
 """
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
@@ -82,7 +81,7 @@ class Desk:
         self._clock = clock
         self._event_ns = event_ns
         self._below = self._seen = 0  # offsets of the decision log: what is durable, what a life has been given of it
-        self._wishes: queue.SimpleQueue[Wish] = queue.SimpleQueue()
+        self._wishes: deque[Wish] = deque()
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._stop_by = 0.0
@@ -140,7 +139,7 @@ class Desk:
         self._ask(Withdraw(entries))
 
     def _ask(self, wish: Wish) -> None:
-        self._wishes.put(wish)
+        self._wishes.append(wish)
         self._wake()
 
     def _wake(self) -> None:
@@ -218,14 +217,15 @@ class Desk:
                 spec = self._spec
                 flow.set_terms(_rate(spec), spec.risk.priorities)
             worked = False
-            wishes = [self._wishes.get() for _ in range(self._wishes.qsize())]
+            asked = len(self._wishes)
             self._seen = self._below
             while flow.take_decisions(self._seen):  # what was accepted before a wish came is an order that it concerns
                 worked = True
-                if not wishes:
+                if not asked:
                     break
-            for wish in wishes:
-                hand.take(wish)
+            for _ in range(asked):
+                hand.take(self._wishes[0])
+                self._wishes.popleft()  # only now, since a disk that is full ends this life before the wish is on it
                 worked = True
             worked |= flow.lapse()
             if time.monotonic() >= retry_at:

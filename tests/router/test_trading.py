@@ -616,3 +616,23 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing_and_doubles_nothing(
     (one.root / "router" / "risk.note").unlink(missing_ok=True)
     one.start()
     assert encode_state(state_of(one)) == before
+
+
+def test_what_an_operator_asks_while_the_disk_is_full_is_done_when_it_is_not(
+    floor: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = floor()
+    buy(one, 2.0)
+    append, refused = AppendLog.append_many, []
+
+    def full(log: AppendLog, payloads: Any) -> int:
+        if log.path.name == "orders.log" and not refused:
+            refused.append(log.path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log.path))
+        return append(log, payloads)
+
+    monkeypatch.setattr(AppendLog, "append_many", full)
+    monkeypatch.setattr(desk, "RETRY_S_MAX", 0.05)
+    one.trading.desk.flatten(1, Scope())
+    one.turn_until(lambda: held(one) == 0, "flat")
+    assert refused
