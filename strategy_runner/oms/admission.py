@@ -10,7 +10,10 @@ from strategy_runner.oms.protocol import EVENTS_MAX, IDS_MAX, ORDERS_MAX, Ask, E
 from strategy_runner.oms.refusal import OmsRefused
 
 ID_CHARS_MAX = 64
+NAME_CHARS_MAX = 256  # of every other name: a thousand events of such orders still fit into one answer
+TIME_NS_MAX = (1 << 63) - 1  # the tape's own limit
 DIGITS_BEFORE, DIGITS_BEHIND = 18, 18  # of the point: enough for any market, and no arithmetic bomb
+_NAMES = ("account", "venue", "strategy", "symbol", "signal_id", "bracket")
 
 
 def admit(ask: Ask, client: str) -> None:
@@ -38,6 +41,14 @@ def _admit_order(order: OrderRequest, client: str, where: str) -> None:
             "malformed",
             f"{where}.client_order_id: expected 1 to {ID_CHARS_MAX} characters, found {order.client_order_id!r}",
         )
+    for name in _NAMES:
+        found = len(getattr(order, name))
+        if found > NAME_CHARS_MAX:
+            raise OmsRefused(
+                "malformed", f"{where}.{name}: expected at most {NAME_CHARS_MAX} characters, found {found}"
+            )
+    _time(order.event_ns, f"{where}.event_ns")
+    _time(order.expires_ns, f"{where}.expires_ns")
     _positive(order.quantity, f"{where}.quantity")
     _number(order.limit_price, f"{where}.limit_price")
     _number(order.stop_price, f"{where}.stop_price")
@@ -61,6 +72,11 @@ def _count(what: str, found: int, least: int, most: int) -> None:
         raise OmsRefused("too_large", f"{what}: expected at most {most}, found {found}")
     if found < least:
         raise OmsRefused("malformed", f"{what}: expected at least {least}, found {found}")
+
+
+def _time(at_ns: int, where: str) -> None:
+    if not 0 <= at_ns <= TIME_NS_MAX:
+        raise OmsRefused("malformed", f"{where}: expected nanoseconds from 0 to {TIME_NS_MAX}, found {at_ns}")
 
 
 def _positive(number: Decimal, where: str) -> None:

@@ -1,6 +1,5 @@
 """What the paper OMS refuses of a request, each with a stable name, and how the market sees what it takes."""
 
-import math
 from decimal import Decimal
 
 from strategy_runner.model.fill_settings import FillSettings
@@ -9,12 +8,14 @@ from strategy_runner.model.order import OrderRequest
 from strategy_runner.model.position import ZERO
 from strategy_runner.oms.fill_model import WorkingOrder
 from strategy_runner.oms.order_machine import Order
+from strategy_runner.risk.numbers import is_countable, is_on_grid
 
 REASONS = {
     "wrong_client": "the order names another client than the one who sent it",
     "unknown_symbol": "the OMS has no instrument of this symbol",
-    "bad_quantity": "the quantity is not positive and finite, or lies between two lots",
-    "bad_price": "a price of this type of order is missing, not finite, or lies between two ticks",
+    "bad_quantity": "the quantity is not positive and finite, lies between two lots, or has more of them than can be counted",
+    "bad_price": "a price of this type of order is missing, not finite, lies between two ticks, or has more of them than can be "
+    "counted",
     "no_expiry": "a day order does not say when its day ends",
     "too_many_orders": "the client has as many open orders as the OMS takes",
     "too_old": "the order was caused before orders that the OMS has forgotten: it may be one of them",
@@ -48,7 +49,10 @@ def refusal(request: OrderRequest, client: str, instrument: Instrument | None) -
     if any(price is not None and not _on_grid(price, instrument.tick_size) for price in prices):
         return "bad_price"
     if request.trail is not None and not (
-        request.trail.is_finite() and request.trail > 0 and request.type in ("stop", "stop_limit")
+        request.trail.is_finite()
+        and request.trail > 0
+        and is_countable(request.trail, instrument.tick_size)
+        and request.type in ("stop", "stop_limit")
     ):
         return "bad_price"
     if request.time_in_force == "day" and request.expires_ns <= 0:
@@ -95,4 +99,4 @@ def _float(number: Decimal | None) -> float | None:
 
 
 def _on_grid(number: Decimal, step: Decimal) -> bool:
-    return number.is_finite() and math.isfinite(float(number)) and number % step == 0
+    return number.is_finite() and is_on_grid(number, step)

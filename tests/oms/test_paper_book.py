@@ -57,6 +57,26 @@ def test_what_cannot_be_an_order_is_rejected_by_name() -> None:
     assert {report.reason for _, report in desk.book.state.finished.values()} <= REASONS.keys()
 
 
+def test_what_has_more_lots_or_ticks_than_can_be_counted_is_rejected_by_name() -> None:
+    """It ended the OMS of all clients: the trail with the next record, so in every life again."""
+    desk, trailed = Desk(), {"side": "sell", "type": "stop"}
+    desk.apply(trade(100))
+    assert desk.submit(
+        request("quantity", quantity="1E+28"),
+        request("price", type="limit", limit_price="1E+28"),
+        request("trail", trail="1E+28", **trailed),
+        request("sound", trail="5", **trailed),
+    ) == [
+        "rejected quantity bad_quantity",
+        "rejected price bad_price",
+        "rejected trail bad_price",
+        "acknowledged sound",
+    ]
+    assert desk.book.modify(OrderChange(client_order_id="sound", quantity=D("1E+28"))) == (None, "bad_quantity")
+    assert desk.book.modify(OrderChange(client_order_id="sound", stop_price=D("1E+28"))) == (None, "bad_price")
+    assert desk.apply(trade(100), trade(94)) == ["fill sound 1@94"]
+
+
 def test_a_cancelled_order_is_not_filled_any_more() -> None:
     desk = Desk()
     desk.submit(request())

@@ -164,6 +164,10 @@ def test_only_the_latest_session_trades(served: Served) -> None:
         ({"trail": Decimal(0)}, "trail"),
         ({"client_order_id": ""}, "client_order_id"),
         ({"client_order_id": "X" * 65}, "client_order_id"),
+        ({"strategy": "X" * 257}, "strategy"),
+        ({"event_ns": -1}, "event_ns"),
+        ({"event_ns": 2**63}, "event_ns"),
+        ({"expires_ns": 2**64 - 1}, "expires_ns"),
     ],
 )
 def test_a_number_that_no_order_can_have_is_refused_with_its_place(
