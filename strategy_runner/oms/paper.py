@@ -38,6 +38,7 @@ WAIT_MS_MAX = 50  # so long at most a first order in a symbol waits until the sy
 BEHIND_WAIT_MS = 2  # while records are published and not yet durable
 LOOK_INTERVAL_S = 0.5  # for streams that are new to the tape
 SNAPSHOT_SEQS = 2_000_000  # 160 MB: so much tape at most is kept for a restart
+AHEAD_NS_MAX = 172_800_000_000_000  # two days: one source may be a day ahead of the feed's clock, and the next one late
 MARK_RECORDS = 20_000  # read by a book to no effect, before its journal says how far: a restart reads no more
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class PaperOms:
         self._target = reader.head.durable
         self._snapshot_seq = self._tail.seq
         self._next_look = 0.0
+        self._tape_ns = 0
         self._records = 0
         self._watch()
         status.enter(State.CATCHING_UP, f"to seq {self._target}")
@@ -143,6 +145,7 @@ class PaperOms:
         Raises OSError when a journal cannot be written: the process ends, and its next life goes on from the journals.
         """
         with self._lock:
+            self._note_tape_time()
             now = time.monotonic()
             if now >= self._next_look:
                 self._watch()
@@ -175,11 +178,13 @@ class PaperOms:
     # -- what clients ask ------------------------------------------------------------------------------------------------
 
     def submit(self, client: str, orders: Sequence[OrderRequest]) -> list[OrderReport]:
-        """Durable when it returns. Raises OmsRefused for a client that the OMS does not serve or too many orders, OSError."""
+        """Durable when it returns. Raises OmsRefused for a client that the OMS does not serve, too many orders, and one that is
+        far ahead of the tape; OSError."""
         desk = self._desk(client)
         if len(orders) > ORDERS_MAX:
             raise OmsRefused("too_large", f"orders: expected at most {ORDERS_MAX}, found {len(orders)}")
         with self._lock:
+            self._refuse_ahead(orders)
             news = desk.keep(desk.book.submit(orders))
             if any(order.symbol not in self._watched for order in orders):
                 self._next_look = 0.0
@@ -254,6 +259,21 @@ class PaperOms:
         if desk is None:
             raise OmsRefused("foreign_client", f"expected one of {', '.join(sorted(self._desks))}, found {client!r}")
         return desk
+
+    def _note_tape_time(self) -> None:
+        """How far tape time has come: the last record may be older than one before it, of another source."""
+        self._tape_ns = max(self._tape_ns, self._reader.head.event_ns)
+
+    def _refuse_ahead(self, orders: Sequence[OrderRequest]) -> None:
+        """An order comes of a record of the tape. One of a later time would take the book's time along, which never goes back."""
+        self._note_tape_time()
+        latest_ns = self._tape_ns + AHEAD_NS_MAX
+        for index, order in enumerate(orders):
+            if order.event_ns > latest_ns:
+                raise OmsRefused(
+                    "malformed",
+                    f"orders[{index}].event_ns: expected at most {latest_ns}, two days ahead of the tape, found {order.event_ns}",
+                )
 
     def _apply(self, desk: Desk, ticks: list[Tick]) -> bool:
         book, filled = desk.book, False

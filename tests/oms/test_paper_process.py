@@ -24,7 +24,7 @@ from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.market_tail import MarketTail
-from strategy_runner.oms.paper import MARK_RECORDS
+from strategy_runner.oms.paper import AHEAD_NS_MAX, MARK_RECORDS
 from strategy_runner.oms.paper_state import BookState, Entry, fold
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.oms.zeromq import ZeroMqOms
@@ -180,6 +180,24 @@ def test_clients_do_not_see_each_other(market: Market) -> None:
     assert other.cancel("o").reason == "unknown_order"
     assert other.open_orders() == [] and every_event(other) == []
     assert [report.client_order_id for report in one.open_orders()] == ["o"]
+
+
+def test_an_order_far_ahead_of_the_tape_is_refused_and_moves_nobodys_time(market: Market) -> None:
+    """It was taken, and from then on every event of its client was of that time; or it ended the OMS of all."""
+    one, other = market.way_in(), market.way_in("umbrella")
+    market.trade(100)
+    await_that(market.caught_up, "a first trade, which says what time it is")
+    assert insist(one.open_orders) == []
+    ahead_ns = NOW + AHEAD_NS_MAX
+    for event_ns in (ahead_ns + 1, 2**63 - 1, 2**64 - 1):
+        with pytest.raises(OmsRefused, match=r"malformed: .*orders\[1\]\.event_ns: expected"):
+            one.submit([request("a", event_ns=NOW), request("b", event_ns=event_ns)])
+    assert insist(lambda: one.query(["a", "b"])) == [None, None]
+    assert insist(other.open_orders) == [] and market.process.poll() is None
+    insist(lambda: one.submit([request("c", event_ns=NOW)]))
+    one.cancel("c")
+    await_that(lambda: [event.event_ns for event in every_event(one)] == [NOW, NOW], "two events of the tape's time")
+    assert insist(lambda: one.submit([request("d", event_ns=ahead_ns)]))[0].state is OrderState.ACKNOWLEDGED
 
 
 def test_nothing_is_filled_on_a_record_that_a_power_cut_could_take(market: Market) -> None:
