@@ -9,6 +9,7 @@ it tries again at each beat; a log that is damaged it leaves. A sync that fails 
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +19,13 @@ import msgspec
 from strategy_runner.bus.doorbell import FillListener
 from strategy_runner.config.spec import PrivateSource
 from strategy_runner.errors import CorruptRecordError, StateError
-from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.names import STRATEGY_PATTERN, SYMBOL_PATTERN, WorkerKey
 from strategy_runner.model.private import Slot, decode_private, slot_of
 from strategy_runner.model.stream import Stream, private
 from strategy_runner.tape.logs import Glance, LogReader
 
 TURN_BYTES_MAX = 1 << 18
+_TIMES = range(-(1 << 63), 1 << 63)  # that a record can have
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +170,7 @@ class _Tail:
             self.durable = self._unsynced
 
     def read(self) -> list[PrivateRecord]:
-        """Raises CorruptRecordError for an entry of another client or without sense."""
+        """Raises CorruptRecordError for an entry of another client or without sense: the tape is read by all clients."""
         if self._last is not None:
             self._pass(self._last)
             self._last = None
@@ -208,6 +210,12 @@ class _Tail:
             worker = WorkerKey.parse(f"{self._client}:{entry.worker}")
         except (msgspec.DecodeError, ValueError) as error:
             raise CorruptRecordError(f"{self.path}: offset {offset}: expected a private entry: {error}") from error
+        if not (re.fullmatch(STRATEGY_PATTERN, worker.strategy) and re.fullmatch(SYMBOL_PATTERN, worker.symbol)):
+            raise CorruptRecordError(f"{self.path}: offset {offset}: expected a worker's name, found {entry.worker!r}")
+        if entry.event.event_ns not in _TIMES:
+            raise CorruptRecordError(
+                f"{self.path}: offset {offset}: expected a time of 64 bits, found {entry.event.event_ns}"
+            )
         if entry.event.client != self._client:
             raise CorruptRecordError(
                 f"{self.path}: offset {offset}: expected an event of {self._client}, found one of {entry.event.client}"

@@ -160,6 +160,26 @@ def test_a_log_that_cannot_be_read_costs_the_other_clients_nothing(feed: FeedPro
     assert recorded(feed, beta) == {}
 
 
+@pytest.mark.parametrize(
+    ("worker", "at_ns", "word"),
+    [(WORKERS[0], 2**64 - 1, "expected a time of 64 bits"), ("a/b.BTC-USD", 1, "expected a worker's name")],
+    ids=["time", "name"],
+)
+def test_an_entry_that_no_record_can_stand_for_costs_the_other_clients_nothing(
+    feed: FeedProcess, worker: str, at_ns: int, word: str
+) -> None:
+    """Its time ended the feed, and its name whoever reads the names of all streams."""
+    acme, beta = desk_of(feed), desk_of(feed, "beta", rings=False)
+    beta.fill(worker, "buy", "1", at_ns=at_ns)
+    feed.follow_fills(source_of(acme), source_of(beta))
+    feed.start()
+    feed.wait_ready()
+    await_that(lambda: word in feed.status().last_error, "a word about beta's log")
+    acme.fill(WORKERS[0], "buy", "1")
+    await_recorded(feed, acme)
+    assert recorded(feed, beta) == {}
+
+
 def test_a_log_that_the_disk_refuses_for_a_while_is_tried_again_and_misses_nothing(feed: FeedProcess) -> None:
     acme, beta = desk_of(feed), desk_of(feed, "beta")
     beta.fill(WORKERS[0], "buy", "1")

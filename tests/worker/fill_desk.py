@@ -27,12 +27,14 @@ class FillDesk:
         self._bell = FillDoorbell(bell, client) if bell else None
         self._held: dict[str, Decimal] = {}
 
-    def fill(self, worker: str, side: Side, quantity: str, price: str = "100") -> PrivateEntry:
+    def fill(
+        self, worker: str, side: Side, quantity: str, price: str = "100", *, at_ns: int | None = None
+    ) -> PrivateEntry:
         """One order of a worker is filled at once, and wholly."""
         strategy, _, symbol = worker.partition(".")
         number, size = len(self.entries), D(quantity)
         self._held[worker] = self._held.get(worker, D(0)) + (size if side == "buy" else -size)
-        order_id, at_ns = f"o{number}", START_NS + number
+        order_id, at_ns = f"o{number}", START_NS + number if at_ns is None else at_ns
         names = {"client": self._client, "account": self.account, "strategy": strategy, "symbol": symbol}
         fill = Fill(
             **names,
@@ -78,7 +80,7 @@ class FillDesk:
             number=number,
             client=self._client,
             kind=kind,  # type: ignore[arg-type]  # one of the two above
-            event_ns=START_NS + number,
+            event_ns=START_NS + number if fill is None else fill.event_ns,
             seq=0,
             report=report,
             fill=fill,
