@@ -12,7 +12,7 @@ from strategy_runner.oms.refusal import OmsRefused
 ID_CHARS_MAX = 64
 NAME_CHARS_MAX = 256  # of every other name: a thousand events of such orders still fit into one answer
 TIME_NS_MAX = (1 << 63) - 1  # the tape's own limit
-DIGITS_BEFORE, DIGITS_BEHIND = 18, 18  # of the point: enough for any market, and no arithmetic bomb
+_DIGITS_BEFORE, _DIGITS_BEHIND = 18, 18  # of the point: enough for any market, and no arithmetic bomb
 _NAMES = ("account", "venue", "strategy", "symbol", "signal_id", "bracket")
 
 
@@ -90,9 +90,9 @@ def _number(number: Decimal | None, where: str) -> None:
     if number is None:
         return
     exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -DIGITS_BEHIND or number.adjusted() >= DIGITS_BEFORE:
+    if not isinstance(exponent, int) or exponent < -_DIGITS_BEHIND or number.adjusted() >= _DIGITS_BEFORE:
         raise OmsRefused(
             "malformed",
-            f"{where}: expected a number of at most {DIGITS_BEFORE} digits before and {DIGITS_BEHIND} behind the point, "
+            f"{where}: expected a number of at most {_DIGITS_BEFORE} digits before and {_DIGITS_BEHIND} behind the point, "
             f"found {number}",
         )

@@ -35,6 +35,7 @@ from strategy_runner.router.order_flow import OrderFlow
 from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
 from strategy_runner.router.reconciliation import Difference, Reconciliation, differences, write_reconciliation
+from strategy_runner.router.testimony import is_countable
 
 FLATTEN_ROUNDS_MAX = 5
 COMPARE_AGAIN_S = 1.0
@@ -245,9 +246,13 @@ class Hand:
         self._flow.want([Settled(at_ns=time.time_ns(), next_event=next_event)])
 
     def _adjustment(self, action: int, one: Difference, theirs: Position | None) -> list[OmsEvent]:
-        """Nothing where no price is known: a price of 0 would be an invented gain."""
+        """Nothing where no price is known: a price of 0 would be an invented gain. And nothing to a quantity that is none."""
         ours = self._book.position(one.account, one.strategy, one.symbol)
-        change = (theirs.quantity if theirs else ZERO) - ours.quantity
+        told = theirs.quantity if theirs else ZERO
+        if not is_countable(told):
+            log.error("cannot accept: %s: expected a quantity that can be counted", one)
+            return []
+        change = told - ours.quantity
         prices = [held.average_price for held in (theirs, ours) if held is not None]
         price = next((one for one in [*prices, self._last_price(one.symbol)] if one), None)
         if price is None or one.symbol not in self._instruments:

@@ -8,12 +8,11 @@ from decimal import Decimal
 
 import msgspec
 
-from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import FINAL_STATES, OmsEvent, OrderChange, OrderReport, OrderState
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderState
 from strategy_runner.model.position import ZERO, Position
+from strategy_runner.model.private import is_told
 from strategy_runner.oms import order_machine
-from strategy_runner.oms.admission import DIGITS_BEFORE, DIGITS_BEHIND
 from strategy_runner.oms.ledger import Account, after_fill, after_funding, place
 from strategy_runner.oms.order_machine import (
     Acknowledged,
@@ -45,6 +44,7 @@ from strategy_runner.router.order_entry import (
     Told,
 )
 from strategy_runner.router.order_index import DeskOrder, OrderIndex
+from strategy_runner.router.testimony import fault_of
 
 FINISHED_KEPT = 2_000  # for what comes late
 CLOSING_LEGS = ("exit", "flatten")
@@ -167,26 +167,32 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
 
 def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> str:
     """Why an event cannot be true, "" if it can: then the risk record, which follows the journal, can count it too."""
+    if event.client != book.client:
+        return f"event {event.number}: expected one of {book.client}, found one of {event.client}"
+    fault = fault_of(event)
+    if fault:
+        return f"event {event.number}: {fault}"
     fill = event.fill
-    for client in (event.client, fill.client if fill is not None else book.client):
-        if client != book.client:
-            return f"event {event.number}: expected one of {book.client}, found one of {client}"
     if fill is not None:
         is_known = fill.symbol in book.instruments or fill.symbol in instruments
-        if not is_known or not _is_countable(fill):
+        if not is_known or fill.quantity <= 0:
             return f"event {event.number}: expected a fill that can be counted, found {fill}"
         if book.find(fill.client_order_id) is None and event.number != OWN:
             return (
                 f"event {event.number}: expected a fill of an order that was sent, found one of {fill.client_order_id}"
             )
-    if event.report is not None and not _is_sound(event.report):
-        return f"event {event.number}: expected a report with numbers that can be, found {event.report}"
     if event.amount is not None and not _is_payable(book, event):
         return f"event {event.number}: expected a payment on a position, found {event}"
     news = news_of_event(event)
-    known = book.find(_order_id(event))
+    known = book.find(order_of(event))
     if news is None or known is None:
         return ""
+    asked, named = known.request, (event.account, event.strategy, event.symbol)
+    if (fill is not None or is_told(event)) and named != (asked.account, asked.strategy, asked.symbol):
+        names = f"{asked.account} {asked.strategy} {asked.symbol}"
+        return (
+            f"event {event.number}: expected one of {names}, as the order {known.id} is, found one of {' '.join(named)}"
+        )
     try:
         advance(known, news)
     except IllegalTransitionError as error:
@@ -205,8 +211,15 @@ def is_stale(book: OrderBook, event: OmsEvent) -> bool:
     """Whether an event only says that the OMS has an order, which its answer has said before."""
     if event.kind != "acknowledged" or event.client != book.client or event.number == OWN:
         return False
-    news, known = news_of_event(event), book.find(_order_id(event))
+    news, known = news_of_event(event), book.find(order_of(event))
     return isinstance(news, Acknowledged) and known is not None and advance(known, news) is known
+
+
+def order_of(event: OmsEvent) -> str:
+    """The id of the order that an event tells of, "" for one of no order."""
+    if event.fill is not None:
+        return event.fill.client_order_id
+    return event.report.client_order_id if event.report is not None else ""
 
 
 def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrument]) -> None:
@@ -220,7 +233,7 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
         book.instruments[entry.instrument.symbol] = entry.instrument
     news = news_of_event(event)
     if news is not None:
-        _advance(book, _order_id(event), news)
+        _advance(book, order_of(event), news)
     account = _account_after(book, event, instruments)
     if account is not None:
         book.accounts[event.account] = account
@@ -242,25 +255,7 @@ def _account_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, I
 
 def _is_payable(book: OrderBook, event: OmsEvent) -> bool:
     account = book.accounts.get(event.account)
-    is_number = event.amount is not None and _is_amount(event.amount)
-    return is_number and account is not None and place(event.strategy, event.symbol) in account.positions
-
-
-def _is_countable(fill: Fill) -> bool:
-    """At any price: some have been zero or negative, and the position has changed."""
-    are_numbers = all(map(_is_amount, (fill.price, fill.quantity, fill.fee)))
-    return are_numbers and fill.quantity > ZERO and fill.quantity.adjusted() >= -DIGITS_BEHIND
-
-
-def _is_sound(report: OrderReport) -> bool:
-    """How much an order asked for that is over is of no account; some OMS say 0 of what they reject."""
-    are_numbers = _is_amount(report.quantity) and _is_amount(report.filled)
-    return are_numbers and (report.state in FINAL_STATES or report.quantity > ZERO)
-
-
-def _is_amount(number: Decimal) -> bool:
-    """A number, and of a size that a market has: no sum or product of such overflows."""
-    return number.is_finite() and number.adjusted() < DIGITS_BEFORE
+    return account is not None and place(event.strategy, event.symbol) in account.positions
 
 
 def _advance(book: OrderBook, order_id: str, news: News) -> None:
@@ -306,9 +301,3 @@ def _note_closing(book: OrderBook, one: DeskOrder) -> None:
     if is_now and one.order.quantity >= abs(book.held(request.strategy, request.symbol)):
         worker = f"{request.strategy}.{request.symbol}"
         book.closings[worker] = max(one.decision, book.closings.get(worker, OWN))
-
-
-def _order_id(event: OmsEvent) -> str:
-    if event.fill is not None:
-        return event.fill.client_order_id
-    return event.report.client_order_id if event.report is not None else ""

@@ -17,9 +17,10 @@ from strategy_runner.errors import StateError
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import PrivateEntry, decode_private, encode_private, is_told
+from strategy_runner.oms.order_machine import Order
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
-from strategy_runner.router.order_book import OrderBook, fold, is_stale, money_symbol, problem_of
+from strategy_runner.router.order_book import OrderBook, fold, is_stale, money_symbol, order_of, problem_of
 from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Heard, Intended, OrderEntry
 from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, LogReader
 
@@ -109,12 +110,12 @@ class OrderJournal:
                 passed = event.number + 1
                 continue
             problem, number = problem_of(self.book, event, self._instruments), self._fill_number
-            tells = not problem and is_told(event)
-            order = self.book.find(event.report.client_order_id) if event.report and tells else None
+            order = self.book.find(order_of(event))
+            tells = not problem and is_told(event) and _concerns_worker(event, order)
             self._fill_number += tells
             entries += self._happened(event, problem, self._changed_instrument(event) if not problem else None)
             if tells:
-                names = (order.request.signal_id, order.request.leg) if order else ()
+                names = (order.request.signal_id, order.request.leg) if order and event.report else ()
                 position = self.book.position(event.account, event.strategy, event.symbol)
                 worker = f"{event.strategy}.{event.symbol}"
                 told.append(encode_private(PrivateEntry(number, worker, event, position, *names)))
@@ -227,6 +228,11 @@ def read_fills(path: Path, offset: int = START) -> Iterator[PrivateEntry]:
 def decode_entry(payload: bytes) -> OrderEntry:
     """Raises msgspec.DecodeError."""
     return _decoder.decode(payload)
+
+
+def _concerns_worker(event: OmsEvent, order: Order | None) -> bool:
+    """An order that nobody here has sent, or that was forgotten, is no worker's: only what it would have moved is."""
+    return order is not None or event.fill is not None or event.amount is not None
 
 
 def _frames(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:

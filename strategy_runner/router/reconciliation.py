@@ -57,7 +57,7 @@ def differences(
     held, told = _quantities(ours), _quantities(theirs)
     for key in sorted(held.keys() | told.keys()):
         mine, other = held.get(key, ZERO), told.get(key, ZERO)
-        if mine != other:
+        if not (other.is_finite() and mine == other):  # sNaN takes part in no comparison
             account, strategy, symbol = key
             found.append(
                 Difference(

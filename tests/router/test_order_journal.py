@@ -3,7 +3,9 @@
 import os
 from collections import deque
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,12 +13,12 @@ from oms.paper_build import INSTRUMENTS, D, X, fill, request
 
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OmsEvent
+from strategy_runner.model.order import OmsEvent, OrderState
 from strategy_runner.oms.order_machine import Acknowledged, Lost, Sent, advance, new_order, report_of
 from strategy_runner.risk.events import Configured, DayRolled
 from strategy_runner.risk.limits import limits_of
 from strategy_runner.risk.state import encode_state
-from strategy_runner.router.order_entry import Happened, Heard, Intended, Told
+from strategy_runner.router.order_entry import OWN, Happened, Heard, Intended, Told
 from strategy_runner.router.order_journal import OrderJournal, Written, order_log, read_fills, read_orders
 from strategy_runner.router.risk_record import RiskRecord
 from strategy_runner.tape.logs import AppendLog, LogReader
@@ -199,3 +201,65 @@ def test_the_orders_that_a_durable_turn_goes_by_are_on_the_disk_before_it(
     assert synced == ["orders.log", "risk.log"]
     record.close()
     journal.close()
+
+
+# -- what cannot be true -----------------------------------------------------------------------------------------------
+
+
+def half_filled(number: int, *, about: dict[str, Any] | None = None, **changes: Any) -> OmsEvent:
+    """A half of the order is filled; `about` changes what the fill says, `changes` the rest."""
+    report = msgspec.structs.replace(report_of(TAKEN), state=OrderState.PARTIALLY_FILLED, filled=Decimal("0.5"))
+    made = msgspec.structs.replace(acknowledged(number), kind="fill", report=report, fill=fill(quantity=Decimal("0.5")))
+    if about:
+        changes["fill"] = msgspec.structs.replace(made.fill, **about)
+    return msgspec.structs.replace(made, **changes)
+
+
+def reported(kind: str, number: int = 0, /, **about: Any) -> OmsEvent:
+    return msgspec.structs.replace(
+        acknowledged(number), kind=kind, report=msgspec.structs.replace(report_of(TAKEN), **about)
+    )
+
+
+CANNOT_BE = [
+    half_filled(0, event_ns=2**64 - 1),
+    half_filled(0, about={"event_ns": 2**64 - 1}),
+    half_filled(0, about={"price": Decimal("1E+999999")}),
+    half_filled(0, about={"fee": Decimal("9" * 60)}),
+    half_filled(0, about={"quantity": Decimal("1E-999999")}),
+    half_filled(0, about={"client": "umbrella"}),
+    half_filled(0, about={"strategy": "other"}),
+    half_filled(0, about={"account": "other"}),
+    half_filled(0, about={"strategy": "a/b"}, strategy="a/b"),
+    half_filled(0, report=msgspec.structs.replace(report_of(TAKEN), client_order_id="another")),
+    reported("modified", quantity=Decimal("sNaN")),
+    reported("acknowledged", quantity=Decimal(0), oms_order_id="another"),
+    msgspec.structs.replace(reported("cancelled", state=OrderState.CANCELLED), strategy="a/b"),
+]
+
+
+@pytest.mark.parametrize("event", CANNOT_BE)
+def test_what_cannot_be_true_is_counted_nowhere_told_nobody_and_ends_nothing(tmp_path: Path, event: OmsEvent) -> None:
+    """It ended the desk or the router, in every life again; or, told to a worker, the feed of all clients."""
+    written: deque[Written] = deque()
+    journal, record = opened(tmp_path, written), RiskRecord(tmp_path, "acme", "mock")
+    limits = limits_of(RiskConfig(), INSTRUMENTS)
+    record.take(Configured(at_ns=1, limits=limits, day=0, starting_cash=Decimal(1_000)))
+    journal.append(
+        [Intended(at_ns=1, order=request(), decision=OWN), Told(at_ns=1, news=Sent(), report=report_of(SENT))]
+    )
+    assert not journal.take_events([event])
+    assert event.symbol in journal.book.contradicted
+    record.follow(written)
+    assert journal.take_events([half_filled(1)])
+    record.follow(written)
+    assert journal.book.held("swing", "X") == record.state.books["swing/X"].quantity == Decimal("0.5")
+    journal.close()
+    assert opened(tmp_path).book == journal.book
+
+
+def test_the_end_of_an_order_that_was_never_sent_here_is_told_to_no_worker(tmp_path: Path) -> None:
+    """Whose it is the OMS alone says: a name that is none would end the feed of all clients."""
+    journal = opened(tmp_path)
+    assert not journal.take_events([reported("cancelled", client_order_id="by-hand", state=OrderState.CANCELLED)])
+    assert not journal.book.contradicted and journal.book.next_event == 1

@@ -261,7 +261,7 @@ def test_entries_wait_for_the_first_comparison_and_are_refused_if_there_is_none(
 # -- the OMS and this client disagree --------------------------------------------------------------------------------------
 
 
-def at_oms(venue: OwnVenue, quantity: int) -> None:
+def at_oms(venue: OwnVenue, quantity: int | str) -> None:
     """Somebody traded by hand."""
     position = Position(
         client=CLIENT, account="main", strategy="talk", symbol="X", quantity=D(quantity), average_price=D(100)
@@ -299,6 +299,21 @@ def test_a_difference_blocks_entries_until_somebody_accepts_what_the_oms_says(
     one.kill()
     one.start()
     assert held(one) == 6
+
+
+@pytest.mark.parametrize("quantity", ["sNaN", "NaN", "1E+999999"])
+def test_a_position_that_is_no_quantity_is_a_difference_that_nobody_can_accept(
+    venue: OwnVenue, floor: Make, quantity: str
+) -> None:
+    one = floor(TALK)
+    buy(one, 2.0)
+    at_oms(venue, quantity)
+    one.trading.desk.reconcile(1, accept=True)
+    one.turn_until(lambda: one.trading.desk.acted == 1, "the comparison")
+    (difference,) = one.trading.desk.differences
+    assert (difference.ours, difference.theirs) == ("2", quantity)
+    assert held(one) == 2
+    assert one.trading.desk.fault == ""
 
 
 def test_a_difference_that_goes_away_by_itself_lets_entries_through_again(
