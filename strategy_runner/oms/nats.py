@@ -14,7 +14,6 @@ import threading
 import time
 from typing import Any
 
-import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
@@ -25,7 +24,7 @@ from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.position import Position
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.nats_names import STREAM, bucket_of, consumer_of, subject_of
-from strategy_runner.oms.nats_publisher import KeptPosition, event_of, told_events
+from strategy_runner.oms.nats_publisher import event_of, position_of, told_events
 
 HELD_EVENTS_MAX = 1_000
 REDELIVERY_S = 2.0  # until an event that a dead reader had taken is handed out again
@@ -192,7 +191,7 @@ class NatsFeed:
         for key in sorted(keys):
             entry = await bucket.get(key)
             assert entry.value is not None
-            positions.append(msgspec.msgpack.decode(entry.value, type=KeptPosition).position)
+            positions.append(position_of(entry.value))
         return positions
 
 

@@ -24,6 +24,7 @@ from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.position import Position
 from strategy_runner.oms.ledger import Account, after_fill, after_funding, place
 from strategy_runner.oms.nats_names import STREAM, SUBJECTS, bucket_of, message_id, position_key, subject_of
+from strategy_runner.oms.protocol import UNDECODABLE
 
 _FETCH_EVENTS = 500
 _decoder = msgspec.msgpack.Decoder(OmsEvent)
@@ -34,6 +35,9 @@ class KeptPosition(msgspec.Struct, frozen=True):
 
     number: int
     position: Position
+
+
+_kept_decoder = msgspec.msgpack.Decoder(KeptPosition)
 
 
 class NatsPublisher:
@@ -154,8 +158,16 @@ def event_of(payload: bytes) -> OmsEvent:
     """Raises StateError."""
     try:
         return _decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise StateError(f"{STREAM}: expected an OmsEvent, found: {error}") from None
+
+
+def position_of(payload: bytes) -> Position:
+    """Of the KV. Raises StateError."""
+    try:
+        return _kept_decoder.decode(payload).position
+    except UNDECODABLE as error:
+        raise StateError(f"{STREAM}: expected a KeptPosition, found: {error}") from None
 
 
 async def told_events(stream: JetStreamContext, client: str) -> int:

@@ -19,6 +19,7 @@ ORDERS_MAX = 500  # of one submit
 IDS_MAX = 5_000  # of one query
 EVENTS_MAX = 1_000  # of one answer
 BEAT_S = 0.2
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what bytes from anywhere may lead to
 
 
 # -- questions ---------------------------------------------------------------------------------------------------------
@@ -145,7 +146,6 @@ class _Head(msgspec.Struct, frozen=True):
 Message = Request | Answer | News
 _Form = TypeVar("_Form", Request, Answer, News)
 _encoder = msgspec.msgpack.Encoder()
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what bytes from anywhere may lead to
 _head = msgspec.msgpack.Decoder(_Head)
 _decoders: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {
     form: msgspec.msgpack.Decoder(form) for form in (Request, Answer, News)
@@ -161,7 +161,7 @@ def decode(form: type[_Form], payload: bytes) -> _Form:
     try:
         message: _Form = _decoders[form].decode(payload)
         found = message.version
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         found = _head_of(payload).version
         if found in (0, VERSION):
             raise OmsRefused("malformed", f"expected a {form.__name__.lower()}, found: {error}") from None
@@ -187,5 +187,5 @@ def news_endpoint(endpoint: str) -> str:
 def _head_of(payload: bytes) -> _Head:
     try:
         return _head.decode(payload)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return _Head()

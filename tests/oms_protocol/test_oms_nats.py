@@ -190,6 +190,28 @@ def test_what_follows_another_message_than_was_thought_is_not_taken(connect: Con
     feed.close()
 
 
+@pytest.mark.parametrize("spoilt", [b"ac\xff\xfe", b"\x91" * 3_000], ids=["no text", "nested deeply"])
+def test_what_is_no_event_or_position_is_said_and_not_passed_over_in_silence(connect: Connect, spoilt: bytes) -> None:
+    """It ended the pulling, and nothing was ever heard again."""
+    connection = connect()
+    payload = b"\x81\xa6client" + (b"\xa4" + spoilt if len(spoilt) == 4 else spoilt)
+
+    async def tell() -> None:
+        stream = await connection.stream()
+        await stream.publish(subject_of("acme"), payload)
+        bucket = await stream.create_key_value(bucket=bucket_of("acme"))
+        await bucket.put("main", payload)
+
+    NatsPublisher(connection, "acme", INSTRUMENTS).publish([])
+    connection.run(tell)
+    feed = NatsFeed(connect(), "acme")
+    with pytest.raises(StateError, match="expected a KeptPosition"):
+        feed.positions()
+    with pytest.raises(StateError, match="expected an OmsEvent"):
+        eventually(lambda: feed._fault and feed.events(0, 10), "a word about the message")
+    feed.close()
+
+
 def test_a_gap_is_not_told(connect: Connect, venue: VenueBackend) -> None:
     events = trade(venue, 3)
     publisher = NatsPublisher(connect(), "acme", INSTRUMENTS)
