@@ -309,7 +309,7 @@ def test_a_position_that_is_no_quantity_is_a_difference_that_nobody_can_accept(
     buy(one, 2.0)
     at_oms(venue, quantity)
     one.trading.desk.reconcile(1, accept=True)
-    one.turn_until(lambda: one.trading.desk.acted == 1, "the comparison")
+    one.turn_until(lambda: bool(one.trading.desk.differences), "the comparison")
     (difference,) = one.trading.desk.differences
     assert (difference.ours, difference.theirs) == ("2", quantity)
     assert held(one) == 2
