@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from strategy_runner.feed.derive import DerivationState
+from strategy_runner.tape.small_files import sync_path
 
 _KEPT = 2
 
@@ -31,8 +32,10 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     private: dict[str, tuple[float, float, float, float]] = {}
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Raises OSError; the older checkpoints then still stand."""
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, needed: bool = False) -> None:
+    """One that is `needed` bears its name on the disk, too, when this returns: a power cut that takes any other's name takes
+    what it replaced back with it. Raises OSError; the older checkpoints then still stand.
+    """
     payload = msgspec.msgpack.encode(checkpoint)
     temporary = folder / "checkpoint.new"
     try:
@@ -44,6 +47,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         temporary.unlink(missing_ok=True)  # its space is wanted
         raise
     temporary.replace(folder / f"{checkpoint.seq:015d}.checkpoint")
+    if needed:
+        sync_path(folder)
     for old in sorted(folder.glob("*.checkpoint"))[:-_KEPT]:
         old.unlink()
 

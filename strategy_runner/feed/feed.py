@@ -41,6 +41,7 @@ from strategy_runner.model.stream import Stream, clock_steps, gaps
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.tape import files
 from strategy_runner.tape.reader import TapeReader
+from strategy_runner.tape.small_files import sync_path
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
 
@@ -407,8 +408,11 @@ class Feed:
         horizon_ns = self._clock.now_ns - int(tape.retention_hours * 3.6e12)
         expired = self._reader.first_received_at(horizon_ns)
         needed = min(self._slowest_reader(horizon_ns), oldest_checkpoint_seq(self._folder))
+        begin = min(max(oldest, expired), needed)
         try:
-            removed = self._writer.remove_before(min(max(oldest, expired), needed))
+            if begin >= head.first + head.segment_records:
+                sync_path(self._folder)  # a power cut must not bring back a checkpoint whose records are removed here
+            removed = self._writer.remove_before(begin)
         except OSError as error:
             if not files.is_full(error):
                 raise
@@ -472,8 +476,8 @@ class Feed:
     def _write_checkpoint(self, *, needed: bool = False) -> None:
         """Without one a restart takes longer and nothing is lost, so a full disk does not end the feed.
 
-        One is `needed` where the streams change: only with it can the records that follow be made again. Raises DiskFullError
-        if then even the reserve was not enough.
+        One is `needed` where a process begins and where the streams change: only with it can the records that follow be made
+        again. Raises DiskFullError if then even the reserve was not enough.
         """
         self._checkpoint_seq = self._writer.seq
         checkpoint = Checkpoint(
@@ -487,7 +491,7 @@ class Feed:
             last_ns=[(*series, ns) for series, ns in self._screen.last_ns.items()] if self._screen else [],
         )
         try:
-            write_checkpoint(self._folder, checkpoint)
+            write_checkpoint(self._folder, checkpoint, needed=needed)
             self._is_checkpoint_late = False
         except OSError as error:
             if not files.is_full(error):
@@ -503,7 +507,7 @@ class Feed:
         if not self._writer.reserve.release():
             raise full from first
         try:
-            write_checkpoint(self._folder, checkpoint)
+            write_checkpoint(self._folder, checkpoint, needed=True)
         except OSError as error:
             raise full from error
 

@@ -1,8 +1,8 @@
 """Where retention has come to: the first seq kept, and how many entries of each stream's index lie below it.
 
 The entries below have no records any more, so their chunks may be removed and nothing could make them again: after a power
-cut the indexes are made from the records, and this says with which ordinal each begins. Written by temp file, fsync and
-rename before anything is removed.
+cut the indexes are made from the records, and this says with which ordinal each begins. Written by temp file, fsync, rename
+and fsync of the folder before anything is removed.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.errors import CorruptRecordError
+from strategy_runner.tape.small_files import sync_path
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -24,7 +25,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 def write_kept(path: Path, kept: Kept) -> None:
-    """Raises OSError; what was written before then still stands."""
+    """Returns when it is on the disk. Raises OSError; what was written before may then still stand."""
     payload = msgspec.msgpack.encode(kept)
     temporary = path.with_suffix(".new")
     with temporary.open("wb") as file:
@@ -32,6 +33,7 @@ def write_kept(path: Path, kept: Kept) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync_path(path.parent)
 
 
 def read_kept(path: Path) -> Kept:

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
+from disk_names import DiskNames
 from tape_records import STREAMS, append, check, open_writer, stream_of_seq
 
 from strategy_runner.errors import CorruptRecordError
@@ -110,6 +111,20 @@ def test_after_a_power_cut_the_indexes_are_made_again_with_the_ordinals_they_had
     append(again, 100)
     again.publish()
     check_kept(tmp_path, 1_500, 2_150)
+    again.close()
+
+
+def test_where_retention_has_come_to_outlives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The segments were gone and what says so was not there: no feed started any more."""
+    disk = DiskNames(monkeypatch)
+    writer = filled(tmp_path, 2_050)
+    writer.remove_before(1_500)
+    writer.close()
+    disk.cut(tmp_path / "streams", "kept")
+    Head(files.head_path(tmp_path), writable=True).boot = 1
+    again = open_writer(tmp_path)
+    assert again.seq == 2_050
+    check_kept(tmp_path, 1_500, 2_050)
     again.close()
 
 

@@ -1,0 +1,133 @@
+"""Checkpoints and power cuts: whatever is lost, one is left that the feed can go on from."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from disk_names import DiskNames
+from feed_process import PATIENCE_S, FeedProcess, contents, mock_spec, streams_of
+
+from strategy_runner.assembly import make_feed
+from strategy_runner.bus.context import new_context
+from strategy_runner.bus.doorbell import StreamDoorbell
+from strategy_runner.bus.frames import FramePublisher
+from strategy_runner.config.spec import FeedSpec
+from strategy_runner.feed import feed as feed_module
+from strategy_runner.feed.feed import Feed
+from strategy_runner.feed.sources.mock import MockSource
+from strategy_runner.tape import files
+from strategy_runner.tape.head import Head
+from strategy_runner.tape.status import StatusFile
+
+ONE, TWO = streams_of(("BTC-USD",)), streams_of(("BTC-USD", "ETH-USD"))
+CHECKPOINT = "*.checkpoint"
+FROM_NOW = msgspec.structs.replace(
+    mock_spec(0, speed=200.0), start_ns=0
+)  # another market at each start but for its state
+
+
+@pytest.fixture
+def home() -> Iterator[FeedProcess]:
+    with FeedProcess(ONE, mock=FROM_NOW, segment_records=256) as home:
+        Path(home.spec.folder).mkdir(parents=True)
+        yield home
+
+
+@contextmanager
+def running(home: FeedProcess) -> Iterator[Feed]:
+    """The feed of a home in this process, stopped at the end."""
+    context, spec = new_context(), home.spec
+    bells = StreamDoorbell(spec.market.doorbell), FramePublisher(context, spec.market.frames)
+    assert spec.mock is not None
+    source = MockSource(spec.mock, now_ns=time.time_ns())
+    try:
+        feed = make_feed(spec, source, spec.mock.speed, *bells, StatusFile(home.status_path))
+        yield feed
+        feed.stop()
+    finally:
+        for bell in bells:
+            bell.close()
+        context.destroy(linger=0)
+
+
+def turn_until(feed: Feed, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        if not feed.turn():
+            feed.wait()
+
+
+def head_of(home: FeedProcess) -> Head:
+    return Head(files.head_path(home.tape), writable=True)
+
+
+def take_records(home: FeedProcess, feed: Feed, more: int) -> None:
+    head = head_of(home)
+    wanted = head.count + more
+    turn_until(feed, lambda: head.count >= wanted)
+
+
+def checkpoints(home: FeedProcess) -> list[int]:
+    return sorted(int(path.stem) for path in Path(home.spec.folder).glob(CHECKPOINT))
+
+
+def check_goes_on(home: FeedProcess) -> None:
+    """In another boot it makes the same records again, or it would not start, and adds to them."""
+    head_of(home).boot = 1
+    before = contents(home.reader())
+    with running(home) as feed:
+        take_records(home, feed, 20)
+    assert contents(home.reader())[: len(before)] == before
+
+
+def test_the_checkpoint_of_a_first_start_outlives_a_power_cut(
+    home: FeedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tape was durable and its source's state was not: another market came, and no feed started any more."""
+    disk = DiskNames(monkeypatch)
+    with running(home) as feed:
+        take_records(home, feed, 50)
+    disk.cut(Path(home.spec.folder), CHECKPOINT)
+    assert checkpoints(home) == [0]
+    check_goes_on(home)
+
+
+def test_the_checkpoint_of_streams_added_outlives_a_power_cut(
+    home: FeedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskNames(monkeypatch)
+    with running(home) as feed:
+        take_records(home, feed, 50)
+        feed.reload(with_streams(home.spec, TWO))
+        at = checkpoints(home)[-1]
+        take_records(home, feed, 50)
+    disk.cut(Path(home.spec.folder), CHECKPOINT)
+    assert checkpoints(home) == [0, at]
+    check_goes_on(home)
+
+
+def with_streams(spec: FeedSpec, streams: tuple[str, ...]) -> FeedSpec:
+    return msgspec.structs.replace(spec, streams=streams)
+
+
+def test_no_power_cut_brings_a_checkpoint_back_whose_records_retention_has_removed(
+    home: FeedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "CHECKPOINT_RECORDS", 200)
+    monkeypatch.setattr(feed_module, "RETENTION_INTERVAL_S", 0.0)
+    home.spec = msgspec.structs.replace(
+        home.spec, beat_interval_s=0.01, tape=msgspec.structs.replace(home.spec.tape, retention_gb=3e-5)
+    )
+    disk = DiskNames(monkeypatch)
+    with running(home) as feed:
+        head = head_of(home)
+        turn_until(feed, lambda: head.first > 0)
+    disk.cut(Path(home.spec.folder), CHECKPOINT)
+    assert checkpoints(home)[0] >= head.first
+    head.boot = 1
+    with running(home) as feed:
+        take_records(home, feed, 20)
