@@ -23,6 +23,8 @@ from strategy_runner.config.spec import (
     TapeSpec,
     write_spec,
 )
+from strategy_runner.model.record import SIZE
+from strategy_runner.tape import files
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.reader import TapeReader
@@ -222,3 +224,15 @@ def check_whole(reader: TapeReader) -> None:
         while len(found) < reader.entries(stream_id):
             found += reader.seqs(stream_id, len(found), reader.entries(stream_id))
         assert found == seqs
+
+
+def cut_the_power(tape: Path, *, lost_from: int) -> None:
+    """Records from a seq on never reached the disk; the durable mark says no more than it must."""
+    head = Head(files.head_path(tape), writable=True)
+    head.boot, head.durable = 1, lost_from
+    for first, path in files.segments(tape):
+        keep = max(0, min(lost_from - first, head.segment_records)) * SIZE
+        with path.open("r+b") as segment:
+            size = path.stat().st_size
+            segment.seek(keep)
+            segment.write(bytes(size - keep))

@@ -40,7 +40,7 @@ def make_tape(home: Home, records: int) -> None:
     folder = Path(spec.folder)
     first = newest_checkpoint(folder, 0)
     assert first is not None, "the feed has written one"
-    write_checkpoint(folder, msgspec.structs.replace(first, seq=records, epoch=epoch))
+    write_checkpoint(folder, msgspec.structs.replace(first, seq=records, epoch=epoch), durable=records)
 
 
 def _open_once(home: Home, spec: FeedSpec) -> None:

@@ -32,8 +32,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     private: dict[str, tuple[float, float, float, float]] = {}
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, needed: bool = False) -> None:
-    """One that is `needed` bears its name on the disk, too, when this returns: a power cut that takes any other's name takes
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, durable: int, needed: bool = False) -> None:
+    """Removes those that are needed no more: all but the newest two, and the newest that is not above the durable mark, since
+    a power cut may take every one that is.
+
+    One that is `needed` bears its name on the disk, too, when this returns: a power cut that takes any other's name takes
     what it replaced back with it. Raises OSError; the older checkpoints then still stand.
     """
     payload = msgspec.msgpack.encode(checkpoint)
@@ -49,8 +52,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, needed: bool = Fal
     temporary.replace(folder / f"{checkpoint.seq:015d}.checkpoint")
     if needed:
         sync_path(folder)
-    for old in sorted(folder.glob("*.checkpoint"))[:-_KEPT]:
-        old.unlink()
+    paths = sorted(folder.glob("*.checkpoint"))
+    safe = [path for path in paths if int(path.stem) <= durable][-1:]
+    for old in paths[:-_KEPT]:
+        if old not in safe:
+            old.unlink()
 
 
 def remove_lost(folder: Path, cuts: Iterable[tuple[int, int]]) -> None:

@@ -491,7 +491,7 @@ class Feed:
             last_ns=[(*series, ns) for series, ns in self._screen.last_ns.items()] if self._screen else [],
         )
         try:
-            write_checkpoint(self._folder, checkpoint, needed=needed)
+            self._put(checkpoint, needed=needed)
             self._is_checkpoint_late = False
         except OSError as error:
             if not files.is_full(error):
@@ -507,9 +507,12 @@ class Feed:
         if not self._writer.reserve.release():
             raise full from first
         try:
-            write_checkpoint(self._folder, checkpoint, needed=True)
+            self._put(checkpoint, needed=True)
         except OSError as error:
             raise full from error
+
+    def _put(self, checkpoint: Checkpoint, *, needed: bool) -> None:
+        write_checkpoint(self._folder, checkpoint, durable=self._writer.head.durable, needed=needed)
 
     def _keep_durable(self) -> None:
         """Thread: group commit. What comes after a pause is synced at once, and what comes soon after that together; it sleeps

@@ -83,9 +83,8 @@ def test_counts_that_a_power_cut_made_of_streams_that_are_none_do_not_stop_the_n
 def test_a_checkpoint_of_records_that_a_power_cut_took_is_never_used_again(tmp_path: Path) -> None:
     """The tape passed its seq with other records, and from then on no feed could be started."""
     for seq, epoch in ((500, 1), (900, 1), (700, 2)):
-        write_checkpoint(
-            tmp_path, Checkpoint(seq=seq, epoch=epoch, streams=(), source={}, derivations={}, clock_ns=epoch)
-        )
+        checkpoint = Checkpoint(seq=seq, epoch=epoch, streams=(), source={}, derivations={}, clock_ns=epoch)
+        write_checkpoint(tmp_path, checkpoint, durable=1_000)
     remove_lost(tmp_path, [(2, 650)])
     found = newest_checkpoint(tmp_path, 1_000)
     assert found is not None and (found.seq, found.epoch) == (700, 2)

@@ -1,5 +1,7 @@
 """Checkpoints and power cuts: whatever is lost, one is left that the feed can go on from."""
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from disk_names import DiskNames
-from feed_process import PATIENCE_S, FeedProcess, contents, mock_spec, streams_of
+from feed_process import PATIENCE_S, FeedProcess, contents, cut_the_power, mock_spec, streams_of
 
 from strategy_runner.assembly import make_feed
 from strategy_runner.bus.context import new_context
@@ -16,6 +18,7 @@ from strategy_runner.bus.doorbell import StreamDoorbell
 from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.config.spec import FeedSpec
 from strategy_runner.feed import feed as feed_module
+from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
 from strategy_runner.feed.feed import Feed
 from strategy_runner.feed.sources.mock import MockSource
 from strategy_runner.tape import files
@@ -77,8 +80,9 @@ def checkpoints(home: FeedProcess) -> list[int]:
 
 def check_goes_on(home: FeedProcess) -> None:
     """In another boot it makes the same records again, or it would not start, and adds to them."""
-    head_of(home).boot = 1
-    before = contents(home.reader())
+    head = head_of(home)
+    head.boot = 1
+    before = contents(home.reader())[: head.durable]
     with running(home) as feed:
         take_records(home, feed, 20)
     assert contents(home.reader())[: len(before)] == before
@@ -131,3 +135,47 @@ def test_no_power_cut_brings_a_checkpoint_back_whose_records_retention_has_remov
     head.boot = 1
     with running(home) as feed:
         take_records(home, feed, 20)
+
+
+@pytest.mark.parametrize(
+    ("durable", "left"), [(0, [0, 300, 400]), (199, [100, 300, 400]), (300, [300, 400]), (400, [300, 400])]
+)
+def test_the_newest_two_are_kept_and_the_newest_that_no_power_cut_can_take(
+    tmp_path: Path, durable: int, left: list[int]
+) -> None:
+    for seq in range(0, 500, 100):
+        write_checkpoint(tmp_path, at(seq), durable=min(seq, durable))
+    assert sorted(int(path.stem) for path in tmp_path.glob(CHECKPOINT)) == left
+    assert newest_checkpoint(tmp_path, durable) is not None
+
+
+def at(seq: int) -> Checkpoint:
+    return Checkpoint(seq=seq, streams=(), source={}, derivations={}, clock_ns=0)
+
+
+def test_a_power_cut_while_the_disk_is_behind_leaves_a_checkpoint_to_go_on_from(
+    home: FeedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both that were kept lay above the durable mark; the cut took them, and no feed started any more."""
+    monkeypatch.setattr(feed_module, "CHECKPOINT_RECORDS", 100)
+    goes_on, sync = threading.Event(), os.fdatasync
+
+    def behind(fd: int) -> None:
+        if threading.current_thread().name == "durable" and head.durable:
+            goes_on.wait(PATIENCE_S)
+        sync(fd)
+
+    with running(home) as feed:
+        head = head_of(home)
+        turn_until(feed, lambda: head.durable >= 150)
+        monkeypatch.setattr(os, "fdatasync", behind)
+        take_records(home, feed, 600)
+        durable, on_disk = head.durable, {path: path.read_bytes() for path in Path(home.spec.folder).glob(CHECKPOINT)}
+        assert head.count - durable >= 300
+        goes_on.set()
+    for path in Path(home.spec.folder).glob(CHECKPOINT):
+        path.unlink()
+    for path, content in on_disk.items():
+        path.write_bytes(content)
+    cut_the_power(home.tape, lost_from=durable)
+    check_goes_on(home)

@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from feed_process import FeedProcess, mock_spec, streams_of
+from feed_process import FeedProcess, cut_the_power, mock_spec, streams_of
 from worker.fill_desk import FillDesk
 
 from strategy_runner.config.spec import PrivateSource
 from strategy_runner.feed.private import PrivateLogs
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.private import PrivateEntry
-from strategy_runner.model.record import SIZE, Kind
+from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import private
-from strategy_runner.tape import files
-from strategy_runner.tape.head import Head
 from strategy_runner.worker.private_log import PrivateLog
 
 PATIENCE_S = 30.0
@@ -241,15 +239,3 @@ def test_a_client_that_leaves_and_comes_back_goes_on_behind_its_last_record(feed
     await_recorded(feed, desk)
     feed.wait_beats(2)
     assert recorded(feed, desk) == written(desk)
-
-
-def cut_the_power(tape: Path, *, lost_from: int) -> None:
-    """Records from a seq on never reached the disk; the durable mark says no more than it must."""
-    head = Head(files.head_path(tape), writable=True)
-    head.boot, head.durable = 1, lost_from
-    for first, path in files.segments(tape):
-        keep = max(0, min(lost_from - first, head.segment_records)) * SIZE
-        with path.open("r+b") as segment:
-            size = path.stat().st_size
-            segment.seek(keep)
-            segment.write(bytes(size - keep))

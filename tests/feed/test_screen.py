@@ -117,9 +117,8 @@ def test_the_1st_2nd_4th_row_of_a_reason_is_told(caplog: pytest.LogCaptureFixtur
 def test_a_flipped_bit_of_the_newest_checkpoint_leaves_the_older_one(tmp_path: Path, seed: int) -> None:
     luck = random.Random(seed)
     for seq in (100, 200):
-        write_checkpoint(
-            tmp_path, Checkpoint(seq=seq, streams=("A/trade",), source={"n": seq}, derivations={}, clock_ns=seq)
-        )
+        checkpoint = Checkpoint(seq=seq, streams=("A/trade",), source={"n": seq}, derivations={}, clock_ns=seq)
+        write_checkpoint(tmp_path, checkpoint, durable=200)
     newest = tmp_path / f"{200:015d}.checkpoint"
     raw = bytearray(newest.read_bytes())
     bit = luck.randrange(8 * len(raw))
