@@ -186,6 +186,7 @@ def make_feed(
         reserve_bytes=int(spec.tape.reserve_mb * 1e6),
         **({} if source.rewinds else {"ends_group": group_end(source)}),
     )
+    unreadable: set[str] = set()
     try:
         feed = Feed(
             spec,
@@ -195,7 +196,7 @@ def make_feed(
             frames=frames,
             status=status,
             speed=speed,
-            slowest_reader=lambda since_ns: _slowest_snapshot(spec.readers, writer.head.count, since_ns),
+            slowest_reader=lambda since_ns: _slowest_snapshot(spec.readers, writer.head.count, since_ns, unreadable),
             clock=clock,
             fills=fills,
         )
@@ -494,14 +495,34 @@ def _has_ended(path: Path) -> bool:
     return status is not None and status.state in (State.FINISHED, State.FAILED)
 
 
-def _slowest_snapshot(patterns: Sequence[str], count: int, silent_since_ns: int) -> int:
+def _slowest_snapshot(patterns: Sequence[str], count: int, silent_since_ns: int, unreadable: set[str]) -> int:
     """The lowest seq that some worker, or the paper OMS, would restart from: nothing at or above it may be deleted.
 
-    One silent for longer than the tape is kept has been removed or stopped for good; it holds nothing back.
+    One silent for longer than the tape is kept has been removed or stopped for good; it holds nothing back. One whose page
+    cannot be read may restart from anywhere, and holds everything back until it writes the page anew or has been silent
+    for as long. `unreadable` are the pages that were told of.
     """
-    paths = [path for pattern in patterns for path in glob.glob(pattern)]  # noqa: PTH207
-    found = [status for path in paths if (status := read_status(Path(path)))]
-    return min((status.snapshot_seq for status in found if status.beat_ns >= silent_since_ns), default=count)
+    slowest = count
+    for path in [path for pattern in patterns for path in glob.glob(pattern)]:  # noqa: PTH207
+        status = read_status(Path(path))
+        seq, seen_ns = (0, _written_ns(path)) if status is None else (status.snapshot_seq, status.beat_ns)
+        if seen_ns < silent_since_ns:
+            continue
+        slowest = min(slowest, seq)
+        if status is None and path not in unreadable:
+            unreadable.add(path)
+            log.warning(
+                "%s: expected a status page, found none: retention removes nothing until it is written anew", path
+            )
+    return slowest
+
+
+def _written_ns(path: str) -> int:
+    """When a file was last written; 0 if it is gone."""
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116  as glob, a thousand in a row
+    except FileNotFoundError:
+        return 0
 
 
 if __name__ == "__main__":

@@ -43,6 +43,9 @@ class State(IntEnum):
     PARKED = 7
 
 
+_STATES = frozenset(State)
+
+
 class Status(msgspec.Struct, kw_only=True):
     """What is on the page. Times are wall clock; `position` is the next seq (feed: count, router: next decision);
     `started_ns` is when the process began. `applying` is 0, or 1 + the seq of the record that the strategy has in hand;
@@ -161,7 +164,7 @@ class StatusFile:
 
 
 def read_status(path: Path) -> Status | None:
-    """What the page says, or None if there is none."""
+    """What the page says, or None if there is none, or one that no process has written like that."""
     try:
         raw = read_whole(path)
     except FileNotFoundError:
@@ -169,6 +172,8 @@ def read_status(path: Path) -> Status | None:
     if len(raw) < _SIZE or raw[:4] != _MAGIC:
         return None
     _, _, state, pid = _HEAD.unpack_from(raw)
+    if state not in _STATES:
+        return None
     numbers = _NUMBERS.unpack_from(raw, _HEAD.size)
     texts = [text.rstrip(b"\0").decode(errors="replace") for text in _TEXTS.unpack_from(raw, _NUMBERS_END)]
     names = Status.__struct_fields__[2:15]

@@ -2,28 +2,18 @@
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from disk_names import DiskNames
+from feed_here import head_of, running, take_records, turn_until
 from feed_process import PATIENCE_S, FeedProcess, contents, cut_the_power, mock_spec, streams_of
 
-from strategy_runner.assembly import make_feed
-from strategy_runner.bus.context import new_context
-from strategy_runner.bus.doorbell import StreamDoorbell
-from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.config.spec import FeedSpec
 from strategy_runner.feed import feed as feed_module
 from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
-from strategy_runner.feed.feed import Feed
-from strategy_runner.feed.sources.mock import MockSource
-from strategy_runner.tape import files
-from strategy_runner.tape.head import Head
-from strategy_runner.tape.status import StatusFile
 
 ONE, TWO = streams_of(("BTC-USD",)), streams_of(("BTC-USD", "ETH-USD"))
 CHECKPOINT = "*.checkpoint"
@@ -35,43 +25,7 @@ FROM_NOW = msgspec.structs.replace(
 @pytest.fixture
 def home() -> Iterator[FeedProcess]:
     with FeedProcess(ONE, mock=FROM_NOW, segment_records=256) as home:
-        Path(home.spec.folder).mkdir(parents=True)
         yield home
-
-
-@contextmanager
-def running(home: FeedProcess) -> Iterator[Feed]:
-    """The feed of a home in this process, stopped at the end."""
-    context, spec = new_context(), home.spec
-    bells = StreamDoorbell(spec.market.doorbell), FramePublisher(context, spec.market.frames)
-    assert spec.mock is not None
-    source = MockSource(spec.mock, now_ns=time.time_ns())
-    try:
-        feed = make_feed(spec, source, spec.mock.speed, *bells, StatusFile(home.status_path))
-        yield feed
-        feed.stop()
-    finally:
-        for bell in bells:
-            bell.close()
-        context.destroy(linger=0)
-
-
-def turn_until(feed: Feed, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        if not feed.turn():
-            feed.wait()
-
-
-def head_of(home: FeedProcess) -> Head:
-    return Head(files.head_path(home.tape), writable=True)
-
-
-def take_records(home: FeedProcess, feed: Feed, more: int) -> None:
-    head = head_of(home)
-    wanted = head.count + more
-    turn_until(feed, lambda: head.count >= wanted)
 
 
 def checkpoints(home: FeedProcess) -> list[int]:

@@ -12,7 +12,8 @@ from fleet_home import is_alive, until
 from watch import Watch, cpu_s, is_gone
 
 from strategy_runner.supervision.watchdog import agent
-from strategy_runner.tape.status import State, read_status
+from strategy_runner.supervision.watchdog.watched import Watched
+from strategy_runner.tape.status import APPLYING, State, StatusFile, read_status
 
 
 @pytest.fixture
@@ -216,3 +217,19 @@ def test_the_watchdog_says_how_it_is_itself(watch: Watch) -> None:
     page = read_status(watch.root / "monitor" / "status")
     assert page is not None
     assert (page.state, page.records, page.total) == (State.FOLLOWING, 1, 2)
+
+
+def test_a_page_with_any_bit_flipped_is_looked_at_all_the_same(watch: Watch) -> None:
+    spec = watch.add("damaged")
+    page = StatusFile(Path(spec.folder) / "status")
+    page.enter(State.FOLLOWING)
+    one = Watched("acme:damaged", spec, 0.0)
+    one.map_page()
+    for bit in range(64 * (APPLYING + 2)):
+        page.words[bit // 64] ^= 1 << bit % 64
+        one.look(1.0)
+        one.adopt(os.getpid(), 1.0)
+        assert one.state in State and one.process is None
+        assert one.place and one.what_is_missing and isinstance(one.last_error, str)
+        assert one.is_expected in (True, False) and one.patience_s(5.0, 60.0) != 0.0
+        page.words[bit // 64] ^= 1 << bit % 64

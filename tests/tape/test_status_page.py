@@ -117,3 +117,21 @@ def test_without_a_page_there_is_no_status(tmp_path: Path, content: bytes | None
     if content is not None:
         (tmp_path / "status").write_bytes(content)
     assert read_status(tmp_path / "status") is None
+
+
+def test_a_page_with_any_bit_flipped_is_read_or_is_none(tmp_path: Path) -> None:
+    """A state that is none raised, in whoever looked: the feed of all clients, and the worker that would have healed it."""
+    path = tmp_path / "status"
+    file = StatusFile(path)
+    file.status.last_error = "none"
+    file.enter(State.STOPPED, "by order")
+    unread = set()
+    for bit in range(64 * (APPLYING + 2)):
+        file.words[bit // 64] ^= 1 << bit % 64
+        found = read_status(path)
+        file.words[bit // 64] ^= 1 << bit % 64
+        if found is None:
+            unread.add(bit // 8)
+        else:
+            assert found.state in State
+    assert unread == {*range(4), *range(8, 12)}, "magic and state"

@@ -25,7 +25,7 @@ from worker.build import (
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.errors import DivergenceError, StateError, StrategyError
 from strategy_runner.history.tape_run import rerun
-from strategy_runner.tape.status import State, Status, StatusFile, read_status
+from strategy_runner.tape.status import STATE_AND_PID, State, Status, StatusFile, read_status
 from strategy_runner.worker import parking
 from strategy_runner.worker.genesis import read_geneses
 from strategy_runner.worker.parking import (
@@ -195,6 +195,16 @@ def test_one_life_is_counted_once_however_often_its_page_is_found(folder: Path) 
     for _ in range(4):
         path.write_bytes(left)
         assert begin_life(spec)[0].tries == 2
+
+
+def test_a_life_begins_on_a_page_that_cannot_be_read_and_heals_it(folder: Path) -> None:
+    spec = spec_in(folder)
+    _, file = begin_life(spec)
+    file.words[STATE_AND_PID] ^= 1 << 3
+    assert read_status(Path(spec.folder) / "status") is None
+    trouble, _ = begin_life(spec)
+    assert not trouble.ends_ns
+    assert page_of(spec).state is State.STARTING
 
 
 def test_ends_that_came_with_the_end_of_the_daemon_do_not_count(folder: Path) -> None:

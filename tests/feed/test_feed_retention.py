@@ -1,0 +1,66 @@
+"""Retention in a feed that runs: what somebody may still need stays, whatever is damaged."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from feed_here import head_of, running, take_records, turn_until
+from feed_process import FeedProcess, mock_spec, streams_of
+
+from strategy_runner.feed import feed as feed_module
+from strategy_runner.tape.status import State, StatusFile
+
+STATE_BYTE = 8
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[FeedProcess]:
+    """Of a feed that wants to keep few records, and looks often at what it may remove; one worker has stopped."""
+    monkeypatch.setattr(feed_module, "CHECKPOINT_RECORDS", 100)
+    monkeypatch.setattr(feed_module, "RETENTION_INTERVAL_S", 0.0)
+    mock = mock_spec(0, speed=200.0)
+    with FeedProcess(streams_of(("BTC-USD",)), mock=mock, segment_records=128) as home:
+        home.spec = msgspec.structs.replace(
+            home.spec,
+            beat_interval_s=0.01,
+            readers=(str(home.root / "*" / "status"),),
+            tape=msgspec.structs.replace(home.spec.tape, retention_gb=2e-5),
+        )
+        yield home
+
+
+def stopped_worker(home: FeedProcess) -> Path:
+    page = StatusFile(home.root / "worker" / "status")
+    page.status.snapshot_seq = 1 << 40
+    page.enter(State.STOPPED)
+    return home.root / "worker" / "status"
+
+
+def test_a_page_that_cannot_be_read_holds_records_back_and_ends_no_feed(
+    home: FeedProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One bit of a stopped worker's page ended the feed of all at every start."""
+    page = stopped_worker(home)
+    whole = page.read_bytes()
+    page.write_bytes(whole[:STATE_BYTE] + bytes([whole[STATE_BYTE] ^ 8]) + whole[STATE_BYTE + 1 :])
+    with running(home) as feed, caplog.at_level(logging.WARNING):
+        head = head_of(home)
+        take_records(home, feed, 1_000)
+        assert head.first == 0, "who has the page may go on from anywhere"
+        assert caplog.text.count(f"{page}: expected a status page") == 1
+        page.write_bytes(whole)
+        turn_until(feed, lambda: head.first > 0)
+
+
+def test_a_page_that_cannot_be_read_and_is_older_than_the_tape_is_kept_holds_nothing_back(home: FeedProcess) -> None:
+    page = stopped_worker(home)
+    page.write_bytes(bytes(4_096))
+    long_ago = time.time() - 3_600.0 * (home.spec.tape.retention_hours + 1.0)
+    os.utime(page, (long_ago, long_ago))
+    with running(home) as feed:
+        head = head_of(home)
+        turn_until(feed, lambda: head.first > 0)
