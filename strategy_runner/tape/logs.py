@@ -148,8 +148,10 @@ class LogReader(_Opened):
         if there <= 0:
             return
         block = os.pread(self._fd, min(there, max(bytes_max, _FRAME.size)), self.offset)
-        if len(block) >= _FRAME.size and len(block) < _FRAME.size + _FRAME.unpack_from(block)[0] <= PAYLOAD_BYTES_MAX:
-            block = os.pread(self._fd, _FRAME.size + _FRAME.unpack_from(block)[0], self.offset)
+        if len(block) >= _FRAME.size:
+            length = _FRAME.unpack_from(block)[0]
+            if length <= PAYLOAD_BYTES_MAX and len(block) < _FRAME.size + length:
+                block = os.pread(self._fd, _FRAME.size + length, self.offset)
         unpack, header, size = _FRAME.unpack_from, _FRAME.size, len(block)
         at, offset = 0, self.offset
         while at + header <= size:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
-from strategy_runner.tape.logs import START, AppendLog, LogReader, read_log
+from strategy_runner.tape.logs import PAYLOAD_BYTES_MAX, START, AppendLog, LogReader, read_log
 
 PAYLOADS = [b"first", b"\0" * 9, b"the third frame is a little longer than the others", b"4"]
 
@@ -45,6 +45,14 @@ def test_frames_are_read_as_they_were_written(
     reader.close()
     assert found == list(read_log(path)) == [payload for block in blocks for payload in block]
     assert reader.offset == log.offset == path.stat().st_size
+
+
+@pytest.mark.parametrize("short", [0, 7, 8])
+def test_the_longest_payloads_are_read_and_so_is_what_stands_behind_them(tmp_path: Path, short: int) -> None:
+    """The reader stopped before one within a frame's header of the limit, in silence."""
+    payloads = [bytes(PAYLOAD_BYTES_MAX - short), b"behind"]
+    written(tmp_path / "a.log", payloads)
+    assert list(read_log(tmp_path / "a.log")) == payloads
 
 
 def test_a_log_that_is_not_there_yet_is_empty_and_then_found(tmp_path: Path) -> None:
