@@ -87,5 +87,9 @@ def oldest_checkpoint_seq(folder: Path) -> int:
 def _read(path: Path) -> Checkpoint | None:
     """None if it is not whole."""
     raw = path.read_bytes()
-    whole = int.from_bytes(raw[:4], "little") == zlib.crc32(raw[4:])
-    return msgspec.msgpack.decode(raw[4:], type=Checkpoint) if whole else None
+    if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
+        return None
+    try:
+        return msgspec.msgpack.decode(raw[4:], type=Checkpoint)
+    except msgspec.DecodeError:  # an empty file has a crc that holds
+        return None

@@ -44,4 +44,7 @@ def read_kept(path: Path) -> Kept:
         return Kept()
     if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
         raise CorruptRecordError(f"{path}: expected bytes that match their crc, found others")
-    return msgspec.msgpack.decode(raw[4:], type=Kept)
+    try:
+        return msgspec.msgpack.decode(raw[4:], type=Kept)
+    except msgspec.DecodeError as error:  # an empty file has a crc that holds
+        raise CorruptRecordError(f"{path}: expected where retention has come to: {error}") from error

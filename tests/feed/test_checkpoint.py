@@ -13,7 +13,7 @@ from feed_process import PATIENCE_S, FeedProcess, contents, cut_the_power, mock_
 
 from strategy_runner.config.spec import FeedSpec
 from strategy_runner.feed import feed as feed_module
-from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
+from strategy_runner.feed.checkpoint import Checkpoint, newest_checkpoint, remove_lost, write_checkpoint
 
 ONE, TWO = streams_of(("BTC-USD",)), streams_of(("BTC-USD", "ETH-USD"))
 CHECKPOINT = "*.checkpoint"
@@ -101,6 +101,14 @@ def test_the_newest_two_are_kept_and_the_newest_that_no_power_cut_can_take(
         write_checkpoint(tmp_path, at(seq), durable=min(seq, durable))
     assert sorted(int(path.stem) for path in tmp_path.glob(CHECKPOINT)) == left
     assert newest_checkpoint(tmp_path, durable) is not None
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4), bytes(5)])
+def test_an_empty_checkpoint_leaves_the_older_one(tmp_path: Path, content: bytes) -> None:
+    write_checkpoint(tmp_path, at(5), durable=5)
+    (tmp_path / f"{9:015d}.checkpoint").write_bytes(content)
+    remove_lost(tmp_path, [(1, 7)])
+    assert newest_checkpoint(tmp_path, 10) == at(5)
 
 
 def at(seq: int) -> Checkpoint:

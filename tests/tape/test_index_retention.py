@@ -11,6 +11,7 @@ from tape_records import STREAMS, append, check, open_writer, stream_of_seq
 from strategy_runner.errors import CorruptRecordError
 from strategy_runner.tape import files
 from strategy_runner.tape.head import Head
+from strategy_runner.tape.kept import read_kept
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.writer import TapeWriter
 
@@ -126,6 +127,15 @@ def test_where_retention_has_come_to_outlives_a_power_cut(tmp_path: Path, monkey
     assert again.seq == 2_050
     check_kept(tmp_path, 1_500, 2_050)
     again.close()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4), bytes(5)])
+def test_an_empty_word_of_where_retention_has_come_to_is_damage(tmp_path: Path, content: bytes) -> None:
+    path = files.kept_path(tmp_path)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(CorruptRecordError, match=r"streams/kept: expected "):
+        read_kept(path)
 
 
 @pytest.mark.parametrize("left", ["everything", "some segments"])
