@@ -16,7 +16,18 @@ import zmq
 PAIR = struct.Struct("<Q80s")  # seq, record
 RECORD = struct.Struct("<IIqqIHBB6d")  # crc, stream, event_ns, received_ns, id, epoch, kind, flags, v0 to v5
 RANGE = struct.Struct("<QQ")
-KINDS = {1: "trade", 2: "quote", 3: "bar", 4: "prediction", 5: "funding", 6: "news", 7: "clock", 8: "private"}
+KINDS = {
+    1: "trade",
+    2: "quote",
+    3: "bar",
+    4: "prediction",
+    5: "funding",
+    6: "news",
+    7: "clock",
+    8: "private",
+    9: "gap",
+    10: "clock_step",
+}
 
 
 def follow(endpoint: str, seq: int | None) -> None:

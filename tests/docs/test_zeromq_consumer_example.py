@@ -1,6 +1,7 @@
 """The example consumer of docs/: with ZeroMQ alone it sees every record with its seq, also when frames are lost on the way."""
 
 import os
+import runpy
 import select
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from pathlib import Path
 import zmq
 from feed_process import PATIENCE_S, FeedProcess, mock_spec, streams_of
 
+from strategy_runner.bus import frames
+from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape.reader import TapeReader
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "zeromq_consumer.py"
+PAGE = EXAMPLE.parents[1] / "zeromq_consumer.md"
 RECORDS = 2_000
 STREAM = "BTC-USD/trade"
 
@@ -37,6 +41,16 @@ def test_frames_that_are_lost_on_the_way_are_asked_for() -> None:
             lines = consumed(feed, endpoint)
         assert len(lost) > 10
         check_lines(lines, feed.reader())
+
+
+def test_the_consumer_has_a_word_for_every_kind_of_record() -> None:
+    """It ended at the first of a kind that it did not know."""
+    found = runpy.run_path(str(EXAMPLE))["KINDS"]
+    assert found == {int(kind): kind.name.lower() for kind in Kind}
+
+
+def test_the_page_tells_how_far_a_consumer_may_lag_behind() -> None:
+    assert f"more than {frames._QUEUE_FRAMES:,} messages behind" in PAGE.read_text()
 
 
 def consumed(feed: FeedProcess, endpoint: str) -> list[list[str]]:
