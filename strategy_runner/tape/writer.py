@@ -76,6 +76,7 @@ class TapeWriter:
         self._remains = Remains(folder, self.head)
         self._kept = read_kept(files.kept_path(folder))
         self.head.first = max(self.head.first, self._kept.first)
+        self._remove_left_chunks()
         self._ends_group = ends_group
         self.streams = [Stream.parse(payload.decode()) for payload in read_log(files.names_path(folder))]
         self._ids = {stream: i for i, stream in enumerate(self.streams)}
@@ -276,6 +277,13 @@ class TapeWriter:
                 f"{path}: expected the name of stream {named}, of which there are {self._counts[named]} records, "
                 f"found {named} whole names"
             )
+
+    def _remove_left_chunks(self) -> None:
+        """Those that a killed writer had no time to remove: retention begins behind them, and would never come by again."""
+        for path in (self.folder / "streams").glob("*.idx"):
+            stream_id, chunk = map(int, path.stem.split("-"))
+            if chunk < self._kept.of(stream_id) // files.INDEX_ENTRIES:
+                path.unlink()
 
     def _sync_head(self) -> None:
         """So that after a power cut no head is found that is older than a record: one with an epoch that was given before, or

@@ -129,6 +129,21 @@ def test_where_retention_has_come_to_outlives_a_power_cut(tmp_path: Path, monkey
     again.close()
 
 
+def test_chunks_that_a_killed_writer_left_are_removed_at_the_next_start(tmp_path: Path) -> None:
+    """It had noted where retention had come to; behind that nobody looked for them again."""
+    writer = filled(tmp_path, 2_050)
+    before = {path: path.read_bytes() for path in (tmp_path / "streams").glob("*.idx")}
+    writer.remove_before(1_500)
+    writer.close()
+    kept = {stream_id: chunks(tmp_path, stream_id) for stream_id in range(3)}
+    for path, content in before.items():
+        path.write_bytes(content)
+    again = open_writer(tmp_path)
+    assert {stream_id: chunks(tmp_path, stream_id) for stream_id in range(3)} == kept
+    check_kept(tmp_path, 1_500, 2_050)
+    again.close()
+
+
 @pytest.mark.parametrize("content", [b"", bytes(4), bytes(5)])
 def test_an_empty_word_of_where_retention_has_come_to_is_damage(tmp_path: Path, content: bytes) -> None:
     path = files.kept_path(tmp_path)
