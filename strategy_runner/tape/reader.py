@@ -239,11 +239,22 @@ class TapeReader:
         return bytes(self._view[at : at + SIZE])
 
     def first_received_at(self, received_ns: int) -> int:
-        """The first kept seq that the feed received at or after a moment, to the segment: older segments lie below it."""
+        """The first kept seq that the feed received at or after a moment, to the segment: older segments lie below it.
+
+        A segment whose first record is damaged begins nobody knows when; those below it count as old only if a later one does.
+        """
+        found = 0
         for first, _ in files.segments(self.folder):
-            if first >= self.head.count or self.record(first).received_ns >= received_ns:
-                return max(0, first - int(self._segment_records))
-        return max(0, int(self.head.count - self._segment_records))
+            if first >= self.head.count:
+                break
+            try:
+                begin_ns = self.record(first).received_ns
+            except CorruptRecordError:
+                continue  # perhaps nobody needs the record any more; who does says so
+            if begin_ns >= received_ns:
+                break
+            found = first
+        return max(0, min(found, int(self.head.count - self._segment_records)))
 
     def record(self, seq: int) -> Record:
         return Record(*self.fields(seq))

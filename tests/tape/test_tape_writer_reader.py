@@ -399,19 +399,32 @@ def test_a_tape_whose_first_segments_are_gone_opens_again(tmp_path: Path) -> Non
     again.close()
 
 
-def test_the_age_of_a_tape_is_known_to_the_segment(tmp_path: Path) -> None:
-    """Never an answer above a record that is young enough to be kept."""
+@pytest.mark.parametrize("damaged", [(), (0,), (20,), (20, 30), (40,)])
+def test_the_age_of_a_tape_is_known_to_the_segment(tmp_path: Path, damaged: tuple[int, ...]) -> None:
+    """Never an answer above a record that is young enough to be kept. A damaged record costs what age its segment tells, and
+    not the feed, which nobody needs to read it for."""
     writer = open_writer(tmp_path, segment_records=10)
     for seq in range(45):
         writer.received_ns = 1_000 * seq
         append(writer, 1)
     writer.publish()
+    for seq in damaged:
+        spoil(tmp_path, seq)
     reader = TapeReader(tmp_path)
     for horizon_ns in range(0, 50_000, 500):
         first = reader.first_received_at(horizon_ns)
         assert first <= -(-horizon_ns // 1_000), horizon_ns
-        assert first >= min(horizon_ns // 1_000, 44) - 20, "at most two segments too many are kept"
+        assert first >= min(horizon_ns // 1_000, 44) - 20 - 10 * len(damaged), "at most two segments too many are kept"
     writer.close()
+
+
+def spoil(folder: Path, seq: int) -> None:
+    """One bit of the first record of a segment."""
+    with files.segment_path(folder, seq).open("r+b") as segment:
+        segment.seek(8)
+        byte = segment.read(1)[0]
+        segment.seek(8)
+        segment.write(bytes([byte ^ 1]))
 
 
 # -- a full disk -------------------------------------------------------------------------------------------------------
