@@ -63,7 +63,10 @@ class _Run(msgspec.Struct, kw_only=True):
 
 
 def trades_of(events: Iterable[OmsEvent], instruments: Mapping[str, Instrument]) -> Trades:
-    """Of a client's events in their order. What an instrument is worth a point (`multiplier`) is 1 for one that nobody knows."""
+    """Of a client's events, each worker's in their order: workers that fill their own orders each keep a log of their own.
+
+    What an instrument is worth a point (`multiplier`) is 1 for one that nobody knows.
+    """
     runs: dict[tuple[str, str, str, str], _Run] = {}
     ended: list[Trade] = []
     fees: dict[tuple[str, str, str], Decimal] = {}
@@ -91,6 +94,7 @@ def trades_of(events: Iterable[OmsEvent], instruments: Mapping[str, Instrument])
         for key, run in runs.items()
         if run.book.quantity
     )
+    ended.sort(key=lambda trade: trade.closed_ns)  # stable: those of one moment stay as they came
     return Trades(ended=tuple(ended), open=left, fees=fees, fills=fills)
 
 

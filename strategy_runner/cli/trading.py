@@ -12,14 +12,12 @@ from strategy_runner.cli.signals import mode_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.model.names import WorkerKey
-from strategy_runner.model.private import decode_private
 from strategy_runner.router.order_journal import order_log
 from strategy_runner.router.order_rows import OrderRow, order_rows
-from strategy_runner.supervision.holdings import fill_logs
+from strategy_runner.supervision.holdings import fills_told
 from strategy_runner.supervision.performance_report import LEVELS, ReportRow
 from strategy_runner.supervision.performance_report import report as report_on
 from strategy_runner.supervision.target import Target, parse_target
-from strategy_runner.tape.logs import read_log
 
 CENT = Decimal("0.01")
 last_option = click.option("-n", "--last", type=click.IntRange(min=1), default=None, help="Only the last so many.")
@@ -61,16 +59,12 @@ def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str
 def fills(home: Home, target: str, last: int | None, mode: str | None, output: str) -> None:
     """Show fills, in the order in which they were told."""
     parsed = parse_target(target)
-    entries = (
-        decode_private(payload)
+    found = [
+        fill
         for client, run in runs_of(home, parsed, mode).items()
-        for path in fill_logs(home, client, run)
-        for payload in read_log(path)
-    )
-    told = (entry.event.fill for entry in entries)
-    found = [fill for fill in told if fill and _is_meant(parsed, fill.client, fill.strategy, fill.symbol)][
-        -(last or 0) :
-    ]
+        for fill in fills_told(home, client, run)
+        if _is_meant(parsed, fill.client, fill.strategy, fill.symbol)
+    ][-(last or 0) :]
     if output == "json":
         show_json(found)
         return

@@ -1,5 +1,6 @@
 """What clients hold and what it has gained, from their fill logs alone: each worker's position, at the tape's last prices."""
 
+import heapq
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.load import load_environment
 from strategy_runner.errors import NotRunningError
+from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.position import Position
@@ -70,6 +72,18 @@ def fill_logs(home: Home, client: str, mode: str) -> list[Path]:
     own = home.fills(client, mode)
     workers = sorted((home.client_state(client, mode) / "workers").glob("*/fills.log"))
     return [own] if own.exists() else workers
+
+
+def fills_told(home: Home, client: str, mode: str) -> list[Fill]:
+    """A client's fills in the order in which they were told: as its log has them, by event time where each worker has a log.
+
+    Raises StateError for a damaged log.
+    """
+    logs = [
+        [fill for payload in read_log(path) if (fill := decode_private(payload).event.fill) is not None]
+        for path in fill_logs(home, client, mode)
+    ]
+    return list(heapq.merge(*logs, key=lambda fill: fill.event_ns))
 
 
 def _positions(logs: Iterable[Path]) -> list[tuple[Position, int]]:

@@ -81,6 +81,24 @@ def test_strategies_on_one_symbol_have_trades_of_their_own() -> None:
     assert not found.ended and {one.strategy for one in found.open} == {"talk", "walk"}
 
 
+def test_trades_are_in_the_order_in_which_they_ended_though_each_worker_has_a_log_of_its_own() -> None:
+    talk = [
+        fill(1, "buy", "1", "100"),
+        fill(3, "sell", "1", "90"),
+        fill(5, "buy", "1", "90"),
+        fill(7, "sell", "1", "80"),
+    ]
+    walk = [fill(n + 1, "buy" if n in (1, 5) else "sell", "1", str(100 + n), strategy="walk") for n in (1, 3, 5, 7)]
+    found = trades_of([*talk, *walk], INSTRUMENTS)
+    assert [(one.strategy, one.closed_ns) for one in found.ended] == [
+        ("talk", 3),
+        ("walk", 4),
+        ("talk", 7),
+        ("walk", 8),
+    ]
+    assert performance([one.result for one in found.ended]).max_drawdown == D(502 + 502 - 98)
+
+
 @given(
     st.lists(
         st.tuples(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 
@@ -10,6 +11,7 @@ import pytest
 from end_to_end.harness import Firm, is_alive, until
 from end_to_end.recordings import START_NS, write_market
 
+from strategy_runner.analytics.performance import max_drawdown
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
 
@@ -151,3 +153,38 @@ def test_a_strategy_that_raises_on_a_record_names_the_record_and_the_log(firm: F
     first, second, *_ = ran.err.splitlines()
     assert first.startswith("error: acme:slow.ETH-USD: ETH-USD/trade ordinal 0: ZeroDivisionError: division by zero")
     assert second == f"last lines of {firm.home.log('acme:slow.ETH-USD')}:"
+
+
+def test_what_workers_with_logs_of_their_own_did_is_reported_in_the_order_in_which_it_happened(firm: Firm) -> None:
+    """One symbol falls and one rises, and their trades end by turns: the losses do not all come first."""
+    accounts = 'accounts = { BTC-USD = { venue = "v", account = "a" }, ETH-USD = { venue = "v", account = "a" } }'
+    client = CLIENT[CLIENT.index("[[strategies]]") :].replace("STEPS", "0")
+    firm.write("clients/acme/client.toml", f'routes = ["oms"]\n{accounts}\n{client}')
+    firm.write("clients/acme/strategies/slow.py", SLOW)
+    count = 200
+    for turn, (symbol, step) in enumerate((("BTC-USD", -5.0), ("ETH-USD", 5.0))):
+        with SeriesWriter(series_of(firm.root / "history", "trades", symbol)) as writer:
+            ts = START_NS + 1_000_000_000 * (2 * np.arange(count) + turn)
+            writer.append(ts, [2_000.0 + step * np.arange(count), np.full(count, 1000.0), np.zeros(count)])
+            writer.commit()
+    firm.run("backtest", "acme", "--history", firm.root / "history")
+
+    fills = firm.run("fills", "acme", "-o", "json").json()
+    times = [one["event_ns"] for one in fills]
+    assert (
+        len(fills) > 300 and times == sorted(times) and {one["symbol"] for one in fills[:4]} == {"BTC-USD", "ETH-USD"}
+    )
+    assert firm.run("fills", "acme", "-n", 5, "-o", "json").json() == fills[-5:]
+    entries: dict[str, Decimal] = {}
+    results: list[Decimal] = []  # each trade is one fill and the next of its symbol
+    for one in fills:
+        money = Decimal(one["price"]) * Decimal(one["quantity"]) * (1 if one["side"] == "sell" else -1) - Decimal(
+            one["fee"]
+        )
+        if one["side"] == "buy":
+            entries[one["symbol"]] = money
+        else:
+            results.append(entries[one["symbol"]] + money)
+    for row in firm.run("report", "acme", "-o", "json").json():
+        if row["level"] in ("client", "strategy"):
+            assert Decimal(row["closed"]["max_drawdown"]) == max_drawdown(results)
