@@ -83,7 +83,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     `checked_bars` it takes bars at once there, if its strategy can, and so many of the first of them one by one as well.
 
     `fills` is the client's fill log, "" for a client without an OMS. `paper` is set instead where its orders go to no OMS
-    because nobody waits for one; with neither a position is what the worker's own signals ask for.
+    because nobody waits for one; with neither a position is what the worker's own signals ask for. `is_observed` marks a worker
+    of a client that is only observed, which has a generation of its own.
     """
 
     client: str
@@ -116,6 +117,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     fills: str = ""
     paper: PaperSpec | None = None
     checked_bars: int | None = None
+    is_observed: bool = False
 
     @property
     def key(self) -> WorkerKey:

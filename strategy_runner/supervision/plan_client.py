@@ -210,6 +210,7 @@ def _worker(
         fills=orders.fills,
         paper=orders.paper,
         checked_bars=wish.checked_bars if historical else None,
+        is_observed=config.posture == "observation",
     )
 
 

@@ -31,4 +31,5 @@ def generation_now(spec: WorkerSpec) -> str:
         account=spec.account,
         has_fills=bool(spec.fills),
         paper=spec.paper,
+        is_observed=spec.is_observed,
     )

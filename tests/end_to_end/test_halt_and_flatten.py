@@ -136,6 +136,7 @@ def test_what_is_only_observed_is_recorded_and_goes_nowhere_not_even_later(desk:
     observed = decisions(desk)[count:]
     assert all(one.is_observed and not one.orders for one in observed)
     assert order_rows(order_log(router(desk))) == traded and _csv_lines(desk) == lines
+    assert "code or versions" not in desk.run("parity", WORKER).out, "nothing has changed since"
 
     desk.run("start", "acme")
     until(lambda: _csv_lines(desk) > lines, "signals that are routed again")
