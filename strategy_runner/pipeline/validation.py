@@ -2,6 +2,7 @@
 
 from math import isfinite
 
+from strategy_runner.model.position_sum import is_within
 from strategy_runner.pipeline.draft import Draft, Moment
 
 WARMING_UP = "warming_up"
@@ -39,6 +40,6 @@ def validate(draft: Draft, moment: Moment) -> str | None:
         return PRICE_NOT_POSITIVE
     if (confidence is not None and not 0 <= confidence <= 1) or (strength is not None and not 0 <= strength <= 1):
         return OUT_OF_RANGE
-    if draft.action == "close" and not size <= abs(moment.position):  # a position that is NaN allows nothing
+    if draft.action == "close" and not is_within(size, moment.position):
         return MORE_THAN_POSITION
     return None

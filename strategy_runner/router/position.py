@@ -6,6 +6,7 @@ signals later would open what it means to close; so the router must know both.
 
 import msgspec
 
+from strategy_runner.model.position_sum import is_within, moved
 from strategy_runner.model.signal import ORDERING, SignalBody
 
 _CLOSED_SIDES = {"closes:long": 1.0, "closes:short": -1.0}
@@ -53,9 +54,9 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
 
 def _reduces(size: float, change: float) -> bool:
-    return change * size < 0 and abs(change) <= abs(size)
+    return change * size < 0 and is_within(abs(change), size)
 
 
 def _moved(size: float, change: float, closes: bool) -> float:
     """A close ends at nothing and never opens the other side."""
-    return 0.0 if closes and abs(change) >= abs(size) else size + change
+    return 0.0 if closes and abs(change) >= abs(size) else moved(size, change)

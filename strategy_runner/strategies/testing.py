@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from strategy_runner.model.event import Bar, Event, Fill, OrderUpdate, Position, Prediction, Quote, Timer, Trade
+from strategy_runner.model.position_sum import moved
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.strategies.interface import Proposal, Strategy
 from strategy_runner.strategies.params import build_params
@@ -81,11 +82,11 @@ def _position_after(position: float, proposal: Proposal) -> float:
     size = 1.0 if proposal.size is None else proposal.size
     match proposal.action:
         case "buy":
-            return position + size
+            return moved(position, size)
         case "sell":
-            return position - size
+            return moved(position, -size)
         case "close":
             closed = abs(position) if proposal.size is None else min(size, abs(position))
-            return position - closed if position > 0.0 else position + closed
+            return moved(position, -closed if position > 0.0 else closed)
         case _:
             return position

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any, get_args
 
 from strategy_runner.model.order import TimeInForce
+from strategy_runner.model.position_sum import moved
 from strategy_runner.model.signal import OrderTerms
 from strategy_runner.pipeline.draft import Draft
 from strategy_runner.strategies.interface import Proposal
@@ -59,11 +60,8 @@ def leave_out_not_finite(draft: Draft) -> None:
 def position_after(draft: Draft, position: float) -> float:
     """The signed size that the strategy's own signals ask for once this draft is accepted."""
     assert draft.size is not None, "an accepted draft has a size"
-    if draft.action == "buy":
-        return position + draft.size
-    if draft.action == "sell":
-        return position - draft.size
-    return position - draft.size if position > 0 else position + draft.size
+    rises = draft.action == "buy" or (draft.action == "close" and position <= 0)
+    return moved(position, draft.size if rises else -draft.size)
 
 
 def _terms(proposal: Proposal) -> OrderTerms | None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategy_runner.config.spec import ProtectionSpec
+from strategy_runner.model.position_sum import is_within
 from strategy_runner.model.signal import Action
 from strategy_runner.pipeline.draft import Draft, Moment
 from strategy_runner.pipeline.pipeline import REASONS, judge
@@ -72,7 +73,7 @@ def test_an_accepted_signal_has_finite_numbers_a_size_and_protection_on_the_righ
     assert draft.size > 0
     assert draft.entry_price > 0
     if draft.action == "close":
-        assert draft.size <= abs(moment.position)
+        assert is_within(draft.size, moment.position)
         assert draft.reasons[-1] == ("closes:long" if moment.position > 0 else "closes:short")
         return
     if draft.stop_loss is not None:

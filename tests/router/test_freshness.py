@@ -285,6 +285,17 @@ def test_an_exit_of_what_was_never_entered_is_refused_whatever_it_is_called(stal
     assert one.rulings() == [late, never, late, never, accepted, accepted]
 
 
+def test_what_floats_sum_up_to_is_left_whole_and_by_exits_alone(stall: Make) -> None:
+    one = stall()
+    for _ in range(10):
+        one.say(size=0.1)
+    one.rulings()
+    one.pass_s(6.0, beat=False)
+    one.say(action="sell", size=1.0)
+    one.say(size=0.1)
+    assert one.rulings()[10:] == [("accepted", ""), ("refused", "feed_stale")]
+
+
 @pytest.mark.parametrize("noted", [False, True], ids=["from the decisions", "from the note"])
 def test_a_restarted_router_knows_what_each_worker_holds(stall: Make, noted: bool) -> None:
     one = stall()

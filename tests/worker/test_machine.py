@@ -268,6 +268,45 @@ def test_the_position_follows_accepted_signals_alone_also_within_one_record() ->
     assert run.bodies[-1].reasons == ("closes:short",)
 
 
+class Steps(Strategy):
+    """Ten steps up, then down again by `downs`; holds nothing then, so it never comes to its last close."""
+
+    inputs = Inputs(trades=True)
+    downs: tuple[float, ...] = (0.1,) * 10
+
+    def on_start(self) -> None:
+        self.positions: list[float] = []
+
+    def on_trade(self, trade: Trade) -> None:
+        self.positions.append(self.position)
+        down = len(self.positions) - 11
+        if down < 0:
+            self.buy("up", size=0.1)
+        elif down < len(self.downs):
+            self.close("down", size=self.downs[down])
+        elif self.position:
+            self.close("what the sum of floats left")
+
+
+class AtOnce(Steps):
+    downs = (1.0,)  # ten times 0.1 are 0.9999999999999999
+
+
+class InThree(Steps):
+    downs = (0.7, 0.1, 0.2)
+
+
+@pytest.mark.parametrize("kind", [Steps, AtOnce, InThree])
+def test_the_error_of_a_sum_is_no_position_and_keeps_none_open(kind: type[Steps]) -> None:
+    run = Recorded(spec("X/trade"), kind)
+    run.machine.start()
+    run.apply([trade(n) for n in range(25)])
+    positions = run.strategy.positions  # type: ignore[attr-defined]
+    assert positions[10] == sum([0.1] * 10), "while something is held it is the plain sum"
+    assert positions[10 + len(kind.downs) :] == [0.0] * (15 - len(kind.downs))
+    assert {body.refusal for body in run.bodies} == {None} and len(run.bodies) == 10 + len(kind.downs)
+
+
 class WantsThreeBars(Strategy):
     inputs = Inputs(trades=True, bars=True, warmup_bars=3)
 
