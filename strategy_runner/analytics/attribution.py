@@ -4,17 +4,23 @@ Each has its part by weight times confidence, as the votes were counted; the par
 """
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 from strategy_runner.model.instrument import decimal_of
 from strategy_runner.model.signal import ModelVote
 
 NO_MODEL = "(no model)"
 PART_DIGITS = Decimal("0.00000001")
+_EXACT = Context(prec=200)  # in which all that was taken of a result of any size can be added again
 
 
 def parts(result: Decimal, votes: Sequence[ModelVote]) -> dict[str, Decimal]:
     """By model. A signal without models, or whose models were not sure of anything, is nobody's."""
+    with localcontext(_EXACT):
+        return _parts(result, votes)
+
+
+def _parts(result: Decimal, votes: Sequence[ModelVote]) -> dict[str, Decimal]:
     said = [(vote.model, decimal_of(vote.weight) * decimal_of(vote.confidence)) for vote in votes]
     total = sum((strength for _, strength in said), Decimal(0))
     if total <= 0:

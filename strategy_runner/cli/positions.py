@@ -41,7 +41,6 @@ _ACCOUNT_COLUMNS = (
     Column("free", right=True),
     Column("currency"),
 )
-_CENT = Decimal("0.01")
 
 
 @click.command()
@@ -90,7 +89,7 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
 
 
 def _account_row(one: Balance) -> tuple[object, ...]:
-    cash = ", ".join(f"{amount.quantize(_CENT):,} {currency}" for currency, amount in sorted(one.cash.items()))
+    cash = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(one.cash.items()))
     value = one.value
     if value is None:
         return one.client, one.account, cash, None, None, None, None, None
@@ -144,7 +143,7 @@ def _sum(numbers: Sequence[Decimal | None]) -> Decimal | None:
 
 
 def _money(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount.quantize(_CENT):,}"
+    return None if amount is None else f"{amount:,.2f}"
 
 
 def _short(price: Decimal) -> str:

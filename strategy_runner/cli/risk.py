@@ -127,7 +127,7 @@ def _money(amount: Decimal) -> str:
 
 
 def _plain(number: Decimal) -> str:
-    return f"{round(number, 8).normalize():,f}"
+    return f"{number:,.8f}".rstrip("0").rstrip(".")
 
 
 def _where(client: str, one: Gauge | Use) -> str:

@@ -19,7 +19,6 @@ from strategy_runner.supervision.performance_report import LEVELS, ReportRow
 from strategy_runner.supervision.performance_report import report as report_on
 from strategy_runner.supervision.target import Target, parse_target
 
-CENT = Decimal("0.01")
 last_option = click.option("-n", "--last", type=click.IntRange(min=1), default=None, help="Only the last so many.")
 
 
@@ -208,11 +207,11 @@ def _moment(ns: int) -> str:
 
 
 def _plain(number: Decimal) -> str:
-    return f"{round(number, 8).normalize():f}"
+    return f"{number:.8f}".rstrip("0").rstrip(".")
 
 
 def _money(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount.quantize(CENT):,}"
+    return None if amount is None else f"{amount:,.2f}"
 
 
 COMMANDS = [orders, fills, report]

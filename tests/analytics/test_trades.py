@@ -1,6 +1,6 @@
 """Trades and what they come to, beside plain arithmetic over the fills."""
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -129,6 +129,13 @@ def test_models_share_a_result_by_weight_and_confidence_to_the_last_digit() -> N
     assert sum(found.values()) == D("100.01")
     assert found["a"] == found["b"] == D("33.33666667")
     assert parts(D(5), []) == parts(D(5), [vote("a", 1.0, 0.0)]) == {NO_MODEL: D(5)}
+
+
+@pytest.mark.parametrize("result", ["123456789012345678901.123456789", "-1e26", "7e40"])
+def test_models_share_a_result_of_any_size_to_the_last_digit(result: str) -> None:
+    found = parts(D(result), [vote("a", 1.0, 0.7), vote("b", 1.0, 0.7), vote("c", 1.0, 0.7)])
+    with localcontext(prec=60):
+        assert sum(found.values()) == D(result)
 
 
 def test_the_measures_of_a_series() -> None:

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 from cli.clients import CROSSOVER, DOUBTFUL, KEYS
 from cli.terminal import shown
 from end_to_end.harness import Firm, until
 
+from strategy_runner.cli import positions, risk, trading
 from strategy_runner.cli.table import Column, Table
 
 CLIENT = "christian-and-sons"
@@ -103,3 +105,19 @@ def test_spare_columns_go_in_their_order_until_the_rest_fits() -> None:
     assert (left_out, fitted.lines(13)) == (["c"], ["a     b     d", "1111  2222  4"])
     fitted, left_out = table.fitted(12)
     assert (left_out, fitted.lines(12)) == (["c", "b"], ["a     d", "1111  4"])
+
+
+@pytest.mark.parametrize(
+    ("number", "money", "plain"),
+    [
+        ("1234.5678", "1,234.57", "1234.5678"),
+        ("-0.005", "-0.00", "-0.005"),
+        ("1E-9", "0.00", "0"),
+        ("100", "100.00", "100"),
+        ("7E+26", "700" + ",000" * 8 + ".00", "7" + "0" * 26),
+    ],
+)
+def test_a_number_of_any_size_is_written_out(number: str, money: str, plain: str) -> None:
+    amount = Decimal(number)
+    assert trading._money(amount) == positions._money(amount) == money
+    assert trading._plain(amount) == risk._plain(amount).replace(",", "") == plain
