@@ -1,8 +1,9 @@
 """The screen: which rows of a live source may touch the tape, and a count of every row that may not.
 
 A row looks sound, or it is dropped: nothing is repaired but a time that is a little late, and the count says so. Recorded
-history meets the same rules when it is read (history/quality.py). The 1st, 2nd, 4th, 8th ... row of a symbol and reason is
-told, so that a broken source does not fill the log.
+history meets such rules when it is imported and read (history/quality.py); but it may be older than the year 2000, and no
+late row of it is moved. The 1st, 2nd, 4th, 8th ... row of a symbol and reason is told, so that a broken source does not fill
+the log.
 """
 
 import logging

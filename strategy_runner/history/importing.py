@@ -1,20 +1,23 @@
 """Imports a foreign file into a history folder: normalises columns, scale, zone and stamp, and cleans nothing.
 
 A bad row stays in the file, as it did in the source, and is counted in the report; the gate of every reader keeps it
-from being traded on. Only a row that cannot be read at all is left out, and it is counted too.
+from being traded on. Only two are left out, and counted too: a row that cannot be read at all, and one whose time is still
+to come, which a reader could not tell, since it has no clock.
 """
 
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from strategy_runner.errors import UsageError
+from strategy_runner.feed.screen import AHEAD_NS_MAX
 from strategy_runner.history.catalog import Series, is_sampled, series_of
 from strategy_runner.history.columns import MISSING_NS, Mask, Times, Values
 from strategy_runner.history.mapping import ImportMapping
-from strategy_runner.history.quality import UNPARSABLE, Example, Gate, QualityReport
+from strategy_runner.history.quality import END_NS, UNPARSABLE, Example, Gate, QualityReport
 from strategy_runner.history.rows import RowBatch, read_rows
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.names import SYMBOL_PATTERN
@@ -44,13 +47,15 @@ def import_file(
     if series.path.exists() and not replace:
         raise UsageError(f"{series.path}: expected no file there yet, found one; say so if it is to be replaced")
     place = f"{source.name}:{mapping.member}" if mapping.member else source.name
-    gate = Gate(series.stream, series.interval_ns, place)
+    end_ns = min(time.time_ns() + AHEAD_NS_MAX, END_NS)
+    gate = Gate(series.stream, series.interval_ns, place, end_ns)
     unparsable = _Unparsable(place)
     with SeriesWriter(series) as writer:
         for batch in read_rows(source, mapping, batch_rows):
             rows, ts, values = _normalise(batch, mapping, series, unparsable)
             gate.check(ts, values, rows)
-            writer.append(ts, values)
+            has_been = ts < end_ns
+            writer.append(ts[has_been], [column[has_been] for column in values])
         report = unparsable.report().merge(gate.report)
         _check_something_read(source, report, mapping)
         writer.commit()

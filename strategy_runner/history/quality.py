@@ -14,6 +14,7 @@ from strategy_runner.history.columns import MISSING_NS, Mask, Times, Values
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream
 
+IMPLAUSIBLE_TIME = "implausible_time"  # in the year 2099 or later; when it is imported, more than a day ahead
 NOT_FINITE = "not_finite"  # NaN or infinity in a column that is needed; a quote's sizes and a bar's volume may be NaN
 ONE_SIDED = "one_sided"  # a quote with 0 for bid or ask: nobody stands there
 NOT_POSITIVE = "not_positive"  # price <= 0, or the size of a trade <= 0
@@ -23,9 +24,13 @@ OUT_OF_ORDER = "out_of_order"  # earlier than the last row kept
 DUPLICATE = "duplicate"  # bar: time of the last one kept; quote: equal to it in every column; equal trades are real
 UNPARSABLE = "unparsable"  # could not be read at all: only an import meets this
 
-RULES = (NOT_FINITE, ONE_SIDED, NOT_POSITIVE, CROSSED, NEGATIVE_VOLUME, OUT_OF_ORDER, DUPLICATE)
+RULES = (IMPLAUSIBLE_TIME, NOT_FINITE, ONE_SIDED, NOT_POSITIVE, CROSSED, NEGATIVE_VOLUME, OUT_OF_ORDER, DUPLICATE)
 _CODES = {rule: code for code, rule in enumerate(RULES, start=1)}
 _OK = 0
+
+# No clock: what is read of a file must not depend on when it is read. One row from here on, such as those that stand for "no
+# end", would make all that follow it out of order.
+END_NS = 4_070_908_800_000_000_000  # 2099-01-01
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -83,12 +88,14 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gate:
-    """Judges one series in file order, chunk after chunk. `place` names the file in the examples of the report."""
+    """Judges one series in file order, chunk after chunk. `place` names the file in the examples of the report; a sound row
+    lies before `end_ns`."""
 
-    def __init__(self, stream: Stream, interval_ns: int, place: str = "") -> None:
+    def __init__(self, stream: Stream, interval_ns: int, place: str = "", end_ns: int = END_NS) -> None:
         self._kind = stream.kind
         self._interval_ns = interval_ns
         self._place = place
+        self._end_ns = end_ns
         self._seen = self._kept = 0
         self._counts: dict[str, int] = {}
         self._first: dict[str, Example] = {}
@@ -117,7 +124,7 @@ class Gate:
             self._kept += len(ts)
             self._note_last(ts, columns, -1)
             return np.ones(len(ts), dtype=np.bool_)
-        codes = value_faults(self._kind, ts, columns)
+        codes = value_faults(self._kind, ts, columns, self._end_ns)
         in_order = self._refuse_late(ts, codes)
         kept = self._refuse_duplicates(ts, columns, codes, in_order)
         self._measure_gaps(ts[kept])
@@ -146,7 +153,7 @@ class Gate:
         else:
             return False
         first_is_later = self._last_ns is None or ts[0] > self._last_ns
-        return bool(first_is_later and later.all() and sound.all())
+        return bool(first_is_later and later.all() and ts[-1] < self._end_ns and sound.all())
 
     def _note_last(self, ts: Times, columns: Sequence[Values], at: int) -> None:
         self._last_ns, self._last = int(ts[at]), tuple(float(column[at]) for column in columns)
@@ -201,10 +208,11 @@ class Gate:
         self._kept += int(per_code[_OK])
 
 
-def value_faults(kind: Kind, ts: Times, columns: Sequence[Values]) -> npt.NDArray[np.uint8]:
+def value_faults(kind: Kind, ts: Times, columns: Sequence[Values], end_ns: int = END_NS) -> npt.NDArray[np.uint8]:
     """For each row 0, or the code of the first rule it breaks by itself, whatever stands before it."""
     faults = _faults(kind, columns)
     faults[NOT_FINITE] |= ts == MISSING_NS
+    faults[IMPLAUSIBLE_TIME] = ts >= end_ns
     codes = np.zeros(len(ts), dtype=np.uint8)
     for rule in reversed(RULES):
         if rule in faults:

@@ -158,6 +158,22 @@ def test_a_stamp_that_is_no_time_makes_its_row_unparsable(make: Make, stamp: str
     assert make("trades", [f"{stamp},5,1", "7,5,1"], columns=TRADES, time="s").counts == {"unparsable": 1}
 
 
+def test_a_time_that_is_still_to_come_is_counted_and_left_out_of_the_file(make: Make, tmp_path: Path) -> None:
+    """A reader has no clock, and would take it for sound on a later day."""
+    now_s = int(datetime.now(UTC).timestamp())
+    day_s = 86_400
+    lines = [f"{ts},5,1" for ts in (0, 10, now_s + 2 * day_s, 20, 4_102_444_800, now_s + day_s // 2)]
+    report = make("trades", lines, columns=TRADES, time="s")
+    assert (report.seen, report.kept, report.counts) == (6, 4, {"implausible_time": 2})
+    assert report.first["implausible_time"].row == 3
+    assert [row[0] // 1_000_000_000 for row in stored(tmp_path / "history", "trades")] == [
+        0,
+        10,
+        20,
+        now_s + day_s // 2,
+    ]
+
+
 def test_nanoseconds_do_not_pass_through_a_float(make: Make, tmp_path: Path) -> None:
     make("trades", ["1381132800000000001,5,1"], columns=TRADES, time="ns")
     assert stored(tmp_path / "history", "trades")[0][0] == 1381132800000000001

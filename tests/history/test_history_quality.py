@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategy_runner.history.columns import MISSING_NS
-from strategy_runner.history.quality import Example, Gate, QualityReport
+from strategy_runner.history.quality import END_NS, Example, Gate, QualityReport
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars, quotes, trades
 
@@ -39,6 +39,9 @@ def judge(kind: Kind, *rows: Row) -> QualityReport:
 @pytest.mark.parametrize(
     "kind, row, rule",
     [
+        (Kind.TRADE, (END_NS, 1.0, 1.0, 0.0), "implausible_time"),
+        (Kind.QUOTE, (END_NS, 1.0, 2.0, 1.0, 1.0), "implausible_time"),
+        (Kind.BAR, (END_NS, 1.0, 1.0, 1.0, 1.0, 0.0), "implausible_time"),
         (Kind.TRADE, (1, NAN, 1.0, 0.0), "not_finite"),
         (Kind.TRADE, (1, 1.0, INF, 0.0), "not_finite"),
         (Kind.TRADE, (MISSING_NS, 1.0, 1.0, 0.0), "not_finite"),
@@ -72,6 +75,7 @@ def test_a_row_that_is_wrong_by_itself_is_dropped_under_the_name_of_its_rule(kin
     "kind, row",
     [
         (Kind.TRADE, (1, 1.0, 1.0, -1.0)),
+        (Kind.TRADE, (END_NS - 1, 1.0, 1.0, -1.0)),
         (Kind.QUOTE, (1, 1.0, 2.0, NAN, NAN)),
         (Kind.QUOTE, (1, 2.0, 2.0, 1.0, 0.0)),  # locked, and a size of 0, are what an exchange may publish
         (Kind.BAR, (1, 1.0, 1.0, 1.0, 1.0, 0.0)),
@@ -128,7 +132,9 @@ def test_reports_merge_and_keep_the_earlier_example() -> None:
 
 numbers = st.sampled_from([NAN, INF, -1.0, 0.0, 1.0, 2.0, 3.0])
 rows_of = {
-    kind: st.lists(st.tuples(st.integers(1, 6).map(lambda n: n * MINUTE), *[numbers] * width), max_size=40)
+    kind: st.lists(
+        st.tuples(st.sampled_from([n * MINUTE for n in range(1, 7)] + [END_NS]), *[numbers] * width), max_size=40
+    )
     for kind, width in ((Kind.TRADE, 3), (Kind.QUOTE, 4), (Kind.BAR, 5))
 }
 sound_prices = st.sampled_from([1.0, 2.0])

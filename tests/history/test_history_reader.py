@@ -14,6 +14,7 @@ from strategy_runner.errors import ConfigurationError, UsageError
 from strategy_runner.history.catalog import Series, all_series, find_series, series_of
 from strategy_runner.history.columns import Times, Values
 from strategy_runner.history.engine import sql_text
+from strategy_runner.history.quality import END_NS
 from strategy_runner.history.reader import CHUNK_ROWS, read_series
 from strategy_runner.model.stream import bars, quotes, trades
 
@@ -125,6 +126,14 @@ def test_an_unsound_row_behind_the_window_neither_ends_nor_enters_it(tmp_path: P
     reader = read_series(some_trades(tmp_path, [10, 99, 20, 30, 21], frozenset({1})), 10, 30)
     assert [ts for block in reader for ts in block.ts.tolist()] == [10, 20]
     assert (reader.report.seen, reader.report.counts) == (2, {})
+
+
+def test_a_time_that_means_no_end_neither_ends_a_series_nor_a_window_of_it(tmp_path: Path) -> None:
+    series = some_trades(tmp_path, [10, END_NS, 20, 30, 40])
+    for to_ns in (0, 35):
+        reader = read_series(series, 0, to_ns, chunk_rows=2)
+        assert [ts for block in reader for ts in block.ts.tolist()][:3] == [10, 20, 30]
+    assert read_all(series)[0].tolist() == [10, 20, 30, 40]
 
 
 def test_rows_that_fail_the_gate_are_counted_and_never_handed_out(tmp_path: Path) -> None:
