@@ -21,6 +21,7 @@ below `if TYPE_CHECKING:` or `if __name__ == "__main__":`.
 | threads and processes: `threading`, `asyncio`, `concurrent`, `multiprocessing`, `subprocess` | the `on_...` callbacks |
 | the machine: `os.environ`, `platform`, `sys.stdin`, `input()`, `id()` | `params` |
 | the inside of the product: all of strategy_runner but `model` and `strategies` | |
+| state in a class or a default value: `closes = deque()` in its body, `self.closes.append(...)` | `self` |
 
 Allowed is everything else: the pure parts of the standard library (`math`, `statistics`, `collections`, `decimal`,
 `zoneinfo`, `datetime` arithmetic, `os.path.join`, `time.gmtime(seconds)`, ...), `logging` and `print`, which go to the
@@ -29,7 +30,9 @@ worker's log, and any other library, numpy and pandas among them. There is no wa
 What cannot be read in the code (a library that draws numbers or opens a file on a strategy's behalf) is refused while it
 runs: guard_runtime.py. The guard is against accidents and not against malice, and there are accidents that it does not
 see: a library that asks for the time through C (pandas, datetime), the order of a set of objects after a restart, and
-state in a module instead of in `self`. `strategy-runner parity` finds these by their effect.
+state that is neither in `self` nor where guard_state.py looks: in a module or a closure, in an attribute of a class that another
+file changes, or in an object there that changes by a method of a name of its own. `strategy-runner parity` finds these by
+their effect.
 """
 
 import ast
@@ -40,6 +43,7 @@ from strategy_runner.errors import DeterminismError
 from strategy_runner.strategies.client_code import shown
 from strategy_runner.strategies.guard_rules import Rule, names_below, refused, refused_call
 from strategy_runner.strategies.guard_scope import Names, Use, read_names
+from strategy_runner.strategies.guard_state import Place, lost_state
 
 
 def refuse_nondeterminism(path: Path) -> None:
@@ -52,9 +56,10 @@ def refuse_nondeterminism(path: Path) -> None:
     waiting, seen = [path], {path}
     while waiting:
         file = waiting.pop(0)
-        names = _names_in(file)
+        names, lost = _read(file)
         where = Path(shown(path)).parent / file.relative_to(path.parent)
-        problems += (f"{where}:{line}: {what}: {broken(rule)}" for line, what, rule in _faults(names))
+        faults = sorted([*_faults(names), *lost], key=lambda place: place[:2])
+        problems += (f"{where}:{line}: {what}: {broken(rule)}" for line, what, rule in faults)
         for beside in _files_beside(file, names, path.parent):
             if beside not in seen:
                 seen.add(beside)
@@ -68,15 +73,17 @@ def broken(rule: Rule) -> str:
     return f"expected {rule.expected}, found {rule.found}; {rule.instead}"
 
 
-def _names_in(file: Path) -> Names:
+def _read(file: Path) -> tuple[Names, list[Place]]:
+    """The names in a file, and the places of state that a restart would lose."""
     try:
-        return read_names(ast.parse(file.read_bytes()), names_below)
+        tree = ast.parse(file.read_bytes())
+        return read_names(tree, names_below), lost_state(tree)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return Names([], [])
+        return Names([], []), []
 
 
-def _faults(names: Names) -> list[tuple[int, str, Rule]]:
-    """Line, name and rule of each place, in the order of lines. A refused module is told once, where it is imported."""
+def _faults(names: Names) -> list[Place]:
+    """Line, name and rule of each place. A refused module is told once, where it is imported."""
     found: dict[tuple[int, str], Rule] = {}
     modules: set[str] = set()
     for one in names.imports:
@@ -93,7 +100,7 @@ def _faults(names: Names) -> list[tuple[int, str, Rule]]:
         unused = not one.level and not any(_is_in(use.name, {one.name}) for use in uses)
         if unused and not _is_in(one.name, modules) and (rule := refused(one.name)):
             found[one.line, f"import {one.name}"] = rule
-    return sorted(((line, what, rule) for (line, what), rule in found.items()), key=lambda place: place[:2])
+    return [(line, what, rule) for (line, what), rule in found.items()]
 
 
 def _rule_of(use: Use) -> Rule | None:

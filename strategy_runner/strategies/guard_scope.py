@@ -267,7 +267,7 @@ class _Reader(ast.NodeVisitor):
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension  # noqa: N815  ast's names
 
     def visit_If(self, node: ast.If) -> None:
-        if not _never_runs(node.test):
+        if not never_runs(node.test):
             self.visit(node.test)
             self._visit_all(node.body)
         self._visit_all(node.orelse)
@@ -284,7 +284,7 @@ class _Reader(ast.NodeVisitor):
             self.visit(node)
 
 
-def _never_runs(test: ast.expr) -> bool:
+def never_runs(test: ast.expr) -> bool:
     match test:
         case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
             return True

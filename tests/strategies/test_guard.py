@@ -6,7 +6,7 @@ import pytest
 
 from strategy_runner.config.home import Home
 from strategy_runner.errors import ConfigurationError, DeterminismError
-from strategy_runner.strategies import guard_rules
+from strategy_runner.strategies import guard_rules, guard_state
 from strategy_runner.strategies.describe import describe
 from strategy_runner.strategies.guard import broken, refuse_nondeterminism
 from strategy_runner.strategies.guard_rules import Rule
@@ -28,6 +28,9 @@ MACHINE = f"expected what is the same on every machine, found this machine and i
 INPUT = f"expected records alone, found standard input; {PARAMS}"
 ADDRESS = "expected a value that is the same after a restart, found an address in memory; use a key of your own"
 PRODUCT = f"expected strategy_runner.model or strategy_runner.strategies, found the inside of a worker; {PARAMS}"
+KEPT = "expected state in self, which is kept over a restart"
+IN_CLASS = f"{KEPT}, found a change of what the class holds, which is lost; make it in on_start"
+IN_DEFAULT = f"{KEPT}, found a change of a default value, which is lost; make it in on_start"
 
 
 def write(home: Path, **files: str) -> Path:
@@ -49,6 +52,8 @@ def faults(home: Path, text: str, **beside: str) -> list[str]:
         return list(error.problems)
     return []
 
+
+BOTH = f"2: A.x: {IN_CLASS}|2: A.y: {IN_CLASS}"
 
 FORBIDDEN: list[tuple[str, str]] = [
     # the clock
@@ -152,6 +157,26 @@ FORBIDDEN: list[tuple[str, str]] = [
         "1: import strategy_runner_clients.bob.mine: expected a relative import, found an absolute one; "
         "write from .FILE import NAME",
     ),
+    # state outside self
+    (
+        "class A:\n    x = deque(maxlen=3)\n    def f(self, bar):\n        self.x.append(bar)\n        self.x.popleft()",
+        f"2: A.x: {IN_CLASS}",
+    ),
+    ("class A(Strategy):\n    x: list[float] = []\n    def f(self): self.x.append(1)", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    x = y = {}\n    def f(self): self.x['a'] = 1\n    def g(self): del self.y['a']", BOTH),
+    ("class A:\n    x = np.zeros(3)\n    def f(me): me.x[0] += 1", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    x = defaultdict(list)\n    def f(self): self.x['a'].append(1)", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    x = {}\n    def f(self): self.x.setdefault('a', []).append(1)", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    x = [0]\n    def f(self): self.x[0], y = 1, 2", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    x = [0]\n    def f(self):\n        self.x += [1]\n        self.x.append(1)", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    x = RollingMax(20)\n    def f(self): self.x.add(1.0)", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    x = B()\n    def f(self): self.x.n = 1", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    x = set()\nclass B(A):\n    def f(self): self.x.add(1)", f"2: A.x: {IN_CLASS}"),
+    ("class A:\n    n = 0\n    def f(self): type(self).n += 1", f"3: A.n: {IN_CLASS}"),
+    ("class A:\n    n = 0\n    def f(self): self.__class__.n = 1", f"3: A.n: {IN_CLASS}"),
+    ("class A:\n    n = 0\n    def f(self): A.n += 1", f"3: A.n: {IN_CLASS}"),
+    ("def f(bar, x=[]): x.append(bar)", f"1: f(x=...): {IN_DEFAULT}"),
+    ("class A:\n    def f(self, *, x={}):\n        x['a'] = 1", f"2: f(x=...): {IN_DEFAULT}"),
 ]
 
 
@@ -196,6 +221,22 @@ ALLOWED = [
     "import sys\nx = sys.maxsize, sys.float_info.epsilon, hash((1, 2.0)), {1, 2}, set([3])",
     "def f():\n    global open\n    open = max\ndef g(): return open(1, 2)",
     "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    id: int\n    x: list = field(default_factory=list)",
+    # tables that are only read, state in self, fields, and what is made anew each time
+    "class A:\n    x = {'a': [1]}\n    def f(self): return self.x['a'][0] + sum(self.x.get('b', [])) + len(self.x.copy())",
+    "class A:\n    x = []\n    def on_start(self): self.x = []\n    def f(self): self.x.append(1)",
+    "class A:\n    x = []\n    def f(self): self.x.append(1)\nclass B(A):\n    def on_start(self): self.x, self.y = [], 1",
+    "class A:\n    x = None\n    n = 0\n    total = sum([])\n    def f(self):\n        self.n += 1\n        self.total += 1",
+    "class A:\n    x = Context(prec=5)\n    def f(self): return self.x.add(1, 2)",
+    "class A:\n    x = property(lambda self: self.y)\n    def f(self): self.x.append(1)",
+    "class A(Struct):\n    x: list = []\n    def f(self): self.x.append(1)",
+    "class A(Base):\n    x: list = []\nclass B(A):\n    def f(self): self.x.append(1)",
+    "class A:\n    x = []\n    @classmethod\n    def f(cls): cls.x.append(1)",
+    "class A:\n    x = []\n    def f(self):\n        x = []\n        x.append(1)",
+    "class A:\n    def f(self, A):\n        A.n = 1\n        class B:\n            n = 0\n        B.n = 1",
+    "class A:\n    n = 0\nA.n = 1\nA.x = []\nA.x.append(1)",
+    "def f(bar, x=None, y=(), z=[]):\n    z = z or []\n    z.append(bar)\n    return x, y",
+    "def f(found):\n    def g(bar, x=found, y=[]): x.append(bar), y.append(bar)\n    return g",
+    "class A(A):\n    x: list = []\n    def f(self): self.x.append(1)",
 ]
 
 
@@ -206,7 +247,7 @@ def test_what_only_looks_like_it_and_what_a_replay_repeats_is_allowed(tmp_path: 
 
 
 def test_every_rule_has_a_forbidden_example() -> None:
-    rules = [value for value in vars(guard_rules).values() if isinstance(value, Rule)]
+    rules = [value for one in (guard_rules, guard_state) for value in vars(one).values() if isinstance(value, Rule)]
     assert len(rules) >= 12
     assert [rule for rule in rules if not any(broken(rule) in found for _, found in FORBIDDEN)] == []
 
