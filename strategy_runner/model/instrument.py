@@ -4,13 +4,15 @@ Prices and sizes on the tape are float64; where they become orders they are roun
 (Decimal) from there on.
 """
 
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from collections.abc import Callable
+from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
 AssetClass = Literal["crypto", "fx", "equity", "etf", "commodity", "index", "future", "option"]
+_EXACT = Context(prec=700)  # the largest float64 is a number of 633 digits in steps of the smallest
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,11 +36,11 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
     def rounded_price(self, price: float | Decimal) -> Decimal:
         """The nearest price on the tick grid, half to even."""
-        return _on_grid(price, self.tick_size, ROUND_HALF_EVEN)
+        return _on_grid(price, self.tick_size, _EXACT.remainder_near)
 
     def rounded_quantity(self, quantity: float | Decimal) -> Decimal:
         """The largest quantity on the lot grid that is not above it: an order never asks for more than was decided."""
-        return _on_grid(quantity, self.lot_size, ROUND_DOWN)
+        return _on_grid(quantity, self.lot_size, _EXACT.remainder)
 
     def notional(self, price: Decimal, quantity: Decimal) -> Decimal:
         """In `currency`; never negative for a positive price."""
@@ -54,6 +56,8 @@ def decimal_of(number: float | Decimal) -> Decimal:
 
 
 @lru_cache(maxsize=4_096, typed=True)  # sizes are the same again and again
-def _on_grid(number: float | Decimal, step: Decimal, rounding: str) -> Decimal:
-    steps = (decimal_of(number) / step).quantize(Decimal(1), rounding=rounding)
-    return (steps * step).normalize() + Decimal(0)
+def _on_grid(number: float | Decimal, step: Decimal, beyond: Callable[[Decimal, Decimal], Decimal]) -> Decimal:
+    """The number without what `beyond` finds it to lie beyond the grid. Exact for any finite number, however absurd."""
+    exact = decimal_of(number)
+    on_grid = _EXACT.subtract(exact, beyond(exact, step))
+    return _EXACT.add(on_grid.normalize(_EXACT), Decimal(0))

@@ -38,7 +38,7 @@ def place(draft: Draft, moment: Moment) -> str | None:
 
 
 def change(draft: Draft, moment: Moment) -> str | None:
-    """For a modification or cancellation, which no other step judges: nothing new is entered by it."""
+    """For a modification or cancellation, which the steps of an entry do not judge: nothing new is entered by it."""
     refusal = NEEDS_OMS if not moment.has_oms else place(draft, moment)
     if refusal is not None:
         return refusal

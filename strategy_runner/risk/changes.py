@@ -4,6 +4,7 @@ order may be; never larger, since more of it would be an entry of its own."""
 from decimal import Decimal
 
 from strategy_runner.model.order import OrderChange, OrderState
+from strategy_runner.model.position import ZERO
 from strategy_runner.risk import breakers
 from strategy_runner.risk.checks import (
     COLLAR,
@@ -14,9 +15,9 @@ from strategy_runner.risk.checks import (
     value_refusal,
 )
 from strategy_runner.risk.exposure import changed_exposure_refusal
-from strategy_runner.risk.numbers import NOT_POSITIVE
+from strategy_runner.risk.numbers import NOT_POSITIVE, OFF_TICK, is_on_grid
 from strategy_runner.risk.state import RiskState, limits_in_force
-from strategy_runner.risk.working import PROTECTIVE_LEGS, ZERO, OpenOrder
+from strategy_runner.risk.working import PROTECTIVE_LEGS, OpenOrder
 
 NO_OPEN_ORDER = "no_open_order"
 GROWS = "change_grows_order"
@@ -33,11 +34,14 @@ def change_refusal(
     if change.quantity is not None and not 0 < change.quantity <= order.quantity:
         return GROWS
     wished = [one for one in (change.limit_price, change.stop_price) if one is not None]
-    if any(one <= ZERO for one in wished):
-        return NOT_POSITIVE
+    limits = limits_in_force(state)
+    for one in wished:  # rounded to the grid already, which may have left nothing
+        if one <= ZERO:
+            return NOT_POSITIVE
+        if not is_on_grid(one, limits.instruments[order.symbol].tick_size):
+            return OFF_TICK
     if order.leg in PROTECTIVE_LEGS or not wished:
         return None
-    limits = limits_in_force(state)
     latch = breakers.stopping(state, order.strategy, order.symbol, now_ns) if order.is_entry else None
     if latch is not None:
         return breakers.BREAKERS[latch.breaker].refusal

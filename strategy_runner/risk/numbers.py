@@ -16,8 +16,8 @@ REASONS = {
     NOT_FINITE: "a number of the order is NaN or infinite",
     NOT_POSITIVE: "the quantity or a price of the order is zero or negative",
     PRICE_MISSING: "a limit order without a limit price, or a stop order without a stop price",
-    OFF_LOT: "the quantity is no multiple of the instrument's lot size",
-    OFF_TICK: "a price is no multiple of the instrument's tick size",
+    OFF_LOT: "the quantity is no multiple of the instrument's lot size, or of too many lots to be counted",
+    OFF_TICK: "a price is no multiple of the instrument's tick size, or of too many ticks to be counted",
 }
 _DIGITS_MAX = 25
 _NEEDS_LIMIT = ("limit", "stop_limit")

@@ -21,6 +21,7 @@ from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
 from strategy_runner.risk.changes import NO_OPEN_ORDER, change_refusal
 from strategy_runner.risk.checks import UNKNOWN_INSTRUMENT, check
 from strategy_runner.risk.exits import NOTHING_TO_EXIT
+from strategy_runner.risk.numbers import is_on_grid
 from strategy_runner.risk.sizing import Basis, size_of
 from strategy_runner.risk.state import held, rate_to_client
 from strategy_runner.risk.working import worker_key
@@ -150,6 +151,8 @@ class Appraiser:
             case.quantity = instrument.rounded_quantity(body.size)
             if case.quantity <= 0:
                 case.ruling = Ruling("refused", sizing.BELOW_LOT if body.size > 0 else BAD_SIZE)
+            elif not is_on_grid(case.quantity, instrument.lot_size):
+                case.ruling = Ruling("refused", sizing.TOO_MANY_LOTS)  # before others lose to it
             return
         state = self._record.state
         volatility = None

@@ -76,6 +76,7 @@ def test_an_accepted_signal_has_finite_numbers_a_size_and_protection_on_the_righ
         assert is_within(draft.size, moment.position)
         assert draft.reasons[-1] == ("closes:long" if moment.position > 0 else "closes:short")
         return
+    assert all(number is None or number <= 1e15 for number in given_numbers)
     if draft.stop_loss is not None:
         assert 0 < draft.stop_loss < draft.entry_price if draft.action == "buy" else draft.stop_loss > draft.entry_price
     if draft.take_profit is not None:

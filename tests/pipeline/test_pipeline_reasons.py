@@ -26,6 +26,7 @@ MOMENT = Moment(
 SURE = {"needs_models": True, "confidence": 0.8, "threshold": 0.8}
 JUST_BELOW = nextafter(0.8, 0.0)
 TINY = 5e-324
+LARGEST, JUST_ABOVE = 1e15, nextafter(1e15, inf)
 
 Change = dict[str, Any]
 
@@ -97,6 +98,27 @@ CASES += [
         {},
     ),
     ("no_order_to_change", OWN, {"has_oms": True, "worker": "acme:talk.Y"}, {}, {"worker": "acme:talk.X"}),
+    ("number_too_large", {**OWN, "size": 2e15}, {"has_oms": True, "worker": "acme:talk.X"}, {"size": LARGEST}, {}),
+    (
+        "number_too_large",
+        {**OWN, "terms": OrderTerms(stop_price=1e40)},
+        {"has_oms": True, "worker": "acme:talk.X"},
+        {"terms": OrderTerms(stop_price=LARGEST)},
+        {},
+    ),
+    ("number_too_large", {"size": JUST_ABOVE}, {}, {"size": LARGEST}, {}),
+    ("number_too_large", {}, {"default_size": 1e30}, {}, {"default_size": 1.0}),
+    ("number_too_large", {"entry_price": JUST_ABOVE}, {}, {"entry_price": LARGEST}, {}),
+    ("number_too_large", {"take_profit": 1e30}, {}, {"take_profit": LARGEST}, {}),
+    ("number_too_large", {"action": "sell", "stop_loss": 1e30}, {}, {"stop_loss": LARGEST}, {}),
+    ("number_too_large", {}, {"protection": fractions(None, 1e30)}, {"stop_loss": 99.0}, {"protection": fractions()}),
+    (
+        "number_too_large",
+        {"terms": OrderTerms(limit_price=1e40), "entry_price": 100.0},
+        {"has_oms": True},
+        {"terms": OrderTerms(limit_price=LARGEST)},
+        {},
+    ),
     ("nothing_to_change", OWN | {"size": None}, {"has_oms": True, "worker": "acme:talk.X"}, {"size": 1.0}, {}),
 ]
 NUMBERS: list[tuple[str, Change, Change, Change, Change]] = [
@@ -161,6 +183,12 @@ def test_a_close_of_a_given_size_takes_no_more_than_that() -> None:
 def test_doubtful_or_silent_models_keep_no_position_open(models: Change) -> None:
     assert judge(draft("close"), moment(position=1.0, **models)) is None
     assert judge(draft("buy"), moment(position=1.0, **models)) is not None
+
+
+def test_whatever_is_held_may_be_closed_at_whatever_the_price_is() -> None:
+    closing = draft("close")
+    assert judge(closing, moment(position=-3e18, price=1e30)) is None
+    assert (closing.size, closing.entry_price) == (3e18, 1e30)
 
 
 def test_a_close_needs_no_protection_and_gets_none() -> None:

@@ -103,13 +103,18 @@ def orders(one: Floor) -> list[Any]:
         ({"terms": OrderTerms(limit_price=150.0)}, "price_outside_collar"),
         ({"terms": OrderTerms(limit_price=104.0)}, "order_value_above_limit"),
         ({"size": 1.0, "of": "acme:talk.X@0badcafe/99"}, "no_open_order"),
+        ({"size": 1e300}, "change_grows_order"),
+        ({"terms": OrderTerms(limit_price=1e40)}, "off_tick"),
+        ({"terms": OrderTerms(limit_price=1e-300)}, "order_not_positive"),
+        ({"stop_loss": 1e30}, "off_tick"),
+        ({"stop_loss": 1e-300}, "order_not_positive"),
     ],
 )
 def test_a_change_that_risk_would_not_have_let_through_is_refused(
     venue: OwnVenue, floor: Make, wished: dict[str, Any], reason: str
 ) -> None:
     one = floor(risk=RiskConfig(price_collar=0.1, max_order_value=205.0))
-    signal_id = rest(one)
+    signal_id = rest(one, stop_loss=95.0)
     change(one, wished.pop("of", signal_id), **wished)
     assert one.decided(2)[-1].reason == reason
     found = row(one, signal_id)

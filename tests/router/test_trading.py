@@ -21,7 +21,7 @@ from strategy_runner.config.schema import RiskConfig, SizingConfig
 from strategy_runner.config.spec import SizingSpec
 from strategy_runner.model.order import OrderReport, OrderState, client_order_id
 from strategy_runner.model.position import Position
-from strategy_runner.model.signal import Cause
+from strategy_runner.model.signal import Cause, OrderTerms
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.state import RiskState, encode_state
@@ -154,7 +154,35 @@ def test_a_size_a_thousand_times_too_large_is_refused(floor: Make) -> None:
     one.say(size=1e300)
     one.say(size=10.0)
     reasons = [decision.reason for decision in one.decided(3)]
-    assert reasons == ["position_notional_above_limit", "aggregation_size_invalid", ""]
+    assert reasons == ["position_notional_above_limit", "size_beyond_counting", ""]
+
+
+@pytest.mark.parametrize(
+    ("absurd", "reason"),
+    [
+        ({"take_profit": 1e30}, "off_tick"),
+        ({"stop_loss": 1e-300}, "order_not_positive"),
+        ({"terms": OrderTerms(limit_price=1e40)}, "off_tick"),
+        ({"terms": OrderTerms(trail=1.7e308), "stop_loss": 95.0}, "off_tick"),
+        ({"size": 1e30}, "size_beyond_counting"),
+        ({"size": 1e-300}, "size_below_lot"),
+    ],
+    ids=str,
+)
+def test_an_absurd_number_that_a_worker_let_pass_is_refused_and_others_are_decided(
+    floor: Make, absurd: dict[str, Any], reason: str
+) -> None:
+    one = floor()
+    one.say(**{"size": 1.0, **absurd})
+    one.say(size=1.0)
+    assert [decision.reason for decision in one.decided(2)] == [reason, ""]
+
+
+def test_nobody_loses_to_a_size_that_cannot_be_counted(floor: Make) -> None:
+    one = floor(TALK, "calm.X", risk=RiskConfig(aggregation="net"))
+    one.say(size=1e30)
+    one.say("calm.X", size=1.0, action="sell")
+    assert {decision.reason for decision in one.decided(2)} == {"size_beyond_counting", ""}
 
 
 def test_risk_that_is_noted_can_be_read_by_others_and_is_this_clients_alone(floor: Make) -> None:

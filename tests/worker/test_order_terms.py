@@ -1,8 +1,10 @@
 """Orders as a strategy wants them placed, and its hand on those it has: in a worker that fills its own."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from oms.paper_build import X
 from worker.build import START_NS, Recorded, Row, worker_spec
@@ -10,13 +12,14 @@ from worker.build import START_NS, Recorded, Row, worker_spec
 from strategy_runner.config.spec import PaperSpec, ProtectionSpec, WorkerSpec
 from strategy_runner.model.event import Fill, OrderUpdate, Trade
 from strategy_runner.model.fill_settings import FillSettings
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.strategies.interface import Inputs, Strategy
 
 NAN = float("nan")
 
 
-def spec(*, fills: bool = True) -> WorkerSpec:
-    paper = PaperSpec(fills=FillSettings(queue="touch"), instrument=X) if fills else None
+def spec(*, fills: bool = True, instrument: Instrument = X) -> WorkerSpec:
+    paper = PaperSpec(fills=FillSettings(queue="touch"), instrument=instrument) if fills else None
     return worker_spec(Path("unused"), streams=("X/trade",), paper=paper, protection=ProtectionSpec())
 
 
@@ -48,8 +51,8 @@ class Script(Strategy):
         self.updates.append((order.leg, order.state, order.reason))
 
 
-def run(script: tuple[Any, ...], *prices: float, fills: bool = True) -> Recorded:
-    made = Recorded(spec(fills=fills), type("Told", (Script,), {"script": script}))
+def run(script: tuple[Any, ...], *prices: float, fills: bool = True, instrument: Instrument = X) -> Recorded:
+    made = Recorded(spec(fills=fills, instrument=instrument), type("Told", (Script,), {"script": script}))
     made.machine.start()
     made.apply(trades(*prices))
     return made
@@ -106,6 +109,9 @@ def test_the_stop_of_a_position_is_moved() -> None:
         (("buy", {"stop_price": -1.0}), "terms_not_positive"),
         (("buy", {"trail": 0.0}), "terms_not_positive"),
         (("buy", {"limit_price": 99.0, "stop_loss": 99.5}), "stop_loss_on_wrong_side"),
+        (("buy", {"size": 1e30}), "number_too_large"),
+        (("buy", {"take_profit": 1e30}), "number_too_large"),
+        (("buy", {"limit_price": 1e40}), "number_too_large"),
         (("modify", {"limit_price": 99.0}), "no_order_to_change"),
         (("modify", {"limit_price": 99.0, "of": "rival:talk.X@0/0"}), "no_order_to_change"),
         (("modify", {"of": "acme:talk.X@0badcafe/0"}), "nothing_to_change"),
@@ -114,6 +120,22 @@ def test_the_stop_of_a_position_is_moved() -> None:
 )
 def test_what_cannot_be_placed_or_changed_is_refused_by_name(wish: Any, refusal: str) -> None:
     assert refusals(run((wish,), 100.0)) == [refusal]
+
+
+@pytest.mark.parametrize("step", [5e-324, 1e-20, 0.12345678901234567, 1.7e308])
+@pytest.mark.parametrize("size", [1e-300, 0.1, 1e15])
+def test_no_number_that_passes_and_no_step_of_an_instrument_ends_a_worker(step: float, size: float) -> None:
+    grid = Decimal(repr(step))
+    instrument = msgspec.structs.replace(X, tick_size=grid, lot_size=grid)
+    script = (
+        ("buy", {"size": size}),
+        ("sell", {"size": size, "stop_loss": 1e15, "take_profit": 1e-300}),
+        ("modify", {"size": 1e-300, "stop_loss": 1e-300, "take_profit": 1e15}),
+        ("buy", {"size": size, "limit_price": 1e15, "trail": 1e14}),
+        ("close", {}),
+        ("close", {"trail": 1e15}),
+    )
+    assert refusals(run(script, *[100.0] * 8, instrument=instrument))[:4] == [None] * 4
 
 
 @pytest.mark.parametrize(
