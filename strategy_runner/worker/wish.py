@@ -40,7 +40,7 @@ def draft_of(proposal: Proposal) -> Draft:
         strength=strength,
         reasons=_texts(proposal.reasons),
         terms=_terms(proposal),
-        of=str(proposal.of),
+        of=_written(str(proposal.of)),
     )
 
 
@@ -89,8 +89,13 @@ def _texts(reasons: tuple[Any, ...]) -> list[str]:
     for reason in reasons:
         if not isinstance(reason, str):
             raise TypeError(f"reasons: expected text, found {reason!r}")
-        reason.encode()  # a lone surrogate cannot be written
-        chars += len(reason)
+        chars += len(_written(reason))
     if chars > REASONS_CHARS_MAX:
         raise ValueError(f"reasons: expected at most {REASONS_CHARS_MAX} characters, found {chars}")
     return [*map(str, reasons)]
+
+
+def _written(text: str) -> str:
+    """The text, if it can be written: a lone surrogate cannot. Raises UnicodeEncodeError."""
+    text.encode()
+    return text

@@ -375,6 +375,16 @@ class GivesUnwritableReason(Faulty):
         self.buy("\ud800")
 
 
+class CancelsWhatCannotBeWritten(Faulty):
+    def wrong(self) -> None:
+        self.cancel(of="\ud800")
+
+
+class ModifiesWhatCannotBeWritten(Faulty):
+    def wrong(self) -> None:
+        self.modify(of="\ud800", size=1.0)
+
+
 class GivesABook(Faulty):
     def wrong(self) -> None:
         self.buy("x" * 70_000)
@@ -391,6 +401,8 @@ FAULTS = [
     (GivesText, "size: expected a number or None, found 'all of it'"),
     (GivesNoReason, "reasons: expected text, found 5"),
     (GivesUnwritableReason, "surrogates not allowed"),
+    (CancelsWhatCannotBeWritten, "surrogates not allowed"),
+    (ModifiesWhatCannotBeWritten, "surrogates not allowed"),
     (GivesABook, "reasons: expected at most 65536 characters, found 70000"),
     (GivesUnknownWish, "amount"),
 ]
