@@ -25,6 +25,7 @@ LINE_BYTES_MAX = 1 << 20
 JSON_ARRAY_BYTES_MAX = 512 << 20
 _TEXT_SUFFIXES = (".csv", ".txt", ".tsv")
 _JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
+_INDEX_DIGITS_MAX = 9
 _MISSING = object()
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ def _one_member(source: Path, names: list[str], member: str) -> str:
 def _text_batches(place: str, stream: IO[bytes], mapping: ImportMapping, batch_rows: int) -> Iterator[RowBatch]:
     references = mapping.source_columns()
     records = ((number, _fields(line, mapping.delimiter)) for number, line in _lines(stream) if line.strip())
-    named = any(not reference.isdigit() for reference in references.values())
+    named = any(not _is_index(reference) for reference in references.values())
     header = next(records, (0, None))[1] if named else None
     positions, width = dict.fromkeys(references, 0), 0
     if named:
@@ -140,13 +141,18 @@ def _fields(line: bytes, delimiter: str) -> list[str] | None:
 def _header_positions(place: str, header: list[str], references: dict[str, str]) -> dict[str, int]:
     names = [name.strip() for name in header]
     for ours, reference in references.items():
-        if not reference.isdigit() and reference not in names:
+        if not _is_index(reference) and reference not in names:
             raise UsageError(
                 f"{place}: columns: {ours}={reference}: expected a column of the file, found {', '.join(names)}"
             )
-        if reference.isdigit() and int(reference) >= len(names):
+        if _is_index(reference) and int(reference) >= len(names):
             raise UsageError(f"{place}: columns: {ours}={reference}: expected an index below {len(names)}")
-    return {ours: int(name) if name.isdigit() else names.index(name) for ours, name in references.items()}
+    return {ours: int(name) if _is_index(name) else names.index(name) for ours, name in references.items()}
+
+
+def _is_index(reference: str) -> bool:
+    """Whether a column is referred to by its place, and not by a name that only looks like a number."""
+    return reference.isascii() and reference.isdigit() and len(reference) <= _INDEX_DIGITS_MAX
 
 
 def _usual_width(batch: list[tuple[int, list[str] | None]]) -> int:
@@ -176,7 +182,7 @@ def _array_elements(place: str, stream: IO[bytes]) -> Iterator[tuple[int, bytes]
         )
     try:
         elements = msgspec.json.decode(content, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise UsageError(f"{place}: expected one JSON array with a row an element, found: {error}") from error
     return ((number, bytes(raw)) for number, raw in enumerate(elements, start=1))
 
@@ -206,7 +212,7 @@ def _json_batches(
 def _decoded(raw: bytes) -> object:
     try:
         element: object = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # no JSON, or nested deeper than Python goes
         return _MISSING
     return element
 
@@ -219,7 +225,7 @@ def _finder(reference: str) -> Callable[[object], object]:
         for step in steps:
             if isinstance(element, dict) and step in element:
                 element = element[step]
-            elif isinstance(element, list) and step.isdigit() and int(step) < len(element):
+            elif isinstance(element, list) and _is_index(step) and int(step) < len(element):
                 element = element[int(step)]
             else:
                 return _MISSING

@@ -323,6 +323,23 @@ def test_a_line_without_end_is_one_unparsable_row(make: Make) -> None:
     assert report.first["unparsable"].row == 2
 
 
+def test_a_row_nested_too_deeply_is_one_unparsable_row(make: Make) -> None:
+    columns, deep = "ts=0,price=1,size=2", "[" * 5_000 + "]" * 5_000
+    with pytest.raises(UsageError, match="expected one JSON array with a row an element"):
+        make("trades", [f"[[1, 2, 3], {deep}]"], columns=columns, time="s", name="in.json")
+    report = make("trades", ["[1, 2, 3]", deep, "[2, 2, 3]"], columns=columns, time="s", name="in.jsonl")
+    assert (report.kept, report.counts) == (2, {"unparsable": 1})
+    assert report.first["unparsable"].row == 2
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "\u0663", "1" * 5_000])
+def test_what_only_looks_like_an_index_is_the_name_of_a_column(make: Make, name: str) -> None:
+    columns = f"ts={name},price=price,size=size"
+    with pytest.raises(UsageError, match="expected a column of the file"):
+        make("trades", ["time,price,size", "7,5,1"], columns=columns, time="s")
+    assert make("trades", [f"{name},price,size", "7,5,1"], columns=columns, time="s").kept == 1
+
+
 UNITTEST = {"columns": BARS, "time": "ms", "stamp": "open"}
 LEAN_BARS = {"columns": BARS, "stamp": "open"}
 
