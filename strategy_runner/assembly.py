@@ -259,7 +259,7 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
             _decide_in_bulk(spec, router, stopping)
         else:
             loop(router, stopping, _Reload(path, RouterSpec, router.reload))
-    except (StrategyRunnerError, OSError) as error:
+    except Exception as error:
         router.fail(error)
         raise
     server.stop()
@@ -374,7 +374,7 @@ def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
             return 0
         process = PaperProcess(spec, new_context(), status)
         loop(process, stopping, _Reload(path, PaperOmsSpec, process.reload))
-    except (StrategyRunnerError, OSError) as error:
+    except Exception as error:
         status.fail(error)
         raise
     lock.release()
@@ -396,7 +396,7 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
             return 0
         confinement = Confinement(spec.limits.memory_limit_mb)
         follower = make_follower(spec, status)
-    except (StrategyRunnerError, OSError) as error:
+    except Exception as error:
         status.fail(error)
         raise
     try:
@@ -405,7 +405,7 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
         full = confinement.out_of_memory()
         follower.fail(full)
         raise full from error
-    except (StrategyRunnerError, OSError) as error:
+    except Exception as error:
         confinement.make_room()
         follower.fail(error)
         raise

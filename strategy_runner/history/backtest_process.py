@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.config.spec import WorkerSpec
-from strategy_runner.errors import LockedError, NotRunningError, StrategyRunnerError
+from strategy_runner.errors import LockedError, NotRunningError
 from strategy_runner.history.backtest import Backtest
 from strategy_runner.history.engine import MEMORY_LIMIT_MB as READING_MB
 from strategy_runner.loop import StopFlag
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
-    """Runs the process of a spec with a history; returns its exit code. Raises StrategyRunnerError, OSError."""
+    """Runs the process of a spec with a history; returns its exit code. What it raises stands on its page."""
     lock = FolderLock(Path(spec.folder))
     status = StatusFile(Path(spec.folder) / "status")
     confinement = Confinement(spec.limits.memory_limit_mb, own_mb=OWN_MB + READING_MB)
     try:
         twin = None if spec.checked_bars is None else make_strategy(spec)
         backtest = Backtest(spec, make_strategy(spec), status=status, twin=twin)
-    except (StrategyRunnerError, OSError) as error:
+    except Exception as error:
         status.fail(error)  # or the router would wait for this worker for ever
         raise
     slot = _wait_for_slot(Path(spec.slots), spec.parallel, stopping)
@@ -36,6 +36,9 @@ def run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
         full = confinement.out_of_memory()
         status.fail(full)
         raise full from error
+    except Exception as error:
+        status.fail(error)
+        raise
     slot.release()
     for series, report in backtest.reports().items():
         log.info("quality of %s: %s", series, report.summary())

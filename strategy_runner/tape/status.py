@@ -15,6 +15,7 @@ from time import time_ns  # bound here: once the determinism guard watches, `tim
 
 import msgspec
 
+from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.tape.small_files import open_made, read_whole
 
 _HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13Q"), struct.Struct("<64s128s384s")
@@ -27,6 +28,7 @@ STATE_AND_PID, POSITION, BEAT = 1, 2, 4
 APPLYING = _SIZE_USED // 8
 _DESCENT = APPLYING + 1
 _WORDS = struct.Struct("<2Q")
+UNFORESEEN = "unforeseen"
 assert _SIZE_USED % 8 == 0
 
 
@@ -115,9 +117,11 @@ class StatusFile:
         self.write()
 
     def fail(self, error: Exception) -> None:
-        """The end by a fault: the reason is its kind, `last_error` what it says."""
-        self.status.last_error = str(error)
-        self.enter(State.FAILED, type(error).__name__)
+        """The end by a fault: the reason is its kind, `last_error` what it says. One that nobody foresaw says little without its
+        type, and is of one kind whatever that is."""
+        name, foreseen = type(error).__name__, isinstance(error, StrategyRunnerError | OSError)
+        self.status.last_error = str(error) if foreseen else f"{name}: {error}"
+        self.enter(State.FAILED, name if foreseen else UNFORESEEN)
 
     def beat(self) -> None:
         """Still there, and nothing else to say."""
@@ -139,7 +143,9 @@ class StatusFile:
         s.beat_ns = time_ns()
         texts = s.reason, s.last_signal, s.last_error
         if texts != self._shown:
-            self._page[_NUMBERS_END:_SIZE_USED] = _TEXTS.pack(*[text.encode() for text in texts])
+            self._page[_NUMBERS_END:_SIZE_USED] = _TEXTS.pack(
+                *[text.encode(errors="backslashreplace") for text in texts]
+            )
             self._shown = texts
         # not pack_into: it clears the page before it packs, and a reader would find zeros
         self._page[:_NUMBERS_END] = _HEAD.pack(_MAGIC, 1, s.state, s.pid) + self._numbers()

@@ -193,14 +193,16 @@ class Follower:
         if self._fills is not None:
             self._fills.close()
 
-    def fail(self, error: StrategyRunnerError | OSError) -> None:
+    def fail(self, error: Exception) -> None:
         """What was signalled before the fault is kept; the record that did it is named, and stays named on the page if it is
-        the strategy that failed at it."""
-        if not isinstance(error, StrategyError):
+        the strategy that failed at it, or a fault that nobody foresaw."""
+        if isinstance(error, StrategyRunnerError | OSError) and not isinstance(error, StrategyError):
             self._file.applying = 0
-        if self._send():
-            self._file.status.signals, self._file.status.refusals = self._outbox.signals, self._outbox.refusals
-        self._file.fail(error)
+        try:
+            if self._send():
+                self._file.status.signals, self._file.status.refusals = self._outbox.signals, self._outbox.refusals
+        finally:
+            self._file.fail(error)
 
     def _send(self) -> bool:
         """Writes what was signalled; False while the disk does not take it."""

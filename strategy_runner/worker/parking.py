@@ -21,7 +21,7 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.small_files import read_whole
-from strategy_runner.tape.status import State, Status, StatusFile, read_status
+from strategy_runner.tape.status import UNFORESEEN, State, Status, StatusFile, read_status
 from strategy_runner.worker.snapshot import oldest_seq
 
 TRIES = 3
@@ -108,7 +108,7 @@ def after_life(trouble: Trouble, left: Status | None, limits: LimitsSpec, *, des
     """
     if left is None or trouble.is_parked or left.started_ns == trouble.counted_ns or left.descent != descent:
         return trouble
-    raised = left.state is State.FAILED and left.reason == "StrategyError"
+    raised = left.state is State.FAILED and left.reason in ("StrategyError", UNFORESEEN)
     if left.state not in _FOLLOWED and not (raised and (left.applying or left.total)):
         return trouble
     seq = left.applying - 1

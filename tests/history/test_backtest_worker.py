@@ -327,6 +327,25 @@ def test_history_that_is_no_history_fails_with_the_file(root: Path) -> None:
     assert status_of(spec_in(root)).state is State.FAILED
 
 
+def test_a_process_that_ends_by_a_bug_says_so_on_its_page_and_in_its_log(root: Path) -> None:
+    record_trades(root, 10)
+    code = root / "acme" / "strategies" / "chatty.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(
+        "from strategy_runner.strategies.interface import Inputs, Strategy\n"
+        "class Chatty(Strategy):\n"
+        "    inputs = Inputs(trades=True)\n"
+        "    def on_trade(self, trade): self._proposals.append(5)\n"
+    )
+    spec = spec_in(root, code=str(code))
+    with processes_in(root) as processes:
+        assert processes.start("backtest", spec).wait(60) == 1
+        assert "Traceback" in processes.output("backtest")
+    status = status_of(spec)
+    assert (status.state, status.reason) == (State.FAILED, "unforeseen")
+    assert status.last_error.startswith("AttributeError: 'int' object has no attribute")
+
+
 def test_a_process_whose_strategy_is_missing_is_failed_so_that_its_router_does_not_wait(root: Path) -> None:
     record_trades(root, 10)
     spec = spec_in(root, code=str(root / "gone.py"))

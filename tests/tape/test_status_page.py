@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from strategy_runner.errors import StateError
 from strategy_runner.tape.status import APPLYING, State, Status, StatusFile, read_status
 
 
@@ -95,6 +96,23 @@ def test_a_change_of_state_says_when_and_why(tmp_path: Path, state: State) -> No
     assert found is not None
     assert (found.state, found.reason, found.pid) == (state, "because", os.getpid())
     assert found.started_ns <= before <= found.since_ns <= found.beat_ns
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "told"),
+    [
+        (StateError("state.json: expected a state"), "StateError", "state.json: expected a state"),
+        (OSError(28, "No space left"), "OSError", "[Errno 28] No space left"),
+        (KeyError("X"), "unforeseen", "KeyError: 'X'"),
+        (AssertionError(), "unforeseen", "AssertionError: "),
+        (StateError("found \ud800"), "StateError", "found \\ud800"),
+    ],
+)
+def test_an_end_by_a_fault_says_what_it_was(tmp_path: Path, error: Exception, reason: str, told: str) -> None:
+    StatusFile(tmp_path / "status").fail(error)
+    found = read_status(tmp_path / "status")
+    assert found is not None
+    assert (found.state, found.reason, found.last_error) == (State.FAILED, reason, told)
 
 
 def test_a_long_text_is_cut_and_never_spoils_the_page(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from worker.build import (
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.errors import DivergenceError, StateError, StrategyError
 from strategy_runner.history.tape_run import rerun
-from strategy_runner.tape.status import STATE_AND_PID, State, Status, StatusFile, read_status
+from strategy_runner.tape.status import STATE_AND_PID, UNFORESEEN, State, Status, StatusFile, read_status
 from strategy_runner.worker import parking
 from strategy_runner.worker.genesis import read_geneses
 from strategy_runner.worker.parking import (
@@ -164,6 +164,14 @@ def test_it_is_told_by_name_which_record_it_was_and_how_far_the_worker_had_come(
     assert (page_of(spec).position, page_of(spec).signals) == (seq, 12)
 
 
+def test_faults_that_nobody_foresaw_count_wherever_they_come(folder: Path) -> None:
+    spec = spec_in(folder)
+    bug = ended_as(State.FAILED, UNFORESEEN)
+    assert not live(spec, *[bug] * spec.limits.crash_limit).is_parked
+    bug(begin_life(spec)[1])
+    assert begin_life(spec)[0].is_parked
+
+
 # -- what does not count -----------------------------------------------------------------------------------------------
 
 INNOCENT = [
@@ -171,6 +179,7 @@ INNOCENT = [
     ("finished", ended_as(State.FINISHED)),
     ("gone before it followed", ended_as(State.STARTING)),
     ("raised before it followed", ended_as(State.FAILED, "StrategyError", total=0)),
+    ("unforeseen before it followed", ended_as(State.FAILED, UNFORESEEN, total=0)),
     ("diverged", ended_as(State.FAILED, "DivergenceError")),
     ("damaged tape", ended_as(State.FAILED, "CorruptRecordError")),
     ("full disk", ended_as(State.FAILED, "OSError")),
