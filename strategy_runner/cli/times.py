@@ -4,10 +4,13 @@ import click
 
 from strategy_runner.config.times import time_ns
 
+_FIRST_YEAR = 1700  # history may be old, and int64 nanoseconds begin in 1677
+
 
 def moment_ns(text: str) -> int:
+    """Never 0, which says that an end is open: 1970-01-01T00:00 is the nanosecond before."""
     try:
-        return time_ns(text if "T" in text else f"{text}T00:00:00Z")
+        return time_ns(text if "T" in text else f"{text}T00:00:00Z", _FIRST_YEAR) or -1
     except ValueError:
         raise click.BadParameter(
             f"expected a moment such as 2026-01-05 or 2026-01-05T10:00:00Z, found {text!r}"

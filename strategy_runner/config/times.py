@@ -9,8 +9,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_MAX = 2261
 
 
-def time_ns(text: str) -> int:
-    """Nanoseconds since 1970 of a moment such as 2026-01-05T00:00:00Z. Raises ValueError if it is none."""
+def time_ns(text: str, first_year: int = 1970) -> int:
+    """Nanoseconds since 1970 of a moment such as 2026-01-05T00:00:00Z. Raises ValueError if it is none, or before that year."""
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise ValueError(f"expected a time such as 2026-01-05T00:00:00Z, found {text!r}")
@@ -20,6 +20,6 @@ def time_ns(text: str) -> int:
         seconds = (moment - _EPOCH) // timedelta(seconds=1)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"expected a time such as 2026-01-05T00:00:00Z, found {text!r}: {error}") from error
-    if seconds < 0 or moment.year > _YEAR_MAX:
-        raise ValueError(f"expected a time from 1970 to {_YEAR_MAX}, found {text!r}")
+    if moment < datetime(first_year, 1, 1, tzinfo=UTC) or moment.year > _YEAR_MAX:
+        raise ValueError(f"expected a time from {first_year} to {_YEAR_MAX}, found {text!r}")
     return seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from strategy_runner.model.timeframe import timeframe_ns
 
+NONE_OPEN = (1 << 63) - 1  # an end that no time reaches
+
 
 class ClosedBar(NamedTuple):
     event_ns: int
@@ -20,26 +22,26 @@ class ClosedBar(NamedTuple):
 
 
 class BarBuilder:
-    """Builds the bars of one symbol and timeframe. `end_ns` is the close of the open bar, 0 while none is open."""
+    """Builds the bars of one symbol and timeframe. `end_ns` is the close of the open bar, NONE_OPEN while none is."""
 
     __slots__ = ("_close", "_high", "_low", "_open", "_volume", "end_ns", "interval_ns")
 
     def __init__(self, timeframe: str) -> None:
         self.interval_ns = timeframe_ns(timeframe)
-        self.end_ns = 0
+        self.end_ns = NONE_OPEN
         self._open = self._high = self._low = self._close = self._volume = 0.0
 
     def due(self, now_ns: int) -> ClosedBar | None:
         """The open bar, if a record at `now_ns` lies behind it; it is then closed."""
-        if not self.end_ns or now_ns < self.end_ns:
+        if now_ns < self.end_ns:
             return None
         closed = ClosedBar(self.end_ns, self._open, self._high, self._low, self._close, self._volume)
-        self.end_ns = 0
+        self.end_ns = NONE_OPEN
         return closed
 
     def add(self, event_ns: int, price: float, size: float) -> None:
         """A trade, or a quote's mid with size NaN; `due` was asked for the same time before."""
-        if self.end_ns:
+        if self.end_ns != NONE_OPEN:
             if price > self._high:
                 self._high = price
             elif price < self._low:
@@ -53,7 +55,7 @@ class BarBuilder:
 
     def add_bar(self, event_ns: int, open_: float, high: float, low: float, close: float, volume: float) -> None:
         """A smaller bar that closed at `event_ns`; `due` was asked for the moment before its close."""
-        if self.end_ns:
+        if self.end_ns != NONE_OPEN:
             self._high = max(self._high, high)
             self._low = min(self._low, low)
             self._close = close
@@ -63,8 +65,11 @@ class BarBuilder:
             self._open, self._high, self._low, self._close, self._volume = open_, high, low, close, volume
 
     def state(self) -> tuple[int, float, float, float, float, float]:
-        """The open bar, for a checkpoint."""
-        return self.end_ns, self._open, self._high, self._low, self._close, self._volume
+        """The open bar, for a checkpoint. There an end of 0 says that none is open, so a bar that ends at 1970-01-01T00:00 has
+        one of -1, which is no bar's."""
+        end_ns = 0 if self.end_ns == NONE_OPEN else self.end_ns or -1
+        return end_ns, self._open, self._high, self._low, self._close, self._volume
 
     def restore(self, state: tuple[int, float, float, float, float, float]) -> None:
-        self.end_ns, self._open, self._high, self._low, self._close, self._volume = state
+        end_ns, self._open, self._high, self._low, self._close, self._volume = state
+        self.end_ns = -(-end_ns // self.interval_ns) * self.interval_ns if end_ns else NONE_OPEN

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from strategy_runner.feed.bars import BarBuilder, ClosedBar
+from strategy_runner.feed.bars import NONE_OPEN, BarBuilder, ClosedBar
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, quotes, trades
 from strategy_runner.model.timeframe import timeframe_ns
@@ -22,6 +22,7 @@ Emit = Callable[[Handle, int, float, float, float, float, float], None]
 
 NAN = float("nan")
 _NEVER = 1 << 62
+_AT_ONCE = -1 << 63
 
 
 class DerivationState(msgspec.Struct, frozen=True):
@@ -50,6 +51,8 @@ class _Timeframe:
 
 
 class _Clock:
+    """`next_ns` is its next tick, 0 before the first record; one at 1970-01-01T00:00 is -1, between which and 0 none falls."""
+
     __slots__ = ("handle", "interval_ns", "next_ns")
 
     def __init__(self, handle: Handle, interval_ns: int) -> None:
@@ -94,7 +97,7 @@ class Derivation:
                 models.sort(key=_model_name)
             elif stream.kind is Kind.CLOCK:
                 self._clocks[stream.timeframe] = _Clock(handle, timeframe_ns(stream.timeframe))
-        self._next_due = 0
+        self._next_due = _AT_ONCE
 
     def trade(self, event_ns: int, price: float, size: float, side: float) -> None:
         if self._from_trades:
@@ -151,7 +154,7 @@ class Derivation:
                 model.model.closes = list(state.closes.get(f"{model.model.name}.{name}", ()))
         for name, clock in self._clocks.items():
             clock.next_ns = state.ticks.get(name, 0)
-        self._next_due = 0
+        self._next_due = _AT_ONCE
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
@@ -177,7 +180,7 @@ class Derivation:
         for timeframe in self._timeframes.values():
             builder = timeframe.builder
             assert builder is not None
-            opens = not builder.end_ns
+            opens = builder.end_ns == NONE_OPEN
             builder.add(event_ns, price, size)
             if opens and builder.end_ns < self._next_due:
                 self._next_due = builder.end_ns
@@ -194,14 +197,14 @@ class Derivation:
             if clock.next_ns == 0 or tick_ns >= clock.next_ns:
                 if clock.next_ns:
                     due.append((tick_ns, 1, rank, clock))
-                clock.next_ns = tick_ns + clock.interval_ns
+                clock.next_ns = tick_ns + clock.interval_ns or -1
         due.sort(key=_due_order)
         for event_ns, is_clock, _, what in due:
             if is_clock:
                 self.emit(what.handle, event_ns, NAN, NAN, NAN, NAN, NAN)
             else:
                 self._close(*what)
-        ends = [t.builder.end_ns for t in self._timeframes.values() if t.builder is not None and t.builder.end_ns]
+        ends = [t.builder.end_ns for t in self._timeframes.values() if t.builder is not None]
         self._next_due = min([*ends, *(clock.next_ns for clock in self._clocks.values()), _NEVER])
 
     def _close(self, timeframe: _Timeframe, closed: ClosedBar) -> None:

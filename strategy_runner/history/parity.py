@@ -177,7 +177,9 @@ class _Window(msgspec.Struct, frozen=True):
 
     def holds(self, event_ns: int | None) -> bool:
         """None, of a body that cannot be read, lies in every window."""
-        return event_ns is None or (self.from_ns <= event_ns and (not self.to_ns or event_ns < self.to_ns))
+        if event_ns is None:
+            return True
+        return (not self.from_ns or self.from_ns <= event_ns) and (not self.to_ns or event_ns < self.to_ns)
 
 
 def _wanted(signals: Iterator[Derived], first_n: int) -> Iterator[Derived]:

@@ -70,7 +70,7 @@ def read_series(
 
     Raises UsageError for an empty window, ConfigurationError if the file is not a series of this kind or is damaged.
     """
-    if to_ns and to_ns <= from_ns:
+    if from_ns and to_ns and to_ns <= from_ns:
         raise UsageError(f"{series.path}: window: expected an end after the start, found {from_ns} .. {to_ns}")
     if chunk_rows < 1:
         raise UsageError(f"{series.path}: chunk_rows: expected at least 1, found {chunk_rows}")

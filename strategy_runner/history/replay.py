@@ -101,7 +101,7 @@ class ReplaySource:
         for symbol in sorted(set(symbols) - carried):
             history = self._history(symbol)
             for series in (history.base, *history.others):
-                self._carry(series, from_ns=max(self._spec.from_ns, self._last_ns), skip=0)
+                self._carry(series, from_ns=self._last_ns or self._spec.from_ns, skip=0)
 
     def next_ns(self) -> int | None:
         return self._merged[self._at][2] if self._has_merged() else None
@@ -119,7 +119,7 @@ class ReplaySource:
             if end < most:
                 break
         if taken:
-            self._last_ns = taken[-1][2]
+            self._last_ns = taken[-1][2] or -1  # 0 is none yet, and an open beginning
         return taken
 
     def state(self) -> dict[str, object]:

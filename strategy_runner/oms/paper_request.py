@@ -55,7 +55,7 @@ def refusal(request: OrderRequest, client: str, instrument: Instrument | None) -
         and request.type in ("stop", "stop_limit")
     ):
         return "bad_price"
-    if request.time_in_force == "day" and request.expires_ns <= 0:
+    if request.time_in_force == "day" and not request.expires_ns:
         return "no_expiry"
     return ""
 

@@ -20,6 +20,7 @@ from strategy_runner.oms.ledger import Account, after_fill, after_funding
 from strategy_runner.oms.order_machine import Order, report_of
 
 FINISHED_KEPT = 10_000
+LONG_AGO_NS = -1 << 63  # before any time
 _K = TypeVar("_K", str, tuple[str, str, str])
 
 
@@ -91,12 +92,12 @@ class BookState(msgspec.Struct, kw_only=True, dict=True):
 
     client: str
     seq: int = 0
-    event_ns: int = 0
+    event_ns: int = LONG_AGO_NS
     number: int = 0
     age: int = 0
     orders: dict[str, PaperOrder] = {}
     finished: dict[str, tuple[int, OrderReport]] = {}
-    forgotten_ns: int = -1
+    forgotten_ns: int = LONG_AGO_NS
     accounts: dict[str, Account] = {}
     prices: dict[str, float] = {}
 

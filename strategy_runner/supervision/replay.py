@@ -176,7 +176,7 @@ def _replay(spec: WorkerSpec, tape: Path, first: int | None, end: int, from_ns: 
         begin = beginning.live_from
         run = TapeRun(spec, tape, beginning)
         for derived in run.run(end):
-            if from_ns <= derived.event_ns and (not to_ns or derived.event_ns < to_ns) and derived.seq >= begin:
+            if _is_within(derived.event_ns, from_ns, to_ns) and derived.seq >= begin:
                 signals.append(Replayed(derived.seq, derived.body))
         records = run.records
     except StrategyRunnerError as error:
@@ -214,7 +214,7 @@ def _recorded(spec: WorkerSpec, first: int, end: int) -> list[Replayed]:
 
 
 def _is_within(event_ns: int, from_ns: int, to_ns: int) -> bool:
-    return from_ns <= event_ns and (not to_ns or event_ns < to_ns)
+    return (not from_ns or from_ns <= event_ns) and (not to_ns or event_ns < to_ns)
 
 
 # -- after -------------------------------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ class Head:
             )
         self._path = path
         self.words = memoryview(page).cast("Q")
+        self._signed_words = memoryview(page).cast("q")
 
     @property
     def count(self) -> int:
@@ -127,12 +128,12 @@ class Head:
 
     @property
     def event_ns(self) -> int:
-        """Event time of the last record: how far tape time has come."""
-        return self.words[_EVENT_NS]
+        """Event time of the last record: how far tape time has come. Negative before 1970."""
+        return self._signed_words[_EVENT_NS]
 
     @event_ns.setter
     def event_ns(self, value: int) -> None:
-        self.words[_EVENT_NS] = value
+        self._signed_words[_EVENT_NS] = value
 
     @property
     def boot(self) -> int:

@@ -18,7 +18,7 @@ import msgspec
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.tape.small_files import open_made, read_whole
 
-_HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13Q"), struct.Struct("<64s128s384s")
+_HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13q"), struct.Struct("<64s128s384s")
 _NUMBERS_END = _HEAD.size + _NUMBERS.size
 _SIZE_USED = _NUMBERS_END + _TEXTS.size
 _MAGIC = b"SRST"

@@ -20,6 +20,13 @@ def test_a_moment_is_exact_to_the_nanosecond(text: str, expected_ns: int) -> Non
     assert time_ns(text) == expected_ns
 
 
+def test_a_moment_of_old_history_is_one_where_that_is_wanted() -> None:
+    assert time_ns("1969-12-31T23:59:59.25Z", 1700) == -750_000_000
+    assert time_ns("1700-01-01T00:00:00Z", 1700) == -8_520_336_000_000_000_000
+    with pytest.raises(ValueError, match="expected a time from 1700 to 2261"):
+        time_ns("1699-12-31T23:59:59Z", 1700)
+
+
 @pytest.mark.parametrize(
     "text",
     [
