@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from strategy_runner.feed.sources.interface import Raw
-from strategy_runner.model.record import Kind
+from strategy_runner.model.record import PRICE_MAX, Kind
 
 EARLIEST_NS = 946_684_800_000_000_000  # 2000-01-01
 AHEAD_NS_MAX = 86_400_000_000_000
@@ -25,6 +25,7 @@ REASONS = {
     "no_number": "a time or value of another type",
     "not_finite": "a missing or infinite number where one is needed",
     "not_positive": "a price of 0 or less, or a trade of nothing",
+    "implausible_price": "a price above 1e15",
     "crossed": "bid above ask, or a bar whose prices contradict each other",
     "negative_volume": "a size or volume below 0",
     "implausible_time": "a time before the year 2000 or more than a day ahead",
@@ -138,7 +139,9 @@ def _fault_of(row: Raw, bases: Mapping[str, Kind], now_ns: int) -> str:
 def _fault_of_trade(price: float, size: float, side: float) -> str:
     if not (math.isfinite(price) and math.isfinite(size) and math.isfinite(side)):
         return "not_finite"
-    return "" if price > 0 and size > 0 else "not_positive"
+    if price <= 0 or size <= 0:
+        return "not_positive"
+    return "implausible_price" if price > PRICE_MAX else ""
 
 
 def _fault_of_quote(bid: float, ask: float, bid_size: float, ask_size: float) -> str:
@@ -147,6 +150,8 @@ def _fault_of_quote(bid: float, ask: float, bid_size: float, ask_size: float) ->
         return "not_finite"
     if bid <= 0 or ask <= 0:
         return "not_positive"
+    if max(bid, ask) > PRICE_MAX:
+        return "implausible_price"
     if bid > ask:
         return "crossed"
     return "negative_volume" if bid_size < 0 or ask_size < 0 else ""
@@ -158,6 +163,8 @@ def _fault_of_bar(open_: float, high: float, low: float, close: float, volume: f
         return "not_finite"
     if min(open_, high, low, close) <= 0:
         return "not_positive"
+    if max(open_, high, low, close) > PRICE_MAX:
+        return "implausible_price"
     if not low <= min(open_, close) <= max(open_, close) <= high:
         return "crossed"
     return "negative_volume" if volume < 0 else ""

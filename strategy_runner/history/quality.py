@@ -11,20 +11,31 @@ import numpy as np
 import numpy.typing as npt
 
 from strategy_runner.history.columns import MISSING_NS, Mask, Times, Values
-from strategy_runner.model.record import Kind
+from strategy_runner.model.record import PRICE_MAX, Kind
 from strategy_runner.model.stream import Stream
 
 IMPLAUSIBLE_TIME = "implausible_time"  # in the year 2099 or later; when it is imported, more than a day ahead
 NOT_FINITE = "not_finite"  # NaN or infinity in a column that is needed; a quote's sizes and a bar's volume may be NaN
 ONE_SIDED = "one_sided"  # a quote with 0 for bid or ask: nobody stands there
 NOT_POSITIVE = "not_positive"  # price <= 0, or the size of a trade <= 0
+IMPLAUSIBLE_PRICE = "implausible_price"  # above 1e15: garbage that is a number, and more than accounts can count
 CROSSED = "crossed"  # bid above ask; high below low; open or close outside [low, high]
 NEGATIVE_VOLUME = "negative_volume"  # volume of a bar or a size of a quote below 0
 OUT_OF_ORDER = "out_of_order"  # earlier than the last row kept
 DUPLICATE = "duplicate"  # bar: time of the last one kept; quote: equal to it in every column; equal trades are real
 UNPARSABLE = "unparsable"  # could not be read at all: only an import meets this
 
-RULES = (IMPLAUSIBLE_TIME, NOT_FINITE, ONE_SIDED, NOT_POSITIVE, CROSSED, NEGATIVE_VOLUME, OUT_OF_ORDER, DUPLICATE)
+RULES = (
+    IMPLAUSIBLE_TIME,
+    NOT_FINITE,
+    ONE_SIDED,
+    NOT_POSITIVE,
+    IMPLAUSIBLE_PRICE,
+    CROSSED,
+    NEGATIVE_VOLUME,
+    OUT_OF_ORDER,
+    DUPLICATE,
+)
 _CODES = {rule: code for code, rule in enumerate(RULES, start=1)}
 _OK = 0
 
@@ -143,12 +154,14 @@ class Gate:
             return False
         if self._kind is Kind.BAR:
             open_, high, low, close, volume = columns
-            sound = (low > 0) & (open_ >= low) & (close >= low) & (high >= open_) & (high >= close) & (high < np.inf)
+            sound = (
+                (low > 0) & (open_ >= low) & (close >= low) & (high >= open_) & (high >= close) & (high <= PRICE_MAX)
+            )
             sound &= (volume >= 0) & (volume < np.inf)
             later = ts[1:] > ts[:-1]
         elif self._kind is Kind.TRADE:
             price, size, side = columns
-            sound = (price > 0) & (price < np.inf) & (size > 0) & (size < np.inf) & np.isfinite(side)
+            sound = (price > 0) & (price <= PRICE_MAX) & (size > 0) & (size < np.inf) & np.isfinite(side)
             later = ts[1:] >= ts[:-1]
         else:
             return False
@@ -233,6 +246,7 @@ def _trade_faults(price: Values, size: Values, side: Values) -> dict[str, Mask]:
     return {
         NOT_FINITE: ~(np.isfinite(price) & np.isfinite(size) & np.isfinite(side)),
         NOT_POSITIVE: (price <= 0) | (size <= 0),
+        IMPLAUSIBLE_PRICE: price > PRICE_MAX,
     }
 
 
@@ -241,6 +255,7 @@ def _quote_faults(bid: Values, ask: Values, bid_size: Values, ask_size: Values) 
         NOT_FINITE: ~(np.isfinite(bid) & np.isfinite(ask)) | np.isinf(bid_size) | np.isinf(ask_size),
         ONE_SIDED: (bid == 0) | (ask == 0),
         NOT_POSITIVE: (bid < 0) | (ask < 0),
+        IMPLAUSIBLE_PRICE: np.maximum(bid, ask) > PRICE_MAX,
         CROSSED: bid > ask,
         NEGATIVE_VOLUME: (bid_size < 0) | (ask_size < 0),
     }
@@ -251,6 +266,7 @@ def _bar_faults(open_: Values, high: Values, low: Values, close: Values, volume:
     return {
         NOT_FINITE: ~finite | np.isinf(volume),
         NOT_POSITIVE: (open_ <= 0) | (high <= 0) | (low <= 0) | (close <= 0),
+        IMPLAUSIBLE_PRICE: np.maximum(np.maximum(open_, high), np.maximum(low, close)) > PRICE_MAX,
         CROSSED: (high < low) | (open_ < low) | (open_ > high) | (close < low) | (close > high),
         NEGATIVE_VOLUME: volume < 0,
     }

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+PRICE_MAX = (
+    1e15  # of what may stand on the tape: accounts count exactly, and what lies beyond would have too many digits
+)
+
 
 class Kind(IntEnum):
     """What a record is. The numbers are on disk: never reuse one."""
