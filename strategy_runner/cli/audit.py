@@ -19,8 +19,8 @@ from strategy_runner.history.table_file import write_table
 from strategy_runner.router.audit_check import Verified, sizes, verify
 from strategy_runner.router.audit_log import audit_log
 from strategy_runner.router.audit_rows import AuditRow, rows
-from strategy_runner.supervision.operating import holder
 from strategy_runner.supervision.wishes import latest_mode
+from strategy_runner.tape.lock import holder
 
 LOOKS = 4
 LOOK_INTERVAL_S = 1.0

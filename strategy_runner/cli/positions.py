@@ -15,7 +15,7 @@ from strategy_runner.errors import UsageError
 from strategy_runner.supervision.balances import Balance, balances
 from strategy_runner.supervision.holdings import Holding, holdings
 from strategy_runner.supervision.target import Target, parse_target
-from strategy_runner.supervision.wishes import latest_mode, read_latest_run
+from strategy_runner.supervision.wishes import latest_mode, shown_mode
 
 _COLUMNS = (
     Column("worker"),
@@ -118,8 +118,8 @@ def runs_of(home: Home, target: Target, mode: str | None) -> dict[str, str]:
     """The run that is read of each client that is meant, and has run."""
     if target.client is not None:
         return {target.client: mode or latest_mode(home, target.client)}
-    runs = {client: read_latest_run(home, client) for client in client_names(home)}
-    return {client: mode or run.mode for client, run in runs.items() if run is not None}
+    runs = {client: shown_mode(home, client) for client in client_names(home)}
+    return {client: mode or run for client, run in runs.items() if run is not None}
 
 
 def _totals(found: Sequence[Holding]) -> list[tuple[object, ...]]:

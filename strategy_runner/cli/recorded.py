@@ -13,7 +13,7 @@ from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.supervision.historical import backtest as run_backtest
 from strategy_runner.supervision.process import HISTORICAL
-from strategy_runner.supervision.wishes import Wish
+from strategy_runner.supervision.wishes import Wish, running_mode
 from strategy_runner.tape.reader import TapeReader
 
 CHECKED_BARS = 20_000
@@ -99,7 +99,9 @@ def backtest(
         # workers on the same symbol read the same series
         quality = {series: report.summary() for r in results for series, report in r.quality.items()}
         show_table((Column("history"), Column("quality", folds=True)), quality.items())
-    talk(f"see them: strategy-runner signals {client}")
+    # what is shown by itself is the run that is under way
+    mode = f" --mode {HISTORICAL}" if running_mode(home, client) else ""
+    talk(f"see them: strategy-runner signals {client}{mode}")
 
 
 @click.command(name="import")

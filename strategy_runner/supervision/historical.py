@@ -18,7 +18,7 @@ from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process
 from strategy_runner.supervision.readiness import last_lines
 from strategy_runner.supervision.state_version import check_state_version
-from strategy_runner.supervision.wishes import Run, Wish, forget_latest_run, read_wishes, write_latest_run
+from strategy_runner.supervision.wishes import Run, Wish, forget_latest_run, read_wishes, running_mode, write_latest_run
 from strategy_runner.tape.status import Status, read_status
 
 Show = Callable[[int, int, str], None]
@@ -75,7 +75,10 @@ def backtest(
     show(1, 1, "writing")
     if run_all([(router.path, home.log(router.name))], parallel=1, show=lambda: None)[router.path] != 0:
         raise StrategyRunnerError(_failure(home, router, 1))
-    write_latest_run(home, client, Run(mode=HISTORICAL, wish=wish))
+    if (
+        running_mode(home, client) is None
+    ):  # what trades stays the run that is shown and acted on, also once it is stopped
+        write_latest_run(home, client, Run(mode=HISTORICAL, wish=wish))
     return [_result(process, time.monotonic() - started[process.name]) for process in workers]
 
 

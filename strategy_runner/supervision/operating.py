@@ -17,7 +17,6 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import WorkerSpec, read_spec
 from strategy_runner.errors import StrategyRunnerError, UsageError
 from strategy_runner.model.names import router_name
 from strategy_runner.risk.state import Latch
@@ -27,15 +26,24 @@ from strategy_runner.router.order_journal import order_log
 from strategy_runner.router.stops import read_stops
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import operator_name, read_latest_run
+from strategy_runner.supervision.wishes import operated_mode, operator_name
+from strategy_runner.tape.lock import holder
 
 ANSWER_S = 1.0
+END_S = 1.0
 COME_BACK_S = 10.0
 ORDERS_S = 10.0
 _COMING = ("STARTING", "RUNNING", "BACKOFF", "EXITED")
 LOOK_INTERVAL_S = 0.01
 
-Outcome = Literal["in force", "at the next start", "taken, its orders not yet", "router ended, nothing trades"]
+Outcome = Literal[
+    "in force",
+    "at the next start",
+    "taken, its orders not yet",
+    "router ended, nothing trades",
+    "its router does not run, the next one begins with it",
+    "its router neither answers nor ends",
+]
 
 
 class Operated(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,16 +93,17 @@ def concerns(target: Target, latch: Latch) -> bool:
 
 
 def has_orders(home: Home, client: str) -> bool:
-    """Whether the orders of a client's latest run go to an OMS."""
-    run = read_latest_run(home, client)
-    return run is not None and order_log(home.router(client, run.mode)).exists()
+    """Whether the orders of a client's run go to an OMS."""
+    mode = operated_mode(home, client)
+    return mode is not None and order_log(home.router(client, mode)).exists()
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
 def _runs(home: Home, target: Target) -> list[tuple[str, str]]:
-    """(client, mode) of the latest run of each client that a target names. Raises UsageError."""
+    """(client, mode) of the run of each client that a target names: the one under way, else the latest that the next one goes on
+    with. Raises UsageError."""
     known = client_names(home)
     if target.program is not None:
         raise UsageError(f"{target}: expected CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL, CLIENT:*:SYMBOL or all")
@@ -102,12 +111,14 @@ def _runs(home: Home, target: Target) -> list[tuple[str, str]]:
         raise UsageError(f"{target.client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
     found = []
     for client in known if target.client is None else [target.client]:
-        run = read_latest_run(home, client)
-        if run is not None:
-            _check_worker(home, client, run.mode, target)
-            found.append((client, run.mode))
+        mode = operated_mode(home, client)
+        if mode is not None:
+            _check_worker(home, client, mode, target)
+            found.append((client, mode))
     if not found:
-        raise UsageError(f"{target}: expected a client that has run, found none; start it first")
+        raise UsageError(
+            f"{target}: expected a client that runs, or has a run that its next start goes on with, found none; start it first"
+        )
     return found
 
 
@@ -116,8 +127,7 @@ def _check_worker(home: Home, client: str, mode: str, target: Target) -> None:
     if target.client is None:
         return
     folder = home.client_state(client, mode) / "workers"
-    specs = [read_spec(path) for path in (home.daemon / "specs" / client).glob("*.json")]
-    workers = {spec.key.folder for spec in specs if isinstance(spec, WorkerSpec)}
+    workers = {path.stem for path in (home.daemon / "specs" / client).glob("*.json")} - {"router"}
     workers |= {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     if workers and not any(target.matches(f"{client}:{worker}") for worker in workers):
         raise UsageError(f"{target}: expected a worker of {client}, one of {', '.join(sorted(workers))}")
@@ -136,22 +146,26 @@ def _end_hung(home: Home, recorded: list[tuple[str, str, Action]], deadline: flo
         if _await(lambda f=folder, a=action: _has_taken(f, a) or not holder(f), deadline):  # type: ignore[misc]
             continue
         pid = holder(folder)
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if pid and _end(folder, pid):
             ended[client] = _Ended(pid, time.monotonic())
     return ended
+
+
+def _end(folder: Path, pid: int) -> bool:
+    """Whether a process holds its folder no longer. One that waits for its disk may outlive this, and so may another user's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+    return _await(lambda: holder(folder) != pid, time.monotonic() + END_S)
 
 
 def _operated(home: Home, client: str, mode: str, action: Action, ended: _Ended | None, began: float) -> Operated:
     """What is asked of a router that was ended is in force when it is: nothing trades then."""
     folder = home.router(client, mode)
     outcome: Outcome = "in force"
-    is_there = ended is None and bool(holder(folder))
-    if not ended and not is_there and not _is_to_run(home, client):
+    if ended is None and not holder(folder) and not _is_to_run(home, client):
         outcome = "at the next start"
-    elif not is_there and not _await(lambda: _has_taken(folder, action), time.monotonic() + COME_BACK_S):
-        outcome = "router ended, nothing trades"
+    elif not _await(lambda: _has_taken(folder, action), time.monotonic() + COME_BACK_S):
+        outcome = _untaken(folder, ended)
     took_s = (ended.at if ended else time.monotonic()) - began
     if outcome == "in force" and not _await(lambda: _has_acted(folder, action), time.monotonic() + ORDERS_S):
         outcome = "taken, its orders not yet"
@@ -164,6 +178,17 @@ def _operated(home: Home, client: str, mode: str, action: Action, ended: _Ended 
         ended_router=ended.pid if ended else 0,
         took_s=round(took_s, 3),
         stops=read_stops(home.client_state(client, mode), client, mode),
+    )
+
+
+def _untaken(folder: Path, ended: _Ended | None) -> Outcome:
+    """Why nobody took an action: whoever comes reads it before it decides anything."""
+    if ended is not None:
+        return "router ended, nothing trades"
+    return (
+        "its router neither answers nor ends"
+        if holder(folder)
+        else "its router does not run, the next one begins with it"
     )
 
 
@@ -185,25 +210,6 @@ def _has_taken(folder: Path, action: Action) -> bool:
 def _has_acted(folder: Path, action: Action) -> bool:
     word = read_acknowledgement(folder)
     return word is not None and word.acted >= action.number
-
-
-def holder(folder: Path) -> int:
-    """The process that holds a state folder, 0 if none does. It is not asked for its lock, which a router that starts may want
-    at the same moment: who is named in the file and has it open is the one."""
-    lock = folder / "lock"
-    try:
-        pid = int(lock.read_text() or 0)
-        opened = (Path(f"/proc/{pid}/fd")).iterdir()
-        return pid if any(_leads_to(link, lock) for link in opened) else 0
-    except (OSError, ValueError):
-        return 0
-
-
-def _leads_to(link: Path, path: Path) -> bool:
-    try:
-        return link.readlink() == path
-    except OSError:
-        return False
 
 
 def _await(holds: Callable[[], object], deadline: float) -> bool:

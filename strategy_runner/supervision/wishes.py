@@ -15,7 +15,10 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.errors import StateError, UsageError
+from strategy_runner.errors import ConfigurationError, StateError, UsageError
+from strategy_runner.tape.lock import holder
+
+_BEGUN_ANEW = ("simulation", "historical")  # modes whose runs begin with empty folders
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,13 +79,27 @@ def write_wishes(home: Home, wishes: Wishes) -> None:
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A client's latest run: commands that read its signals, or show it stopped, take it from here."""
+    """A client's latest run: commands that read its signals, or show it stopped, take it from here.
+
+    `lasting` is the latest whose folders the next of its mode goes on with, where this one is none: simulations and runs over
+    history begin anew.
+    """
 
     mode: str
     wish: Wish
+    lasting: "Run | None" = None
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """Of a router's specification all that is asked here, by commands that are typed often: the rest is slow to import."""
+
+    mode: str
 
 
 def write_latest_run(home: Home, client: str, run: Run) -> None:
+    if run.mode in _BEGUN_ANEW:
+        with contextlib.suppress(StateError):  # of a damaged file nothing can be kept
+            run = msgspec.structs.replace(run, lasting=_lasting_run(home, client))
     path = _latest_path(home, client)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
@@ -101,21 +118,60 @@ def read_latest_run(home: Home, client: str) -> Run | None:
 
 
 def forget_latest_run(home: Home, client: str, mode: str) -> None:
-    """For a run whose files go away: a latest run of this mode is none any more."""
+    """For a run whose files go away: a latest run of this mode is none any more, and the lasting one before it is the latest."""
     run = read_latest_run(home, client)
-    if run is not None and run.mode == mode:
+    if run is None or run.mode != mode:
+        return
+    if run.lasting is None:
         _latest_path(home, client).unlink()
+    else:
+        write_latest_run(home, client, run.lasting)
 
 
 def latest_mode(home: Home, client: str) -> str:
-    """The mode of the latest run. Raises UsageError if the client is unknown or has never run."""
-    run = read_latest_run(home, client)
-    if run is None:
+    """The mode of `shown_mode`. Raises UsageError if the client is unknown or has never run."""
+    mode = shown_mode(home, client)
+    if mode is None:
         known = client_names(home)
         if client not in known:
             raise UsageError(f"{client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
         raise UsageError(f"{client}: expected a run to read from, found none; start it first")
-    return run.mode
+    return mode
+
+
+def shown_mode(home: Home, client: str) -> str | None:
+    """The mode of the run that is under way, of the latest if none is; None if the client has never run. Raises StateError."""
+    running = running_mode(home, client)
+    if running is not None:
+        return running
+    run = read_latest_run(home, client)
+    return run.mode if run else None
+
+
+def running_mode(home: Home, client: str) -> str | None:
+    """The mode of the router that a daemon runs, or is to run; None if there is none. A backtest in between changes nothing."""
+    try:
+        return msgspec.json.decode((home.daemon / "specs" / client / "router.json").read_bytes(), type=_Told).mode
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError:  # and it runs all the same
+        locks = sorted((home.var / "clients" / client).glob("*/router/lock"))
+        return next((lock.parents[1].name for lock in locks if holder(lock.parent)), None)
+
+
+def operated_mode(home: Home, client: str) -> str | None:
+    """The mode of the run that holds what a person asks of a client's trading: the one under way, else the latest that the next
+    one goes on with; None if there is none. Raises StateError."""
+    running = running_mode(home, client)
+    if running is not None:
+        return running
+    run = _lasting_run(home, client)
+    return run.mode if run else None
+
+
+def _lasting_run(home: Home, client: str) -> Run | None:
+    run = read_latest_run(home, client)
+    return run.lasting if run and run.mode in _BEGUN_ANEW else run
 
 
 def _latest_path(home: Home, client: str) -> Path:

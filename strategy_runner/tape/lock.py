@@ -39,6 +39,25 @@ class FolderLock:
         return False
 
 
+def holder(folder: Path) -> int:
+    """The process that holds a state folder, 0 if none does. It is not asked for its lock, which whoever starts may want at the
+    same moment: who is named in the file and has it open is the one."""
+    lock = folder / "lock"
+    try:
+        pid = int(lock.read_text() or 0)
+        real = lock.resolve()  # a folder on its way may lead to another disk
+        return pid if any(_leads_to(link, real) for link in Path(f"/proc/{pid}/fd").iterdir()) else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _leads_to(link: Path, path: Path) -> bool:
+    try:
+        return link.readlink() == path
+    except OSError:
+        return False
+
+
 def _is_alive(holder: str) -> bool:
     """A zombie holds no lock: it has only not been waited for."""
     try:

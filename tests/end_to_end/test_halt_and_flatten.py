@@ -13,8 +13,8 @@ from strategy_runner.model.private import PrivateEntry
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.order_journal import order_log, read_fills
 from strategy_runner.router.order_rows import OrderRow, order_rows
-from strategy_runner.supervision.operating import holder
 from strategy_runner.supervision.performance_report import LEVELS
+from strategy_runner.tape.lock import holder
 
 WORKER = "acme:cross.BTC-USD"
 CLIENT = """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from strategy_runner.errors import LockedError
-from strategy_runner.tape.lock import FolderLock
+from strategy_runner.tape.lock import FolderLock, holder
 
 _HOLD = """
 import sys
@@ -67,3 +67,13 @@ def test_children_of_a_holder_that_has_died_are_waited_for_and_one_that_lives_is
     with pytest.raises(LockedError, match=f"held by pid {os.getpid()}$"):
         FolderLock(tmp_path, orphans_s=60.0)
     lock.release()
+
+
+def test_a_holder_is_known_by_whatever_way_leads_to_its_folder(tmp_path: Path) -> None:
+    folder, way = tmp_path / "folder", tmp_path / "way"
+    way.symlink_to(folder, target_is_directory=True)
+    assert holder(folder) == 0
+    lock = FolderLock(folder)
+    assert (holder(folder), holder(way)) == (os.getpid(), os.getpid())
+    lock.release()
+    assert holder(folder) == 0, "the file names whoever held it last"
