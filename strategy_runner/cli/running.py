@@ -299,9 +299,9 @@ def _rows(home: Home, target: str) -> list[FleetRow]:
 
 
 def _warn(problems: Iterable[str]) -> None:
-    """Faults of files whose clients run on as before."""
+    """Faults of files, with what becomes of their clients."""
     for problem in problems:
-        talk(f"warning: {problem}; runs as before")
+        talk(f"warning: {problem}")
 
 
 def split_symbols(text: str | None) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.names import WorkerKey
@@ -21,7 +20,7 @@ from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.reports import ProcessReport
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.watchdog.process import read_stat
-from strategy_runner.supervision.wishes import Wish, read_latest_run, read_wishes
+from strategy_runner.supervision.wishes import Wish, known_clients, read_latest_run, read_wishes
 from strategy_runner.tape.status import State, Status, read_status
 
 BEAT_SILENCE_S = 10.0
@@ -76,7 +75,7 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     specs = {f"{path.parent.name}:{path.stem}": read_spec(path) for path in (home.daemon / "specs").glob("*/*.json")}
     problems: list[str] = []
     wishes = read_wishes(home)
-    for client in client_names(home):
+    for client in known_clients(home):
         if target.client not in (None, client):
             continue
         run = read_latest_run(home, client)

@@ -16,7 +16,6 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names
 from strategy_runner.errors import StrategyRunnerError, UsageError
 from strategy_runner.model.names import router_name
 from strategy_runner.risk.state import Latch
@@ -26,7 +25,7 @@ from strategy_runner.router.order_journal import order_log
 from strategy_runner.router.stops import read_stops
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import operated_mode, operator_name
+from strategy_runner.supervision.wishes import known_clients, operated_mode, operator_name
 from strategy_runner.tape.lock import holder
 
 ANSWER_S = 1.0
@@ -104,7 +103,7 @@ def has_orders(home: Home, client: str) -> bool:
 def _runs(home: Home, target: Target) -> list[tuple[str, str]]:
     """(client, mode) of the run of each client that a target names: the one under way, else the latest that the next one goes on
     with. Raises UsageError."""
-    known = client_names(home)
+    known = known_clients(home)
     if target.program is not None:
         raise UsageError(f"{target}: expected CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL, CLIENT:*:SYMBOL or all")
     if target.client is not None and target.client not in known:

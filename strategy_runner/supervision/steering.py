@@ -1,5 +1,6 @@
 """Steering: turn changed wishes into running processes. Every verb that starts or stops something comes through here."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ from strategy_runner.supervision.wishes import (
     Run,
     Wish,
     Wishes,
+    known_clients,
     one_operator_at_a_time,
     operator_name,
     read_latest_run,
@@ -84,7 +86,7 @@ def start(
                 "stop them first"
             )
         wishes = msgspec.structs.replace(before, environment=environment or before.environment)
-        clients = _clients_of(home, targets)
+        clients = _clients_of(home, targets, client_names(home))
         for client in clients:
             wishes = _wished(home, wishes, client, targets, wish, environ)
         plan = _plan(home, wishes, clients, environ)
@@ -97,7 +99,7 @@ def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> Chang
     """Makes the targets not run, and remembers that a person said so. Stopping what is stopped changes nothing."""
     with one_operator_at_a_time(home):
         wishes = before = read_wishes(home)
-        for client in _clients_of(home, targets):
+        for client in _clients_of(home, targets, known_clients(home)):
             asked = before.clients.get(client)
             if asked is None:
                 _check_known(home, before, client, targets, environ)
@@ -116,10 +118,11 @@ def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> Chang
 def apply(home: Home, environ: Mapping[str, str]) -> tuple[ChangeReport, tuple[str, ...]]:
     """Brings the daemon to what files and wishes say now; only the processes concerned are touched.
 
-    A client whose files are broken stays as it is; its problems are returned.
+    A client whose files are broken stays as it is; its problems are returned. One whose folder was removed is stopped, and asked
+    for no more.
     """
     with one_operator_at_a_time(home):
-        wishes = read_wishes(home)
+        wishes = _without_removed(home, read_wishes(home))
         plan, problems = _plan_what_is_whole(home, wishes, environ)
         change = _carry_out(home, wishes, plan, launch=False)
         return change, problems
@@ -131,25 +134,18 @@ def up(home: Home, environ: Mapping[str, str]) -> tuple[int, tuple[str, ...]]:
         daemon = Daemon(home)
         if daemon.is_running():
             return daemon.pid(), ()
-        problems = prepare(home, environ)
+        problems = _prepare(home, environ)
         return spawn_background(home), problems
 
 
 def prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Writes specs and the daemon's configuration for what should run. For a home without a daemon.
 
-    A client whose files are broken runs as it did before; its problems are returned. Raises SafetyRefusal,
-    VersionMismatchError, and LockedError when a daemon runs: it takes its changes from `apply` alone.
+    A client whose files are broken runs as it did before, one whose folder was removed does not run; the problems of both are
+    returned. Raises VersionMismatchError, and LockedError when a daemon runs: it takes its changes from `apply` alone.
     """
-    plan, problems = _plan_what_is_whole(home, read_wishes(home), environ)
-    daemon = Daemon(home)
-    if daemon.is_running():
-        raise LockedError(f"{home.root}: expected no other daemon on this home, found process {daemon.pid()}")
-    home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
-    check_state_version(home)
-    _keep_code(home, plan)
-    _write(home, plan)
-    return problems
+    with one_operator_at_a_time(home):
+        return _prepare(home, environ)
 
 
 def as_written(home: Home) -> Plan:
@@ -168,6 +164,32 @@ def differences(home: Home, plan: Plan) -> list[Change]:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
+    daemon = Daemon(home)
+    if daemon.is_running():
+        raise LockedError(f"{home.root}: expected no other daemon on this home, found process {daemon.pid()}")
+    check_state_version(home)
+    asked = read_wishes(home)
+    wishes = _without_removed(home, asked)
+    plan, problems = _plan_what_is_whole(home, wishes, environ)
+    _keep_code(home, plan)
+    write_wishes(home, wishes)
+    _write(home, plan)
+    removed = sorted(asked.clients.keys() - wishes.clients.keys())
+    return (
+        *(f"{problem}; runs as before" for problem in problems),
+        *(f"clients/{client}: its folder was removed; it is not started, and asked for no more" for client in removed),
+    )
+
+
+def _without_removed(home: Home, wishes: Wishes) -> Wishes:
+    """Removing a client's folder removes the client. Where the folder of all is missing, that is a fault of the home."""
+    with contextlib.suppress(ConfigurationError):
+        for client in wishes.clients.keys() - set(client_names(home)):
+            wishes = wishes.with_client(client, None)
+    return wishes
 
 
 def _plan(home: Home, wishes: Wishes, clients: Sequence[str], environ: Mapping[str, str]) -> Plan:
@@ -326,9 +348,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _clients_of(home: Home, targets: list[Target]) -> list[str]:
-    """The clients that targets name; raises UsageError for one that is not there."""
-    known = client_names(home)
+def _clients_of(home: Home, targets: list[Target], known: list[str]) -> list[str]:
+    """The clients among the known ones that targets name; raises UsageError for one that is not there."""
     named = [target.client for target in targets if target.client is not None]
     for client in named:
         if client not in known:

@@ -16,6 +16,7 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
 from strategy_runner.errors import ConfigurationError, StateError, UsageError
+from strategy_runner.model.names import RESERVED_CLIENTS
 from strategy_runner.tape.lock import holder
 
 _BEGUN_ANEW = ("simulation", "historical")  # modes whose runs begin with empty folders
@@ -128,6 +129,20 @@ def forget_latest_run(home: Home, client: str, mode: str) -> None:
         write_latest_run(home, client, run.lasting)
 
 
+def known_clients(home: Home) -> list[str]:
+    """Every client with a folder or a wish, or whose processes a daemon was told to run: who moves a folder away has not ended
+    what runs. Raises ConfigurationError for a folder that is no home."""
+    running = {path.parent.name for path in (home.daemon / "specs").glob("*/*.json")} - RESERVED_CLIENTS
+    with contextlib.suppress(StateError):  # what runs stands in the specifications as well
+        running |= read_wishes(home).clients.keys()
+    try:
+        return sorted({*client_names(home), *running})
+    except ConfigurationError:
+        if not running:
+            raise
+        return sorted(running)
+
+
 def latest_mode(home: Home, client: str) -> str:
     """The mode of `shown_mode`. Raises UsageError if the client is unknown or has never run."""
     mode = shown_mode(home, client)
@@ -181,7 +196,8 @@ def _latest_path(home: Home, client: str) -> Path:
 @contextlib.contextmanager
 def one_operator_at_a_time(home: Home) -> Iterator[None]:
     """Held while wishes, specs and the daemon's configuration change, so that two commands never mix their changes."""
-    client_names(home)  # raises for a folder that is no home, before anything is written into it
+    if not home.daemon.exists():
+        client_names(home)  # raises for a folder that is no home, before anything is written into it
     for folder in (home.var, home.daemon):  # one by one: parents that mkdir makes get another mode
         folder.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(home.daemon / "operator.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -88,3 +88,58 @@ def test_a_backtest_alone_is_nothing_that_could_be_halted(firm: Firm) -> None:
     firm.run("backtest", "acme", "--history", firm.root / "history")
     assert_one_message(firm.run("halt", "acme", "--reason", "test", code=None), 2, "expected a client that runs")
     assert not firm.home.client_state("acme", "historical").joinpath("operator.log").exists()
+
+
+def test_a_client_whose_folder_was_moved_away_is_halted_flattened_and_stopped_as_any_other(desk: Firm) -> None:
+    before = desk.pids()
+    (desk.home.clients / "acme").rename(desk.root / "elsewhere")
+    try:
+        ran = desk.run("status")
+        assert "acme:router" in ran.out and "clients/acme/client.toml: expected a readable file" in ran.err
+        ran = desk.run("halt", "all", "--reason", "test")
+        assert "acme: halted" in ran.err and "other: halted" in ran.err
+        assert state(desk) == "reducing"
+        assert "acme: flattening" in desk.run("flatten", "acme", "--reason", "test").err
+        assert "are those of the OMS" in desk.run("reconcile", "acme").err
+        desk.run("restart", WORKER)
+        desk.run("resume", "all", "--reason", "test")
+
+        assert WORKER in desk.run("stop", "acme").err
+        assert {name: pid for name, pid in before.items() if "acme" not in name} == desk.pids()
+        assert_one_message(desk.run("start", "acme", code=None), 2, "acme: expected a client of")
+        desk.run("start", "all")
+        assert "acme:router" not in desk.pids()
+    finally:
+        (desk.root / "elsewhere").rename(desk.home.clients / "acme")
+        desk.run("start", "all")
+
+
+def test_apply_stops_a_client_whose_folder_was_removed_and_no_daemon_starts_it_again(desk: Firm) -> None:
+    elsewhere = desk.root / "elsewhere"
+    (desk.home.clients / "acme").rename(elsewhere)
+    assert desk.run("apply").err.startswith("stopped 3: acme:cross.BTC-USD, acme:cross.ETH-USD, acme:router")
+    elsewhere.rename(desk.home.clients / "acme")
+    assert desk.run("apply").err == "nothing to change\n", "nobody has asked for it since"
+
+    desk.run("start", "acme")
+    (desk.home.clients / "acme").rename(elsewhere)
+    desk.run("down")
+    ran = desk.run("up")
+    assert "clients/acme: its folder was removed; it is not started" in ran.err
+    assert "should run: other\n" in ran.err and not any("acme" in name for name in desk.pids())
+    elsewhere.rename(desk.home.clients / "acme")
+    desk.run("start", "all")
+
+
+def test_without_any_clients_folder_what_runs_can_still_be_stopped(desk: Firm) -> None:
+    desk.home.clients.rename(desk.root / "elsewhere")
+    try:
+        assert "acme: halted" in desk.run("halt", "acme", "--reason", "test").err
+        desk.run("resume", "acme", "--reason", "test")
+        ran = desk.run("apply", code=6)
+        assert "nothing to change" in ran.err
+        assert desk.run("stop", "all").err.startswith("stopped ")
+        assert desk.pids() == {}
+    finally:
+        (desk.root / "elsewhere").rename(desk.home.clients)
+        desk.run("start", "all")
