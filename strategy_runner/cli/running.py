@@ -19,7 +19,6 @@ from strategy_runner.errors import ConfigurationError, NotRunningError, UsageErr
 from strategy_runner.supervision import steering
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.fleet import FleetRow, fleet
-from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.target import Target, parse_target
@@ -227,8 +226,12 @@ def plan(home: Home, target: str, output: str) -> None:
     if not wishes.clients:
         for client in client_names(home):
             wishes = wishes.with_client(client, Wish())
-    made = make_plan(home, wishes, environ=os.environ)
+    made, problems = steering.as_files_say(home, wishes, os.environ)
     changes = [change for change in steering.differences(home, made) if parsed.matches(change.name)]
+    told = [line for client, lines in problems.items() if parsed.client in (None, client) for line in lines]
+    broken = ConfigurationError(*dict.fromkeys(told)) if told else None
+    if broken is not None and not changes:
+        raise broken
     if output == "json":
         show_json(changes)
     elif output == "name":
@@ -237,6 +240,8 @@ def plan(home: Home, target: str, output: str) -> None:
     else:
         columns = (Column("name"), Column("action"), Column("reason", folds=True))
         show_table(columns, ((c.name, c.action, c.reason) for c in changes))
+    if broken is not None:
+        raise broken
 
 
 @click.command(name="apply")

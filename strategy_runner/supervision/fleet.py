@@ -8,7 +8,6 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
-from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
@@ -16,7 +15,7 @@ from strategy_runner.router.operator_log import Request
 from strategy_runner.router.stops import read_stops, strictest, told
 from strategy_runner.supervision.conditions import Condition, duration, read_conditions
 from strategy_runner.supervision.control import Daemon
-from strategy_runner.supervision.plan import make_plan
+from strategy_runner.supervision.plan import NOT_PLANNED, make_plan, problems_of
 from strategy_runner.supervision.reports import ProcessReport
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.watchdog.process import read_stat
@@ -83,8 +82,8 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
         whole = wishes.with_client(client, msgspec.structs.replace(asked, stopped=()))
         try:
             plan = make_plan(home, whole, environ=environ, clients=[client])
-        except ConfigurationError as error:
-            problems.extend(error.problems)
+        except NOT_PLANNED as error:
+            problems.extend(problems_of(error))
             continue
         for process in plan.of_client(client):
             specs.setdefault(process.name, process.spec)

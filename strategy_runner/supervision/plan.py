@@ -9,7 +9,7 @@ from strategy_runner.config.load import load_environment
 from strategy_runner.config.spec import (
     WorkerSpec,
 )
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, SafetyRefusal, StrategyRunnerError, UsageError
 from strategy_runner.supervision.plan_client import client_processes
 from strategy_runner.supervision.plan_feed import feed_process
 from strategy_runner.supervision.plan_oms import oms_process
@@ -17,6 +17,9 @@ from strategy_runner.supervision.plan_watchdog import watchdog_process
 from strategy_runner.supervision.process import Process, program_of
 from strategy_runner.supervision.programs import Program
 from strategy_runner.supervision.wishes import Wishes
+
+# why no plan can be made of one client's files and wish: its own business, and no other client's
+NOT_PLANNED = (ConfigurationError, SafetyRefusal, UsageError)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +47,8 @@ def make_plan(
 ) -> Plan:
     """The processes that the wishes ask for: those of `clients` (all, if None) from their files, and `kept` as they are.
 
-    Raises ConfigurationError with every problem of every file concerned, SafetyRefusal for what must not run.
+    Raises ConfigurationError with every problem of every file concerned, SafetyRefusal for what must not run, UsageError for a
+    wish that names nothing of its client's files.
     """
     environment = load_environment(home, wishes.environment, environ=environ, overrides={})
     problems: list[str] = []
@@ -64,3 +68,8 @@ def make_plan(
     by_client = sorted([*planned, *others], key=lambda process: process.name.partition(":")[0])
     watchdog = watchdog_process(home, environment.value, by_client)
     return Plan(processes=tuple(process for process in (feed, watchdog, oms, *by_client) if process is not None))
+
+
+def problems_of(error: StrategyRunnerError) -> tuple[str, ...]:
+    """One line for each."""
+    return error.problems if isinstance(error, ConfigurationError) else (str(error),)

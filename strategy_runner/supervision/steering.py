@@ -26,7 +26,7 @@ from strategy_runner.router.operator_log import Request, record
 from strategy_runner.strategies.kept_code import keep
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
-from strategy_runner.supervision.plan import Plan, make_plan
+from strategy_runner.supervision.plan import NOT_PLANNED, Plan, make_plan, problems_of
 from strategy_runner.supervision.plan_client import worker_keys
 from strategy_runner.supervision.plan_oms import is_paper, only_clients
 from strategy_runner.supervision.process import HISTORICAL, SIMULATION, Process, lasting
@@ -58,6 +58,7 @@ _KINDS: dict[type[Spec], Kind] = {
 }
 _SHARED = 3
 _FOLLOWING = ("generation", "code", "freshness")
+Problems = dict[str, tuple[str, ...]]  # by client
 NOTHING = ChangeReport(started=(), stopped=(), restarted=())
 
 
@@ -125,7 +126,7 @@ def apply(home: Home, environ: Mapping[str, str]) -> tuple[ChangeReport, tuple[s
         wishes = _without_removed(home, read_wishes(home))
         plan, problems = _plan_what_is_whole(home, wishes, environ)
         change = _carry_out(home, wishes, plan, launch=False)
-        return change, problems
+        return change, _lines(problems)
 
 
 def up(home: Home, environ: Mapping[str, str]) -> tuple[int, tuple[str, ...]]:
@@ -146,6 +147,11 @@ def prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
     """
     with one_operator_at_a_time(home):
         return _prepare(home, environ)
+
+
+def as_files_say(home: Home, wishes: Wishes, environ: Mapping[str, str]) -> tuple[Plan, Problems]:
+    """What `apply` would run, and of which clients it could make no plan."""
+    return _plan_what_is_whole(home, _without_removed(home, wishes), environ)
 
 
 def as_written(home: Home) -> Plan:
@@ -179,7 +185,7 @@ def _prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
     _write(home, plan)
     removed = sorted(asked.clients.keys() - wishes.clients.keys())
     return (
-        *(f"{problem}; runs as before" for problem in problems),
+        *(f"{problem}; runs as before" for problem in _lines(problems)),
         *(f"clients/{client}: its folder was removed; it is not started, and asked for no more" for client in removed),
     )
 
@@ -195,27 +201,62 @@ def _without_removed(home: Home, wishes: Wishes) -> Wishes:
 def _plan(home: Home, wishes: Wishes, clients: Sequence[str], environ: Mapping[str, str]) -> Plan:
     """These clients from their files, all others as they run: what was edited since waits for `apply`."""
     written = _without_stopped(home, wishes)
-    unwritten = wishes.clients.keys() - {process.name.partition(":")[0] for process in written.processes}
-    fresh = {*clients, *unwritten}
-    kept = [process for process in written.processes if process.name.partition(":")[0] not in fresh]
-    return make_plan(home, wishes, environ=environ, clients=sorted(fresh), kept=kept)
+    unwritten = wishes.clients.keys() - {_client(process) for process in written.processes} - {*clients}
+    whole, _ = _whole(home, wishes, sorted(unwritten), environ)
+    return _beside(home, wishes, [*clients, *whole], written, environ)
 
 
-def _plan_what_is_whole(home: Home, wishes: Wishes, environ: Mapping[str, str]) -> tuple[Plan, tuple[str, ...]]:
-    """All clients from their files; one whose files are broken as it ran before, with its problems."""
-    problems: list[str] = []
-    whole: list[str] = []
-    for client in wishes.clients:
+def _plan_what_is_whole(home: Home, wishes: Wishes, environ: Mapping[str, str]) -> tuple[Plan, Problems]:
+    """All clients from their files; one of which no plan can be made, alone or beside the others, as it ran before, with its
+    problems."""
+    written = _without_stopped(home, wishes)
+    whole, problems = _whole(home, wishes, list(wishes.clients), environ)
+    if not whole:
+        return written, problems
+    try:
+        if not problems:
+            return make_plan(home, wishes, environ=environ), problems
+        return _beside(home, wishes, whole, written, environ), problems
+    except NOT_PLANNED:
+        pass
+    # each can run by itself, and not all together: beside what runs, whoever can does
+    plan, fitting = written, list[str]()
+    for client in whole:
+        try:
+            plan = _beside(home, wishes, [*fitting, client], written, environ)
+            fitting.append(client)
+        except NOT_PLANNED as error:
+            problems[client] = problems_of(error)
+    return plan, problems
+
+
+def _whole(
+    home: Home, wishes: Wishes, clients: Sequence[str], environ: Mapping[str, str]
+) -> tuple[list[str], Problems]:
+    """Those of the clients of which a plan can be made, and the problems of the others."""
+    whole, problems = [], Problems()
+    for client in clients:
         try:
             make_plan(home, wishes, environ=environ, clients=[client])
             whole.append(client)
-        except ConfigurationError as error:
-            problems.extend(error.problems)
-    if not problems:
-        return make_plan(home, wishes, environ=environ), ()
-    written = _without_stopped(home, wishes)
-    kept = [process for process in written.processes if process.name.partition(":")[0] not in whole]
-    return make_plan(home, wishes, environ=environ, clients=whole, kept=kept), tuple(dict.fromkeys(problems))
+        except NOT_PLANNED as error:
+            problems[client] = problems_of(error)
+    return whole, problems
+
+
+def _beside(home: Home, wishes: Wishes, fresh: Sequence[str], written: Plan, environ: Mapping[str, str]) -> Plan:
+    """These clients from their files, beside the processes of all others as they were written."""
+    kept = [process for process in written.processes if _client(process) not in fresh]
+    return make_plan(home, wishes, environ=environ, clients=sorted(fresh), kept=kept)
+
+
+def _client(process: Process) -> str:
+    return process.name.partition(":")[0]
+
+
+def _lines(problems: Problems) -> tuple[str, ...]:
+    """Each once: of the home itself every client tells."""
+    return tuple(dict.fromkeys(line for lines in problems.values() for line in lines))
 
 
 def _carry_out(home: Home, wishes: Wishes, plan: Plan, *, launch: bool) -> ChangeReport:

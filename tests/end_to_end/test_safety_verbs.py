@@ -1,5 +1,6 @@
 """halt, flatten and stop act on whatever runs, through the real daemon: whatever became of files, folders and other runs."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -33,6 +34,7 @@ def desk() -> Iterator[Firm]:
         for client in ("acme", "other"):
             firm.write(f"clients/{client}/client.toml", CLIENT)
         write_history(firm)
+        firm.edit("configs/local-dev.toml", "[history]\n", '[history]\nfolder = "history"\n')
         firm.run("start", "all")
         yield firm
 
@@ -143,3 +145,65 @@ def test_without_any_clients_folder_what_runs_can_still_be_stopped(desk: Firm) -
     finally:
         (desk.root / "elsewhere").rename(desk.home.clients)
         desk.run("start", "all")
+
+
+@pytest.mark.parametrize(
+    ("file", "word"),
+    [
+        (
+            f'{CLIENT}\n[oms]\nkind = "grpc"\naddress = "10.0.0.1:5555"\n',
+            "expected an OMS on this host, since mode is mock",
+        ),
+        # which it may by itself, and not beside others in a mock market
+        (f'mode = "simulation"\n{CLIENT}', "one feed serves all clients"),
+        (f'colour = "red"\n{CLIENT}', "clients/acme/client.toml: colour"),
+    ],
+    ids=["refused", "simulation", "unknown"],
+)
+def test_what_one_clients_file_asks_for_in_vain_takes_nothing_from_the_others(desk: Firm, file: str, word: str) -> None:
+    before = desk.pids()
+    path = desk.write("clients/acme/client.toml", file)
+    rows = desk.run("status")
+    assert WORKER in rows.out and "other:router" in rows.out
+    assert "other:cross.BTC-USD  keep" in desk.run("plan", "other").out
+    assert word in desk.run("plan", "all", code=6).err
+    ran = desk.run("apply", code=6)
+    assert ran.err.startswith("nothing to change\nclients with broken files run on as before\n") and word in ran.err
+    assert desk.pids() == before
+    desk.run("down")
+    ran = desk.run("up")
+    assert word in ran.err and "; runs as before" in ran.err
+    assert desk.pids().keys() == before.keys()
+    path.write_text(CLIENT)
+    assert desk.run("apply").err == "nothing to change\n"
+
+
+def test_a_wish_for_symbols_that_the_file_has_lost_is_that_clients_problem(desk: Firm) -> None:
+    desk.run("stop", "acme")
+    desk.run("start", "acme", "--symbols", "BTC-USD")
+    before = desk.pids()
+    desk.edit("clients/acme/client.toml", '["BTC-USD", "ETH-USD"]', '["ETH-USD"]')
+    for words in (("status",), ("plan", "other"), ("start", "other")):
+        desk.run(*words)
+    assert "expected some of BTC-USD, found none of them" in desk.run("apply", code=6).err
+    assert desk.pids() == before
+    assert "acme: halted" in desk.run("halt", "acme", "--reason", "test").err
+    assert WORKER in desk.run("stop", "acme").err
+    desk.run("resume", "acme", "--reason", "test")
+    desk.write("clients/acme/client.toml", CLIENT)
+    desk.run("start", "acme")
+
+
+def test_a_client_that_is_asked_for_and_broken_and_was_never_told_to_run_stops_no_other(desk: Firm) -> None:
+    desk.run("down")
+    shutil.rmtree(desk.home.daemon / "specs")
+    desk.write("clients/acme/client.toml", "nonsense")
+    ran = desk.run("up")
+    assert "clients/acme/client.toml" in ran.err
+    assert desk.pids().keys() == {name for name in desk.pids() if "acme" not in name} != set()
+    desk.run("stop", "other:cross:ETH-USD")
+    desk.run("start", "other")
+    assert "other:cross.ETH-USD" in desk.pids()
+    desk.run("stop", "acme")
+    desk.write("clients/acme/client.toml", CLIENT)
+    desk.run("start", "acme")
