@@ -4,7 +4,9 @@ import contextlib
 import http.client
 import os
 import select
+import signal
 import socket
+import time
 import xmlrpc.client
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,11 +24,16 @@ from strategy_runner.errors import (
     UsageError,
 )
 from strategy_runner.supervision.reports import ChangeReport, ProcessReport
+from strategy_runner.tape.lock import holder
 
 ANSWER_TIMEOUT_S = 30.0
 # a change waits for programs to stop, each as long as its stopwaitsecs
 CHANGE_TIMEOUT_S = 120.0
 SHUTDOWN_TIMEOUT_S = 120.0
+# from the moment a daemon holds its home: it reads a file with every program before it listens
+LISTEN_TIMEOUT_S = 20.0
+LISTEN_INTERVAL_S = 0.02
+WAY_OUT = "`strategy-runner down` ends it with all that it runs, `up` brings back what should run"
 
 
 class Daemon:
@@ -48,6 +55,26 @@ class Daemon:
                 probe.connect(str(checked_socket(self._home.supervisor_socket)))
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
+        return True
+
+    def keeper(self) -> int:
+        """The process that holds the home as its daemon, 0 if none does. While it starts it does not listen yet, and where
+        somebody has removed its socket nobody hears it."""
+        return holder(self._home.daemon)
+
+    def listens(self, timeout_s: float = LISTEN_TIMEOUT_S) -> bool:
+        """Whether there is a daemon that can be asked. One that has begun, and has read what to run, is waited for.
+
+        Raises TimeoutExpiredError for one that goes on without listening.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.is_running():
+            keeper = self.keeper()
+            if not keeper:
+                return False
+            if time.monotonic() > deadline:
+                raise TimeoutExpiredError(f"{unheard(self._home, keeper)}, for {timeout_s:g} s; {WAY_OUT}")
+            time.sleep(LISTEN_INTERVAL_S)
         return True
 
     def pid(self, timeout_s: float = ANSWER_TIMEOUT_S) -> int:
@@ -73,13 +100,19 @@ class Daemon:
             return msgspec.json.decode(proxy.strategy_runner.restart(list(names)), type=ChangeReport)
 
     def shutdown(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> None:
-        """Stop all programs and the daemon. Blocks until its process has ended."""
-        pid = self.pid()
+        """Stop all programs and the daemon. Blocks until its process has ended. One that does not listen is sent a signal."""
+        is_heard = self.is_running()
+        pid = self.pid() if is_heard else self.keeper()
+        if not pid:
+            raise NotRunningError(f"{self._home.supervisor_socket}: no daemon listens")
         with contextlib.suppress(ProcessLookupError):
             watched = os.pidfd_open(pid)
             try:
-                with self._call(ANSWER_TIMEOUT_S) as proxy:
-                    proxy.supervisor.shutdown()
+                if is_heard:
+                    with self._call(ANSWER_TIMEOUT_S) as proxy:
+                        proxy.supervisor.shutdown()
+                else:
+                    signal.pidfd_send_signal(watched, signal.SIGTERM)
                 self._await_end(watched, pid, timeout_s)
             finally:
                 os.close(watched)
@@ -109,6 +142,11 @@ class Daemon:
             raise _error_of(fault) from None
         finally:
             transport.close()
+
+
+def unheard(home: Home, keeper: int) -> str:
+    """What is wrong with a daemon that holds its home and does not listen."""
+    return f"{home.supervisor_socket}: expected the daemon, process {keeper}, to listen there, found nobody"
 
 
 class _TimedTransport(SupervisorTransport):  # type: ignore[misc]  # supervisor ships no types

@@ -30,7 +30,7 @@ from strategy_runner.supervision.plan import NOT_PLANNED, Plan, make_plan, probl
 from strategy_runner.supervision.plan_client import worker_keys
 from strategy_runner.supervision.plan_oms import is_paper, only_clients
 from strategy_runner.supervision.process import HISTORICAL, SIMULATION, Process, lasting
-from strategy_runner.supervision.programs import Kind, write_configuration
+from strategy_runner.supervision.programs import Kind, configuration_path, write_configuration
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.target import Target
@@ -97,7 +97,11 @@ def start(
 
 
 def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> ChangeReport:
-    """Makes the targets not run, and remembers that a person said so. Stopping what is stopped changes nothing."""
+    """Makes the targets not run, and remembers that a person said so. Stopping what is stopped changes nothing.
+
+    Without a daemon the next one is told so. Raises UsageError, and TimeoutExpiredError for a daemon that cannot be asked; it has
+    been written down then.
+    """
     with one_operator_at_a_time(home):
         wishes = before = read_wishes(home)
         for client in _clients_of(home, targets, known_clients(home)):
@@ -110,8 +114,8 @@ def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> Chang
             left = set(workers) - hit - set(asked.stopped)
             stopped = tuple(sorted(hit | set(asked.stopped)))
             wishes = wishes.with_client(client, msgspec.structs.replace(asked, stopped=stopped) if left else None)
-        write_wishes(home, wishes)
-        if not Daemon(home).is_running():
+        if not configuration_path(home).exists():  # nothing has ever run here
+            write_wishes(home, wishes)
             return NOTHING
         return _carry_out(home, wishes, _without_stopped(home, wishes), launch=False)
 
@@ -133,7 +137,7 @@ def up(home: Home, environ: Mapping[str, str]) -> tuple[int, tuple[str, ...]]:
     """Starts the daemon in the background with what should run; returns its pid, also when it runs already, and problems."""
     with one_operator_at_a_time(home):
         daemon = Daemon(home)
-        if daemon.is_running():
+        if daemon.listens():
             return daemon.pid(), ()
         problems = _prepare(home, environ)
         return spawn_background(home), problems
@@ -174,7 +178,7 @@ def differences(home: Home, plan: Plan) -> list[Change]:
 
 def _prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
     daemon = Daemon(home)
-    if daemon.is_running():
+    if daemon.listens():
         raise LockedError(f"{home.root}: expected no other daemon on this home, found process {daemon.pid()}")
     check_state_version(home)
     asked = read_wishes(home)
@@ -263,8 +267,9 @@ def _carry_out(home: Home, wishes: Wishes, plan: Plan, *, launch: bool) -> Chang
     _keep_code(home, plan)
     write_wishes(home, wishes)
     _write(home, plan)
+    # what a daemon that starts has read may be from before this: it is asked as soon as it can be
     daemon = Daemon(home)
-    if not daemon.is_running():
+    if not daemon.listens():
         if not launch:
             return NOTHING
         spawn_background(home)
