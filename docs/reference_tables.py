@@ -240,7 +240,7 @@ FIELDS = {
     "status.strategy": "Strategy id; null for feed and router.",
     "status.symbol": "Symbol; null for feed and router.",
     "status.mode": "Mode of the run.",
-    "status.process_state": "supervisord's word: RUNNING, STARTING, BACKOFF, STOPPING, STOPPED, EXITED, FATAL.",
+    "status.process_state": "supervisord's word: RUNNING, STARTING, BACKOFF, STOPPING, STOPPED, EXITED, FATAL; else UNKNOWN.",
     "status.trading_state": "The process's own word: see below.",
     "status.reason": 'Why it is in that state, `""` if there is nothing to say.',
     "status.pid": "Process id; null when there is none.",

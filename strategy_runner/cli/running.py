@@ -59,7 +59,7 @@ def up(home: Home) -> None:
 def down(home: Home) -> None:
     """Stop the daemon and every process; `up` brings them back."""
     daemon = Daemon(home)
-    if not daemon.is_running():
+    if not daemon.is_running() and not daemon.keeper():
         talk("no daemon is running")
         return
     daemon.shutdown()

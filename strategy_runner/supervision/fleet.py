@@ -14,12 +14,13 @@ from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.operator_log import Request
 from strategy_runner.router.stops import read_stops, strictest, told
 from strategy_runner.supervision.conditions import Condition, duration, read_conditions
-from strategy_runner.supervision.control import Daemon
+from strategy_runner.supervision.control import Daemon, unheard
 from strategy_runner.supervision.plan import NOT_PLANNED, make_plan, problems_of
 from strategy_runner.supervision.reports import ProcessReport
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.watchdog.process import read_stat
 from strategy_runner.supervision.wishes import Wish, known_clients, read_latest_run, read_wishes
+from strategy_runner.tape.lock import holder
 from strategy_runner.tape.status import State, Status, read_status
 
 BEAT_SILENCE_S = 10.0
@@ -72,7 +73,8 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     is_running = daemon.is_running()
     reports = {report.full_name: report for report in daemon.processes()} if is_running else {}
     specs = {f"{path.parent.name}:{path.stem}": read_spec(path) for path in (home.daemon / "specs").glob("*/*.json")}
-    problems: list[str] = []
+    keeper = 0 if is_running else daemon.keeper()
+    problems = [f"{unheard(home, keeper)}; states are what processes say themselves"] if keeper else []
     wishes = read_wishes(home)
     for client in known_clients(home):
         if target.client not in (None, client):
@@ -97,12 +99,20 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
             name,
         ),
     )
-    absent = "stopped by an operator" if is_running else "no daemon is running"
+    absent = "stopped by an operator" if is_running else "its daemon is not heard" if keeper else "no daemon is running"
+    if keeper:
+        reports = {name: _unreported(name, pid) for name in names if (pid := holder(Path(specs[name].folder)))}
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
     seen = read_conditions(home.monitor) if is_running else {}
     rows = [_observed(row, specs) for row in _with_stops(rows, specs, now_ns)]
     rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
     return rows, problems
+
+
+def _unreported(name: str, pid: int) -> ProcessReport:
+    """A process that is there, and that supervisord says nothing of."""
+    group, _, rest = name.partition(":")
+    return ProcessReport(group, rest, state="UNKNOWN", pid=pid, started_ns=0, exit_status=None, spawn_error="")
 
 
 def _with_stops(rows: Sequence[FleetRow], specs: Mapping[str, Spec], now_ns: int) -> list[FleetRow]:

@@ -1,12 +1,14 @@
-"""A daemon that holds its home and does not listen: as one that is about to."""
+"""A daemon that holds its home and does not listen: one that is about to, and one whose socket was removed."""
 
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
-from end_to_end.harness import Firm, until
+from end_to_end.harness import Firm, assert_one_message, is_alive, until
 
+from strategy_runner.errors import TimeoutExpiredError
+from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.wishes import read_wishes
 from strategy_runner.tape.lock import holder
 
@@ -21,6 +23,7 @@ symbols = ["BTC-USD"]
 timeframe = "5s"
 params = { fast = 2, slow = 4 }
 """
+WORKER = "acme:cross.BTC-USD"
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +55,33 @@ def test_a_stop_while_the_daemon_starts_holds(running: Firm) -> None:
     assert "already stopped" in running.run("stop", "other").err
     assert "other" not in (running.home.daemon / "supervisord.conf").read_text()
     running.run("start", "all")
+
+
+def test_a_daemon_whose_socket_was_removed_is_told_of_and_ended(running: Firm) -> None:
+    before, daemon = running.pids(), running.daemon_pid
+    running.home.supervisor_socket.unlink()
+    ran = running.run("status", "-o", "json")
+    rows = {row["name"]: row for row in ran.json()}
+    assert {name: row["pid"] for name, row in rows.items()} == before
+    assert {row["process_state"] for row in rows.values()} == {"UNKNOWN"}
+    assert rows[WORKER]["trading_state"] == "trading"
+    assert f"expected the daemon, process {daemon}, to listen there, found nobody" in ran.err
+    assert "in force" in running.run("halt", "acme", "--reason", "test").err
+    running.run("resume", "acme", "--reason", "test")
+    with pytest.raises(TimeoutExpiredError, match="`strategy-runner down` ends it"):
+        Daemon(running.home).listens(0.1)
+
+    assert running.run("down").err == "daemon down\n"
+    assert not is_alive(daemon) and not any(map(is_alive, before.values()))
+    assert running.run("down").err == "no daemon is running\n"
+    running.run("up")
+    assert running.pids().keys() == before.keys()
+
+
+@pytest.mark.slow
+def test_what_cannot_be_asked_ends_a_stop_with_a_word(running: Firm) -> None:
+    running.home.supervisor_socket.unlink()
+    assert_one_message(running.run("stop", "acme", code=None), 5, "to listen there, found nobody", "down")
+    running.run("down")
+    running.run("up")
+    assert not any("acme" in name for name in running.pids())
