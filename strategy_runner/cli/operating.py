@@ -9,7 +9,7 @@ from strategy_runner.cli.progress import ready_bar
 from strategy_runner.cli.running import READY_TIMEOUT_S, known_target, targets_argument, timeout_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
-from strategy_runner.errors import TimeoutExpiredError, UsageError
+from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError, UsageError
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.operator_log import Request
 from strategy_runner.router.reconciliation import Reconciliation, read_reconciliation
@@ -38,7 +38,7 @@ def halt(home: Home, targets: tuple[str, ...], hard: bool, reason: str) -> None:
     """
     request = Request(verb="halt", is_hard=hard, reason=_worded(reason))
     word = "halted" if hard else "halted, exits pass"
-    _tell(operate(home, [parse_target(target) for target in targets], request), word)
+    _fail(_told_of(operate(home, [parse_target(target) for target in targets], request), word))
 
 
 @click.command()
@@ -52,11 +52,13 @@ def flatten(home: Home, targets: tuple[str, ...], halts: bool, reason: str) -> N
     Once: strategies go on, and may enter again, unless --halt is given.
     """
     parsed = [parse_target(target) for target in targets]
-    for target in parsed:
-        _needs_orders(home, target)
+    without = {client for target in parsed for client in _without_orders(home, target)}
+    failures = []
     if halts:
-        _tell(operate(home, parsed, Request(verb="halt", reason=_worded(reason))), "halted, exits pass")
-    _tell(operate(home, parsed, Request(verb="flatten", reason=_worded(reason))), "flattening")
+        done = operate(home, parsed, Request(verb="halt", reason=_worded(reason)))
+        failures += _told_of(done, "halted, exits pass")
+    done = operate(home, parsed, Request(verb="flatten", reason=_worded(reason)), but=without)
+    _fail([*failures, *_told_of(done, "flattening")])
 
 
 @click.command()
@@ -76,7 +78,7 @@ def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeou
     if stopped:
         if not reason.strip():
             raise UsageError("--reason: expected why what was stopped may go on, found nothing")
-        _tell(operate(home, stopped, Request(verb="resume", reason=_worded(reason))), "resumed")
+        _fail(_told_of(operate(home, stopped, Request(verb="resume", reason=_worded(reason))), "resumed"))
     assert parked or stopped
     for target in parsed:
         for client, one in _stops(home, target):
@@ -95,11 +97,13 @@ def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -
     target = parse_target(client)
     if not target.is_client:
         raise UsageError(f"{client}: expected a client, since all its accounts are compared")
-    _needs_orders(home, target)
+    _without_orders(home, target)
     if accept and not reason.strip():
         raise UsageError("--reason: expected why the OMS is right, found nothing")
     request = Request(verb="reconcile", accepts=accept, reason=_worded(reason) if reason else "asked for")
     (done,) = operate(home, [target], request)
+    if done.outcome == "not recorded":
+        raise StrategyRunnerError(f"{client}: not recorded, so nothing is compared: {done.problem}")
     if done.outcome == "at the next start":
         talk(f"{client}: not running; it is compared at every start")
         return
@@ -124,8 +128,9 @@ def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _tell(done: list[Operated], word: str) -> None:
-    late = []
+def _told_of(done: list[Operated], word: str) -> list[StrategyRunnerError]:
+    """Says what holds, and returns what does not."""
+    failures: list[StrategyRunnerError] = []
     for one in done:
         name = f"{one.client}{one.scope}"
         if one.ended_router:
@@ -136,10 +141,23 @@ def _tell(done: list[Operated], word: str) -> None:
             talk(
                 f"{name}: recorded as action {one.number} of the {one.mode} run; no router runs, the next one begins with it"
             )
+        elif one.outcome == "not recorded":
+            way = "" if word == "resumed" else f"; `strategy-runner stop {one.client}` ends its trading"
+            failures.append(StrategyRunnerError(f"{name}: not recorded, so nothing has changed: {one.problem}{way}"))
         else:
-            late.append(f"{name}: action {one.number}: {one.outcome}; see `strategy-runner status {one.client}`")
-    if late:
-        raise TimeoutExpiredError("\n".join(late))
+            failures.append(
+                TimeoutExpiredError(
+                    f"{name}: action {one.number}: {one.outcome}; see `strategy-runner status {one.client}`"
+                )
+            )
+    return failures
+
+
+def _fail(failures: list[StrategyRunnerError]) -> None:
+    """Raises all of them as one, if there are any: what holds nowhere is worse than what does not hold yet."""
+    if failures:
+        worst = min((type(one) for one in failures), key=lambda kind: kind.exit_code)
+        raise worst("\n".join(map(str, failures)))
 
 
 def _unpark(
@@ -193,13 +211,17 @@ def _is_at(target: Target, latch: Latch) -> bool:
     return latch.reset == "operator" and (latch.strategy, latch.symbol) == (target.strategy or "", target.symbol or "")
 
 
-def _needs_orders(home: Home, target: Target) -> None:
-    """Raises UsageError where there is nothing that could be exited."""
-    without = [client for client in operating.clients_of(home, target) if not operating.has_orders(home, client)]
-    if without:
+def _without_orders(home: Home, target: Target) -> list[str]:
+    """A target's clients whose orders go to no OMS, with a word on each. Raises UsageError if they all are."""
+    clients = operating.clients_of(home, target)
+    without = [client for client in clients if not operating.has_orders(home, client)]
+    if len(without) == len(clients):
         raise UsageError(
             f"{target}: expected a client whose orders go to an OMS, found that those of {', '.join(without)} go to none"
         )
+    for client in without:
+        talk(f"{client}: its orders go to no OMS, so there is nothing to exit")
+    return without
 
 
 def _outcome(home: Home, done: Operated) -> Reconciliation:

@@ -8,6 +8,7 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
+from strategy_runner.errors import StateError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
@@ -104,7 +105,7 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
         reports = {name: _unreported(name, pid) for name in names if (pid := holder(Path(specs[name].folder)))}
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
     seen = read_conditions(home.monitor) if is_running else {}
-    rows = [_observed(row, specs) for row in _with_stops(rows, specs, now_ns)]
+    rows = [_observed(row, specs) for row in _with_stops(rows, specs, now_ns, problems)]
     rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
     return rows, problems
 
@@ -115,8 +116,10 @@ def _unreported(name: str, pid: int) -> ProcessReport:
     return ProcessReport(group, rest, state="UNKNOWN", pid=pid, started_ns=0, exit_status=None, spawn_error="")
 
 
-def _with_stops(rows: Sequence[FleetRow], specs: Mapping[str, Spec], now_ns: int) -> list[FleetRow]:
-    """Of workers that trade, what an operator or a breaker lets them do no longer."""
+def _with_stops(
+    rows: Sequence[FleetRow], specs: Mapping[str, Spec], now_ns: int, problems: list[str]
+) -> list[FleetRow]:
+    """Of workers that trade, what an operator or a breaker lets them do no longer. Adds to `problems` what cannot be read."""
     stops: dict[Path, tuple[Latch, ...]] = {}
     found = []
     for row in rows:
@@ -124,7 +127,11 @@ def _with_stops(rows: Sequence[FleetRow], specs: Mapping[str, Spec], now_ns: int
         if isinstance(spec, WorkerSpec) and row.trading_state in _GOING_ON:
             folder = router_folder(spec).parent
             if folder not in stops:
-                stops[folder] = read_stops(folder, spec.client, spec.mode)
+                try:
+                    stops[folder] = read_stops(folder, spec.client, spec.mode)
+                except StateError as error:
+                    stops[folder] = ()
+                    problems.append(f"{spec.client}: what stops it is not known: {error}")
             latch = strictest(stops[folder], spec.strategy, spec.symbol)
             found.append(row if latch is None else _stopped(row, latch, now_ns))
         else:

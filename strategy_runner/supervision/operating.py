@@ -9,14 +9,14 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.errors import StrategyRunnerError, UsageError
+from strategy_runner.errors import StateError, StrategyRunnerError, UsageError
 from strategy_runner.model.names import router_name
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.acknowledgement import read_acknowledgement
@@ -42,12 +42,13 @@ Outcome = Literal[
     "router ended, nothing trades",
     "its router does not run, the next one begins with it",
     "its router neither answers nor ends",
+    "not recorded",
 ]
 
 
 class Operated(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one client's part. `ended_router` is the process that was ended because it did not answer, 0 for none;
-    `stops` hold there now."""
+    """What became of one client's part. `ended_router` is the process that was ended because it did not answer, 0 for none.
+    Of what could not be recorded, `problem` says why; it has no number, and no mode where not even that could be read."""
 
     client: str
     mode: str
@@ -56,33 +57,47 @@ class Operated(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     ended_router: int
     took_s: float
-    stops: tuple[Latch, ...]
+    problem: str = ""
 
 
-def operate(home: Home, targets: list[Target], request: Request) -> list[Operated]:
-    """Records a request for every client that a target names, on the disk, and waits until it is in force there.
+def operate(home: Home, targets: list[Target], request: Request, *, but: Collection[str] = ()) -> list[Operated]:
+    """Records a request for every client that a target names, `but` some, on the disk, and waits until it is in force there.
 
-    Raises UsageError for a target that is none of the last run's, or a client that never ran; then nothing is recorded.
+    Where it cannot be recorded for one client, it is for all others. Raises UsageError for a target that is none of the run's, or
+    a client that never ran; then nothing is recorded.
     """
-    runs = [(client, mode, target) for target in targets for client, mode in _runs(home, target)]
+    found = [(target, *_found(home, target)) for target in targets]
     began = time.monotonic()
-    recorded = []
-    for client, mode, target in runs:
+    recorded, failed = [], []
+    for target, runs, unread in found:
         asked = msgspec.structs.replace(request, strategy=target.strategy or "", symbol=target.symbol or "")
-        (action,) = record(home.client_state(client, mode), [asked], who=operator_name(), at_ns=time.time_ns())
-        recorded.append((client, mode, action))
+        failed += [_not_recorded(client, "", asked, error) for client, error in unread.items()]
+        for client, mode in runs:
+            if client in but:
+                continue
+            try:
+                (action,) = record(home.client_state(client, mode), [asked], who=operator_name(), at_ns=time.time_ns())
+                recorded.append((client, mode, action))
+            except (StrategyRunnerError, OSError) as error:
+                failed.append(_not_recorded(client, mode, asked, error))
     ended = _end_hung(home, recorded, began + ANSWER_S)
-    return [_operated(home, client, mode, action, ended.get(client), began) for client, mode, action in recorded]
+    return failed + [
+        _operated(home, client, mode, action, ended.get(client), began) for client, mode, action in recorded
+    ]
 
 
 def clients_of(home: Home, target: Target) -> list[str]:
     """The clients that have run and that a target names. Raises UsageError for a target that names nothing."""
-    return [client for client, _ in _runs(home, target)]
+    runs, unread = _found(home, target)
+    return sorted([*(client for client, _ in runs), *unread])
 
 
 def stops(home: Home, target: Target) -> dict[str, tuple[Latch, ...]]:
-    """What stops the latest run of each client that a target names. Raises UsageError."""
-    return {client: read_stops(home.client_state(client, mode), client, mode) for client, mode in _runs(home, target)}
+    """What stops the run of each client that a target names. Raises UsageError, StateError."""
+    runs, unread = _found(home, target)
+    for error in unread.values():
+        raise error
+    return {client: read_stops(home.client_state(client, mode), client, mode) for client, mode in runs}
 
 
 def concerns(target: Target, latch: Latch) -> bool:
@@ -92,33 +107,41 @@ def concerns(target: Target, latch: Latch) -> bool:
 
 
 def has_orders(home: Home, client: str) -> bool:
-    """Whether the orders of a client's run go to an OMS."""
-    mode = operated_mode(home, client)
+    """Whether the orders of a client's run go to an OMS; of one that cannot be told which it is, they may."""
+    try:
+        mode = operated_mode(home, client)
+    except (StateError, OSError):
+        return True
     return mode is not None and order_log(home.router(client, mode)).exists()
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _runs(home: Home, target: Target) -> list[tuple[str, str]]:
+def _found(home: Home, target: Target) -> tuple[list[tuple[str, str]], dict[str, StateError | OSError]]:
     """(client, mode) of the run of each client that a target names: the one under way, else the latest that the next one goes on
-    with. Raises UsageError."""
+    with; and why it cannot be read which that is, by client. Raises UsageError."""
     known = known_clients(home)
     if target.program is not None:
         raise UsageError(f"{target}: expected CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL, CLIENT:*:SYMBOL or all")
     if target.client is not None and target.client not in known:
         raise UsageError(f"{target.client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
-    found = []
+    runs: list[tuple[str, str]] = []
+    unread: dict[str, StateError | OSError] = {}
     for client in known if target.client is None else [target.client]:
-        mode = operated_mode(home, client)
+        try:
+            mode = operated_mode(home, client)
+        except (StateError, OSError) as error:
+            unread[client] = error
+            continue
         if mode is not None:
             _check_worker(home, client, mode, target)
-            found.append((client, mode))
-    if not found:
+            runs.append((client, mode))
+    if not runs and not unread:
         raise UsageError(
             f"{target}: expected a client that runs, or has a run that its next start goes on with, found none; start it first"
         )
-    return found
+    return runs, unread
 
 
 def _check_worker(home: Home, client: str, mode: str, target: Target) -> None:
@@ -130,6 +153,19 @@ def _check_worker(home: Home, client: str, mode: str, target: Target) -> None:
     workers |= {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     if workers and not any(target.matches(f"{client}:{worker}") for worker in workers):
         raise UsageError(f"{target}: expected a worker of {client}, one of {', '.join(sorted(workers))}")
+
+
+def _not_recorded(client: str, mode: str, asked: Request, error: Exception) -> Operated:
+    return Operated(
+        client=client,
+        mode=mode,
+        scope=asked.scope,
+        number=0,
+        outcome="not recorded",
+        ended_router=0,
+        took_s=0.0,
+        problem=str(error),
+    )
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -176,7 +212,6 @@ def _operated(home: Home, client: str, mode: str, action: Action, ended: _Ended 
         outcome=outcome,
         ended_router=ended.pid if ended else 0,
         took_s=round(took_s, 3),
-        stops=read_stops(home.client_state(client, mode), client, mode),
     )
 
 

@@ -207,3 +207,31 @@ def test_a_client_that_is_asked_for_and_broken_and_was_never_told_to_run_stops_n
     desk.run("stop", "acme")
     desk.write("clients/acme/client.toml", CLIENT)
     desk.run("start", "acme")
+
+
+def test_a_client_that_cannot_be_halted_keeps_no_other_from_it(desk: Firm) -> None:
+    log = desk.home.client_state("acme", "mock") / "operator.log"
+    whole = log.read_bytes()
+    log.write_bytes(whole[:8] + bytes([whole[8] ^ 1]) + whole[9:])
+    try:
+        for verb in (("halt",), ("flatten", "--halt")):
+            ran = desk.run(*verb, "all", "--reason", "test", code=1)
+            assert "other: halted, exits pass, mock run" in ran.err
+            assert "error: acme: not recorded, so nothing has changed: " in ran.err
+            assert "`strategy-runner stop acme` ends its trading" in ran.err
+        assert state(desk, "other:cross.BTC-USD") == "reducing"
+        assert "acme: what stops it is not known" in desk.run("status").err
+    finally:
+        log.write_bytes(whole)
+    desk.run("resume", "other", "--reason", "test")
+
+
+def test_a_client_without_orders_keeps_no_other_from_being_flattened(desk: Firm) -> None:
+    desk.write("clients/csv/client.toml", CLIENT.replace('"oms"', '"quantconnect"'))
+    desk.run("start", "csv")
+    ran = desk.run("flatten", "all", "--reason", "test")
+    assert "csv: its orders go to no OMS, so there is nothing to exit" in ran.err
+    assert "acme: flattening" in ran.err and "other: flattening" in ran.err and "csv: flattening" not in ran.err
+    assert_one_message(desk.run("flatten", "csv", "--reason", "test", code=None), 2, "go to none")
+    desk.run("stop", "csv")
+    shutil.rmtree(desk.root / "clients/csv")
