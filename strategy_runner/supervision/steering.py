@@ -20,7 +20,13 @@ from strategy_runner.config.spec import (
     read_spec,
     write_spec,
 )
-from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, UsageError
+from strategy_runner.errors import (
+    ConfigurationError,
+    LockedError,
+    SafetyRefusal,
+    StrategyRunnerError,
+    UsageError,
+)
 from strategy_runner.model.names import FEED_NAME, OMS_NAME, WATCHDOG_NAME, router_name
 from strategy_runner.router.operator_log import Request, record
 from strategy_runner.strategies.kept_code import keep
@@ -99,12 +105,13 @@ def start(
 def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> ChangeReport:
     """Makes the targets not run, and remembers that a person said so. Stopping what is stopped changes nothing.
 
-    Without a daemon the next one is told so. Raises UsageError, and TimeoutExpiredError for a daemon that cannot be asked; it has
-    been written down then.
+    Without a daemon the next one is told so. Raises UsageError, TimeoutExpiredError for a daemon that cannot be asked, for whom
+    it has been written down then, and StrategyRunnerError where they are stopped, and not all of it could be written down.
     """
     with one_operator_at_a_time(home):
         wishes = before = read_wishes(home)
-        for client in _clients_of(home, targets, known_clients(home)):
+        clients = _clients_of(home, targets, known_clients(home))
+        for client in clients:
             asked = before.clients.get(client)
             if asked is None:
                 _check_known(home, before, client, targets, environ)
@@ -117,7 +124,12 @@ def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> Chang
         if not configuration_path(home).exists():  # nothing has ever run here
             write_wishes(home, wishes)
             return NOTHING
-        return _carry_out(home, wishes, _without_stopped(home, wishes), launch=False)
+        plan = _without_stopped(home, wishes)
+        try:
+            return _carry_out(home, wishes, plan, launch=False)
+        except (ConfigurationError, OSError) as error:
+            _stop_unwritten(home, clients, plan, error)
+            raise
 
 
 def apply(home: Home, environ: Mapping[str, str]) -> tuple[ChangeReport, tuple[str, ...]]:
@@ -186,12 +198,28 @@ def _prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
     plan, problems = _plan_what_is_whole(home, wishes, environ)
     _keep_code(home, plan)
     write_wishes(home, wishes)
-    _write(home, plan)
+    unnoted = _write(home, plan)
     removed = sorted(asked.clients.keys() - wishes.clients.keys())
     return (
         *(f"{problem}; runs as before" for problem in _lines(problems)),
         *(f"clients/{client}: its folder was removed; it is not started, and asked for no more" for client in removed),
+        *(f"not in the audit trail: {fault}" for fault in unnoted),
     )
+
+
+def _stop_unwritten(home: Home, clients: Sequence[str], plan: Plan, error: ConfigurationError | OSError) -> None:
+    """Stops what the plan leaves out of these clients, for a disk that takes nothing, or a template that is gone. Raises
+    StrategyRunnerError if there was something."""
+    daemon = Daemon(home)
+    kept = {process.name for process in plan.processes}
+    running = [one.full_name for one in daemon.processes() if one.pid] if daemon.listens() else []
+    names = [name for name in running if name.partition(":")[0] in clients and name not in kept]
+    if names:
+        daemon.stop(names)
+        raise StrategyRunnerError(
+            f"{', '.join(names)}: stopped, and not for good, since that could not be written down: {error}; "
+            "mend it and stop them again, or the next daemon may start them"
+        ) from error
 
 
 def _without_removed(home: Home, wishes: Wishes) -> Wishes:
@@ -266,7 +294,14 @@ def _lines(problems: Problems) -> tuple[str, ...]:
 def _carry_out(home: Home, wishes: Wishes, plan: Plan, *, launch: bool) -> ChangeReport:
     _keep_code(home, plan)
     write_wishes(home, wishes)
-    _write(home, plan)
+    unnoted = _write(home, plan)
+    change = _handed_over(home, plan, launch=launch)
+    if unnoted:
+        raise StrategyRunnerError(f"done, and not in the audit trail: {'; '.join(unnoted)}")
+    return change
+
+
+def _handed_over(home: Home, plan: Plan, *, launch: bool) -> ChangeReport:
     # what a daemon that starts has read may be from before this: it is asked as soon as it can be
     daemon = Daemon(home)
     if not daemon.listens():
@@ -293,8 +328,9 @@ def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -
     return msgspec.structs.replace(change, restarted=tuple(sorted({*change.restarted, *tried})))
 
 
-def _write(home: Home, plan: Plan) -> None:
-    _record_changes(home, plan)
+def _write(home: Home, plan: Plan) -> list[str]:
+    """Returns what could not be noted of it in audit trails."""
+    unnoted = _record_changes(home, plan)
     kept = set()
     for process in plan.processes:
         kept.add(process.path)
@@ -304,6 +340,7 @@ def _write(home: Home, plan: Plan) -> None:
     for path in (home.daemon / "specs").glob("*/*.json"):
         if path not in kept:
             path.unlink()
+    return unnoted
 
 
 def _keep_code(home: Home, plan: Plan) -> None:
@@ -324,8 +361,9 @@ def _keep_code(home: Home, plan: Plan) -> None:
                 raise
 
 
-def _record_changes(home: Home, plan: Plan) -> None:
-    """For the audit trail of each client: what changes with its router and its workers, before it does."""
+def _record_changes(home: Home, plan: Plan) -> list[str]:
+    """For the audit trail of each client: what changes with its router and its workers, before it does. A trail that is damaged
+    keeps nobody from being stopped; returns what is wrong with such."""
     written = _written(home)
     specs: dict[str, Spec] = {**written, **{process.name: process.spec for process in plan.processes}}
     requests: dict[Path, list[Request]] = {}
@@ -338,8 +376,13 @@ def _record_changes(home: Home, plan: Plan) -> None:
         if isinstance(spec, WorkerSpec):
             asked = Request(verb="configure", strategy=spec.strategy, symbol=spec.symbol, detail=detail)
         requests.setdefault(home.client_state(spec.client, spec.mode), []).append(asked)
+    faults = []
     for folder, asked_for in requests.items():
-        record(folder, asked_for, who=operator_name(), at_ns=time.time_ns())
+        try:
+            record(folder, asked_for, who=operator_name(), at_ns=time.time_ns())
+        except (StrategyRunnerError, OSError) as fault:
+            faults.append(str(fault))
+    return faults
 
 
 def _written(home: Home) -> dict[str, Spec]:

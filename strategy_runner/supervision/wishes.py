@@ -200,7 +200,7 @@ def one_operator_at_a_time(home: Home) -> Iterator[None]:
         client_names(home)  # raises for a folder that is no home, before anything is written into it
     for folder in (home.var, home.daemon):  # one by one: parents that mkdir makes get another mode
         folder.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(home.daemon / "operator.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(home.daemon / "operator.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -235,3 +235,40 @@ def test_a_client_without_orders_keeps_no_other_from_being_flattened(desk: Firm)
     assert_one_message(desk.run("flatten", "csv", "--reason", "test", code=None), 2, "go to none")
     desk.run("stop", "csv")
     shutil.rmtree(desk.root / "clients/csv")
+
+
+def test_a_stop_that_cannot_be_written_down_stops_all_the_same_and_says_so(desk: Firm) -> None:
+    before = desk.pids()
+    template = desk.home.templates / "group.conf"
+    text = template.read_text()
+    template.unlink()
+    ran = desk.run("stop", "acme", code=1)
+    assert WORKER in ran.err and "stopped, and not for good" in ran.err and "expected a template" in ran.err
+    assert desk.pids() == {name: pid for name, pid in before.items() if "acme" not in name}
+    template.write_text(text)
+    desk.run("stop", "acme")
+    assert "acme:router" not in desk.states()
+    desk.run("start", "acme")
+
+    full = desk.home.daemon / "wishes.new"  # where a full disk shows itself first
+    full.mkdir()
+    assert "other:cross.BTC-USD: stopped, and not" in desk.run("stop", "other:cross:BTC-USD", code=1).err
+    assert before.keys() - desk.pids().keys() == {"other:cross.BTC-USD"}
+    full.rmdir()
+    desk.run("stop", "other:cross:BTC-USD")
+    desk.run("start", "other")
+    assert desk.pids().keys() == before.keys()
+
+
+def test_a_damaged_trail_keeps_nobody_from_being_stopped(desk: Firm) -> None:
+    log = desk.home.client_state("acme", "mock") / "operator.log"
+    whole = log.read_bytes()
+    log.write_bytes(whole[:8] + bytes([whole[8] ^ 1]) + whole[9:])
+    try:
+        ran = desk.run("stop", "acme", code=1)
+        assert f"error: done, and not in the audit trail: {log}" in ran.err
+        assert not any("acme" in name for name in desk.states())
+        assert "already stopped" in desk.run("stop", "acme").err
+    finally:
+        log.write_bytes(whole)
+    desk.run("start", "acme")
