@@ -37,6 +37,7 @@ from strategy_runner.config.spec import (
     read_spec,
 )
 from strategy_runner.errors import (
+    ConfigurationError,
     DiskFullError,
     LockedError,
     NotRunningError,
@@ -90,13 +91,13 @@ Runs = Mapping[type[Spec], Callable[[Any, StopFlag], int]]
 NONE: Runs = MappingProxyType({})
 
 
-def run(arguments: Sequence[str], others: Runs = NONE) -> int:
+def run(arguments: Sequence[str], others: Runs = NONE, stopping: StopFlag | None = None) -> int:
     """Runs the process of a spec file until it ends or is told to; returns its exit code. `arguments` end with the path.
 
     `others` run the kinds of spec whose processes are put together above this module.
     """
     path = Path(arguments[-1])
-    stopping = StopFlag()
+    stopping = stopping or StopFlag()
     try:
         spec = read_spec(path)
         configure_logging(spec.log_level)
@@ -120,7 +121,7 @@ def run(arguments: Sequence[str], others: Runs = NONE) -> int:
     except LockedError as error:
         log.error("%s", error)
         # supervisord gives up soon on what does not start; here it is to try until the other copy has ended
-        _outlast_start(stopping)
+        _outlast_start(stopping, time.monotonic())
         return error.exit_code
     except StrategyRunnerError as error:
         log.error("%s", error)
@@ -149,7 +150,11 @@ def main(arguments: Sequence[str], others: Runs = NONE) -> int:
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         os.close(fd)
-    return run(arguments, others)
+    stopping, began = StopFlag(), time.monotonic()
+    code = run(arguments, others, stopping)
+    if code == 0:
+        _outlast_start(stopping, began)  # a short run over history has ended well, and has not failed to start
+    return code
 
 
 # -- the processes -----------------------------------------------------------------------------------------------------
@@ -357,7 +362,7 @@ def _decide_in_bulk(spec: RouterSpec, router: Router, stopping: StopFlag) -> Non
         stopping.pause(0.1)
     if not stopping():
         log.info("decided %d signals", router.drain(stopping))
-    router.stop(deliver_s=3600.0)
+    router.stop(deliver_s=3600.0, end=State.STOPPED if stopping() else State.FINISHED)
 
 
 def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
@@ -416,11 +421,11 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
 def _stay_parked(stopping: StopFlag) -> None:
     """Until supervisord takes the process for one that started well: only then is its end one that it leaves alone."""
     log.warning("parked: `explain` says why, `resume` lets it try again")
-    _outlast_start(stopping)
+    _outlast_start(stopping, time.monotonic())
 
 
-def _outlast_start(stopping: StopFlag) -> None:
-    until = time.monotonic() + START_STAY_S
+def _outlast_start(stopping: StopFlag, began: float) -> None:
+    until = began + START_STAY_S
     while not stopping() and (left_s := until - time.monotonic()) > 0:
         stopping.pause(left_s)
 
@@ -462,7 +467,11 @@ class _Reload:
             return  # the plan has no such process any more: it is about to be stopped, and stops cleanly
         if changed != self._seen:
             self._seen = changed
-            spec = read_spec(self._path)
+            try:
+                spec = read_spec(self._path)
+            except ConfigurationError as error:  # damaged: no reason to end what is at work
+                log.error("%s; goes on as it was told before", error)
+                return
             assert isinstance(spec, self._kind)
             self._reload(spec)
 

@@ -15,6 +15,21 @@ StrategyRunnerError                1  something failed; the message says what
 └── DiskFullError                  1  no space left: nothing was published that could not be kept
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives an OSError the file that it is about: one of a write, such as of a full disk, names none. Raises it then."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
 
 class StrategyRunnerError(Exception):
     """Base of all errors raised on purpose."""

@@ -1,6 +1,7 @@
 """The verb audit: whether a client's trail is whole, and what stands in it."""
 
 import csv
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import click
 import msgspec
 
 from strategy_runner.cli.output import output_option, show_json, talk
-from strategy_runner.cli.signals import mode_option
+from strategy_runner.cli.signals import mode_option, run_of
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StateError, UsageError
@@ -19,7 +20,6 @@ from strategy_runner.history.table_file import write_table
 from strategy_runner.router.audit_check import Verified, sizes, verify
 from strategy_runner.router.audit_log import audit_log
 from strategy_runner.router.audit_rows import AuditRow, rows
-from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.lock import holder
 
 LOOKS = 4
@@ -58,7 +58,7 @@ def audit(
 
     `verify` reads the whole chain of hashes and compares each entry with the log that it was copied from.
     """
-    run = mode or latest_mode(home, client)
+    run = run_of(home, client, mode)
     folder = home.client_state(client, run)
     if not audit_log(folder).exists():
         raise UsageError(f"{client}: expected an audit trail of its {run} run, found none at {audit_log(folder)}")
@@ -93,10 +93,10 @@ def _verified(folder: Path, pin: tuple[int, str] | None) -> Verified:
 def _pin(text: str | None) -> tuple[int, str] | None:
     if text is None:
         return None
-    number, colon, chain = text.partition(":")
-    if not colon or not number.isdigit() or len(chain) != 64:
+    pin = re.fullmatch("([0-9]{1,19}):(.{64})", text)
+    if pin is None:
         raise UsageError(f"--pinned: expected N:HASH as `audit verify` prints it, found {text!r}")
-    return int(number), chain
+    return int(pin[1]), pin[2]
 
 
 def _export(found: Iterator[AuditRow], form: str, path: Path | None) -> None:

@@ -5,13 +5,12 @@ import os
 import click
 
 from strategy_runner.cli.output import show_json
-from strategy_runner.cli.signals import mode_option
+from strategy_runner.cli.signals import mode_option, run_of
 from strategy_runner.config.home import Home
 from strategy_runner.errors import UsageError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.supervision.story import Story, tell
 from strategy_runner.supervision.target import parse_target
-from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.supervision.worker_story import tell_worker
 
 
@@ -41,7 +40,7 @@ def _story_of_worker(home: Home, target: str, mode: str | None) -> Story:
     if parsed.client is None or parsed.strategy is None or parsed.symbol is None:
         raise UsageError(f"{target}: expected the id of a signal or one worker such as CLIENT:STRATEGY:SYMBOL")
     key = WorkerKey(parsed.client, parsed.strategy, parsed.symbol)
-    return tell_worker(home, key, mode or latest_mode(home, key.client))
+    return tell_worker(home, key, run_of(home, key.client, mode))
 
 
 def _show_story(story: Story) -> None:

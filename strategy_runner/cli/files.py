@@ -19,7 +19,7 @@ from strategy_runner.strategies.scaffold import new_strategy as scaffold_strateg
 from strategy_runner.supervision.layout import init_home
 from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.plan_client import load_wished
-from strategy_runner.supervision.programs import SOCKET_SUFFIX
+from strategy_runner.supervision.programs import SOCKET_SUFFIX, check_templates
 from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
 
 environment_option = click.option("--environment", help="Environment file configs/NAME.toml [default: the one in use].")
@@ -117,6 +117,7 @@ def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
         _must_know(home, client)
     try:
         _check_sockets(home)
+        check_templates(home)
         load_environment(home, environment, environ=os.environ, overrides={})
     except ConfigurationError as error:
         return [Finding("error", problem) for problem in error.problems]

@@ -1,5 +1,6 @@
 """The entry point: finds the home, gathers the verbs, turns errors into messages and exit codes."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -8,7 +9,7 @@ import click
 
 from strategy_runner import __version__
 from strategy_runner.config.home import Home
-from strategy_runner.errors import ConfigurationError, StrategyRunnerError
+from strategy_runner.errors import ConfigurationError, StrategyRunnerError, UsageError
 
 HOME_HELP = "Folder with clients/, configs/ and var/ [default: STRATEGY_RUNNER_HOME, or here]."
 
@@ -92,9 +93,28 @@ def main() -> None:
     except StrategyRunnerError as error:
         click.echo(f"error: {error}", err=True)
         code = error.exit_code
+    except OSError as error:
+        # whoever reads or writes a file names it; what says nothing of a file is about what is printed
+        click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        code = StrategyRunnerError.exit_code
+        _drop_output()
+    except UnicodeEncodeError:
+        wrong = [word for word in sys.argv if any("\udc80" <= letter <= "\udcff" for letter in word)]
+        if not wrong:
+            raise
+        click.echo(f"error: expected arguments in UTF-8, found {', '.join(map(ascii, wrong))}", err=True)
+        code = UsageError.exit_code
     except SystemExit:
         code = 0  # click's way out when the reader of a pipe has left: it has what it wanted
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_output() -> None:
+    """What could not be printed: the interpreter would try once more at its end, and say so in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

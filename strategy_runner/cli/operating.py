@@ -23,7 +23,15 @@ from strategy_runner.supervision.target import Target, parse_target
 
 RECONCILE_S = 10.0
 
-reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept in the audit trail.")
+
+def _legible(_: click.Context, __: click.Parameter, text: str) -> str:
+    """A reason with bytes that are no UTF-8 is one all the same: what is asked must not fail at it."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+reason_option = click.option(
+    "--reason", required=True, callback=_legible, metavar="TEXT", help="Why; it is kept in the audit trail."
+)
 
 
 @click.command()
@@ -64,7 +72,9 @@ def flatten(home: Home, targets: tuple[str, ...], halts: bool, reason: str) -> N
 @click.command()
 @targets_argument
 @click.option("--skip", is_flag=True, help="Without the record that it was parked at: it is never given that again.")
-@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept. Needed for what was stopped.")
+@click.option(
+    "--reason", default="", callback=_legible, metavar="TEXT", help="Why; it is kept. Needed for what was stopped."
+)
 @timeout_option
 @click.pass_obj
 def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeout: float | None) -> None:
@@ -89,7 +99,7 @@ def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeou
 @click.command()
 @click.argument("client")
 @click.option("--accept", is_flag=True, help="What the OMS says becomes the truth here.")
-@click.option("--reason", default="", metavar="TEXT", help="Why; needed with --accept.")
+@click.option("--reason", default="", callback=_legible, metavar="TEXT", help="Why; needed with --accept.")
 @output_option
 @click.pass_obj
 def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -> None:

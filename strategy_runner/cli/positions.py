@@ -7,7 +7,7 @@ from decimal import Decimal
 import click
 
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
-from strategy_runner.cli.signals import mode_option
+from strategy_runner.cli.signals import mode_option, must_name_something, run_of
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
@@ -15,7 +15,7 @@ from strategy_runner.errors import UsageError
 from strategy_runner.supervision.balances import Balance, balances
 from strategy_runner.supervision.holdings import Holding, holdings
 from strategy_runner.supervision.target import Target, parse_target
-from strategy_runner.supervision.wishes import latest_mode, shown_mode
+from strategy_runner.supervision.wishes import shown_mode
 
 _COLUMNS = (
     Column("worker"),
@@ -52,6 +52,8 @@ def positions(home: Home, target: str, mode: str | None, output: str) -> None:
     """Show what workers hold, and their profit, by their fills and the tape's last prices."""
     parsed = parse_target(target)
     found = holdings(home, runs_of(home, parsed, mode), parsed, os.environ)
+    if not found:
+        must_name_something(home, target)
     if output == "json":
         show_json(found)
     elif output == "name":
@@ -117,9 +119,15 @@ def _row(one: Holding) -> tuple[object, ...]:
 def runs_of(home: Home, target: Target, mode: str | None) -> dict[str, str]:
     """The run that is read of each client that is meant, and has run."""
     if target.client is not None:
-        return {target.client: mode or latest_mode(home, target.client)}
+        return {target.client: run_of(home, target.client, mode)}
     runs = {client: shown_mode(home, client) for client in client_names(home)}
-    return {client: mode or run for client, run in runs.items() if run is not None}
+    found = {client: mode or run for client, run in runs.items() if run is not None}
+    if mode is None:
+        return found
+    found = {client: mode for client in found if home.client_state(client, mode).is_dir()}
+    if not found:
+        raise UsageError(f"{target}: expected a {mode} run of some client, found none")
+    return found
 
 
 def _totals(found: Sequence[Holding]) -> list[tuple[object, ...]]:

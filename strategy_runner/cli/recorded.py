@@ -11,6 +11,7 @@ from strategy_runner.cli.running import split_symbols
 from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
+from strategy_runner.errors import UsageError
 from strategy_runner.supervision.historical import backtest as run_backtest
 from strategy_runner.supervision.process import HISTORICAL
 from strategy_runner.supervision.wishes import Wish, running_mode
@@ -183,9 +184,11 @@ def import_(
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--mode", default="mock", show_default=True, help="Whose tape: mock, live or simulation.")
-@click.option("--first", type=int, default=0, help="First seq.")
-@click.option("--last", type=int, default=None, help="Seq after the last [default: all].")
+@click.option(
+    "--mode", type=click.Choice(["mock", "live", "simulation"]), default="mock", show_default=True, help="Whose tape."
+)
+@click.option("--first", type=click.IntRange(min=0), default=0, help="First seq.")
+@click.option("--last", type=click.IntRange(min=0), default=None, help="Seq after the last [default: all].")
 @click.option(
     "--what",
     type=click.Choice(["all", "records", "history"]),
@@ -199,12 +202,18 @@ def export(home: Home, folder: Path, mode: str, first: int, last: int | None, wh
     from strategy_runner.history.export import export_history, export_records
 
     reader = TapeReader(home.market(mode) / "tape")
-    end = reader.head.count if last is None else last
-    written = export_records(reader, folder, first, end) if what != "history" else []
-    written += export_history(reader, folder, first, end) if what != "records" else []
+    kept, end = reader.head.first, reader.head.count
+    begin, end = max(first, kept), end if last is None else min(last, end)
+    if begin >= end:
+        asked = f"--first {first}" + ("" if last is None else f" --last {last}")
+        raise UsageError(
+            f"{asked}: expected seqs among the {kept} to {reader.head.count - 1} of the tape, found none there"
+        )
+    written = export_records(reader, folder, begin, end) if what != "history" else []
+    written += export_history(reader, folder, begin, end) if what != "records" else []
     for path in written:
         click.echo(path)
-    talk(f"exported seq {max(first, reader.head.first)} to {end - 1}")
+    talk(f"exported seq {begin} to {end - 1}")
 
 
 COMMANDS = [backtest, import_, export]

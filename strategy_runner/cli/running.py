@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
+from strategy_runner.cli.numbers import FiniteRange
 from strategy_runner.cli.output import age, output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import ready_bar
+from strategy_runner.cli.signals import MODES
 from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
@@ -26,11 +28,13 @@ from strategy_runner.supervision.wishes import Wish, read_wishes
 
 READY_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 86_400.0
-MODES = ["mock", "live", "simulation", "historical"]
 
 targets_argument = click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 timeout_option = click.option(
-    "--timeout", type=float, metavar="S", help="Seconds to wait until ready [default: 60; a run over history: a day]."
+    "--timeout",
+    type=FiniteRange(min=0),
+    metavar="S",
+    help="Seconds to wait until ready [default: 60; a run over history: a day].",
 )
 
 
@@ -71,7 +75,7 @@ def down(home: Home) -> None:
 @click.option("--mode", type=click.Choice(MODES), help="Instead of the mode in the client's file.")
 @click.option("--live", is_flag=True, help="Confirm that real money is meant; live mode needs it.")
 @click.option("--history", type=click.Path(path_type=Path), help="Folder of recorded history.")
-@click.option("--speed", type=click.FloatRange(min=0), metavar="X", help="Times real time; 0 is as fast as it goes.")
+@click.option("--speed", type=FiniteRange(min=0), metavar="X", help="Times real time; 0 is as fast as it goes.")
 @click.option(
     "--from",
     "from_ns",

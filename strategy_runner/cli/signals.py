@@ -10,7 +10,7 @@ import click
 from strategy_runner.cli.output import output_option, show_json
 from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines
 from strategy_runner.config.home import Home
-from strategy_runner.errors import NotRunningError
+from strategy_runner.errors import NotRunningError, UsageError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import SignalBody, decode_body
 from strategy_runner.router.journal import DecisionReader, decision_log
@@ -19,7 +19,9 @@ from strategy_runner.supervision.wishes import latest_mode
 
 FOLLOW_INTERVAL_S = 0.1
 
-mode_option = click.option("--mode", help="Run to read: mock, live, simulation or historical [default: the latest].")
+MODES = ("mock", "live", "simulation", "historical")
+
+mode_option = click.option("--mode", type=click.Choice(MODES), help="Run to read [default: the latest].")
 
 
 @click.command()
@@ -43,10 +45,8 @@ def signals(
     found = [d for _, reader in readers for d in _decisions(reader, parsed, accepted)]
     if len(readers) > 1:
         found.sort(key=lambda decision: decision.decided_ns)
-    if not found and not parsed.is_client:
-        from strategy_runner.cli.running import known_target  # slow to import, and seldom asked
-
-        known_target(home, target)
+    if not found:
+        must_name_something(home, target)
     show = _printer(body, output, max((len(_worker(decision)) for decision in found), default=WORKER_CHARACTERS))
     keep = 10 if follow and last is None else last
     show(found if keep is None else found[len(found) - keep :] if keep else [], True)
@@ -113,8 +113,27 @@ def _printer(body: bool, output: str, longest: int) -> Any:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
+def run_of(home: Home, client: str, mode: str | None) -> str:
+    """The mode of the run to read. Raises UsageError for a client that has no such run."""
+    if mode is None:
+        return latest_mode(home, client)
+    folder = home.client_state(client, mode)
+    if not folder.is_dir():
+        raise UsageError(f"{client}: expected a {mode} run, found none at {folder}")
+    return mode
+
+
+def must_name_something(home: Home, target: str) -> None:
+    """Where nothing was found of a target: raises UsageError if there is no such worker, so that its name is not answered as if
+    it had done nothing."""
+    if not parse_target(target).is_client:
+        from strategy_runner.cli.running import known_target  # slow to import, and seldom asked
+
+        known_target(home, target)
+
+
 def _reader(home: Home, client: str, mode: str | None) -> DecisionReader:
-    return DecisionReader(decision_log(home.router(client, mode or latest_mode(home, client))))
+    return DecisionReader(decision_log(home.router(client, run_of(home, client, mode))))
 
 
 def _decisions(reader: DecisionReader, target: Target, accepted: bool) -> Iterator[Decision]:

@@ -8,7 +8,7 @@ import click
 
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.positions import runs_of
-from strategy_runner.cli.signals import mode_option
+from strategy_runner.cli.signals import mode_option, must_name_something
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.model.names import WorkerKey
@@ -38,6 +38,8 @@ def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str
         for row in order_rows(order_log(home.router(client, run)))
         if _is_meant(parsed, row.client, row.strategy, row.symbol) and (row.is_open or not only_open)
     ][-(last or 0) :]
+    if not found:
+        must_name_something(home, target)
     if output == "json":
         show_json(found)
     elif output == "name":
@@ -63,7 +65,10 @@ def fills(home: Home, target: str, last: int | None, mode: str | None, output: s
         for client, run in runs_of(home, parsed, mode).items()
         for fill in fills_told(home, client, run)
         if _is_meant(parsed, fill.client, fill.strategy, fill.symbol)
-    ][-(last or 0) :]
+    ]
+    if not found:
+        must_name_something(home, target)
+    found = found[-(last or 0) :]
     if output == "json":
         show_json(found)
         return
@@ -112,6 +117,8 @@ def report(home: Home, target: str, level: str | None, mode: str | None, output:
     found = [
         row for row in report_on(home, runs_of(home, parsed, mode), parsed, os.environ) if level in (None, row.level)
     ]
+    if not found:
+        must_name_something(home, target)
     if output == "json":
         show_json(found)
     elif output == "name":

@@ -89,6 +89,10 @@ class Home(msgspec.Struct, frozen=True):
     def client_state(self, client: str, mode: str) -> Path:
         return self.var / "clients" / client / mode
 
+    def backtest(self, client: str) -> Path:
+        """What the one `backtest` of a client that may run at a time holds."""
+        return self.var / "backtests" / client
+
     def worker(self, key: WorkerKey, mode: str) -> Path:
         return self.client_state(key.client, mode) / "workers" / key.folder
 

@@ -3,6 +3,7 @@
 The plan writes these files; a process reads its own and nothing else. Paths are absolute, secrets stay references.
 """
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 
 from strategy_runner.config.schema import NatsConfig, RiskConfig, SizingConfig, TlsConfig
 from strategy_runner.config.secret import SecretReference
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, naming
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
@@ -307,9 +308,13 @@ Spec = WorkerSpec | RouterSpec | FeedSpec | WatchdogSpec | PaperOmsSpec
 
 
 def write_spec(path: Path, spec: Spec) -> None:
+    """Whole or not at all, also over a power cut. Waits for the disk. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(spec, order="sorted")))
+    with naming(temporary), temporary.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(spec, order="sorted")))
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 
@@ -322,3 +327,17 @@ def read_spec(path: Path) -> Spec:
         raise ConfigurationError(f"{path}: expected a process specification, found no file") from None
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{path}: expected a process specification, found: {error}") from error
+
+
+def read_specs(folder: Path) -> tuple[dict[str, Spec], dict[str, str]]:
+    """What processes are told, by their names, and of each whose file is damaged why: that is its own trouble, and no other's."""
+    specs: dict[str, Spec] = {}
+    damaged: dict[str, str] = {}
+    for path in folder.glob("*/*.json"):
+        name = f"{path.parent.name}:{path.stem}"
+        try:
+            specs[name] = read_spec(path)
+        except ConfigurationError as error:
+            if path.exists():  # else it went meanwhile
+                damaged[name] = str(error)
+    return specs, damaged

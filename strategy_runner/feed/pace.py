@@ -26,7 +26,7 @@ class Pace:
                 return 0
             self._anchor = next_ns, monotonic_ns
         event_ns, began_ns = self._anchor
-        return event_ns + int((monotonic_ns - began_ns) * self._speed)
+        return event_ns + int(min((monotonic_ns - began_ns) * self._speed, FOREVER_NS))
 
     def wait_s(self, next_ns: int | None, monotonic_ns: int) -> float | None:
         """How long the next record is not due yet; None if no time is known at which one will be."""

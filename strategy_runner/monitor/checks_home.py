@@ -10,7 +10,7 @@ from strategy_runner.config.spec import WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.strategies.kept_code import is_whole
-from strategy_runner.supervision.programs import SOCKET_SUFFIX, Program, render
+from strategy_runner.supervision.programs import SOCKET_SUFFIX, check_templates
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -76,7 +76,7 @@ def check_specs(home: Home) -> list[Finding]:
                 advice = "`strategy-runner apply` (or `up`) keeps it again, or starts the worker with today's if that is another"
                 findings.append(error("code", spec.code, f"the code of {spec.key.name}", "no file", advice))
     try:
-        render(home, (_example(home),))
+        check_templates(home)
     except (ConfigurationError, OSError) as fault:
         advice = "copy supervisor/ from `strategy-runner init` of a new folder"
         findings.append(error("templates", home.templates, "templates for supervisord", str(fault), advice))
@@ -100,11 +100,6 @@ def check_files(problems: list[str]) -> list[Finding]:
     """What the client files say that no plan can be made of; running processes go on as before."""
     advice = "`strategy-runner check` says more"
     return [warning("files", problem.partition(":")[0], "a valid file", problem, advice) for problem in problems]
-
-
-def _example(home: Home) -> Program:
-    """A program that is never run: with one, every template is read."""
-    return Program(group="example", name="example", kind="worker", spec=home.var, digest="", log=home.var)
 
 
 def _private(home: Home) -> Iterator[Path]:

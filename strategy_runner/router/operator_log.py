@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from strategy_runner.errors import StateError
+from strategy_runner.errors import StateError, naming
 from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
@@ -85,12 +85,13 @@ def record(
             Action(number=number, at_ns=at_ns, who=who, request=request)
             for number, request in enumerate(wanted, known[-1].number + 1 if known else 1)
         )
-        log = AppendLog(operator_log(folder))
-        try:
-            log.append_many([_encode(action) for action in actions])
-            log.sync()
-        finally:
-            log.close()
+        with naming(operator_log(folder)):
+            log = AppendLog(operator_log(folder))
+            try:
+                log.append_many([_encode(action) for action in actions])
+                log.sync()
+            finally:
+                log.close()
     return actions
 
 

@@ -137,8 +137,8 @@ class Router:
         self._want(spec.workers)
         self._awaited = set(spec.workers)
 
-    def stop(self, deliver_s: float = 5.0) -> None:
-        """Decides what the stopped workers left, and lets the sinks follow for the time given."""
+    def stop(self, deliver_s: float = 5.0, end: State = State.STOPPED) -> None:
+        """Decides what the stopped workers left, and lets the sinks follow for the time given. `end` is what it then says."""
         self._next_look = self._next_try = 0.0
         while not self._spec.bulk and self.turn():
             self._next_look = 0.0
@@ -151,7 +151,7 @@ class Router:
         if self._audit is not None:
             self._audit.stop(deliver_s)
         self._report()
-        self._file.enter(State.STOPPED)
+        self._file.enter(end)
 
     def fail(self, error: Exception) -> None:
         """The end by a fault that trying again cannot mend."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_spec
+from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_specs
 from strategy_runner.errors import StateError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.risk.state import Latch
@@ -73,14 +73,19 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     daemon = Daemon(home)
     is_running = daemon.is_running()
     reports = {report.full_name: report for report in daemon.processes()} if is_running else {}
-    specs = {f"{path.parent.name}:{path.stem}": read_spec(path) for path in (home.daemon / "specs").glob("*/*.json")}
+    specs, damaged = read_specs(home.daemon / "specs")
     keeper = 0 if is_running else daemon.keeper()
     problems = [f"{unheard(home, keeper)}; states are what processes say themselves"] if keeper else []
+    problems += [told for name, told in sorted(damaged.items()) if target.client in (None, name.partition(":")[0])]
     wishes = read_wishes(home)
     for client in known_clients(home):
         if target.client not in (None, client):
             continue
-        run = read_latest_run(home, client)
+        try:
+            run = read_latest_run(home, client)
+        except StateError as error:
+            run = None
+            problems.append(str(error))
         asked = wishes.clients.get(client) or (run.wish if run else Wish())
         whole = wishes.with_client(client, msgspec.structs.replace(asked, stopped=()))
         try:
@@ -88,8 +93,9 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
         except NOT_PLANNED as error:
             problems.extend(problems_of(error))
             continue
-        for process in plan.of_client(client):
-            specs.setdefault(process.name, process.spec)
+        for process in plan.processes:
+            if process.name in damaged or process.name.startswith(f"{client}:"):
+                specs.setdefault(process.name, process.spec)
     now_ns = time.time_ns()
     names = sorted(
         specs,

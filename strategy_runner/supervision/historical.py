@@ -3,23 +3,28 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import RouterSpec, WorkerSpec, write_spec
-from strategy_runner.errors import SafetyRefusal, StrategyRunnerError, UsageError
+from strategy_runner.config.spec import RouterSpec, WorkerSpec, read_specs, write_spec
+from strategy_runner.errors import LockedError, SafetyRefusal, StrategyRunnerError, UsageError
 from strategy_runner.history.quality import QualityReport
-from strategy_runner.supervision.plan import make_plan
+from strategy_runner.model.names import router_name
+from strategy_runner.supervision.plan import Plan, make_plan
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process
 from strategy_runner.supervision.readiness import last_lines
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.wishes import Run, Wish, forget_latest_run, read_wishes, running_mode, write_latest_run
+from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.status import Status, read_status
+
+ORPHANS_S = 5.0  # the workers of a backtest that was killed end soon after it
 
 Show = Callable[[int, int, str], None]
 
@@ -50,11 +55,37 @@ def backtest(
     home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_state_version(home)
     wishes = read_wishes(home)
-    running = wishes.clients.get(client)
-    if running is not None and running.mode == HISTORICAL:
-        raise SafetyRefusal(f"{client}: a historical run is under way under the supervisor; stop it first")
     wished = msgspec.structs.replace(wishes, environment=environment or wishes.environment).with_client(client, wish)
     plan = make_plan(home, wished, environ=environ, clients=[client])
+    with _only_run(home, client):
+        return _run(home, client, wish, plan, show)
+
+
+@contextmanager
+def _only_run(home: Home, client: str) -> Iterator[None]:
+    """One run over a client's history at a time: it begins with empty folders. Raises SafetyRefusal."""
+    specs, _ = read_specs(home.daemon / "specs")
+    router = specs.get(router_name(client))
+    if router is not None and router.mode == HISTORICAL and client in read_wishes(home).clients:
+        raise SafetyRefusal(f"{client}: a historical run is under way under the supervisor; stop it first")
+    lock = backtest_lock(home, client)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def backtest_lock(home: Home, client: str) -> FolderLock:
+    """What a backtest holds, and whoever begins another run over history finds free. Raises SafetyRefusal."""
+    folder = home.backtest(client)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return FolderLock(folder, expected="no other backtest", orphans_s=ORPHANS_S)
+    except LockedError as error:
+        raise SafetyRefusal(f"{client}: {error}") from None
+
+
+def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[WorkerResult]:
     state = home.client_state(client, HISTORICAL)
     forget_latest_run(home, client, HISTORICAL)
     shutil.rmtree(state, ignore_errors=True)

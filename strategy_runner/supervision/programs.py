@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.config.home import Home, checked_socket
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, naming
 
 ENTRY_MODULE = "strategy_runner.assembly"
 # knows supervisord, so it lies above what the other processes are put together from
@@ -83,7 +83,8 @@ def write_configuration(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = configuration_path(home)
     temporary = path.with_suffix(".new")
-    temporary.write_text(text)
+    with naming(temporary):
+        temporary.write_text(text)
     temporary.replace(path)
     return path
 
@@ -96,6 +97,11 @@ def render(home: Home, programs: Sequence[Program], *, python: str = sys.executa
     for group, members in groupby(ordered, key=lambda program: program.group):
         parts.append(_group_part(home, group, tuple(members), python, entry))
     return "\n".join(parts)
+
+
+def check_templates(home: Home) -> None:
+    """Raises ConfigurationError for what `render` refuses whatever runs: templates, and a path that supervisord cannot read."""
+    render(home, (Program(group="example", name="example", kind="worker", spec=home.var, digest="", log=home.var),))
 
 
 def _group_part(home: Home, group: str, members: Sequence[Program], python: str, entry: str) -> str:

@@ -99,7 +99,7 @@ def _has_drained(spec: RouterSpec, status: Status) -> bool:
             return False
         logged += (folder / "signals.log").stat().st_size
     if spec.bulk:
-        return status.state is State.STOPPED
+        return status.state is State.FINISHED
     return status.state is State.FOLLOWING and status.records == logged and status.progress == status.total
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.spec import WorkerSpec, read_spec
+from strategy_runner.config.spec import WorkerSpec, read_specs
 from strategy_runner.errors import SafetyRefusal, UsageError
 from strategy_runner.router.operator_log import Request, record
 from strategy_runner.supervision.control import Daemon
@@ -63,11 +63,8 @@ def _note(home: Home, spec: WorkerSpec, skipped: str, reason: str, now_ns: int) 
 
 def _parked(home: Home, targets: list[Target]) -> list[tuple[WorkerSpec, Trouble]]:
     found = []
-    for path in sorted((home.daemon / "specs").glob("*/*.json")):
-        if not any(target.matches(f"{path.parent.name}:{path.stem}") for target in targets):
-            continue
-        spec = read_spec(path)
-        if isinstance(spec, WorkerSpec):
+    for name, spec in sorted(read_specs(home.daemon / "specs")[0].items()):
+        if isinstance(spec, WorkerSpec) and any(target.matches(name) for target in targets):
             trouble = read_trouble(Path(spec.folder), spec.generation)
             if trouble.is_parked:
                 found.append((spec, trouble))

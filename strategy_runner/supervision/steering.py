@@ -1,9 +1,11 @@
 """Steering: turn changed wishes into running processes. Every verb that starts or stops something comes through here."""
 
 import contextlib
+import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -17,7 +19,7 @@ from strategy_runner.config.spec import (
     Spec,
     WatchdogSpec,
     WorkerSpec,
-    read_spec,
+    read_specs,
     write_spec,
 )
 from strategy_runner.errors import (
@@ -32,11 +34,12 @@ from strategy_runner.router.operator_log import Request, record
 from strategy_runner.strategies.kept_code import keep
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
+from strategy_runner.supervision.historical import backtest_lock
 from strategy_runner.supervision.plan import NOT_PLANNED, Plan, make_plan, problems_of
 from strategy_runner.supervision.plan_client import worker_keys
 from strategy_runner.supervision.plan_oms import is_paper, only_clients
 from strategy_runner.supervision.process import HISTORICAL, SIMULATION, Process, lasting
-from strategy_runner.supervision.programs import Kind, configuration_path, write_configuration
+from strategy_runner.supervision.programs import Kind, configuration_path, render, write_configuration
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.target import Target
@@ -54,6 +57,7 @@ from strategy_runner.supervision.wishes import (
 )
 
 DIFFERENCES_MAX = 8
+WRITERS = 16  # that wait for the disk together: a thousand files take less than a second, one by one it is five
 # in the order of a plan; the first three serve all clients
 _KINDS: dict[type[Spec], Kind] = {
     FeedSpec: "feed",
@@ -98,6 +102,8 @@ def start(
             wishes = _wished(home, wishes, client, targets, wish, environ)
         plan = _plan(home, wishes, clients, environ)
         _refuse_late_comers(home, before, plan)
+        _make_sure(home, plan)
+        _refuse_beside_backtest(home, before, plan)
         _clear_finished_runs(home, before, wishes, plan)
         return plan, _with_another_try(home, targets, _carry_out(home, wishes, plan, launch=True))
 
@@ -178,10 +184,13 @@ def as_written(home: Home) -> Plan:
 
 def differences(home: Home, plan: Plan) -> list[Change]:
     """What separates the plan from the processes whose specifications were written last."""
-    written = _written(home)
+    written, damaged = read_specs(_specs(home))
     planned = {process.name: process for process in plan.processes}
-    changes = [_change(process, written.get(name)) for name, process in planned.items()]
-    gone = sorted(written.keys() - planned.keys())
+    changes = [
+        _change(process, written.get(name), "what it was told is unreadable" if name in damaged else "not running yet")
+        for name, process in planned.items()
+    ]
+    gone = sorted({*written, *damaged} - planned.keys())
     return changes + [Change(name=name, action="stop", reason="no longer in the plan") for name in gone]
 
 
@@ -331,16 +340,22 @@ def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -
 def _write(home: Home, plan: Plan) -> list[str]:
     """Returns what could not be noted of it in audit trails."""
     unnoted = _record_changes(home, plan)
-    kept = set()
-    for process in plan.processes:
-        kept.add(process.path)
-        if not process.path.exists() or read_spec(process.path) != process.spec:
-            write_spec(process.path, process.spec)
+    written = _written(home)
+    changed = [process for process in plan.processes if written.get(process.name) != process.spec]
+    with ThreadPoolExecutor(WRITERS) as writers:
+        list(writers.map(lambda process: write_spec(process.path, process.spec), changed))
     write_configuration(home, plan.programs(home))
-    for path in (home.daemon / "specs").glob("*/*.json"):
+    kept = {process.path for process in plan.processes}
+    for path in _specs(home).glob("*/*.json"):
         if path not in kept:
             path.unlink()
     return unnoted
+
+
+def _make_sure(home: Home, plan: Plan) -> None:
+    """Before a start changes anything, all that its plan can be refused for. Raises ConfigurationError."""
+    render(home, plan.programs(home))
+    _keep_code(home, plan)
 
 
 def _keep_code(home: Home, plan: Plan) -> None:
@@ -368,7 +383,7 @@ def _record_changes(home: Home, plan: Plan) -> list[str]:
     specs: dict[str, Spec] = {**written, **{process.name: process.spec for process in plan.processes}}
     requests: dict[Path, list[Request]] = {}
     for change in differences(home, plan):
-        spec = specs[change.name]
+        spec = specs.get(change.name)  # None of one that goes and is damaged
         if change.action == "keep" or not isinstance(spec, RouterSpec | WorkerSpec):
             continue
         detail = f"{change.action} {change.name}: {change.reason}"
@@ -385,14 +400,19 @@ def _record_changes(home: Home, plan: Plan) -> list[str]:
     return faults
 
 
+def _specs(home: Home) -> Path:
+    return home.daemon / "specs"
+
+
 def _written(home: Home) -> dict[str, Spec]:
-    folder = home.daemon / "specs"
-    return {f"{path.parent.name}:{path.stem}": read_spec(path) for path in folder.glob("*/*.json")}
+    """What processes were told last, but for what cannot be read."""
+    return read_specs(_specs(home))[0]
 
 
-def _change(process: Process, written: Spec | None) -> Change:
+def _change(process: Process, written: Spec | None, otherwise: str) -> Change:
+    """`otherwise` is why there is nothing written to compare with."""
     if written is None:
-        return Change(name=process.name, action="start", reason="not running yet")
+        return Change(name=process.name, action="start", reason=otherwise)
     old, new = msgspec.to_builtins(written), msgspec.to_builtins(process.spec)
     differing = [key for key in new if old.get(key) != new[key]]
     if not differing:
@@ -468,9 +488,7 @@ def _check_known(
     home: Home, wishes: Wishes, client: str, targets: list[Target], environ: Mapping[str, str]
 ) -> list[str]:
     """Folder names of a client's workers, as running or as planned; raises UsageError for a target that names none."""
-    written = [
-        spec.key.folder for spec in _written(home).values() if isinstance(spec, WorkerSpec) and spec.client == client
-    ]
+    written = {path.stem for path in (_specs(home) / client).glob("*.json")} - {"router"}  # damaged ones run as well
     asked = wishes.clients.get(client)
     known = sorted({*written, *(asked.stopped if asked else ())})
     own = [target for target in targets if target.client == client and not target.is_client]
@@ -529,14 +547,20 @@ def _refuse_late_comers(home: Home, before: Wishes, plan: Plan) -> None:
             )
 
 
+def _refuse_beside_backtest(home: Home, before: Wishes, plan: Plan) -> None:
+    """A run over history begins with empty folders, and may not be those of a backtest under way."""
+    for router in (process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)):
+        if router.mode == HISTORICAL and router.client not in before.clients:
+            backtest_lock(home, router.client).release()
+
+
 def _clear_finished_runs(home: Home, before: Wishes, wishes: Wishes, plan: Plan) -> None:
     """A simulation or historical run begins with empty folders; nothing of an earlier one is running any more."""
     routers = [process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)]
-    written = _written(home)
     for router in routers:
         if router.mode in (SIMULATION, HISTORICAL) and router.client not in before.clients:
             shutil.rmtree(home.client_state(router.client, router.mode), ignore_errors=True)
-    if not isinstance(written.get("market:feed"), FeedSpec) and any(router.mode == SIMULATION for router in routers):
+    if not _has_feed(home) and any(router.mode == SIMULATION for router in routers):
         shutil.rmtree(home.market(SIMULATION), ignore_errors=True)
         shutil.rmtree(home.oms(SIMULATION), ignore_errors=True)
     for router in routers:
@@ -544,10 +568,30 @@ def _clear_finished_runs(home: Home, before: Wishes, wishes: Wishes, plan: Plan)
         write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))
 
 
+def _has_feed(home: Home) -> bool:
+    """Whether one was told to run, be it legible or not."""
+    group, _, name = FEED_NAME.partition(":")
+    return (_specs(home) / group / f"{name}.json").exists()
+
+
 def _without_stopped(home: Home, after: Wishes) -> Plan:
     """The processes as they were written, less those that are no longer wished for; files edited since stay unread."""
+    written, damaged = read_specs(_specs(home))
+    processes = _wished_for(home, after, written)
+    if damaged:
+        processes = _with_damaged(home, after, processes, damaged)
+    followers = [p for p in processes if isinstance(p.spec, WorkerSpec) and not p.spec.history]
+    if not followers:
+        processes = [process for process in processes if process.kind != "feed"]
+    processes = _without_idle_oms(processes)
+    if all(process.kind == "watchdog" for process in processes):
+        processes = []
+    return Plan(processes=tuple(sorted(processes, key=_place)))
+
+
+def _wished_for(home: Home, after: Wishes, written: Mapping[str, Spec]) -> list[Process]:
     processes: list[Process] = []
-    for name, spec in sorted(_written(home).items()):
+    for name, spec in sorted(written.items()):
         group, _, rest = name.partition(":")
         kind = _KINDS[type(spec)]
         if kind in ("router", "worker"):
@@ -558,14 +602,25 @@ def _without_stopped(home: Home, after: Wishes) -> Plan:
             wish = after.clients[group]
             left = tuple(worker for worker in spec.workers if worker not in wish.stopped)
             spec = msgspec.structs.replace(spec, workers=left)  # noqa: PLW2901
-        processes.append(Process(name=name, kind=kind, spec=spec, path=home.daemon / "specs" / group / f"{rest}.json"))
-    followers = [p for p in processes if isinstance(p.spec, WorkerSpec) and not p.spec.history]
-    if not followers:
-        processes = [process for process in processes if process.kind != "feed"]
-    processes = _without_idle_oms(processes)
-    if all(process.kind == "watchdog" for process in processes):
-        processes = []
-    return Plan(processes=tuple(sorted(processes, key=_place)))
+        processes.append(Process(name=name, kind=kind, spec=spec, path=_specs(home) / group / f"{rest}.json"))
+    return processes
+
+
+def _with_damaged(home: Home, after: Wishes, readable: list[Process], damaged: Collection[str]) -> list[Process]:
+    """With the processes whose specifications are damaged, as the files say; those of a client whose files are broken too are
+    left out, since nothing says what they do."""
+    whole = []
+    for client in after.clients:
+        with contextlib.suppress(*NOT_PLANNED):
+            make_plan(home, after, environ=os.environ, clients=[client])
+            whole.append(client)
+    with contextlib.suppress(*NOT_PLANNED):
+        planned = make_plan(home, after, environ=os.environ, clients=whole).processes
+        kept = [*readable, *(process for process in planned if process.name in damaged)]
+        if FEED_NAME not in damaged or any(process.name == FEED_NAME for process in kept):
+            # once more, so that a shared one serves those too whom the files do not name
+            return list(make_plan(home, after, environ=os.environ, clients=[], kept=kept).processes)
+    return readable
 
 
 def _without_idle_oms(processes: list[Process]) -> list[Process]:

@@ -15,8 +15,9 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.errors import ConfigurationError, StateError, UsageError
+from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming
 from strategy_runner.model.names import RESERVED_CLIENTS
+from strategy_runner.sinks.durable_file import replace_file
 from strategy_runner.tape.lock import holder
 
 _BEGUN_ANEW = ("simulation", "historical")  # modes whose runs begin with empty folders
@@ -72,7 +73,7 @@ def read_wishes(home: Home) -> Wishes:
 def write_wishes(home: Home, wishes: Wishes) -> None:
     path = home.daemon / "wishes.json"
     temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
+    with naming(temporary), temporary.open("wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(wishes)))
         file.flush()
         os.fsync(file.fileno())
@@ -103,9 +104,8 @@ def write_latest_run(home: Home, client: str, run: Run) -> None:
             run = msgspec.structs.replace(run, lasting=_lasting_run(home, client))
     path = _latest_path(home, client)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.encode(run))
-    temporary.replace(path)
+    with naming(path):
+        replace_file(path, msgspec.json.encode(run))
 
 
 def read_latest_run(home: Home, client: str) -> Run | None:
@@ -115,7 +115,9 @@ def read_latest_run(home: Home, client: str) -> Run | None:
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise StateError(f"{_latest_path(home, client)}: expected a client's latest run, found: {error}") from error
+        raise StateError(
+            f"{_latest_path(home, client)}: expected a client's latest run, found: {error}; its next start writes it anew"
+        ) from error
 
 
 def forget_latest_run(home: Home, client: str, mode: str) -> None:

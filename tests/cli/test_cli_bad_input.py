@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from cli.clients import CROSSOVER, LIVE_LIMITS
 from end_to_end.harness import Firm, Ran, assert_one_message, told, until
+from end_to_end.recordings import write_market
 
 from strategy_runner.config.home import STATE_VERSION
+from strategy_runner.supervision.wishes import read_wishes
 
 FAILURE, USAGE, NOT_RUNNING, CONFIGURATION, REFUSED, INTERRUPTED = 1, 2, 3, 6, 8, 130
 FILE = "clients/acme/client.toml"
@@ -208,6 +210,9 @@ def test_a_command_line_that_makes_no_sense_is_answered_with_what_does(home: Fir
         ("start", "acme", "--hystory", "x"): ["No such option", "--history"],
         ("start", "acme", "--mode", "mok"): ["'mok'", "mock"],
         ("backtest", "acme", "--from", "yesterday"): ["expected a moment such as 2026-01-05", "found 'yesterday'"],
+        ("start", "acme", "--speed", "nan"): ["'--speed'", "expected a finite number, found nan"],
+        ("start", "acme", "--speed", "inf"): ["expected a finite number, found inf"],
+        ("restart", "acme", "--timeout", "nan"): ["'--timeout'", "expected a finite number"],
         ("status", "acme:"): ["target: expected CLIENT", "found 'acme:'"],
     }
     for ran, words in zip(home.run_all(*senseless), senseless.values(), strict=True):
@@ -240,6 +245,29 @@ def test_a_home_whose_path_is_too_long_for_sockets_is_told_so_by_every_verb() ->
             assert_one_message(ran, CONFIGURATION, "socket path: expected at most 107 bytes, found", "shorter path")
         check = firm.run("check", "--home", deep, code=CONFIGURATION)
         assert "socket path: expected at most 107 bytes" in check.out
+
+
+def test_a_start_that_is_refused_leaves_the_run_before_it_and_wishes_for_nothing() -> None:
+    with Firm() as firm:
+        firm.write(FILE, CROSSOVER)
+        write_market(firm.root / "history", "BTC-USD", seed=1, seconds=400, per_second=5)
+        history = ("--history", firm.root / "history")
+        firm.run("backtest", "acme", *history)
+        before = firm.bodies("acme")
+        template = firm.home.templates / "group.conf"
+        template.rename(template.with_suffix(".away"))
+        ran = firm.run("start", "acme", "--mode", "historical", *history, code=None)
+        assert_one_message(ran, CONFIGURATION, str(template), "expected a template for supervisord")
+        assert before and firm.bodies("acme") == before
+        assert read_wishes(firm.home).clients == {}
+        assert f"error: {template}: expected a template" in firm.run("check", code=CONFIGURATION).out
+
+
+def test_check_refuses_a_home_whose_path_supervisord_cannot_read() -> None:
+    with Firm(init=False) as firm:
+        odd = firm.root / "o'brien"
+        firm.run("init", odd)
+        assert "expected none of" in firm.run("check", "--home", odd, code=CONFIGURATION).out
 
 
 def test_init_never_writes_over_a_home(home: Firm) -> None:

@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from end_to_end.harness import Firm, is_alive, until
+from end_to_end.harness import Firm, assert_one_message, is_alive, until
 from end_to_end.recordings import START_NS, write_market
 
 from strategy_runner.analytics.performance import max_drawdown
@@ -86,6 +86,26 @@ def test_an_interrupted_backtest_leaves_no_process_and_the_next_one_is_whole(
     results = firm.run(*arguments, "-o", "json").json()
     assert [(result["records"], result["signals"]) for result in results] == [(2_000, 2_000)] * 2
     assert len(firm.bodies("acme").splitlines()) == 4_000
+
+
+def test_one_run_over_a_clients_history_at_a_time(slow_firm: Firm) -> None:
+    firm = slow_firm
+    arguments = ("acme", "--history", firm.root / "history")
+    running = firm.follow("backtest", *arguments)
+    until(lambda: len(list(firm.home.client_state("acme", "historical").glob("workers/*/status"))) == 2, "workers")
+    for verb in (["backtest", *arguments], ["start", *arguments, "--mode", "historical"]):
+        assert_one_message(
+            firm.run(*verb, code=None), 8, "acme: ", f"expected no other backtest, found it held by pid {running.pid}"
+        )
+    assert running.poll() is None
+    os.killpg(running.pid, signal.SIGINT)
+    running.communicate(timeout=30)
+
+    firm.write("clients/acme/client.toml", 'mode = "historical"\n' + CLIENT.replace("STEPS", "1_000_000"))
+    firm.run("start", *arguments, "--no-wait")
+    assert_one_message(
+        firm.run("backtest", *arguments, code=None), 8, "a historical run is under way under the supervisor"
+    )
 
 
 def test_a_window_and_symbols_bound_what_is_read(firm: Firm, tmp_path: Path) -> None:
@@ -188,3 +208,18 @@ def test_what_workers_with_logs_of_their_own_did_is_reported_in_the_order_in_whi
     for row in firm.run("report", "acme", "-o", "json").json():
         if row["level"] in ("client", "strategy"):
             assert Decimal(row["closed"]["max_drawdown"]) == max_drawdown(results)
+
+
+def test_a_run_over_history_under_the_supervisor_is_begun_once_and_finished(firm: Firm) -> None:
+    firm.write("clients/acme/client.toml", CLIENT.replace("STEPS", "0"))
+    firm.write("clients/acme/strategies/slow.py", SLOW)
+    for seed, symbol in enumerate(("BTC-USD", "ETH-USD")):
+        write_market(firm.root / "history", symbol, seed=seed, seconds=20, per_second=1)
+    firm.run("start", "acme", "--mode", "historical", "--history", firm.root / "history")
+    ours = ("acme:router", "acme:slow.BTC-USD", "acme:slow.ETH-USD")
+    until(lambda: not any(firm.pids().get(name) for name in ours), "all of them to end")
+    rows = firm.status("acme")
+    assert {name: (row["process_state"], row["trading_state"]) for name, row in rows.items()} == dict.fromkeys(
+        ours, ("EXITED", "finished")
+    )
+    assert all(firm.home.log(name).read_text().count("quality of") == 1 for name in ours[1:]), "run more than once"

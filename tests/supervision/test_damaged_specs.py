@@ -1,0 +1,85 @@
+"""A damaged specification, such as a power cut may leave, is the trouble of its process, and no command's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from end_to_end.harness import Firm, until
+
+from strategy_runner.config.spec import read_spec
+
+CLIENT = """
+routes = ["oms"]
+
+[accounts]
+BTC-USD = { venue = "binance", account = "main" }
+ETH-USD = { venue = "binance", account = "main" }
+
+[[strategies]]
+id = "cross"
+strategy = "moving_average_crossover"
+symbols = ["BTC-USD", "ETH-USD"]
+timeframe = "10s"
+params = { fast = 2, slow = 4 }
+size = 0.5
+"""
+SHARED = {"market:feed", "monitor:watchdog", "oms:paper"}
+ACME = {"acme:router", "acme:cross.BTC-USD", "acme:cross.ETH-USD"}
+WORKER = "acme:cross.BTC-USD"
+DAMAGED = (WORKER, "acme:router", *sorted(SHARED))
+
+
+@pytest.fixture
+def running() -> Iterator[Firm]:
+    with Firm() as firm:
+        for client in ("acme", "other"):
+            firm.write(f"clients/{client}/client.toml", CLIENT)
+        firm.run("start", "all")
+        yield firm
+
+
+def damage(firm: Firm, name: str) -> Path:
+    """Its specification empty, as a file that was not on the disk yet."""
+    group, _, rest = name.partition(":")
+    path = firm.home.daemon / "specs" / group / f"{rest}.json"
+    path.write_bytes(b"")
+    return path
+
+
+def test_damaged_specifications_are_told_of_and_written_anew_while_their_processes_run_on(running: Firm) -> None:
+    before = running.pids()
+    ours = {name: pid for name, pid in before.items() if name in ACME | SHARED}
+    paths = [damage(running, name) for name in DAMAGED]
+    said = running.run("status", "-o", "json")
+    assert {row["name"] for row in said.json()} == before.keys()
+    assert all(f"warning: {path}: expected a process specification" in said.err for path in paths)
+    assert "warning" not in running.run("status", "other").err
+
+    running.run("stop", "other")  # of all the others none is touched
+    assert running.pids() == ours
+    assert all(read_spec(path) for path in paths)
+    for name in DAMAGED:
+        damage(running, name)
+    running.run("start", "other")
+    assert {name: running.pids()[name] for name in ours} == ours
+    assert all(read_spec(path) for path in paths)
+
+
+def test_a_worker_whose_specification_is_damaged_can_be_stopped(running: Firm) -> None:
+    before = running.pids()
+    path = damage(running, WORKER)
+    assert running.run("stop", WORKER).err == f"stopped 1: {WORKER}\n"
+    assert running.pids() == {each: pid for each, pid in before.items() if each != WORKER}
+    assert not path.exists()
+
+
+def test_damaged_files_of_a_home_that_was_down_hold_up_nobody(running: Firm) -> None:
+    before = running.pids().keys()
+    running.run("down")
+    for name in (WORKER, "market:feed"):
+        damage(running, name)
+    latest = running.home.var / "clients" / "acme" / "latest.json"
+    latest.write_bytes(b"")
+    assert f"warning: {latest}: expected a client's latest run" in running.run("status").err
+    running.run("up")
+    until(lambda: running.pids().keys() == before, "all processes")
