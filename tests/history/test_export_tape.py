@@ -14,7 +14,7 @@ from strategy_runner.history.catalog import find_series, series_of
 from strategy_runner.history.export import export_history, export_records
 from strategy_runner.history.reader import read_series
 from strategy_runner.history.replay import ReplaySource
-from strategy_runner.model.record import SIZE, Kind
+from strategy_runner.model.record import PRICE_MAX, SIZE, Kind
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape import files
 from strategy_runner.tape.reader import TapeReader
@@ -148,7 +148,7 @@ def test_a_damaged_record_is_never_exported(reader: TapeReader, tmp_path: Path) 
 def test_prices_survive_to_the_last_bit(tmp_path: Path) -> None:
     writer = TapeWriter(tmp_path / "exact", segment_records=SEGMENT)
     stream_id = writer.stream_id(Stream.parse("A/trade"))
-    prices = [0.1 + 0.2, math.nextafter(1.0, 2.0), 5e-324, 1.7e308, 1 / 3]
+    prices = [0.1 + 0.2, math.nextafter(1.0, 2.0), 5e-324, PRICE_MAX, 1 / 3]
     for i, price in enumerate(prices):
         writer.append(stream_id, i, price, 1e-9, 1.0, math.nan, math.nan)
     writer.publish()
