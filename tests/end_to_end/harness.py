@@ -24,6 +24,22 @@ PATIENCE_S = 60.0
 # polling a file or a socket costs next to nothing; a command costs half a second by itself
 LOOK_INTERVAL_S = 0.02
 T = TypeVar("T")
+# a client that trades two symbols on paper by a strategy that soon has something to say
+CROSSOVER = """
+routes = ["oms"]
+
+[accounts]
+BTC-USD = { venue = "binance", account = "main" }
+ETH-USD = { venue = "binance", account = "main" }
+
+[[strategies]]
+id = "cross"
+strategy = "moving_average_crossover"
+symbols = ["BTC-USD", "ETH-USD"]
+timeframe = "10s"
+params = { fast = 2, slow = 4 }
+size = 0.5
+"""
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,26 +4,11 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from end_to_end.harness import Firm, assert_one_message, until
+from end_to_end.harness import CROSSOVER, Firm, assert_one_message, until
 from end_to_end.recordings import write_market
 
 from strategy_runner.router.operator_log import read_actions
 
-CLIENT = """
-routes = ["oms"]
-
-[accounts]
-BTC-USD = { venue = "binance", account = "main" }
-ETH-USD = { venue = "binance", account = "main" }
-
-[[strategies]]
-id = "cross"
-strategy = "moving_average_crossover"
-symbols = ["BTC-USD", "ETH-USD"]
-timeframe = "10s"
-params = { fast = 2, slow = 4 }
-size = 0.5
-"""
 WORKER = "acme:cross.BTC-USD"
 
 
@@ -32,7 +17,7 @@ def desk() -> Iterator[Firm]:
     """Two clients, acme and other; each test leaves both at work and unhalted."""
     with Firm() as firm:
         for client in ("acme", "other"):
-            firm.write(f"clients/{client}/client.toml", CLIENT)
+            firm.write(f"clients/{client}/client.toml", CROSSOVER)
         write_history(firm)
         firm.edit("configs/local-dev.toml", "[history]\n", '[history]\nfolder = "history"\n')
         firm.run("start", "all")
@@ -85,7 +70,7 @@ def test_a_backtest_after_a_run_leaves_it_the_one_that_is_halted(desk: Firm) -> 
 
 
 def test_a_backtest_alone_is_nothing_that_could_be_halted(firm: Firm) -> None:
-    firm.write("clients/acme/client.toml", CLIENT)
+    firm.write("clients/acme/client.toml", CROSSOVER)
     write_history(firm)
     firm.run("backtest", "acme", "--history", firm.root / "history")
     assert_one_message(firm.run("halt", "acme", "--reason", "test", code=None), 2, "expected a client that runs")
@@ -151,12 +136,12 @@ def test_without_any_clients_folder_what_runs_can_still_be_stopped(desk: Firm) -
     ("file", "word"),
     [
         (
-            f'{CLIENT}\n[oms]\nkind = "grpc"\naddress = "10.0.0.1:5555"\n',
+            f'{CROSSOVER}\n[oms]\nkind = "grpc"\naddress = "10.0.0.1:5555"\n',
             "expected an OMS on this host, since mode is mock",
         ),
         # which it may by itself, and not beside others in a mock market
-        (f'mode = "simulation"\n{CLIENT}', "one feed serves all clients"),
-        (f'colour = "red"\n{CLIENT}', "clients/acme/client.toml: colour"),
+        (f'mode = "simulation"\n{CROSSOVER}', "one feed serves all clients"),
+        (f'colour = "red"\n{CROSSOVER}', "clients/acme/client.toml: colour"),
     ],
     ids=["refused", "simulation", "unknown"],
 )
@@ -174,7 +159,7 @@ def test_what_one_clients_file_asks_for_in_vain_takes_nothing_from_the_others(de
     ran = desk.run("up")
     assert word in ran.err and "; runs as before" in ran.err
     assert desk.pids().keys() == before.keys()
-    path.write_text(CLIENT)
+    path.write_text(CROSSOVER)
     assert desk.run("apply").err == "nothing to change\n"
 
 
@@ -190,7 +175,7 @@ def test_a_wish_for_symbols_that_the_file_has_lost_is_that_clients_problem(desk:
     assert "acme: halted" in desk.run("halt", "acme", "--reason", "test").err
     assert WORKER in desk.run("stop", "acme").err
     desk.run("resume", "acme", "--reason", "test")
-    desk.write("clients/acme/client.toml", CLIENT)
+    desk.write("clients/acme/client.toml", CROSSOVER)
     desk.run("start", "acme")
 
 
@@ -205,7 +190,7 @@ def test_a_client_that_is_asked_for_and_broken_and_was_never_told_to_run_stops_n
     desk.run("start", "other")
     assert "other:cross.ETH-USD" in desk.pids()
     desk.run("stop", "acme")
-    desk.write("clients/acme/client.toml", CLIENT)
+    desk.write("clients/acme/client.toml", CROSSOVER)
     desk.run("start", "acme")
 
 
@@ -227,7 +212,7 @@ def test_a_client_that_cannot_be_halted_keeps_no_other_from_it(desk: Firm) -> No
 
 
 def test_a_client_without_orders_keeps_no_other_from_being_flattened(desk: Firm) -> None:
-    desk.write("clients/csv/client.toml", CLIENT.replace('"oms"', '"quantconnect"'))
+    desk.write("clients/csv/client.toml", CROSSOVER.replace('"oms"', '"quantconnect"'))
     desk.run("start", "csv")
     ran = desk.run("flatten", "all", "--reason", "test")
     assert "csv: its orders go to no OMS, so there is nothing to exit" in ran.err

@@ -4,25 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end.harness import Firm, until
+from end_to_end.harness import CROSSOVER, Firm, until
 
 from strategy_runner.config.spec import read_spec
 
-CLIENT = """
-routes = ["oms"]
-
-[accounts]
-BTC-USD = { venue = "binance", account = "main" }
-ETH-USD = { venue = "binance", account = "main" }
-
-[[strategies]]
-id = "cross"
-strategy = "moving_average_crossover"
-symbols = ["BTC-USD", "ETH-USD"]
-timeframe = "10s"
-params = { fast = 2, slow = 4 }
-size = 0.5
-"""
 SHARED = {"market:feed", "monitor:watchdog", "oms:paper"}
 ACME = {"acme:router", "acme:cross.BTC-USD", "acme:cross.ETH-USD"}
 WORKER = "acme:cross.BTC-USD"
@@ -33,7 +18,7 @@ DAMAGED = (WORKER, "acme:router", *sorted(SHARED))
 def running() -> Iterator[Firm]:
     with Firm() as firm:
         for client in ("acme", "other"):
-            firm.write(f"clients/{client}/client.toml", CLIENT)
+            firm.write(f"clients/{client}/client.toml", CROSSOVER)
         firm.run("start", "all")
         yield firm
 
