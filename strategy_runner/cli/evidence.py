@@ -37,7 +37,9 @@ def _of_a_recorded_run(command: Callable[..., int]) -> Callable[..., int]:
     for option in (
         click.option("--to", "to_ns", type=moment_ns, metavar="TIME", help="Moment at which it ends (not included)."),
         click.option("--from", "from_ns", type=moment_ns, metavar="TIME", help="First moment, by event time."),
-        click.option("--mode", type=click.Choice(TAPE_MODES), help="Run to read [default: the one under way, else the latest]."),
+        click.option(
+            "--mode", type=click.Choice(TAPE_MODES), help="Run to read [default: the one under way, else the latest]."
+        ),
         click.argument("target"),
     ):
         command = option(command)

@@ -21,7 +21,9 @@ FOLLOW_INTERVAL_S = 0.1
 
 MODES = ("mock", "live", "simulation", "historical")
 
-mode_option = click.option("--mode", type=click.Choice(MODES), help="Run to read [default: the one under way, else the latest].")
+mode_option = click.option(
+    "--mode", type=click.Choice(MODES), help="Run to read [default: the one under way, else the latest]."
+)
 
 
 @click.command()
