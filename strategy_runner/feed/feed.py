@@ -95,6 +95,7 @@ class Feed:
         self._source_descriptor: int | None = None
         self._handles: dict[Stream, int] = {}
         self._derivations: dict[str, Derivation] = {}
+        self._bases: dict[str, Kind] = {}
         self._topics: list[bytes] = []
         self._clocks: list[tuple[int, int]] = []
         self._clock_ns = 0
@@ -275,8 +276,7 @@ class Feed:
 
     def _sound(self, screen: Screen, rows: list[Raw]) -> Iterable[Raw]:
         """What may be kept of a live source's rows, and the gaps between them and what came before."""
-        bases = {symbol: derivation.base.kind for symbol, derivation in self._derivations.items()}
-        return self._interruption.mark(screen.judge(rows, bases, self._clock.now_ns))
+        return self._interruption.mark(screen.judge(rows, self._bases, self._clock.now_ns))
 
     def _derive(self, rows: Iterable[Raw]) -> None:
         derivations, trade, quote, gap = self._derivations, int(Kind.TRADE), int(Kind.QUOTE), int(Kind.GAP)
@@ -305,6 +305,7 @@ class Feed:
                 self._derivations[symbol] = Derivation(
                     self._source.base(symbol), wanted, emit=self._writer.append, seed=self._spec.models.seed
                 )
+        self._bases = {symbol: derivation.base.kind for symbol, derivation in self._derivations.items()}
         self._source.add(self._derivations)
         self._clocks = sorted(
             (handle, timeframe_ns(stream.timeframe))

@@ -11,10 +11,9 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.config.spec import RouterSpec, WorkerSpec, read_specs, write_spec
+from strategy_runner.config.spec import RouterSpec, WorkerSpec, write_spec
 from strategy_runner.errors import LockedError, SafetyRefusal, StrategyRunnerError, UsageError
 from strategy_runner.history.quality import QualityReport
-from strategy_runner.model.names import router_name
 from strategy_runner.supervision.plan import Plan, make_plan
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process
@@ -64,9 +63,7 @@ def backtest(
 @contextmanager
 def _only_run(home: Home, client: str) -> Iterator[None]:
     """One run over a client's history at a time: it begins with empty folders. Raises SafetyRefusal."""
-    specs, _ = read_specs(home.daemon / "specs")
-    router = specs.get(router_name(client))
-    if router is not None and router.mode == HISTORICAL and client in read_wishes(home).clients:
+    if running_mode(home, client) == HISTORICAL and client in read_wishes(home).clients:
         raise SafetyRefusal(f"{client}: a historical run is under way under the supervisor; stop it first")
     lock = backtest_lock(home, client)
     try:
@@ -106,9 +103,7 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     show(1, 1, "writing")
     if run_all([(router.path, home.log(router.name))], parallel=1, show=lambda: None)[router.path] != 0:
         raise StrategyRunnerError(_failure(home, router, 1))
-    if (
-        running_mode(home, client) is None
-    ):  # what trades stays the run that is shown and acted on, also once it is stopped
+    if running_mode(home, client) is None:  # else what trades stays the run that is shown, also once it is stopped
         write_latest_run(home, client, Run(mode=HISTORICAL, wish=wish))
     return [_result(process, time.monotonic() - started[process.name]) for process in workers]
 

@@ -158,11 +158,7 @@ def latest_mode(home: Home, client: str) -> str:
 
 def shown_mode(home: Home, client: str) -> str | None:
     """The mode of the run that is under way, of the latest if none is; None if the client has never run. Raises StateError."""
-    running = running_mode(home, client)
-    if running is not None:
-        return running
-    run = read_latest_run(home, client)
-    return run.mode if run else None
+    return running_mode(home, client) or _mode_of(read_latest_run(home, client))
 
 
 def running_mode(home: Home, client: str) -> str | None:
@@ -179,10 +175,10 @@ def running_mode(home: Home, client: str) -> str | None:
 def operated_mode(home: Home, client: str) -> str | None:
     """The mode of the run that holds what a person asks of a client's trading: the one under way, else the latest that the next
     one goes on with; None if there is none. Raises StateError."""
-    running = running_mode(home, client)
-    if running is not None:
-        return running
-    run = _lasting_run(home, client)
+    return running_mode(home, client) or _mode_of(_lasting_run(home, client))
+
+
+def _mode_of(run: Run | None) -> str | None:
     return run.mode if run else None
 
 
