@@ -85,12 +85,17 @@ def _positive(number: Decimal, where: str) -> None:
         raise OmsRefused("malformed", f"{where}: expected a positive number, found {number}")
 
 
+def is_within(number: Decimal, before: int, behind: int) -> bool:
+    """Whether it is a number, and has at most so many digits before and behind the point."""
+    exponent = number.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -behind and number.adjusted() < before
+
+
 def _number(number: Decimal | None, where: str) -> None:
     """A price may be negative, as some have been; it may not be infinite, NaN or of a size that no market has."""
     if number is None:
         return
-    exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -_DIGITS_BEHIND or number.adjusted() >= _DIGITS_BEFORE:
+    if not is_within(number, _DIGITS_BEFORE, _DIGITS_BEHIND):
         raise OmsRefused(
             "malformed",
             f"{where}: expected a number of at most {_DIGITS_BEFORE} digits before and {_DIGITS_BEHIND} behind the point, "

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from strategy_runner.model.names import STRATEGY_PATTERN
 from strategy_runner.model.order import FINAL_STATES, OmsEvent
+from strategy_runner.oms.admission import is_within
 
 # of the point: a price may be an average, with more behind it than an order's has
 _DIGITS_BEFORE, _DIGITS_BEHIND = 18, 36
@@ -17,8 +18,7 @@ _TIMES = range(-(1 << 63), 1 << 63)
 
 def is_countable(number: Decimal) -> bool:
     """Whether sums and products of it stay exact enough to be meant: it is finite, and of a size that some market has."""
-    exponent = number.as_tuple().exponent
-    return isinstance(exponent, int) and exponent >= -_DIGITS_BEHIND and number.adjusted() < _DIGITS_BEFORE
+    return is_within(number, _DIGITS_BEFORE, _DIGITS_BEHIND)
 
 
 def fault_of(event: OmsEvent) -> str:
