@@ -51,7 +51,9 @@ def test_a_parked_worker_is_shown_explained_and_brought_back_without_its_record_
     firm.run("start", "acme", code=None)  # it may fail before all are ready, or after
     before = firm.pids()
     # a life that failed after it had started shows EXITED too, until supervisord begins the next
-    until(lambda: (firm.status()[PARKED]["trading_state"], firm.states().get(PARKED)) == ("parked", "EXITED"), "its end")
+    until(
+        lambda: (firm.status()[PARKED]["trading_state"], firm.states().get(PARKED)) == ("parked", "EXITED"), "its end"
+    )
     rows = firm.status()
     row = rows[PARKED]
     assert (row["process_state"], row["trading_state"], row["pid"]) == ("EXITED", "parked", None)
