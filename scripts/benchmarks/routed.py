@@ -39,6 +39,7 @@ from strategy_runner.router.journal import decision_log
 from strategy_runner.router.market import Market
 from strategy_runner.router.order_entry import Happened, Told
 from strategy_runner.router.order_journal import order_log, read_orders
+from strategy_runner.router.right_of_way import GiveWay, no_way_given
 from strategy_runner.sinks.dead_letters import DeadLetterLog
 from strategy_runner.sinks.interface import Sink
 from strategy_runner.tape.logs import START, LogReader
@@ -224,7 +225,7 @@ class _Probe(Delivery):
         self.marks: list[tuple[int, int]] = []
         self.cursor = 1 << 62
 
-    def start(self) -> None:
+    def start(self, give_way: GiveWay = no_way_given) -> None:
         """It has no thread."""
 
     def advance(self, below: int) -> None:

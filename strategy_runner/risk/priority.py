@@ -99,7 +99,7 @@ class OrderQueue(msgspec.Struct):
         self.soonest_ns = min((one.expires_ns for one in self.waiting), default=0)
         return late
 
-    def take(self, now_ns: int) -> Taken:
+    def take(self, now_ns: int, at_most: int | None = None) -> Taken:
         """What waits until its time to live is over expires; it is not sent even if it could be."""
         self.exits.fill(now_ns)
         self.entries.fill(now_ns)
@@ -108,7 +108,10 @@ class OrderQueue(msgspec.Struct):
             return Taken([], expired)
         ready: list[Waiting] = []
         kept: list[Waiting] = []
-        for one in self.waiting:
+        for index, one in enumerate(self.waiting):
+            if len(ready) == at_most:
+                kept += self.waiting[index:]
+                break
             (ready if (self.exits if one.is_exit else self.entries).take() else kept).append(one)
         self.waiting = kept
         if ready:

@@ -23,12 +23,14 @@ from strategy_runner.router.audit_log import (
     source_log,
 )
 from strategy_runner.router.note import read_note, write_note
+from strategy_runner.router.right_of_way import GiveWay, no_way_given
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
 LOOK_INTERVAL_S = 1.0
 FEW_ENTRIES = 1_000  # wait for the next look, with what comes until then: each copying syncs every source
 NOTE_ENTRIES = 10_000
+PIECE_ENTRIES = 200  # between which signals that wait are decided
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +60,9 @@ class AuditTrail:
             source: LogReader(source_log(folder, source), self._place(source).offset) for source in SOURCES
         }
 
-    def follow(self) -> int:
+    def follow(self, give_way: GiveWay = no_way_given) -> int:
         """Copies what has come, and returns how much that is. A source is on the disk before its copy is."""
-        copied = sum(self._copy(source, reader) for source, reader in self._sources.items())
+        copied = sum(self._copy(source, reader, give_way) for source, reader in self._sources.items())
         if copied:
             self._log.sync()
         if self._at.number - self._noted >= NOTE_ENTRIES:
@@ -80,7 +82,7 @@ class AuditTrail:
             reader.close()
         self._log.close()
 
-    def _copy(self, source: Source, reader: LogReader) -> int:
+    def _copy(self, source: Source, reader: LogReader, give_way: GiveWay) -> int:
         """Raises OSError, and then nothing is copied."""
         begin = reader.offset
         frames = list(reader.read())
@@ -90,6 +92,8 @@ class AuditTrail:
         ordinal = self._place(source).count
         entries: list[bytes] = []
         for index, (end, payload) in enumerate(frames):
+            if not index % PIECE_ENTRIES:
+                give_way()
             entry, chain = chained(chain, number + index, at_ns, source, ordinal + index, end, payload)
             entries.append(entry)
         try:
@@ -119,10 +123,12 @@ class Audit:
         self.fault = ""
         self.broken: OSError | None = None
         self._folder = folder
+        self._give_way: GiveWay = no_way_given
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
-    def start(self) -> None:
+    def start(self, give_way: GiveWay = no_way_given) -> None:
+        self._give_way = give_way
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -136,7 +142,7 @@ class Audit:
             is_last = self._stopping.is_set()
             try:
                 trail = trail or AuditTrail(self._folder)
-                while trail.follow() > (0 if is_last else FEW_ENTRIES):
+                while trail.follow(self._give_way) > (0 if is_last else FEW_ENTRIES):
                     pass
                 self.fault = ""
             except (StrategyRunnerError, OSError) as error:

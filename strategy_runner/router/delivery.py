@@ -11,12 +11,13 @@ from pathlib import Path
 from strategy_runner.errors import StateError, StrategyRunnerError
 from strategy_runner.model.decision import Decision
 from strategy_runner.router.journal import DecisionReader
+from strategy_runner.router.right_of_way import GiveWay, no_way_given
 from strategy_runner.sinks.interface import Sink
 
 RETRY_S_MIN = 0.2
 RETRY_S_MAX = 30.0
-# of about a megabyte each: a database asks for as much work to begin a statement as for thousands of rows
-BATCH_READS = 4
+# of a quarter of a megabyte each: a database asks for as much work to begin a statement as for thousands of rows
+BATCH_READS = 16
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,13 @@ class Delivery:
         self._pause_s = pause_s
         self._retry_s = RETRY_S_MIN
         self._below = 0
+        self._give_way: GiveWay = no_way_given
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
 
-    def start(self) -> None:
+    def start(self, give_way: GiveWay = no_way_given) -> None:
+        self._give_way = give_way
         self._thread.start()
 
     def advance(self, below: int) -> None:
@@ -103,6 +106,7 @@ class Delivery:
         while reads < BATCH_READS and (found := reader.read(below=below)):
             decisions += found
             reads += 1
+            self._give_way()
         if decisions:
             sink.write(decisions)
             self.cursor = decisions[-1].number + 1

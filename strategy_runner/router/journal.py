@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.errors import CorruptRecordError, DiskFullError
-from strategy_runner.model.decision import Decision
+from strategy_runner.model.decision import Decision, Verdict
 from strategy_runner.model.signal import decode_body, digest
 from strategy_runner.router.intake import WorkerCursor
 from strategy_runner.router.note import read_note, write_note
@@ -18,6 +18,7 @@ from strategy_runner.tape.logs import START, AppendLog, LogReader, frame_behind
 
 NOTE_DECISIONS = 5_000
 SEARCH_BYTES = 65_536
+READ_BYTES = 1 << 18
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 log = logging.getLogger(__name__)
@@ -150,20 +151,21 @@ class DecisionReader:
         """How many decisions of the log have been passed."""
         return self._next
 
-    def read(self, *, below: int | None = None) -> list[Decision]:
-        """The next decisions there are, about a megabyte of them; `below` limits it to an offset in the log."""
+    def read(self, *, below: int | None = None, accepted: bool = False) -> list[Decision]:
+        """The next decisions there are, about a quarter of a megabyte of them; `below` limits it to an offset in the log. With
+        `accepted` what is not is passed with a look at its verdict alone: an empty list is the end if no number was passed."""
         found: list[Decision] = []
         if below is not None and self._reader.offset >= below:
             return found
         while not found:
             before = self._reader.offset
-            for offset, payload in self._reader.read():
-                if self._next >= self._from:
+            for offset, payload in self._reader.read(READ_BYTES):
+                if self._next >= self._from and (not accepted or _decode_head(payload).verdict == "accepted"):
                     found.append(_decode(payload))
                 self._next += 1
                 if below is not None and offset >= below:
                     return found
-            if self._reader.offset == before:
+            if accepted or self._reader.offset == before:
                 break
         return found
 
@@ -175,13 +177,15 @@ def decision_log(folder: Path) -> Path:
     return folder / "decisions.log"
 
 
-class _Numbered(msgspec.Struct, frozen=True, array_like=True):
+class _Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The beginning of a decision."""
 
     number: int
+    signal_id: str
+    verdict: Verdict
 
 
-_decode_number = msgspec.msgpack.Decoder(_Numbered).decode
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
 
 
 def _place_before(path: Path, number: int) -> tuple[int, int]:
@@ -194,7 +198,7 @@ def _place_before(path: Path, number: int) -> tuple[int, int]:
     while end - place[1] > SEARCH_BYTES:
         middle = (place[1] + end) // 2
         found = frame_behind(path, middle)
-        found_number = _decode_number(found[1]).number if found else number + 1
+        found_number = _decode_head(found[1]).number if found else number + 1
         if found and found[0] < end and found_number <= number:
             place = (found_number, found[0])
         else:

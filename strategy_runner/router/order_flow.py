@@ -39,8 +39,9 @@ from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
 
 QUEUE_SIZE = 10_000
-BATCH_ORDERS_MAX = 400
-EVENTS_MAX = 1_000
+# of one piece of work, between which signals that wait are decided
+BATCH_ORDERS_MAX = 100
+EVENTS_MAX = 100
 ASK_AGAIN_S = 0.25
 CANCEL_AGAIN_S = 1.0
 NEVER_NS = 1 << 62
@@ -143,12 +144,12 @@ class OrderFlow:
     def _intend(self, below: int) -> list[tuple[int, list[str]]] | None:
         """The intents of the next decisions, as groups of orders that leave together; None if there are no more decisions. What
         the journal loses of them with the power comes of the decisions again, so nobody waits for the disk."""
-        decisions = self._decisions.read(below=below)
-        if not decisions:
-            if below and self._decisions.number < self._book.next_decision:
+        before = self._decisions.number
+        decisions = self._decisions.read(below=below, accepted=True)
+        if self._decisions.number == before:
+            if below and before < self._book.next_decision:
                 raise StateError(
-                    f"decisions: expected the {self._book.next_decision} that the order journal knows, "
-                    f"found {self._decisions.number}"
+                    f"decisions: expected the {self._book.next_decision} that the order journal knows, found {before}"
                 )
             return None
         at_ns = time.time_ns()
@@ -156,7 +157,7 @@ class OrderFlow:
         groups: list[tuple[int, list[str]]] = []
         intended: set[str] = set()
         for decision in decisions:
-            if decision.number < self._book.next_decision or decision.verdict != "accepted" or decision.is_observed:
+            if decision.number < self._book.next_decision or decision.is_observed:
                 continue
             if not decision.orders:
                 entries += self._changes.wanted(decision, intended, at_ns)
@@ -167,7 +168,7 @@ class OrderFlow:
                 intent = Intended(at_ns=at_ns, order=order, decision=decision.number, expires_ns=decision.expires_ns)
                 entries.append(intent)
         self._journal.append(entries)
-        self._book.next_decision = max(self._book.next_decision, decisions[-1].number + 1)
+        self._book.next_decision = max(self._book.next_decision, self._decisions.number)
         return groups
 
     def want(self, entries: Sequence[OrderEntry]) -> None:
@@ -220,7 +221,7 @@ class OrderFlow:
 
     def send(self) -> bool:
         """Sends what may go now. Raises OmsUnavailable: then what was under way is UNKNOWN."""
-        taken = self._queue.take(self._clock())
+        taken = self._queue.take(self._clock(), BATCH_ORDERS_MAX)
         for one in taken.expired:
             self._end(one.number, "expired", WAITED_TOO_LONG)
         batch: list[int] = []

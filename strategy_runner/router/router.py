@@ -18,6 +18,7 @@ from strategy_runner.router.intake import Arrival, WorkerCursor, WorkerIntake, w
 from strategy_runner.router.journal import Journal
 from strategy_runner.router.market import Market
 from strategy_runner.router.position import Position
+from strategy_runner.router.right_of_way import RightOfWay
 from strategy_runner.router.ruling import Judge, Ruling
 from strategy_runner.router.trading import Trading
 from strategy_runner.tape.status import State, StatusFile, read_status
@@ -91,13 +92,15 @@ class Router:
         self._held = False
         self._next_look = 0.0
         self._want(spec.workers)
+        self._right_of_way = RightOfWay()
+        give_way = self._right_of_way.give_way
         for delivery in deliveries:
-            delivery.start()
+            delivery.start(give_way)
             delivery.advance(self._journal.synced)
         if trading is not None:
-            trading.start(self._judge, self._journal.synced)
+            trading.start(self._judge, self._journal.synced, give_way)
         if audit is not None:
-            audit.start()
+            audit.start(give_way)
         status.enter(State.FOLLOWING)
 
     # -- the loop --------------------------------------------------------------------------------------------------------
@@ -257,9 +260,10 @@ class Router:
 
         What a full disk does not take is ruled on again at the next try: by then it may be late.
         """
+        at_ns = time.time_ns()
+        self._right_of_way.tell(self._waited_ns(ready, at_ns))
         if not ready:
             return 0
-        at_ns = time.time_ns()
         decisions = self._unwritten
         positions: dict[str, Position] = {}
         if not decisions and self._trading is not None:
@@ -283,6 +287,12 @@ class Router:
         self._file.status.last_signal_ns = decisions[-1].decided_ns
         return len(decisions)
 
+    def _waited_ns(self, ready: list[Arrival], at_ns: int) -> int:
+        """Where records come as fast as they go nobody waits."""
+        if not ready or self._ordered or self._spec.bulk:
+            return 0
+        return at_ns - min(arrival.logged.envelope.recorded_ns for arrival in ready)
+
     def _decisions(self, ready: list[Arrival], rulings: list[Ruling], at_ns: int) -> list[Decision]:
         return [
             _decision(number, arrival, ruling, at_ns, is_observed=self._spec.is_observed)
@@ -294,6 +304,7 @@ class Router:
         if not self._unwritable:
             log.error("%s; holding %d signals and trying again", problem, len(ready))
         self._undecided, self._unwritten = ready, decisions
+        self._right_of_way.tell(0)
         self._file.status.last_error = self._unwritable = problem
         self._next_try = time.monotonic() + FULL_DISK_PAUSE_S
 

@@ -50,6 +50,14 @@ def test_exits_do_not_wait_for_entries_nor_entries_for_exits() -> None:
     assert numbers(queue.take(0).ready) == [*range(10), 99]
 
 
+def test_what_is_not_asked_for_stays_with_its_credit() -> None:
+    queue = queue_of(entry(1), leaving(2), entry(3), entry(4), count=4)
+    assert numbers(queue.take(0, 2).ready) == [2, 1]
+    assert numbers(queue.waiting) == [3, 4]
+    assert queue.next_ns() == 0
+    assert numbers(queue.take(0, 2).ready) == [3, 4]
+
+
 def test_what_waits_longer_than_its_time_to_live_expires_and_is_not_sent() -> None:
     queue = queue_of(entry(1, expires_ns=5), entry(2), count=1)
     taken = queue.take(5)

@@ -61,6 +61,26 @@ def test_a_reader_begins_at_its_number_and_reads_little_before_it(log: Path, num
     assert reader.number == COUNT
 
 
+def test_a_reader_of_accepted_ones_passes_the_others_and_ends_only_where_the_log_does(tmp_path: Path) -> None:
+    journal, luck = Journal(tmp_path), random.Random(7)
+    for first in range(0, 3 * COUNT, COUNT):  # the middle third has none that is accepted
+        made = [decision(number, luck) for number in range(first, first + COUNT)]
+        refused = [msgspec.structs.replace(one, verdict="refused") for one in made]
+        journal.append(
+            [
+                one if first != COUNT and one.number % 7 == 0 else other
+                for one, other in zip(made, refused, strict=True)
+            ],
+            {},
+        )
+    reader, found, passed = DecisionReader(journal.path, 10), [], -1
+    while reader.number != passed:
+        passed = reader.number
+        found += [one.number for one in reader.read(accepted=True)]
+    assert found == [n for n in range(10, 3 * COUNT) if n % 7 == 0 and n // COUNT != 1]
+    assert reader.number == 3 * COUNT
+
+
 def test_no_reader_begins_behind_its_number(log: Path) -> None:
     for number in range(COUNT):
         reader = DecisionReader(log, number)

@@ -13,6 +13,7 @@ from worker.build import START_NS, short_folder
 from strategy_runner.model.signal import Envelope, LoggedSignal, canonical, digest
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import NOTE_DECISIONS
+from strategy_runner.router.right_of_way import GiveWay, no_way_given
 from strategy_runner.router.router import TURN_SIGNALS_MAX
 from strategy_runner.tape.logs import AppendLog
 from strategy_runner.tape.status import State
@@ -327,7 +328,7 @@ class DiesAt(Delivery):
         super().__init__("dying", lambda: None, journal, pause_s=0.0)  # type: ignore[arg-type, return-value]  # never opened
         self._left = batches
 
-    def start(self) -> None:
+    def start(self, give_way: GiveWay = no_way_given) -> None:
         pass
 
     def advance(self, below: int) -> None:

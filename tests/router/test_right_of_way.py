@@ -1,0 +1,99 @@
+"""The right of way: who is late goes first, and nobody stands back for good."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from router.desk import Desk, KeepingSink, Talker
+from worker.build import short_folder
+
+from strategy_runner.errors import DiskFullError
+from strategy_runner.router import right_of_way
+from strategy_runner.router.delivery import Delivery
+from strategy_runner.router.journal import decision_log
+from strategy_runner.router.right_of_way import LATE_NS, RightOfWay
+
+
+class Watching(Delivery):
+    """A sink that notes, whenever decisions have become durable, whether it was to stand back then."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__("watching", KeepingSink().open, decision_log(root / "router"), pause_s=0.0)
+        self.way: RightOfWay | None = None
+        self.stood_back: list[bool] = []
+
+    def advance(self, below: int) -> None:
+        super().advance(below)
+        if self.way is not None:
+            self.stood_back.append(must_stand_back(self.way))
+
+
+def must_stand_back(way: RightOfWay) -> bool:
+    return not way._is_free.is_set()
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with short_folder() as path:
+        yield path
+
+
+def test_others_stand_back_until_nobody_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(right_of_way, "STAND_BACK_S", 30.0)
+    way = RightOfWay()
+    way.give_way()
+    way.tell(LATE_NS)
+    way.give_way()
+    way.tell(LATE_NS + 1)
+    thread = threading.Thread(target=way.give_way, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    way.tell(0)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_nobody_stands_back_for_good() -> None:
+    way = RightOfWay()
+    way.tell(LATE_NS + 1)
+    thread = threading.Thread(target=way.give_way, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("changes", [{}, {"ordered": True}, {"bulk": True}], ids=["in time", "ordered", "bulk"])
+def test_signals_that_waited_go_first_where_they_come_in_time(root: Path, changes: dict[str, bool]) -> None:
+    talker, sink, one = Talker(root), Watching(root), Desk(root, **changes)
+    router = one.restart(sink)
+    sink.way = router._right_of_way
+    talker.say()
+    talker.has_read(1)
+    time.sleep(LATE_NS / 1e9)
+    if changes:
+        router.drain()
+    else:
+        router.turn()
+        assert router.turn() == 0
+    assert sink.stood_back == [not changes]
+    assert not must_stand_back(sink.way), "nothing is left to be decided"
+    one.router.stop()
+    one.close()
+
+
+def test_a_router_that_cannot_write_has_nobody_stand_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise DiskFullError("no space")
+
+    talker, one = Talker(root), Desk(root)
+    monkeypatch.setattr(one.router._journal, "append", full)
+    talker.say()
+    time.sleep(LATE_NS / 1e9)
+    one.router._next_look = 0.0
+    assert one.router.turn() == 0
+    assert one.router._undecided
+    assert not must_stand_back(one.router._right_of_way)
+    one.close()
