@@ -8,7 +8,7 @@ from strategy_runner.model.order import OrderRequest
 from strategy_runner.model.position import ZERO
 from strategy_runner.oms.fill_model import WorkingOrder
 from strategy_runner.oms.order_machine import Order
-from strategy_runner.risk.numbers import is_countable, is_on_grid
+from strategy_runner.risk.numbers import has_countable_steps, is_on_grid
 
 REASONS = {
     "wrong_client": "the order names another client than the one who sent it",
@@ -51,7 +51,7 @@ def refusal(request: OrderRequest, client: str, instrument: Instrument | None) -
     if request.trail is not None and not (
         request.trail.is_finite()
         and request.trail > 0
-        and is_countable(request.trail, instrument.tick_size)
+        and has_countable_steps(request.trail, instrument.tick_size)
         and request.type in ("stop", "stop_limit")
     ):
         return "bad_price"

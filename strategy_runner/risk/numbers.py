@@ -45,9 +45,9 @@ def numbers_refusal(order: OrderRequest, instrument: Instrument) -> str | None:
 
 def is_on_grid(number: Decimal, step: Decimal) -> bool:
     """False also for what has too many steps to be counted. The number must be finite."""
-    return is_countable(number, step) and not number % step
+    return has_countable_steps(number, step) and not number % step
 
 
-def is_countable(number: Decimal, step: Decimal) -> bool:
+def has_countable_steps(number: Decimal, step: Decimal) -> bool:
     """Whether the number's steps can be counted: no order of any use has 10^25 of them. The number must be finite."""
     return number.adjusted() - step.adjusted() <= _DIGITS_MAX

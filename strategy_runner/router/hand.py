@@ -35,7 +35,7 @@ from strategy_runner.router.order_flow import OrderFlow
 from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
 from strategy_runner.router.reconciliation import Difference, Reconciliation, differences, write_reconciliation
-from strategy_runner.router.testimony import is_countable
+from strategy_runner.router.testimony import is_summable
 
 FLATTEN_ROUNDS_MAX = 5
 COMPARE_AGAIN_S = 1.0
@@ -249,7 +249,7 @@ class Hand:
         """Nothing where no price is known: a price of 0 would be an invented gain. And nothing to a quantity that is none."""
         ours = self._book.position(one.account, one.strategy, one.symbol)
         told = theirs.quantity if theirs else ZERO
-        if not is_countable(told):
+        if not is_summable(told):
             log.error("cannot accept: %s: expected a quantity that can be counted", one)
             return []
         change = told - ours.quantity

@@ -16,7 +16,7 @@ _DIGITS_BEFORE, _DIGITS_BEHIND = 18, 36
 _TIMES = range(-(1 << 63), 1 << 63)
 
 
-def is_countable(number: Decimal) -> bool:
+def is_summable(number: Decimal) -> bool:
     """Whether sums and products of it stay exact enough to be meant: it is finite, and of a size that some market has."""
     return is_within(number, _DIGITS_BEFORE, _DIGITS_BEHIND)
 
@@ -24,7 +24,7 @@ def is_countable(number: Decimal) -> bool:
 def fault_of(event: OmsEvent) -> str:
     """What of an event cannot be, "" if all of it can."""
     for name, number in _numbers(event):
-        if not is_countable(number):
+        if not is_summable(number):
             return f"{name}: expected a number that can be counted, found {number}"
     fill, report = event.fill, event.report
     for name, at_ns in (("event_ns", event.event_ns), ("fill.event_ns", fill.event_ns if fill else 0)):
