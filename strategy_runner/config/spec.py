@@ -3,7 +3,6 @@
 The plan writes these files; a process reads its own and nothing else. Paths are absolute, secrets stay references.
 """
 
-import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.stream import private
+from strategy_runner.small_files import replace_file
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -310,12 +310,8 @@ Spec = WorkerSpec | RouterSpec | FeedSpec | WatchdogSpec | PaperOmsSpec
 def write_spec(path: Path, spec: Spec) -> None:
     """Whole or not at all, also over a power cut. Waits for the disk. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    with naming(temporary), temporary.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(spec, order="sorted")))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with naming(path):
+        replace_file(path, msgspec.json.format(msgspec.json.encode(spec, order="sorted")), synced="content")
 
 
 def read_spec(path: Path) -> Spec:

@@ -4,7 +4,6 @@ After a kill the feed goes on from the newest checkpoint, makes the records abov
 appends from where the tape ends.
 """
 
-import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 
 from strategy_runner.feed.derive import DerivationState
-from strategy_runner.tape.small_files import sync_path
+from strategy_runner.small_files import replace_file
 
 _KEPT = 2
 
@@ -40,18 +39,12 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, durable: int, need
     what it replaced back with it. Raises OSError; the older checkpoints then still stand.
     """
     payload = msgspec.msgpack.encode(checkpoint)
-    temporary = folder / "checkpoint.new"
-    try:
-        with temporary.open("wb") as file:
-            file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        temporary.unlink(missing_ok=True)  # its space is wanted
-        raise
-    temporary.replace(folder / f"{checkpoint.seq:015d}.checkpoint")
-    if needed:
-        sync_path(folder)
+    replace_file(
+        folder / f"{checkpoint.seq:015d}.checkpoint",
+        zlib.crc32(payload).to_bytes(4, "little") + payload,
+        synced="name" if needed else "content",
+        temporary=folder / "checkpoint.new",
+    )
     paths = sorted(folder.glob("*.checkpoint"))
     safe = [path for path in paths if int(path.stem) <= durable][-1:]
     for old in paths[:-_KEPT]:

@@ -39,9 +39,9 @@ from strategy_runner.model.private import Slot
 from strategy_runner.model.record import SIZE, GapCause, Kind
 from strategy_runner.model.stream import Stream, clock_steps, gaps
 from strategy_runner.model.timeframe import timeframe_ns
+from strategy_runner.small_files import sync_path
 from strategy_runner.tape import files
 from strategy_runner.tape.reader import TapeReader
-from strategy_runner.tape.small_files import sync_path
 from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
 

@@ -11,7 +11,7 @@ from strategy_runner.errors import DiskFullError, StrategyRunnerError
 from strategy_runner.history.catalog import Series
 from strategy_runner.history.columns import VALUE_COLUMNS, Times, Values
 from strategy_runner.history.engine import open_engine, sql_text
-from strategy_runner.tape.small_files import sync_path
+from strategy_runner.small_files import sync_path
 
 _SIDE_WORDS = "CASE side WHEN 1.0 THEN 'buy' WHEN -1.0 THEN 'sell' ELSE '' END AS side"
 

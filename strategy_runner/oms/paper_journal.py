@@ -4,7 +4,6 @@ and the events it can tell again from any number on.
 The log alone is the truth. A snapshot that is lost or damaged costs a longer read and nothing else.
 """
 
-import os
 import threading
 import zlib
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from strategy_runner.errors import CorruptRecordError
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.oms.paper_state import BookState, Entry
+from strategy_runner.small_files import replace_file
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
 SNAPSHOT_ENTRIES = 5_000
@@ -115,12 +115,7 @@ class PaperJournal:
         """Raises OSError; the older snapshot then still stands."""
         self.sync()
         payload = taken.payload
-        temporary = self._snapshot_path.with_suffix(".new")
-        with temporary.open("wb") as file:
-            file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._snapshot_path)
+        replace_file(self._snapshot_path, zlib.crc32(payload).to_bytes(4, "little") + payload, synced="content")
         self._snapshot_entries = taken.entries
         self.restart_seq = max(self.restart_seq, taken.seq)
 

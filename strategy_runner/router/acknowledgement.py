@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from strategy_runner.small_files import replace_file
+
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     """Of process `pid`: every decision from now on respects the actions up to `taken`, and the orders of those up to `acted` are
@@ -16,10 +18,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_acknowledgement(folder: Path, word: Acknowledgement) -> None:
     """In the router's folder. Raises OSError."""
-    path = _path(folder)
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.encode(word))
-    temporary.replace(path)
+    replace_file(_path(folder), msgspec.json.encode(word), synced="nothing")
 
 
 def read_acknowledgement(folder: Path) -> Acknowledgement | None:

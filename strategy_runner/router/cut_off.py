@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from strategy_runner.small_files import replace_file
+
 
 def write_cut_off(folder: Path, reasons: Mapping[str, str]) -> None:
     """Replaces the list (reason by worker) in a router's folder; an empty one is no file. Raises OSError."""
@@ -12,9 +14,7 @@ def write_cut_off(folder: Path, reasons: Mapping[str, str]) -> None:
     if not reasons:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(reasons, order="sorted")))
-    temporary.replace(path)
+    replace_file(path, msgspec.json.format(msgspec.json.encode(reasons, order="sorted")), synced="nothing")
 
 
 def read_cut_off(folder: Path) -> dict[str, str]:

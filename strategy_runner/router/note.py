@@ -6,14 +6,14 @@ A note that is lost or damaged costs a longer read of the log and nothing else.
 import zlib
 from pathlib import Path
 
+from strategy_runner.small_files import replace_file
+
 _CRC_BYTES = 4
 
 
 def write_note(path: Path, payload: bytes) -> None:
     """Replaces the note. It outlives kill -9; a power cut may take it. Raises OSError."""
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(zlib.crc32(payload).to_bytes(_CRC_BYTES, "little") + payload)
-    temporary.replace(path)
+    replace_file(path, zlib.crc32(payload).to_bytes(_CRC_BYTES, "little") + payload, synced="nothing")
 
 
 def read_note(path: Path) -> bytes | None:

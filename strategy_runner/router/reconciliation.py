@@ -11,6 +11,7 @@ import msgspec
 from strategy_runner.model.order import OrderReport
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.router.order_index import DeskOrder
+from strategy_runner.small_files import replace_file
 from strategy_runner.tape.files import is_full
 
 UNRECONCILED = "not_reconciled"
@@ -89,11 +90,8 @@ def differences(
 
 def write_reconciliation(folder: Path, outcome: Reconciliation) -> None:
     """Raises OSError, but for a full disk: what people read may be of an hour ago, and says so."""
-    path = _path(folder)
-    temporary = path.with_suffix(".new")
     try:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(outcome)))
-        temporary.replace(path)
+        replace_file(_path(folder), msgspec.json.format(msgspec.json.encode(outcome)), synced="nothing")
     except OSError as error:
         if not is_full(error):
             raise

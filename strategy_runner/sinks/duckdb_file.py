@@ -9,7 +9,7 @@ import duckdb
 
 from strategy_runner.sinks.duckdb_schema import CREATE, FORMAT
 from strategy_runner.sinks.interface import SinkUnavailable
-from strategy_runner.tape.small_files import sync_path
+from strategy_runner.small_files import sync_path
 
 MEMORY_LIMIT_MB = 512
 THREADS = 1

@@ -15,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from strategy_runner.model.decision import Decision
-from strategy_runner.sinks.durable_file import replace_file
 from strategy_runner.sinks.interface import DeadLetter, DeadLetterBox, SinkUnavailable, assert_follows
 from strategy_runner.sinks.quantconnect_file import cut_file, damage_of, extend_file
 from strategy_runner.sinks.quantconnect_progress import (
@@ -27,6 +26,7 @@ from strategy_runner.sinks.quantconnect_progress import (
 )
 from strategy_runner.sinks.quantconnect_row import CsvRow, csv_row, file_name, goes_to_market
 from strategy_runner.sinks.received_body import BodyRefused, read_body
+from strategy_runner.small_files import replace_file
 
 READER_NAME = "signal_data.py"
 
@@ -135,4 +135,4 @@ def _ship_reader(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if path.read_bytes() == source:
             return
-    replace_file(path, source)
+    replace_file(path, source, synced="name")

@@ -5,9 +5,9 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from strategy_runner.sinks.durable_file import replace_file, write_all
 from strategy_runner.sinks.quantconnect_progress import FileMark
 from strategy_runner.sinks.quantconnect_row import HEADER, CsvRow
+from strategy_runner.small_files import replace_file, write_all
 
 _CHUNK_BYTES = 1 << 20
 
@@ -23,7 +23,7 @@ def extend_file(path: Path, mark: FileMark | None, rows: Sequence[CsvRow]) -> Fi
     content = "".join(lines).encode()
     if mark is None:
         content = HEADER + content
-        replace_file(path, content)
+        replace_file(path, content, synced="name")
         return FileMark(rows[0].symbol, len(content), zlib.crc32(content), last_us)
     _append(path, mark.length, content)
     return FileMark(mark.symbol, mark.length + len(content), zlib.crc32(content, mark.crc), last_us)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.sinks.durable_file import replace_file
+from strategy_runner.small_files import replace_file
 
 _VERSION = 1
 
@@ -59,7 +59,7 @@ def load_progress(path: Path) -> Progress:
 def save_progress(path: Path, progress: Progress) -> None:
     """Make `progress` the recorded one, durably. Raises OSError."""
     content = msgspec.json.encode(progress)
-    replace_file(path, _crc_text(content) + b" " + content)
+    replace_file(path, _crc_text(content) + b" " + content, synced="name")
 
 
 def _crc_text(content: bytes) -> bytes:

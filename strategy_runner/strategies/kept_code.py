@@ -20,7 +20,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from strategy_runner.errors import ConfigurationError
-from strategy_runner.tape.small_files import sync_path
+from strategy_runner.small_files import sync_path
 
 _SUFFIXES = (".py", *EXTENSION_SUFFIXES)
 _ADMITTED = "admitted"

@@ -12,6 +12,7 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
+from strategy_runner.small_files import replace_file
 from strategy_runner.tape.logs import AppendLog, read_log
 
 ConditionKind = Literal[
@@ -110,9 +111,7 @@ class Board:
         by_name: dict[str, list[Condition]] = {}
         for (name, _, _), one in sorted(self._held.items()):
             by_name.setdefault(name, []).append(one)
-        temporary = self._path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(by_name)))
-        temporary.replace(self._path)
+        replace_file(self._path, msgspec.json.format(msgspec.json.encode(by_name)), synced="nothing")
         self._changed = False
 
 

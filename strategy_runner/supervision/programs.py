@@ -16,6 +16,7 @@ import msgspec
 
 from strategy_runner.config.home import Home, checked_socket
 from strategy_runner.errors import ConfigurationError, naming
+from strategy_runner.small_files import replace_file
 
 ENTRY_MODULE = "strategy_runner.assembly"
 # knows supervisord, so it lies above what the other processes are put together from
@@ -82,10 +83,8 @@ def write_configuration(
     for folder in {home.daemon, home.sockets, *(program.log.parent for program in programs)}:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = configuration_path(home)
-    temporary = path.with_suffix(".new")
-    with naming(temporary):
-        temporary.write_text(text)
-    temporary.replace(path)
+    with naming(path):
+        replace_file(path, text.encode(), synced="nothing")
     return path
 
 

@@ -6,7 +6,7 @@
 
 from strategy_runner.config.home import STATE_VERSION, Home
 from strategy_runner.errors import VersionMismatchError
-from strategy_runner.sinks.durable_file import replace_file
+from strategy_runner.small_files import replace_file
 
 
 def check_state_version(home: Home) -> None:
@@ -16,7 +16,7 @@ def check_state_version(home: Home) -> None:
         found = path.read_text().strip()
     except FileNotFoundError:
         # durably: an empty file after a power cut would be another version, and nothing would start
-        replace_file(path, f"{STATE_VERSION}\n".encode())
+        replace_file(path, f"{STATE_VERSION}\n".encode(), synced="name")
         return
     if found != str(STATE_VERSION):
         raise VersionMismatchError(

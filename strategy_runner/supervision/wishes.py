@@ -17,7 +17,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
 from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming
 from strategy_runner.model.names import RESERVED_CLIENTS
-from strategy_runner.sinks.durable_file import replace_file
+from strategy_runner.small_files import replace_file
 from strategy_runner.tape.lock import holder
 
 _BEGUN_ANEW = ("simulation", "historical")  # modes whose runs begin with empty folders
@@ -72,12 +72,8 @@ def read_wishes(home: Home) -> Wishes:
 
 def write_wishes(home: Home, wishes: Wishes) -> None:
     path = home.daemon / "wishes.json"
-    temporary = path.with_suffix(".new")
-    with naming(temporary), temporary.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(wishes)))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with naming(path):
+        replace_file(path, msgspec.json.format(msgspec.json.encode(wishes)), synced="content")
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +101,7 @@ def write_latest_run(home: Home, client: str, run: Run) -> None:
     path = _latest_path(home, client)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with naming(path):
-        replace_file(path, msgspec.json.encode(run))
+        replace_file(path, msgspec.json.encode(run), synced="name")
 
 
 def read_latest_run(home: Home, client: str) -> Run | None:

@@ -4,7 +4,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from strategy_runner.tape.small_files import read_whole
+from strategy_runner.small_files import read_whole
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -15,6 +15,7 @@ from binascii import crc32, crc_hqx
 from pathlib import Path
 
 from strategy_runner.errors import CorruptRecordError, NotRunningError, VersionMismatchError
+from strategy_runner.small_files import replace_file
 
 _FIXED = struct.Struct("<8sIIQ")  # magic, version, crc of segment_records, segment_records
 _MAGIC = b"SRTAPE\0\0"
@@ -161,15 +162,10 @@ class Head:
 
 def create_head(path: Path, segment_records: int) -> None:
     """Writes the page of an empty tape; it appears whole or not at all."""
-    temporary = path.with_suffix(".new")
     page = bytearray(_SIZE)
     _FIXED.pack_into(page, 0, _MAGIC, _VERSION, _crc_of_size(segment_records), segment_records)
     struct.pack_into("<Q", page, _BEAT_NS * 8, time.time_ns())
-    with temporary.open("wb") as file:
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_file(path, bytes(page), synced="content")
 
 
 def _crc_of_size(segment_records: int) -> int:

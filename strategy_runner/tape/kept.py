@@ -5,14 +5,13 @@ cut the indexes are made from the records, and this says with which ordinal each
 and fsync of the folder before anything is removed.
 """
 
-import os
 import zlib
 from pathlib import Path
 
 import msgspec
 
 from strategy_runner.errors import CorruptRecordError
-from strategy_runner.tape.small_files import sync_path
+from strategy_runner.small_files import replace_file
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -27,13 +26,7 @@ class Kept(msgspec.Struct, frozen=True):
 def write_kept(path: Path, kept: Kept) -> None:
     """Returns when it is on the disk. Raises OSError; what was written before may then still stand."""
     payload = msgspec.msgpack.encode(kept)
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_path(path.parent)
+    replace_file(path, zlib.crc32(payload).to_bytes(4, "little") + payload, synced="name")
 
 
 def read_kept(path: Path) -> Kept:

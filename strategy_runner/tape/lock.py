@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from strategy_runner.errors import LockedError
-from strategy_runner.tape.small_files import open_made
+from strategy_runner.small_files import open_made
 
 RETRY_INTERVAL_S = 0.01
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from zlib import crc32
 
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
-from strategy_runner.tape.small_files import open_made
+from strategy_runner.small_files import open_made
 
 _HEADER = struct.Struct("<8sII")
 _FRAME = struct.Struct("<II")

@@ -16,7 +16,7 @@ from time import time_ns  # bound here: once the determinism guard watches, `tim
 import msgspec
 
 from strategy_runner.errors import StrategyRunnerError
-from strategy_runner.tape.small_files import open_made, read_whole
+from strategy_runner.small_files import open_made, read_whole
 
 _HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13q"), struct.Struct("<64s128s384s")
 _NUMBERS_END = _HEAD.size + _NUMBERS.size

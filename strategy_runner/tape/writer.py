@@ -22,6 +22,7 @@ import numpy.typing as npt
 from strategy_runner.errors import CorruptRecordError, DiskFullError
 from strategy_runner.model.record import CODEC, SIZE
 from strategy_runner.model.stream import Stream
+from strategy_runner.small_files import sync_path
 from strategy_runner.tape import files
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.head import Head, create_head
@@ -289,11 +290,7 @@ class TapeWriter:
         """So that after a power cut no head is found that is older than a record: one with an epoch that was given before, or
         of no boot, which would pass for a tape that needs no recovery."""
         for path in (files.head_path(self.folder), self.folder):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sync_path(path)
 
     def _recover_from_power_cut(self) -> int:
         """After a reboot nothing that was not synced can be trusted, so only the records are: the next seq is the first that

@@ -11,7 +11,7 @@ import resource
 from pathlib import Path
 
 from strategy_runner.errors import StrategyError
-from strategy_runner.tape.small_files import read_whole
+from strategy_runner.small_files import read_whole
 
 OWN_MB = 24  # turns, signals on their way, a snapshot being written: beside it a small limit is all the strategy's
 RESERVE_MB = 8

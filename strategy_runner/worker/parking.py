@@ -18,9 +18,9 @@ import msgspec
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.errors import StateError
 from strategy_runner.model.stream import Stream
+from strategy_runner.small_files import read_whole, replace_file
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.reader import TapeReader
-from strategy_runner.tape.small_files import read_whole
 from strategy_runner.tape.status import UNFORESEEN, State, Status, StatusFile, read_status
 from strategy_runner.worker.snapshot import oldest_seq
 
@@ -192,13 +192,7 @@ def latest_trouble(folder: Path) -> Trouble | None:
 
 def write_trouble(folder: Path, trouble: Trouble) -> None:
     """Whole or not at all, and on the disk. Raises OSError."""
-    path = trouble_path(folder)
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.encode(trouble))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_file(trouble_path(folder), msgspec.json.encode(trouble), synced="content")
 
 
 def _kept(fresh: Status, left: Status, snapshot_seq: int) -> Status:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.tape.small_files import open_made, read_whole, sync_path
+from strategy_runner.small_files import read_whole, replace_file
 
 _KEPT = 2
 _SUFFIX = ".snapshot"
@@ -35,15 +35,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 def write_snapshot(folder: Path, snapshot: Snapshot, *, durable: bool = True) -> None:
     """Raises OSError; the older snapshots then still stand."""
     payload = msgspec.msgpack.encode(snapshot)
-    temporary = folder / "snapshot.new"
-    with open(open_made(temporary, os.O_WRONLY | os.O_TRUNC, 0o640), "wb") as file:  # noqa: PTH123  a descriptor
-        file.write(zlib.crc32(payload).to_bytes(4, "little") + payload)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(folder / f"{snapshot.seq:015d}{_SUFFIX}")
-    if durable:
-        sync_path(folder)
+    replace_file(
+        folder / f"{snapshot.seq:015d}{_SUFFIX}",
+        zlib.crc32(payload).to_bytes(4, "little") + payload,
+        synced="name" if durable else "nothing",
+        temporary=folder / "snapshot.new",
+        permissions=0o640,
+    )
     for old in _names(folder)[:-_KEPT]:
         (folder / old).unlink()
 

@@ -235,7 +235,7 @@ def test_a_stop_that_cannot_be_written_down_stops_all_the_same_and_says_so(desk:
     assert "acme:router" not in desk.states()
     desk.run("start", "acme")
 
-    full = desk.home.daemon / "wishes.new"  # where a full disk shows itself first
+    full = desk.home.daemon / ".wishes.json.new"  # where a full disk shows itself first
     full.mkdir()
     assert "other:cross.BTC-USD: stopped, and not" in desk.run("stop", "other:cross:BTC-USD", code=1).err
     assert before.keys() - desk.pids().keys() == {"other:cross.BTC-USD"}

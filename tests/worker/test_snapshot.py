@@ -35,8 +35,8 @@ def newest(folder: Path, durable: int = 1_000) -> int | None:
 
 
 def test_a_snapshot_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    write_snapshot(tmp_path / "new", snapshot(7))
-    assert newest_snapshot(tmp_path / "new", GENERATION, 7) == snapshot(7)
+    write_snapshot(tmp_path, snapshot(7))
+    assert newest_snapshot(tmp_path, GENERATION, 7) == snapshot(7)
 
 
 def test_without_a_snapshot_there_is_none(tmp_path: Path) -> None:
