@@ -43,6 +43,19 @@ from strategy_runner.supervision.process import (
 from strategy_runner.supervision.wishes import Wish
 
 
+class _Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of one client: what its router and all its workers are made of, each from its own part."""
+
+    home: Home
+    client: str
+    environment: EnvironmentConfig
+    config: ClientConfig
+    wish: Wish
+    market: MarketSpec
+    replay: ReplaySpec | None
+    at_a_pace: bool
+
+
 def load_wished(
     home: Home, environment: str, client: str, wish: Wish, environ: Mapping[str, str]
 ) -> tuple[Loaded[EnvironmentConfig], Loaded[ClientConfig]]:
@@ -66,24 +79,29 @@ def client_processes(
         raise ConfigurationError(*problems)
     mode = loaded.value.mode
     resolved = _resolve(home, client, loaded)
-    replay = replay_of(home, environment.value, wish) if mode in (SIMULATION, HISTORICAL) else None
-    at_a_pace = _is_at_a_pace(environment.value, mode, wish)
-    config = _routed(loaded.value, wish)
-    market = market_of(home, mode)
+    run = _Run(
+        home=home,
+        client=client,
+        environment=environment.value,
+        config=_routed(loaded.value, wish),
+        wish=wish,
+        market=market_of(home, mode),
+        replay=replay_of(home, environment.value, wish) if mode in (SIMULATION, HISTORICAL) else None,
+        at_a_pace=_is_at_a_pace(environment.value, mode, wish),
+    )
     workers = [
-        _worker(home, environment.value, config, client, strategy, symbol, found, wish, market, replay, at_a_pace)
+        _worker(run, strategy, symbol, found)
         for strategy, found in zip(loaded.value.strategies, resolved, strict=True)
         for symbol in _symbols(strategy, wish)
     ]
     if wish.symbols and not workers:
         raise UsageError(f"{loaded.file}: symbols: expected some of {', '.join(wish.symbols)}, found none of them")
-    if replay is not None:
-        _check_history(loaded.file, Path(replay.folder), workers)
+    if run.replay is not None:
+        _check_history(loaded.file, Path(run.replay.folder), workers)
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
-    freshness = _freshness(environment.value, loaded.value, running) if at_a_pace else {}
-    router = _router(home, config, client, [worker.key.folder for worker in running], market, freshness)
-    if at_a_pace and "oms" in config.routes:
-        router = with_orders(home, environment.value, config, router)
+    router = _router(run, running)
+    if run.at_a_pace and "oms" in run.config.routes:
+        router = with_orders(home, run.environment, run.config, router)
     processes = [new_process(home, router_name(client), "router", router)]
     return processes + [new_process(home, worker.key.name, "worker", worker) for worker in running]
 
@@ -130,22 +148,11 @@ def _resolve(home: Home, client: str, loaded: Loaded[ClientConfig]) -> list[Reso
     return resolve(home.client_strategies(client), uses)
 
 
-def _worker(
-    home: Home,
-    environment: EnvironmentConfig,
-    config: ClientConfig,
-    client: str,
-    strategy: StrategyConfig,
-    symbol: str,
-    found: Resolved,
-    wish: Wish,
-    market: MarketSpec,
-    replay: ReplaySpec | None,
-    at_a_pace: bool,
-) -> WorkerSpec:
-    key = WorkerKey(client, strategy.id, symbol)
+def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved) -> WorkerSpec:
+    home, config = run.home, run.config
+    key = WorkerKey(run.client, strategy.id, symbol)
     streams = _streams(strategy, symbol, found, live=config.mode == "live")
-    orders = worker_orders(home, environment, config, key, streams, at_a_pace=at_a_pace)
+    orders = worker_orders(home, run.environment, config, key, streams, at_a_pace=run.at_a_pace)
     account = config.accounts[symbol]
     models = tuple(
         ModelSpec(
@@ -162,11 +169,11 @@ def _worker(
     limits = config.limits_of(strategy)
     historical = config.mode == HISTORICAL
     return WorkerSpec(
-        client=client,
+        client=run.client,
         strategy=strategy.id,
         symbol=symbol,
         strategy_type=strategy.strategy,
-        code=found.description.code if historical else _kept_code(home, client, found.description),
+        code=found.description.code if historical else _kept_code(home, run.client, found.description),
         params=found.params,
         timeframe=strategy.timeframe,
         models=models,
@@ -191,8 +198,8 @@ def _worker(
             paper=orders.paper,
             is_observed=config.posture == "observation",
         ),
-        market=market,
-        router_doorbell=home.router_endpoint(client, "doorbell"),
+        market=run.market,
+        router_doorbell=home.router_endpoint(run.client, "doorbell"),
         folder=str(home.worker(key, config.mode)),
         log=str(home.log(key.name)),
         log_level=config.log_level_of(strategy),
@@ -203,13 +210,13 @@ def _worker(
             crash_window_s=limits.crash_window_s,
         ),
         from_start=config.mode == SIMULATION,
-        history=replay if historical else None,
+        history=run.replay if historical else None,
         slots=str(home.sockets / "slots") if historical else "",
-        parallel=(wish.parallel or os.cpu_count() or 1) if historical else 0,
-        predictor=predictor_of(environment),
+        parallel=(run.wish.parallel or os.cpu_count() or 1) if historical else 0,
+        predictor=predictor_of(run.environment),
         fills=orders.fills,
         paper=orders.paper,
-        checked_bars=wish.checked_bars if historical else None,
+        checked_bars=run.wish.checked_bars if historical else None,
         is_observed=config.posture == "observation",
     )
 
@@ -257,12 +264,13 @@ def _is_at_a_pace(environment: EnvironmentConfig, mode: str, wish: Wish) -> bool
     return mode != "mock" or bool(environment.mock.speed if wish.speed is None else wish.speed)
 
 
-def _freshness(
-    environment: EnvironmentConfig, config: ClientConfig, workers: Sequence[WorkerSpec]
-) -> dict[str, FreshnessSpec]:
-    """By worker. Recorded history has gaps of its own, so that silence says nothing in simulation."""
-    time_to_live_s = {strategy.id: strategy.time_to_live_s for strategy in config.strategies}
-    can_be_silent = config.mode != SIMULATION
+def _freshness(run: _Run, workers: Sequence[WorkerSpec]) -> dict[str, FreshnessSpec]:
+    """By worker; none flat out. Recorded history has gaps of its own, so that silence says nothing in simulation."""
+    if not run.at_a_pace:
+        return {}
+    environment = run.environment
+    time_to_live_s = {strategy.id: strategy.time_to_live_s for strategy in run.config.strategies}
+    can_be_silent = run.config.mode != SIMULATION
     return {
         worker.key.folder: FreshnessSpec(
             time_to_live_s=time_to_live_s[worker.strategy],
@@ -290,27 +298,21 @@ def _trading_hours(environment: EnvironmentConfig, symbol: str) -> str:
     return (instrument.calendar or instrument.asset_class) if instrument else "crypto"
 
 
-def _router(
-    home: Home,
-    config: ClientConfig,
-    client: str,
-    workers: list[str],
-    market: MarketSpec,
-    freshness: dict[str, FreshnessSpec],
-) -> RouterSpec:
+def _router(run: _Run, workers: Sequence[WorkerSpec]) -> RouterSpec:
+    home, client, config = run.home, run.client, run.config
     mode = config.mode
     state = home.client_state(client, mode)
     keys = config.quantconnect
     return RouterSpec(
         client=client,
         mode=mode,
-        workers=tuple(workers),
-        freshness=freshness,
+        workers=tuple(worker.key.folder for worker in workers),
+        freshness=_freshness(run, workers),
         ordered=mode == SIMULATION,
         bulk=mode == HISTORICAL,
         routes=tuple(config.routes),
         is_observed=config.posture == "observation",
-        market=market,
+        market=run.market,
         doorbell=home.router_endpoint(client, "doorbell"),
         sql=home.router_endpoint(client, "sql"),
         folder=str(home.router(client, mode)),
