@@ -37,6 +37,10 @@ class SymbolHistory(msgspec.Struct, frozen=True):
     base: Series
     others: tuple[Series, ...]
 
+    def makes_bars(self, timeframe: str) -> bool:
+        """Whether bars of this timeframe can be made: of trades and quotes all, of bars only what they add up to."""
+        return not self.base.interval_ns or timeframe_ns(timeframe) % self.base.interval_ns == 0
+
 
 def find_series(folder: Path, symbol: str) -> SymbolHistory:
     """The series of a symbol: base is trades, else the finest bars, else quotes; quotes accompany trades.
@@ -47,14 +51,18 @@ def find_series(folder: Path, symbol: str) -> SymbolHistory:
         raise UsageError(
             f"{folder}: history folder: expected a folder, found {'a file' if folder.exists() else 'nothing'}"
         )
-    found = {series.stream: series for series in all_series(folder) if series.stream.symbol == symbol}
-    printed, quoted = found.get(trades(symbol)), found.get(quotes(symbol))
-    finest_bars = min((one for one in found.values() if one.interval_ns), key=lambda one: one.interval_ns, default=None)
-    base = printed or finest_bars or quoted
-    if base is None:
+    found = [series for series in all_series(folder) if series.stream.symbol == symbol]
+    if not found:
         raise ConfigurationError(_nothing_found(folder, symbol))
-    others = (quoted,) if quoted is not None and base is printed else ()
-    return SymbolHistory(symbol, base, others)
+    return _history(symbol, found)
+
+
+def all_histories(folder: Path) -> dict[str, SymbolHistory]:
+    """What the folder holds for each symbol of it, found in one look."""
+    found: dict[str, list[Series]] = {}
+    for series in all_series(folder):
+        found.setdefault(series.stream.symbol, []).append(series)
+    return {symbol: _history(symbol, series) for symbol, series in found.items()}
 
 
 def symbols_in(folder: Path) -> list[str]:
@@ -96,6 +104,15 @@ def series_of(folder: Path, kind: str, symbol: str) -> Series:
     """The place a series has in the folder, whether it exists or not. Raises ValueError for an unknown kind."""
     stream = stream_of(kind, symbol)
     return Series(stream, folder / kind / f"{symbol}.parquet", _interval_ns(stream))
+
+
+def _history(symbol: str, series: list[Series]) -> SymbolHistory:
+    found = {one.stream: one for one in series}
+    printed, quoted = found.get(trades(symbol)), found.get(quotes(symbol))
+    finest_bars = min((one for one in series if one.interval_ns), key=lambda one: one.interval_ns, default=None)
+    base = printed or finest_bars or quoted
+    assert base is not None, symbol
+    return SymbolHistory(symbol, base, (quoted,) if quoted is not None and base is printed else ())
 
 
 def _interval_ns(stream: Stream) -> int:

@@ -1,7 +1,7 @@
 """One client's part of the plan: its router and its workers, from its files and what the command line said."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,7 +23,7 @@ from strategy_runner.config.spec import (
     WorkerSpec,
 )
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
-from strategy_runner.history.catalog import find_series, symbols_in
+from strategy_runner.history.catalog import SymbolHistory, all_histories, find_series
 from strategy_runner.model.names import WorkerKey, router_name
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
@@ -97,7 +97,7 @@ def client_processes(
     if wish.symbols and not workers:
         raise UsageError(f"{loaded.file}: symbols: expected some of {', '.join(wish.symbols)}, found none of them")
     if run.replay is not None:
-        _check_history(loaded.file, Path(run.replay.folder), workers)
+        _check_history(loaded, Path(run.replay.folder), workers)
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
     router = _router(run, running)
     if run.at_a_pace and "oms" in run.config.routes:
@@ -328,14 +328,34 @@ def _router(run: _Run, workers: Sequence[WorkerSpec]) -> RouterSpec:
     )
 
 
-def _check_history(file: str, folder: Path, workers: Sequence[WorkerSpec]) -> None:
-    """Every symbol that is read has recorded history, said before anything starts."""
+def _check_history(loaded: Loaded[ClientConfig], folder: Path, workers: Sequence[WorkerSpec]) -> None:
+    """Every symbol that is read has recorded history, of which its bars can be made: said before anything starts or changes."""
+    known = all_histories(folder)
     read = {Stream.parse(name).symbol for worker in workers for name in worker.streams} - {""}
     problems = []
-    for symbol in sorted(read.difference(symbols_in(folder))):
+    for symbol in sorted(read.difference(known)):
         try:
             find_series(folder, symbol)
         except ConfigurationError as error:
-            problems += [f"{file}: symbols: {problem}" for problem in error.problems]
+            problems += [f"{loaded.file}: symbols: {problem}" for problem in error.problems]
+    for index, strategy in enumerate(loaded.value.strategies):
+        for worker in workers:
+            if worker.strategy == strategy.id:
+                where = f"{loaded.file}: strategies[{index}]"
+                problems += [f"{where}{problem}" for problem in _too_fine(worker, known, folder)]
     if problems:
-        raise ConfigurationError(*problems)
+        raise ConfigurationError(*dict.fromkeys(problems))
+
+
+def _too_fine(worker: WorkerSpec, known: Mapping[str, SymbolHistory], folder: Path) -> Iterator[str]:
+    """Key, expected and found of each of a worker's streams whose bars are no multiple of the recorded ones."""
+    for stream in map(Stream.parse, worker.streams):
+        history = known.get(stream.symbol)
+        if stream.kind in (Kind.BAR, Kind.PREDICTION) and history and not history.makes_bars(stream.timeframe):
+            is_own = stream.timeframe == worker.timeframe
+            key = f".timeframe ({worker.strategy})" if is_own else f" ({worker.strategy}): inputs.timeframes"
+            recorded = history.base.stream.timeframe
+            yield (
+                f"{key}: expected a multiple of {recorded}, the finest bars of {stream.symbol} in {folder}, "
+                f"found {stream.timeframe}"
+            )

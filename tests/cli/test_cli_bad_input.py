@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli.clients import CROSSOVER, LIVE_LIMITS
 from end_to_end.harness import Firm, Ran, assert_one_message, told, until
-from end_to_end.recordings import write_market
+from end_to_end.recordings import write_bars, write_market
 
 from strategy_runner.config.home import STATE_VERSION
 from strategy_runner.supervision.wishes import read_wishes
@@ -163,6 +163,34 @@ def test_a_symbol_without_history_is_told_before_anything_starts(home: Firm) -> 
     assert_one_message(home.run("backtest", "acme", "--history", history, code=None), CONFIGURATION, *words)
     asked = home.run("start", "acme", "--mode", "simulation", "--history", history, code=None)
     assert_one_message(asked, CONFIGURATION, *words)
+
+
+OWN = """
+from strategy_runner.strategies.interface import Inputs, Params, Strategy
+
+
+class Hourly(Strategy):
+    Params = Params
+    inputs = Inputs(bars=True, timeframes=("90s",))
+"""
+
+
+def test_a_timeframe_that_the_recorded_bars_cannot_make_is_told_before_anything_starts(home: Firm) -> None:
+    history = home.root / "bars"
+    write_bars(history, "BTC-USD", "1m", bars=9)
+    expected = f"expected a multiple of 1m, the finest bars of BTC-USD in {history}, found"
+    home.write(FILE, CROSSOVER)
+    words = [FILE, f"strategies[0].timeframe (cross): {expected} 10s"]
+    assert_one_message(home.run("backtest", "acme", "--history", history, code=None), CONFIGURATION, *words)
+    asked = home.run("start", "acme", "--mode", "simulation", "--history", history, code=None)
+    assert_one_message(asked, CONFIGURATION, *words)
+
+    own = home.write("clients/acme/strategies/hourly.py", OWN)
+    text = CROSSOVER.replace("moving_average_crossover", "hourly").replace('"10s"', '"5m"')
+    home.write(FILE, "\n".join(line for line in text.splitlines() if not line.startswith("params")))
+    words = [FILE, f"strategies[0] (cross): inputs.timeframes: {expected} 90s"]
+    assert_one_message(home.run("backtest", "acme", "--history", history, code=None), CONFIGURATION, *words)
+    own.unlink()
 
 
 def test_history_must_be_said_and_be_there(home: Firm) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
+from strategy_runner.model.timeframe import timeframe_ns
+
 START_NS = 1_767_571_200_000_000_000  # 2026-01-05T00:00:00Z
 SECOND_NS = 1_000_000_000
 
@@ -29,6 +31,14 @@ def write_market(history: Path, symbol: str, *, seed: int, seconds: int, per_sec
     }
     _write(history / "trades" / f"{symbol}.parquet", trades)
     _write(history / "quotes" / f"{symbol}.parquet", quotes)
+
+
+def write_bars(history: Path, symbol: str, timeframe: str, *, bars: int) -> None:
+    """Bars of one symbol and nothing else of it, so that all is made of them."""
+    price = 100.0 + np.sin(np.arange(bars) / 7.0).round(2)
+    ts = START_NS + np.arange(1, bars + 1) * timeframe_ns(timeframe)
+    columns = dict.fromkeys(("open", "high", "low", "close", "volume"), price)
+    _write(history / f"bars_{timeframe}" / f"{symbol}.parquet", {"ts": ts, **columns})
 
 
 def _times(luck: np.random.Generator, seconds: int, rows: int) -> np.ndarray:

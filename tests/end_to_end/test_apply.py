@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 from end_to_end.harness import Firm, until
+from end_to_end.recordings import write_bars
+
+from strategy_runner.config.spec import FeedSpec, read_spec
 
 ACCOUNTS = """
 [accounts]
@@ -91,6 +94,34 @@ def test_a_file_with_a_fault_changes_nothing_and_stops_nothing(firm: Firm) -> No
     rows = firm.run("status", "-o", "json")
     assert {row["name"] for row in rows.json()} == before.keys()
     assert rows.err.startswith(f"warning: {FILE}: ")
+
+
+def test_a_timeframe_finer_than_the_recorded_bars_is_refused_while_the_simulation_runs_on(firm: Firm) -> None:
+    """The feed took it, ended of it, and could not be started again."""
+    history = firm.root / "history"
+    for symbol in ("BTC-USD", "ETH-USD"):
+        write_bars(history, symbol, "1m", bars=2_000)
+    firm.edit("configs/local-dev.toml", "[history]", f'[history]\nfolder = "{history}"')
+    firm.write(FILE, 'mode = "simulation"\n' + ACME.replace('"10s"', '"1m"'))
+    firm.run("start", "acme", "--speed", 60)
+    before = firm.pids()
+    firm.edit(FILE, 'timeframe = "1m"\nparams = { fast', 'timeframe = "10s"\nparams = { fast')
+    for command in ("check", "plan", "apply"):
+        ran = firm.run(command, code=6)
+        for symbol in ("BTC-USD", "ETH-USD"):
+            assert (
+                f"{FILE}: strategies[0].timeframe (cross): expected a multiple of 1m, the finest bars of {symbol} in "
+                f"{history}, found 10s"
+            ) in ran.out + ran.err
+    assert firm.pids() == before
+    feed = read_spec(firm.home.daemon / "specs" / "market" / "feed.json")
+    assert isinstance(feed, FeedSpec) and not any("10s" in stream for stream in feed.streams)
+
+    firm.edit(FILE, 'timeframe = "10s"', 'timeframe = "5m"')
+    firm.run("apply")
+    name = "acme:cross.BTC-USD"
+    until(lambda: firm.status(name)[name]["records"] > 0, "a bar of five minutes")
+    assert firm.pids()["market:feed"] == before["market:feed"]
 
 
 def test_a_change_of_an_own_strategys_code_restarts_its_workers(firm: Firm) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from strategy_runner.errors import ConfigurationError, UsageError
-from strategy_runner.history.catalog import find_series, series_of, symbols_in
+from strategy_runner.history.catalog import all_histories, find_series, series_of, symbols_in
 from strategy_runner.model.stream import bars, quotes, trades
 
 
@@ -42,6 +42,22 @@ def test_quotes_are_the_base_where_there_is_nothing_else(folder: Path) -> None:
     found = find_series(folder, "SPY")
     assert found.base.stream == quotes("SPY")
     assert found.others == ()
+
+
+def test_all_symbols_found_in_one_look_are_as_each_is_by_itself(folder: Path) -> None:
+    hold(folder, "trades/SPY", "quotes/SPY", "bars_1m/SPY", "bars_1m/GLD", "bars_5m/GLD", "quotes/TLT", "quotes/TLT-1m")
+    assert all_histories(folder) == {symbol: find_series(folder, symbol) for symbol in ("SPY", "GLD", "TLT")}
+
+
+def test_bars_of_recorded_bars_are_those_that_they_add_up_to_and_of_trades_all(folder: Path) -> None:
+    hold(folder, "trades/SPY", "bars_1m/GLD")
+    assert [find_series(folder, "GLD").makes_bars(one) for one in ("10s", "1m", "90s", "5m")] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert find_series(folder, "SPY").makes_bars("10s")
 
 
 def test_a_summary_of_one_quote_a_minute_is_no_series(folder: Path) -> None:
