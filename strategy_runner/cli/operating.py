@@ -14,12 +14,13 @@ from strategy_runner.risk.state import Latch
 from strategy_runner.router.operator_log import Request
 from strategy_runner.router.reconciliation import Reconciliation, read_reconciliation
 from strategy_runner.router.stops import told
-from strategy_runner.supervision import operating, steering
+from strategy_runner.supervision import operating
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.operating import Operated, operate
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.resuming import resume_parked
 from strategy_runner.supervision.target import Target, parse_target
+from strategy_runner.supervision.written import as_written
 
 RECONCILE_S = 10.0
 
@@ -196,7 +197,7 @@ def _unpark(
         return True
     with ready_bar(False) as show:
         names = [one.name for one in resumed]
-        wait_ready(home, steering.as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
+        wait_ready(home, as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
     return True
 
 

@@ -20,11 +20,14 @@ from strategy_runner.config.load import client_names
 from strategy_runner.errors import ConfigurationError, NotRunningError, UsageError
 from strategy_runner.supervision import steering
 from strategy_runner.supervision.control import Daemon
+from strategy_runner.supervision.differences import differences
 from strategy_runner.supervision.fleet import FleetRow, fleet
+from strategy_runner.supervision.plan_whole import plan_whole, without_removed
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import Wish, read_wishes
+from strategy_runner.supervision.written import as_written, read_written
 
 READY_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 86_400.0
@@ -161,7 +164,7 @@ def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None
         )
     _report(daemon.restart(names), "nothing to restart")
     with ready_bar(False) as show:
-        wait_ready(home, steering.as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
+        wait_ready(home, as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
 
 
 @click.command()
@@ -230,8 +233,9 @@ def plan(home: Home, target: str, output: str) -> None:
     if not wishes.clients:
         for client in client_names(home):
             wishes = wishes.with_client(client, Wish())
-    made, problems = steering.as_files_say(home, wishes, os.environ)
-    changes = [change for change in steering.differences(home, made) if parsed.matches(change.name)]
+    written = read_written(home)
+    made, problems = plan_whole(home, without_removed(home, wishes), written, os.environ)
+    changes = [change for change in differences(made, written) if parsed.matches(change.name)]
     told = [line for client, lines in problems.items() if parsed.client in (None, client) for line in lines]
     broken = ConfigurationError(*dict.fromkeys(told)) if told else None
     if broken is not None and not changes:

@@ -17,7 +17,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.history.parity import lives
 from strategy_runner.history.tape_run import TapeRun
-from strategy_runner.supervision.steering import as_written
+from strategy_runner.supervision.written import as_written
 from strategy_runner.tape.reader import TapeReader
 
 STATE_RECORDS = 1_000

@@ -31,8 +31,9 @@ from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.layout import init_home
 from strategy_runner.supervision.plan import Plan
 from strategy_runner.supervision.programs import write_configuration
-from strategy_runner.supervision.steering import as_written, prepare
+from strategy_runner.supervision.steering import prepare
 from strategy_runner.supervision.wishes import Wish, Wishes, write_wishes
+from strategy_runner.supervision.written import as_written
 from strategy_runner.tape.files import head_path
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.logs import read_log

@@ -1,0 +1,58 @@
+"""How a run begins: what it may not begin beside, and the empty folders that it begins with."""
+
+import shutil
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.spec import FeedSpec, RouterSpec
+from strategy_runner.errors import SafetyRefusal
+from strategy_runner.model.names import FEED_NAME
+from strategy_runner.supervision.historical import backtest_lock
+from strategy_runner.supervision.plan import Plan
+from strategy_runner.supervision.plan_oms import is_paper
+from strategy_runner.supervision.process import HISTORICAL, SIMULATION
+from strategy_runner.supervision.wishes import Run, Wishes, write_latest_run
+from strategy_runner.supervision.written import Written
+
+
+def refuse_late_comers(home: Home, before: Wishes, plan: Plan, written: Written) -> None:
+    """A simulation under way cannot begin again for one more symbol, or one client's account, without doing so for all."""
+    feed = next((p.spec for p in plan.processes if isinstance(p.spec, FeedSpec)), None)
+    running = written.specs.get(FEED_NAME)
+    if feed is None or feed.replay is None or not isinstance(running, FeedSpec) or running.mode != feed.mode:
+        return
+    missing = sorted(set(feed.streams) - set(running.streams))
+    if missing:
+        raise SafetyRefusal(
+            f"the simulation of {', '.join(before.clients)} is under way without {', '.join(missing)}; "
+            "stop it first and start all its clients in one command"
+        )
+    for router in (process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)):
+        has_traded = (home.oms(SIMULATION) / router.client).exists()
+        if is_paper(router.oms) and router.client not in before.clients and has_traded:
+            raise SafetyRefusal(
+                f"the simulation is under way, and the paper OMS has what {router.client} traded in it before; "
+                "stop it first and start all its clients in one command"
+            )
+
+
+def refuse_beside_backtest(home: Home, before: Wishes, plan: Plan) -> None:
+    """A run over history begins with empty folders, and may not be those of a backtest under way."""
+    for router in (process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)):
+        if router.mode == HISTORICAL and router.client not in before.clients:
+            backtest_lock(home, router.client).release()
+
+
+def clear_finished_runs(home: Home, before: Wishes, wishes: Wishes, plan: Plan, written: Written) -> None:
+    """A simulation or historical run begins with empty folders; nothing of an earlier one is running any more."""
+    routers = [process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)]
+    for router in routers:
+        if router.mode in (SIMULATION, HISTORICAL) and router.client not in before.clients:
+            shutil.rmtree(home.client_state(router.client, router.mode), ignore_errors=True)
+    if FEED_NAME not in written.names and any(router.mode == SIMULATION for router in routers):
+        shutil.rmtree(home.market(SIMULATION), ignore_errors=True)
+        shutil.rmtree(home.oms(SIMULATION), ignore_errors=True)
+    for router in routers:
+        wish = msgspec.structs.replace(wishes.clients[router.client], stopped=())
+        write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))

@@ -1,0 +1,145 @@
+"""Written: what processes were told last, as it lies on the disk. A command reads it once and passes it on: a fleet has many."""
+
+import contextlib
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.spec import (
+    FeedSpec,
+    PaperOmsSpec,
+    RouterSpec,
+    Spec,
+    WatchdogSpec,
+    WorkerSpec,
+    read_specs,
+    write_spec,
+)
+from strategy_runner.model.names import FEED_NAME
+from strategy_runner.supervision.plan import NOT_PLANNED, Plan, make_plan
+from strategy_runner.supervision.plan_oms import is_paper, only_clients
+from strategy_runner.supervision.process import Process
+from strategy_runner.supervision.programs import Kind, write_configuration
+from strategy_runner.supervision.wishes import Wishes, read_wishes
+
+WRITERS = 16  # that wait for the disk together: a thousand files take less than a second, one by one it is five
+# in the order of a plan; the first three serve all clients
+_KINDS: dict[type[Spec], Kind] = {
+    FeedSpec: "feed",
+    WatchdogSpec: "watchdog",
+    PaperOmsSpec: "oms",
+    RouterSpec: "router",
+    WorkerSpec: "worker",
+}
+_SHARED = 3
+
+
+class Written(msgspec.Struct, frozen=True):
+    """Specifications by the names of their processes; of each that is `damaged` why it cannot be read."""
+
+    specs: dict[str, Spec]
+    damaged: dict[str, str]
+
+    @property
+    def names(self) -> set[str]:
+        """Of all processes that were told something, be it legible or not."""
+        return {*self.specs, *self.damaged}
+
+
+def read_written(home: Home) -> Written:
+    return Written(*read_specs(_folder(home)))
+
+
+def write_plan(home: Home, plan: Plan, written: Written) -> None:
+    """Brings what is written, and the daemon's configuration, to the plan. Raises ConfigurationError, OSError."""
+    changed = [process for process in plan.processes if written.specs.get(process.name) != process.spec]
+    with ThreadPoolExecutor(WRITERS) as writers:
+        list(writers.map(lambda process: write_spec(process.path, process.spec), changed))
+    write_configuration(home, plan.programs(home))
+    kept = {process.path for process in plan.processes}
+    for path in _folder(home).glob("*/*.json"):
+        if path not in kept:
+            path.unlink()
+
+
+def as_written(home: Home) -> Plan:
+    """The processes as they run, whatever has been edited since."""
+    return still_wished(home, read_wishes(home), read_written(home))
+
+
+def still_wished(home: Home, after: Wishes, written: Written) -> Plan:
+    """The processes as they were written, less those that are no longer wished for; files edited since stay unread."""
+    processes = _wished_for(home, after, written.specs)
+    if written.damaged:
+        processes = _with_damaged(home, after, processes, written.damaged)
+    followers = [p for p in processes if isinstance(p.spec, WorkerSpec) and not p.spec.history]
+    if not followers:
+        processes = [process for process in processes if process.kind != "feed"]
+    processes = _without_idle_oms(processes)
+    if all(process.kind == "watchdog" for process in processes):
+        processes = []
+    return Plan(processes=tuple(sorted(processes, key=_place)))
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _wished_for(home: Home, after: Wishes, written: Mapping[str, Spec]) -> list[Process]:
+    processes: list[Process] = []
+    for name, spec in sorted(written.items()):
+        group, _, rest = name.partition(":")
+        kind = _KINDS[type(spec)]
+        if kind in ("router", "worker"):
+            wish = after.clients.get(group)
+            if wish is None or (kind == "worker" and rest in wish.stopped):
+                continue
+        if isinstance(spec, RouterSpec):
+            wish = after.clients[group]
+            left = tuple(worker for worker in spec.workers if worker not in wish.stopped)
+            spec = msgspec.structs.replace(spec, workers=left)  # noqa: PLW2901
+        processes.append(Process(name=name, kind=kind, spec=spec, path=_folder(home) / group / f"{rest}.json"))
+    return processes
+
+
+def _with_damaged(home: Home, after: Wishes, readable: list[Process], damaged: Collection[str]) -> list[Process]:
+    """With the processes whose specifications are damaged, as the files say; those of a client whose files are broken too are
+    left out, since nothing says what they do."""
+    whole = []
+    for client in after.clients:
+        with contextlib.suppress(*NOT_PLANNED):
+            make_plan(home, after, environ=os.environ, clients=[client])
+            whole.append(client)
+    with contextlib.suppress(*NOT_PLANNED):
+        planned = make_plan(home, after, environ=os.environ, clients=whole).processes
+        kept = [*readable, *(process for process in planned if process.name in damaged)]
+        if FEED_NAME not in damaged or any(process.name == FEED_NAME for process in kept):
+            # once more, so that a shared one serves those too whom the files do not name
+            return list(make_plan(home, after, environ=os.environ, clients=[], kept=kept).processes)
+    return readable
+
+
+def _without_idle_oms(processes: list[Process]) -> list[Process]:
+    """The paper OMS serves the clients that run, and nobody else."""
+    routers = [process.spec for process in processes if isinstance(process.spec, RouterSpec)]
+    asking = {router.client: router for router in routers if is_paper(router.oms)}
+    return [
+        msgspec.structs.replace(process, spec=only_clients(process.spec, asking))
+        if isinstance(process.spec, PaperOmsSpec)
+        else process
+        for process in processes
+        if asking or process.kind != "oms"
+    ]
+
+
+def _place(process: Process) -> tuple[int, str, int, str]:
+    """The feed first, then the watchdog, then the paper OMS, then by client the router and its workers."""
+    rank = list(_KINDS.values()).index(process.kind)
+    return min(rank, _SHARED), process.name.partition(":")[0], rank, process.name
+
+
+def _folder(home: Home) -> Path:
+    return home.daemon / "specs"
