@@ -315,13 +315,16 @@ def write_spec(path: Path, spec: Spec) -> None:
 
 
 def read_spec(path: Path) -> Spec:
-    """Raises ConfigurationError naming the file if it is missing or not a spec."""
+    """Raises ConfigurationError naming the file if it is missing, unreadable or not a spec."""
     try:
         spec: Spec = msgspec.json.decode(path.read_bytes(), type=Spec)
         return spec
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: expected a process specification, found no file") from None
-    except msgspec.DecodeError as error:
+    except OSError as error:
+        reason = str(error.strerror or error).lower()
+        raise ConfigurationError(f"{path}: expected a process specification, found: {reason}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: expected a process specification, found: {error}") from error
 
 

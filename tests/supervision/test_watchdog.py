@@ -168,6 +168,41 @@ def test_a_worker_that_is_added_is_watched_and_one_that_is_removed_is_forgotten(
     assert watch.deeds() == [("acme:second", "killed")]
 
 
+@pytest.mark.parametrize("content", [b"", b'{"type": "worker", "mode": "\xc2ock"}', None])
+def test_a_process_whose_specification_is_damaged_is_watched_on_and_the_log_says_so(
+    watch: Watch, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent = watch.worker("silent", "silent")
+    watch.look()
+    path = watch.root / "specs" / "acme" / "silent.json"
+    path.unlink()
+    if content is None:
+        path.mkdir()  # what the disk cannot read back
+    else:
+        path.write_bytes(content)
+    watch.add("later")  # the folder is read once more, and nothing is told twice
+    watch.pass_time(6)
+    until(lambda: is_gone(silent))
+    assert watch.deeds() == [("acme:silent", "killed")]
+    said = [one.getMessage() for one in caplog.records if "watched" in one.getMessage()]
+    [line] = said
+    assert line.startswith(f"acme:silent: watched as it was told before: {path}: expected a process specification, ")
+
+
+def test_a_process_of_which_no_specification_was_ever_whole_is_told_of(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch.add("broken")
+    path = watch.root / "specs" / "acme" / "broken.json"
+    path.write_bytes(b"")
+    watch.look()
+    assert f"acme:broken: not watched, as nothing says how: {path}: expected a process specification" in caplog.text
+    watch.add("broken")
+    silent = watch.begin("broken", "silent")
+    watch.pass_time(6)
+    until(lambda: is_gone(silent))
+
+
 def test_a_process_that_began_anew_has_all_its_time_again(watch: Watch) -> None:
     first = watch.worker("silent", "silent")
     watch.look()

@@ -1,16 +1,15 @@
 """Whom the watchdog watches: a process for each spec in a folder, found again after every restart of it.
 
-The folder is read again when it changes, so that one more worker does not restart the watchdog.
+The folder is read again when it changes, so that one more worker does not restart the watchdog. A process whose spec is damaged
+runs on all the same, and is watched by what was known of it.
 """
 
 import logging
 import select
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from strategy_runner.config.spec import Spec, WatchdogSpec, WorkerSpec, read_spec
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.config.spec import Spec, WatchdogSpec, WorkerSpec, read_specs
 from strategy_runner.supervision.cgroup import WorkerGroups
 from strategy_runner.supervision.watchdog.watched import Watched
 
@@ -26,6 +25,7 @@ class Roster:
         self._groups = groups
         self._changed_ns = 0
         self._by_name: dict[str, Watched] = {}
+        self._damaged: dict[str, str] = {}
         self._ends = select.epoll()
         self._by_pidfd: dict[int, Watched] = {}
 
@@ -52,10 +52,9 @@ class Roster:
         if changed_ns == self._changed_ns:
             return None
         self._changed_ns = changed_ns
-        found: dict[str, Spec] = {}
-        for path in sorted(self._folder.glob("*/*.json")):
-            with suppress(ConfigurationError):  # it went meanwhile, and the folder has changed once more
-                found[f"{path.parent.name}:{path.stem}"] = read_spec(path)
+        found, damaged = read_specs(self._folder)
+        self._tell_damaged(damaged)
+        found |= {name: self._by_name[name].spec for name in damaged if name in self._by_name}
         gone = self._by_name.keys() - found.keys()
         came = {name for name, spec in found.items() if name not in self._by_name or self._is_other(name, spec)}
         for name in gone | (came & self._by_name.keys()):
@@ -101,6 +100,13 @@ class Roster:
         for one in self:
             self._let_go(one, now)
         self._ends.close()
+
+    def _tell_damaged(self, damaged: dict[str, str]) -> None:
+        """Each once: the folder is read again for every process that comes or goes."""
+        for name in sorted(damaged.keys() - self._damaged.keys()):
+            how = "watched as it was told before" if name in self._by_name else "not watched, as nothing says how"
+            log.warning("%s: %s: %s", name, how, damaged[name])
+        self._damaged = damaged
 
     def _is_other(self, name: str, spec: Spec) -> bool:
         """Other files: a run in another mode, a strategy of another folder."""
