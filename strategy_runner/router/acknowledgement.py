@@ -25,7 +25,7 @@ def read_acknowledgement(folder: Path) -> Acknowledgement | None:
     """None before the first, or for one that nobody can read."""
     try:
         return msgspec.json.decode(_path(folder).read_bytes(), type=Acknowledgement)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -21,7 +21,7 @@ def read_cut_off(folder: Path) -> dict[str, str]:
     """Reason by worker; nothing if no worker is cut off, or the router has never run."""
     try:
         return msgspec.json.decode(_path(folder).read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
 
 

@@ -101,7 +101,7 @@ def read_reconciliation(folder: Path) -> Reconciliation | None:
     """None before the first."""
     try:
         return msgspec.json.decode(_path(folder).read_bytes(), type=Reconciliation)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -140,7 +140,7 @@ def read_conditions(folder: Path) -> dict[str, list[Condition]]:
     """By process name; empty if there is no such file, or one that cannot be read."""
     try:
         return msgspec.json.decode(conditions_path(folder).read_bytes(), type=dict[str, list[Condition]])
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
 
 

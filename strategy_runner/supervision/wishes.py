@@ -64,7 +64,7 @@ def read_wishes(home: Home) -> Wishes:
         return msgspec.json.decode(path.read_bytes(), type=Wishes)
     except FileNotFoundError:
         return Wishes()
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateError(
             f"{path}: expected what operators asked for, found: {error}; remove the file to forget it"
         ) from error
@@ -110,7 +110,7 @@ def read_latest_run(home: Home, client: str) -> Run | None:
         return msgspec.json.decode(_latest_path(home, client).read_bytes(), type=Run)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateError(
             f"{_latest_path(home, client)}: expected a client's latest run, found: {error}; its next start writes it anew"
         ) from error
@@ -163,7 +163,7 @@ def running_mode(home: Home, client: str) -> str | None:
         return msgspec.json.decode((home.daemon / "specs" / client / "router.json").read_bytes(), type=_Told).mode
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError:  # and it runs all the same
+    except (msgspec.DecodeError, UnicodeDecodeError):  # and it runs all the same
         locks = sorted((home.var / "clients" / client).glob("*/router/lock"))
         return next((lock.parents[1].name for lock in locks if holder(lock.parent)), None)
 

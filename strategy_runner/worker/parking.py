@@ -186,7 +186,7 @@ def latest_trouble(folder: Path) -> Trouble | None:
         return msgspec.json.decode(read_whole(path), type=Trouble)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateError(f"{path}: expected a worker's troubles, found: {error}; remove it to forget them") from error
 
 

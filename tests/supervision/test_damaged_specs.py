@@ -1,10 +1,12 @@
 """A damaged specification, such as a power cut may leave, is the trouble of its process, and no command's."""
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end.harness import CROSSOVER, Firm, until
+from end_to_end.harness import CROSSOVER, Firm, assert_one_message, until
 
 from strategy_runner.config.spec import read_spec
 
@@ -29,6 +31,15 @@ def damage(firm: Firm, name: str) -> Path:
     path = firm.home.daemon / "specs" / group / f"{rest}.json"
     path.write_bytes(b"")
     return path
+
+
+def rot(path: Path) -> None:
+    """One bit of the first text in it, which is no UTF-8 any more."""
+    raw = bytearray(path.read_bytes())
+    found = re.search(rb': ?"', raw)
+    assert found is not None
+    raw[found.end()] |= 0x80
+    path.write_bytes(raw)
 
 
 def test_damaged_specifications_are_told_of_and_written_anew_while_their_processes_run_on(running: Firm) -> None:
@@ -68,3 +79,22 @@ def test_damaged_files_of_a_home_that_was_down_hold_up_nobody(running: Firm) -> 
     assert f"warning: {latest}: expected a client's latest run" in running.run("status").err
     running.run("up")
     until(lambda: running.pids().keys() == before, "all processes")
+
+
+def test_a_single_wrong_bit_is_damage_as_any_other(running: Firm) -> None:
+    before = running.pids()
+    specs = running.home.daemon / "specs" / "acme"
+    rot(specs / "cross.BTC-USD.json")
+    os.utime(specs)  # the watchdog looks again
+    latest = running.home.var / "clients" / "acme" / "latest.json"
+    rot(latest)
+    said = running.run("status").err
+    assert f"warning: {specs / 'cross.BTC-USD.json'}: expected a process specification, found: 'utf-8' codec" in said
+    assert f"warning: {latest}: expected a client's latest run, found: 'utf-8' codec" in said
+    log = running.home.log("monitor:watchdog")
+    until(lambda: "watched as it was told before" in log.read_text(), "a word of the watchdog")
+    assert running.pids() == before
+
+    wishes = running.home.daemon / "wishes.json"
+    rot(wishes)
+    assert_one_message(running.run("stop", "acme", code=None), 1, f"{wishes}: expected what operators asked for")
