@@ -11,6 +11,7 @@ from strategy_runner.cli.running import split_symbols
 from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
+from strategy_runner.config.times import duration
 from strategy_runner.errors import UsageError
 from strategy_runner.supervision.historical import backtest as run_backtest
 from strategy_runner.supervision.process import HISTORICAL
@@ -175,9 +176,8 @@ def import_(
         return
     rows = [("rows", report.seen, ""), ("sound", report.kept, "")]
     rows += [(rule, count, str(report.first.get(rule, ""))) for rule, count in report.counts.items()]
-    rows += [
-        ("gaps", report.gaps, f"{report.missing_intervals} bars missing, longest {report.longest_gap_ns / 1e9:g} s")
-    ]
+    longest = duration(report.longest_gap_ns)
+    rows.append(("gaps", report.gaps, f"{report.missing_intervals} bars missing, longest {longest}"))
     show_table((Column("what"), Column("count", right=True), Column("first", folds=True)), rows)
     talk(f"wrote {history / kind / symbol}.parquet")
 

@@ -1,4 +1,4 @@
-"""Moments as people write them, RFC 3339 with an offset, as int nanoseconds UTC."""
+"""Times as people write and read them: moments, RFC 3339 with an offset, as int nanoseconds UTC, and how long something took."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,3 +23,14 @@ def time_ns(text: str, first_year: int = 1970) -> int:
     if moment < datetime(first_year, 1, 1, tzinfo=UTC) or moment.year > _YEAR_MAX:
         raise ValueError(f"expected a time from {first_year} to {_YEAR_MAX}, found {text!r}")
     return seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+
+
+def duration(ns: int) -> str:
+    """For a person, in whole units: 7 s, 5 min, 3 h, 327 d."""
+    seconds = max(0, ns) // 1_000_000_000
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{seconds // 60} min"
+    hours = seconds // 3600
+    return f"{hours} h" if hours < 48 else f"{hours // 24} d"

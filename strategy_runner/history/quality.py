@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from strategy_runner.config.times import duration
 from strategy_runner.history.columns import MISSING_NS, Mask, Times, Values
 from strategy_runner.model.record import PRICE_MAX, Kind
 from strategy_runner.model.stream import Stream
@@ -92,9 +93,8 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
         parts = [f"{self.seen} rows, {self.kept} kept"]
         parts += [f"{count} {rule}" for rule, count in self.counts.items()]
         if self.gaps:
-            parts.append(
-                f"{self.gaps} gaps ({self.missing_intervals} bars missing, longest {self.longest_gap_ns / 1e9:g} s)"
-            )
+            longest = duration(self.longest_gap_ns)
+            parts.append(f"{self.gaps} gaps ({self.missing_intervals} bars missing, longest {longest})")
         return ", ".join(parts)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.times import duration
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
 from strategy_runner.small_files import replace_file
 from strategy_runner.tape.logs import AppendLog, read_log
@@ -156,11 +157,3 @@ def conditions_path(folder: Path) -> Path:
 
 def actions_path(folder: Path) -> Path:
     return folder / "actions.log"
-
-
-def duration(ns: int) -> str:
-    """For a person."""
-    seconds = max(0, ns) // 1_000_000_000
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

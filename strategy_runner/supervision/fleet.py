@@ -8,13 +8,14 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_specs
+from strategy_runner.config.times import duration
 from strategy_runner.errors import StateError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.operator_log import Request
 from strategy_runner.router.stops import read_stops, strictest, told
-from strategy_runner.supervision.conditions import Condition, duration, read_conditions
+from strategy_runner.supervision.conditions import Condition, read_conditions
 from strategy_runner.supervision.control import Daemon, unheard
 from strategy_runner.supervision.plan import NOT_PLANNED, make_plan, problems_of
 from strategy_runner.supervision.reports import ProcessReport

@@ -1,8 +1,8 @@
-"""Moments in a configuration."""
+"""Moments in a configuration, and times told to people."""
 
 import pytest
 
-from strategy_runner.config.times import time_ns
+from strategy_runner.config.times import duration, time_ns
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,9 @@ def test_a_moment_of_old_history_is_one_where_that_is_wanted() -> None:
 def test_what_is_no_moment_or_does_not_fit_the_tape_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a time"):
         time_ns(text)
+
+
+def test_how_long_something_took_is_told_in_a_unit_that_people_read() -> None:
+    seconds = (-1, 0, 119, 120, 7_199, 7_200, 172_799, 172_800, 28_295_940)
+    told = [duration(second * 1_000_000_000 + 999_999_999) for second in seconds]
+    assert told == ["0 s", "0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d", "327 d"]
