@@ -10,12 +10,11 @@ from strategy_runner.cli.output import output_option, show_json, show_table, tal
 from strategy_runner.cli.signals import mode_option, must_name_something, run_of
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names
-from strategy_runner.errors import UsageError
+from strategy_runner.errors import ConfigurationError, UsageError
 from strategy_runner.supervision.balances import Balance, balances
 from strategy_runner.supervision.holdings import Holding, holdings
 from strategy_runner.supervision.target import Target, parse_target
-from strategy_runner.supervision.wishes import shown_mode
+from strategy_runner.supervision.wishes import clients_with_state, shown_mode
 
 _COLUMNS = (
     Column("worker"),
@@ -75,7 +74,9 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
     parsed = parse_target(target)
     if parsed.strategy is not None or parsed.symbol is not None:
         raise UsageError(f"{target}: expected a client, or all: accounts belong to clients")
-    found = balances(home, runs_of(home, parsed, mode), os.environ)
+    found, broken = balances(home, runs_of(home, parsed, mode), os.environ)
+    if broken and not found:
+        raise ConfigurationError(*broken)
     if output == "json":
         show_json(found)
     elif output == "name":
@@ -88,10 +89,12 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
                 talk(one.problem)
     else:
         talk("no account has traded, and none has cash to begin with")
+    if broken:
+        raise ConfigurationError(*broken)
 
 
 def _account_row(one: Balance) -> tuple[object, ...]:
-    cash = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(one.cash.items()))
+    cash = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(one.cash.items())) or None
     value = one.value
     if value is None:
         return one.client, one.account, cash, None, None, None, None, None
@@ -120,11 +123,10 @@ def runs_of(home: Home, target: Target, mode: str | None) -> dict[str, str]:
     """The run that is read of each client that is meant, and has run."""
     if target.client is not None:
         return {target.client: run_of(home, target.client, mode)}
-    runs = {client: shown_mode(home, client) for client in client_names(home)}
-    found = {client: mode or run for client, run in runs.items() if run is not None}
+    clients = clients_with_state(home)
     if mode is None:
-        return found
-    found = {client: mode for client in found if home.client_state(client, mode).is_dir()}
+        return {client: run for client in clients if (run := shown_mode(home, client)) is not None}
+    found = {client: mode for client in clients if home.client_state(client, mode).is_dir()}
     if not found:
         raise UsageError(f"{target}: expected a {mode} run of some client, found none")
     return found

@@ -9,7 +9,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.load import load_client, load_environment
 from strategy_runner.config.paper import exact, opening_cash
-from strategy_runner.errors import StateError
+from strategy_runner.errors import ConfigurationError, StateError
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms.ledger import Account, MissingPriceError, Valuation, place, valuation
@@ -18,8 +18,8 @@ from strategy_runner.supervision.wishes import read_wishes
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
-    """`cash` is by currency. `value` is of the whole account in the client's currency, None where a price or a rate is missing,
-    which `problem` then names."""
+    """`cash` is by currency, empty where the client's folder is gone and nothing says what there was to begin with. `value` is of
+    the whole account in the client's currency, None there and where a price or a rate is missing; `problem` then says why."""
 
     client: str
     account: str
@@ -28,16 +28,27 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-def balances(home: Home, runs: Mapping[str, str], environ: Mapping[str, str]) -> list[Balance]:
-    """`runs` says by client which mode's run is read. Raises ConfigurationError, StateError for a damaged log."""
+def balances(home: Home, runs: Mapping[str, str], environ: Mapping[str, str]) -> tuple[list[Balance], tuple[str, ...]]:
+    """`runs` says by client which mode's run is read. A client whose file is broken is left out, and its problems returned.
+
+    Raises ConfigurationError for the environment's file, StateError for a damaged log.
+    """
     environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={})
     instruments = instruments_of(environment.value.instruments)
     found: list[Balance] = []
+    broken: list[str] = []
     for client, mode in runs.items():
-        config = load_client(home, client, environment, environ=environ, overrides={}).value
         held: dict[str, list[Position]] = {}
         for position in positions_of_run(home, client, mode):
             held.setdefault(position.account, []).append(position)
+        try:
+            config = load_client(home, client, environment, environ=environ, overrides={}).value
+        except ConfigurationError as error:
+            if home.client_config(client).parent.is_dir():
+                broken.extend(error.problems)
+            else:
+                found += [_without_file(client, name, error) for name in sorted(held)]
+            continue
         opening = opening_cash(config)
         market, rates = market_of_run(home, mode), exact(config.risk.rates)
         for name in sorted(opening.keys() | held.keys()):
@@ -46,7 +57,12 @@ def balances(home: Home, runs: Mapping[str, str], environ: Mapping[str, str]) ->
             seen = {symbol: market.price(symbol) if market is not None else None for symbol in symbols}
             prices = {symbol: decimal_of(price) for symbol, price in seen.items() if price is not None}
             found.append(_balance(account, config.risk.currency, prices, rates, instruments))
-    return found
+    return found, tuple(broken)
+
+
+def _without_file(client: str, account: str, error: ConfigurationError) -> Balance:
+    problem = f"{client} {account}: what it began with is not known: {error}"
+    return Balance(client=client, account=account, cash={}, value=None, problem=problem)
 
 
 def _account(

@@ -141,6 +141,12 @@ def known_clients(home: Home) -> list[str]:
         return sorted(running)
 
 
+def clients_with_state(home: Home) -> list[str]:
+    """Every known client, and every other of whom something is kept: what one holds is not gone with its folder. Raises
+    ConfigurationError as `known_clients` does."""
+    return sorted({*known_clients(home), *(path.name for path in (home.var / "clients").glob("*") if path.is_dir())})
+
+
 def latest_mode(home: Home, client: str) -> str:
     """The mode of `shown_mode`. Raises UsageError if the client is unknown or has never run."""
     mode = shown_mode(home, client)

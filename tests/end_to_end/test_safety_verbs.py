@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from end_to_end.harness import CROSSOVER, Firm, assert_one_message, until
@@ -99,6 +100,44 @@ def test_a_client_whose_folder_was_moved_away_is_halted_flattened_and_stopped_as
     finally:
         (desk.root / "elsewhere").rename(desk.home.clients / "acme")
         desk.run("start", "all")
+
+
+def test_what_a_client_holds_is_shown_also_when_its_folder_is_gone(desk: Firm) -> None:
+    until(lambda: desk.run("fills", "acme", "-o", "name").lines, "fills")
+    desk.run("stop", "acme")
+    questions = ("positions", "orders", "fills", "report")
+    before = {verb: _told_of_acme(desk, verb) for verb in questions}
+    assert all(before.values())
+    elsewhere = desk.root / "elsewhere"
+    (desk.home.clients / "acme").rename(elsewhere)
+    try:
+        assert {verb: _told_of_acme(desk, verb) for verb in questions} == before
+        ran = desk.run("accounts", "all", "-o", "json")
+        acme, other = ran.json()
+        assert (acme["client"], acme["account"], acme["cash"], acme["value"]) == ("acme", "main", {}, None)
+        assert "what it began with is not known: clients/acme/client.toml: expected a readable file" in acme["problem"]
+        assert other["client"] == "other" and other["value"]["equity"]
+        ran = desk.run("accounts", "acme")
+        assert ran.lines[1].split() == ["acme", "main", "-", "-", "-", "-", "-", "-"]
+        assert "clients/acme/client.toml: expected a readable file" in ran.err
+    finally:
+        elsewhere.rename(desk.home.clients / "acme")
+    desk.write("clients/acme/client.toml", "nonsense")
+    try:
+        ran = desk.run("accounts", "all", code=6)
+        assert ran.lines[1].startswith("other") and "error: clients/acme/client.toml: " in ran.err
+        assert_one_message(desk.run("accounts", "acme", code=None), 6, "clients/acme/client.toml: ")
+    finally:
+        desk.write("clients/acme/client.toml", CROSSOVER)
+        desk.run("start", "acme")
+
+
+def _told_of_acme(desk: Firm, verb: str) -> list[Any]:
+    """What does not rest on prices, which move on."""
+    rows = desk.run(verb, "all", "-o", "json").json()
+    moving = ("last_price", "unrealised", "profit", "open")
+    own = [row for row in rows if "acme" in (row.get("client"), row.get("name"))]
+    return [{key: value for key, value in row.items() if key not in moving} for row in own]
 
 
 def test_apply_stops_a_client_whose_folder_was_removed_and_no_daemon_starts_it_again(desk: Firm) -> None:
