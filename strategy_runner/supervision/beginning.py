@@ -1,6 +1,6 @@
 """How a run begins: what it may not begin beside, and the empty folders that it begins with."""
 
-import shutil
+from pathlib import Path
 
 import msgspec
 
@@ -44,15 +44,17 @@ def refuse_beside_backtest(home: Home, before: Wishes, plan: Plan) -> None:
             backtest_lock(home, router.client).release()
 
 
-def clear_finished_runs(home: Home, before: Wishes, wishes: Wishes, plan: Plan, written: Written) -> None:
-    """A simulation or historical run begins with empty folders; nothing of an earlier one is running any more."""
+def finished_runs(home: Home, before: Wishes, plan: Plan, written: Written) -> list[Path]:
+    """The folders of earlier runs that go: a simulation or historical run begins with empty ones. Nothing of them is running."""
     routers = [process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)]
-    for router in routers:
-        if router.mode in (SIMULATION, HISTORICAL) and router.client not in before.clients:
-            shutil.rmtree(home.client_state(router.client, router.mode), ignore_errors=True)
+    anew = [router for router in routers if router.mode in (SIMULATION, HISTORICAL)]
+    folders = [home.client_state(one.client, one.mode) for one in anew if one.client not in before.clients]
     if FEED_NAME not in written.names and any(router.mode == SIMULATION for router in routers):
-        shutil.rmtree(home.market(SIMULATION), ignore_errors=True)
-        shutil.rmtree(home.oms(SIMULATION), ignore_errors=True)
-    for router in routers:
+        folders += [home.market(SIMULATION), home.oms(SIMULATION)]
+    return folders
+
+
+def note_latest_runs(home: Home, wishes: Wishes, plan: Plan) -> None:
+    for router in (process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)):
         wish = msgspec.structs.replace(wishes.clients[router.client], stopped=())
         write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))

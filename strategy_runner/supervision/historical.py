@@ -18,6 +18,7 @@ from strategy_runner.supervision.plan import Plan, make_plan
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process
 from strategy_runner.supervision.readiness import last_lines
+from strategy_runner.supervision.room import make_sure_of_room
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.wishes import Run, Wish, forget_latest_run, read_wishes, running_mode, write_latest_run
 from strategy_runner.tape.lock import FolderLock
@@ -84,6 +85,7 @@ def backtest_lock(home: Home, client: str) -> FolderLock:
 
 def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[WorkerResult]:
     state = home.client_state(client, HISTORICAL)
+    make_sure_of_room(home, plan, [state])
     forget_latest_run(home, client, HISTORICAL)
     shutil.rmtree(state, ignore_errors=True)
     workers = [_relocated(process, state) for process in plan.processes if isinstance(process.spec, WorkerSpec)]

@@ -1,5 +1,6 @@
 """Steering: turn changed wishes into running processes. Every verb that starts or stops something comes through here."""
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +16,19 @@ from strategy_runner.router.operator_log import Request, record
 from strategy_runner.strategies.kept_code import keep
 from strategy_runner.supervision.asked import clients_of, wishes_started, wishes_stopped
 from strategy_runner.supervision.background import spawn_background
-from strategy_runner.supervision.beginning import clear_finished_runs, refuse_beside_backtest, refuse_late_comers
+from strategy_runner.supervision.beginning import (
+    finished_runs,
+    note_latest_runs,
+    refuse_beside_backtest,
+    refuse_late_comers,
+)
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.differences import differences
 from strategy_runner.supervision.plan import Plan
 from strategy_runner.supervision.plan_whole import lines_of, plan_of, plan_whole, without_removed
 from strategy_runner.supervision.programs import configuration_path, render
 from strategy_runner.supervision.reports import ChangeReport
+from strategy_runner.supervision.room import make_sure_of_room
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import (
@@ -61,7 +68,11 @@ def start(
         refuse_late_comers(home, before, plan, written)
         _make_sure(home, plan, written)
         refuse_beside_backtest(home, before, plan)
-        clear_finished_runs(home, before, wishes, plan, written)
+        finished = finished_runs(home, before, plan, written)
+        make_sure_of_room(home, plan, finished)
+        for folder in finished:
+            shutil.rmtree(folder, ignore_errors=True)
+        note_latest_runs(home, wishes, plan)
         return plan, _with_another_try(home, targets, _carry_out(home, wishes, plan, written, launch=True))
 
 

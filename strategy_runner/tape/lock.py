@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from strategy_runner.errors import LockedError
+from strategy_runner.errors import LockedError, naming
 from strategy_runner.small_files import open_made
 
 RETRY_INTERVAL_S = 0.01
@@ -26,8 +26,9 @@ class FolderLock:
                 os.close(self._fd)
                 raise LockedError(f"{folder}: expected {expected}, found it held by pid {holder or 'unknown'}")
             time.sleep(RETRY_INTERVAL_S)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        with naming(folder / "lock"):
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         os.close(self._fd)

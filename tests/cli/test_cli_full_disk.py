@@ -1,13 +1,16 @@
 """A disk that takes nothing, and text that is no UTF-8: one line that names it, and no traceback."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli.clients import CROSSOVER
 from end_to_end.harness import Firm, Ran, assert_one_message, clean_environment, told
+from end_to_end.recordings import write_market
 
 FAILURE, USAGE = 1, 2
 
@@ -20,9 +23,9 @@ def running() -> Iterator[Firm]:
         yield firm
 
 
-def on_a_full_disk(firm: Firm, *arguments: object) -> Ran:
-    """A command that no file takes a byte of."""
-    command = ["prlimit", "--fsize=0", *firm.command, *map(str, arguments)]
+def on_a_full_disk(firm: Firm, *arguments: object, bytes_: int = 0) -> Ran:
+    """A command of which no file takes more bytes."""
+    command = ["prlimit", f"--fsize={bytes_}", *firm.command, *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=clean_environment(None))
     ran = Ran(arguments=tuple(map(str, arguments)), code=ended.returncode, out=ended.stdout, err=ended.stderr)
     assert "Traceback" not in ran.err, told(ran)
@@ -55,3 +58,79 @@ def test_a_reason_that_is_no_utf_8_halts_all_the_same_and_a_query_is_refused(run
     assert "acme: resumed" in running.run("resume", "acme", "--reason", odd).err
     ran = running.run("sql", "acme", f"SELECT '{odd}'", code=None)
     assert_one_message(ran, USAGE, "expected arguments in UTF-8", "bad\\udcff")
+
+
+SIMULATION = ("--mode", "simulation", "--speed", "0", "--history")
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    disk = Path(tempfile.mkdtemp(prefix="sr", dir="/tmp"))  # socket paths are short
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], check=False, capture_output=True, text=True
+    )
+    if mounted.returncode:
+        disk.rmdir()
+        pytest.skip(f"cannot mount a small file system here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+    disk.rmdir()
+
+
+def signals(firm: Firm, mode: str) -> list[str]:
+    return firm.run("signals", "acme", "--mode", mode, "-o", "name").lines
+
+
+def with_a_simulation(firm: Firm) -> list[str]:
+    """Its signals, of a home with a small tape that is down."""
+    firm.write("clients/acme/client.toml", CROSSOVER)
+    firm.edit("configs/local-dev.toml", "segment_records = 262_144", "reserve_mb = 1\nsegment_records = 16_384")
+    write_market(firm.root / "history", "BTC-USD", seed=1, seconds=100, per_second=5)
+    firm.run("start", "acme", *SIMULATION, firm.root / "history")
+    firm.run("down")
+    firm.run("stop", "acme")
+    made = signals(firm, "simulation")
+    assert made
+    return made
+
+
+def test_a_start_that_the_disk_does_not_take_leaves_the_simulation_before_it(firm: Firm) -> None:
+    before = with_a_simulation(firm)
+    history = firm.root / "history"
+    firm.run("backtest", "acme", "--history", history)
+    ran = on_a_full_disk(firm, "backtest", "acme", "--history", history)
+    assert_one_message(ran, FAILURE, "backtests/acme/lock: File too large")
+    for command in (("start", "acme", *SIMULATION), ("backtest", "acme", "--history")):
+        ran = on_a_full_disk(firm, *command, history, bytes_=100)
+        assert_one_message(ran, FAILURE, "room.new: File too large")
+    assert signals(firm, "simulation") == before
+    assert signals(firm, "historical")
+
+
+def test_a_full_disk_takes_a_simulation_in_the_room_of_the_one_before_it_or_leaves_that(small_disk: Path) -> None:
+    with Firm() as firm:
+        firm.home.var.symlink_to(small_disk)
+        before = with_a_simulation(firm)
+        tape = firm.home.market("simulation") / "tape"
+        shutil.move(tape, firm.root / "tape")
+        fill(small_disk / "filling")
+        again = ("start", "acme", *SIMULATION, firm.root / "history")
+        assert_one_message(firm.run(*again, code=None), FAILURE, "bytes of room for the run, found 0 free and ")
+        assert signals(firm, "simulation") == before
+        assert not firm.home.daemon.joinpath("room.new").exists()
+
+        (small_disk / "filling").unlink()
+        shutil.move(firm.root / "tape", tape)
+        fill(small_disk / "filling", but=1_000_000)  # logs grow meanwhile
+        assert "ready" in firm.run(*again).err
+        assert signals(firm, "simulation") == before, "the same history, from its beginning"
+        firm.run("down")
+
+
+def fill(path: Path, *, but: int = 0) -> None:
+    """The whole disk, but for so many bytes."""
+    with path.open("wb", buffering=0) as file:
+        with pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(4096))
+        file.truncate(file.tell() - but)
