@@ -13,6 +13,7 @@ What a fault does to the next submit that comes in:
     late_request    it is executed only after `LATE_S`, whatever came in meanwhile
     late_reply      it is executed, and answered after `LATE_S`
     die_before      the process kills itself before it is executed
+    stop_before     the process stands still before it is executed, until `thaw`
     die_after       the process kills itself after it was executed and is durable, before it is answered
     reject          each of its orders is rejected
 
@@ -285,6 +286,8 @@ class FaultyCalls:
                 return False
             case "die_before":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "stop_before":
+                os.kill(os.getpid(), signal.SIGSTOP)
             case "reject":
                 self._backend.rejecting = True
             case "":
@@ -350,7 +353,11 @@ class Venue:
     def freeze(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until then it may still answer
+        self.wait_stopped()  # until then it may still answer
+
+    def wait_stopped(self) -> None:
+        assert self._process is not None
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         assert self._process is not None

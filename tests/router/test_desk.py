@@ -65,13 +65,11 @@ def test_whatever_the_venue_does_an_intent_is_one_order_or_none(root: Path, floo
         faults = {
             "killed before": "die_before",
             "killed after": "die_after",
+            "stopped": "stop_before",
             "silent": "lose_reply",
             "rejecting": "reject",
         }
-        if kind in faults:
-            venue.fault(faults[kind])
-        else:
-            venue.freeze()
+        venue.fault(faults[kind])
         signal_id = one.say(size=2.0)
         one.decided(1)
         if kind.startswith("killed"):
@@ -79,6 +77,7 @@ def test_whatever_the_venue_does_an_intent_is_one_order_or_none(root: Path, floo
             venue.kill()
             venue.start()
         elif kind == "stopped":
+            venue.wait_stopped()
             one.turn_until(lambda: one.trading.desk.unknown, "an order of which nothing is known")
             venue.thaw()
         one.turn_until(lambda: one.fills() and not one.trading.desk.unknown, "the outcome")
@@ -92,8 +91,10 @@ def test_while_an_outcome_is_unknown_the_symbol_takes_no_entries_and_others_do(r
         one = floor(TALK, "talk.Y")
         one.say(size=1.0)
         one.turn_until(lambda: held(one) == 1, "a fill")
-        venue.freeze()
+        venue.fault("stop_before")  # of a venue that was silent before, no order would be asked
         one.say(size=1.0)
+        one.decided(2)
+        venue.wait_stopped()
         one.turn_until(lambda: one.trading.desk.unknown, "an order of which nothing is known")
         one.turn_until(
             lambda: "unknown" in {order.state.value for order in one.trading.record.state.orders.values()},
