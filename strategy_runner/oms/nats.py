@@ -181,17 +181,20 @@ class NatsFeed:
         return await told_events(await self._connection.stream(), self._client)
 
     async def _kept_positions(self) -> list[Position]:
-        stream = await self._connection.stream()
+        """The keys are asked of the bucket's stream: `bucket.keys()` watches, and may find none where deliveries are slow."""
+        stream, name = await self._connection.stream(), bucket_of(self._client)
+        prefix = f"$KV.{name}."
         try:
-            bucket = await stream.key_value(bucket_of(self._client))
-            keys = await bucket.keys()
-        except (nats.js.errors.NotFoundError, nats.js.errors.NoKeysError):
+            bucket = await stream.key_value(name)
+            info = await stream.stream_info(f"KV_{name}", subjects_filter=f"{prefix}>")
+        except nats.js.errors.NotFoundError:
             return []
         positions = []
-        for key in sorted(keys):
-            entry = await bucket.get(key)
-            assert entry.value is not None
-            positions.append(position_of(entry.value))
+        for subject in sorted(info.state.subjects or ()):
+            with contextlib.suppress(nats.js.errors.NotFoundError):  # deleted
+                entry = await bucket.get(subject.removeprefix(prefix))
+                assert entry.value is not None
+                positions.append(position_of(entry.value))
         return positions
 
 

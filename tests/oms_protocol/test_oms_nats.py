@@ -1,8 +1,11 @@
 """Fills and positions over NATS JetStream, through a real server that is killed: dense, each once, and positions that add up."""
 
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -234,6 +237,52 @@ def test_positions_that_were_lost_are_made_again_from_the_fills(connect: Connect
     assert NatsPublisher(connect(), "acme", INSTRUMENTS).next_number() == 600
     assert {position.symbol: position.quantity for position in feed.positions()} == held(events)
     feed.close()
+
+
+def test_positions_are_all_there_also_where_the_server_is_slow_to_hand_out_what_is_watched(
+    server: NatsServer, connect: Connect, venue: VenueBackend
+) -> None:
+    """Found by watching, there were none now and then, as if nothing was held."""
+    events = trade(venue, 4)
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(events)
+    with holding_back(server, f"$KV.{bucket_of('acme')}.") as url:
+        connection = NatsConnection(url, timeout_s=2.0)
+        feed = NatsFeed(connection, "acme")
+        assert {position.symbol: position.quantity for position in feed.positions()} == held(events)
+        feed.close()
+        connection.close()
+
+
+@contextmanager
+def holding_back(server: NatsServer, prefix: str) -> Iterator[str]:
+    """A way to the server on which messages of subjects with this prefix do not come through."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_hold_back, args=(listening, server.port, prefix))
+        thread.start()
+        yield f"nats://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join()
+
+
+def _hold_back(listening: socket.socket, port: int, prefix: str) -> None:
+    """Serves one client until it hangs up."""
+    client, _ = listening.accept()
+    with client, socket.create_connection(("127.0.0.1", port)) as server:
+        back = threading.Thread(target=_pass_messages, args=(server, client, prefix))
+        back.start()
+        while asked := client.recv(1 << 16):
+            server.sendall(asked)
+        server.shutdown(socket.SHUT_RDWR)
+        back.join()
+
+
+def _pass_messages(server: socket.socket, client: socket.socket, prefix: str) -> None:
+    with server.makefile("rb") as stream:
+        for line in stream:
+            words = line.decode().split()
+            # MSG and HMSG end with the length of what follows them and a line's end
+            body = stream.read(int(words[-1]) + 2) if words[0] in ("MSG", "HMSG") else b""
+            if not (body and words[1].startswith(prefix)):
+                client.sendall(line + body)
 
 
 def test_a_reader_that_dies_is_followed_by_one_that_reads_from_its_cursor(
