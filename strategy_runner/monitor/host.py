@@ -108,12 +108,13 @@ def _number(path: Path) -> int:
 def _processes() -> Iterator[ProcessSeen]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError), process.oneshot():
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
+            is_ending = process.status() == psutil.STATUS_ZOMBIE
+            if is_ending and process.num_threads() == 1:
+                continue  # else the threads of a killed process that are left hold its locks for another moment
             yield ProcessSeen(
                 pid=process.pid,
                 parent=process.ppid(),
-                command=" ".join(process.cmdline()),
+                command="" if is_ending else " ".join(process.cmdline()),
                 cwd=_told(process.cwd),
                 log=_log(process),
                 session=os.getsid(process.pid),

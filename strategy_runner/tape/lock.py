@@ -60,7 +60,7 @@ def _leads_to(link: Path, path: Path) -> bool:
 
 
 def _is_alive(holder: str) -> bool:
-    """A zombie holds no lock: it has only not been waited for."""
+    """A zombie has ended, if its last threads may hold the lock for a moment more."""
     try:
         state = Path(f"/proc/{int(holder)}/stat").read_text().rpartition(")")[2].split()[0]
     except (ValueError, FileNotFoundError, ProcessLookupError):

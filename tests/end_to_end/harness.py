@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from end_to_end.commands import COMMAND, run_executed, run_forked
+from worker.processes import is_alive, living_thread
 
 from strategy_runner.config.home import Home
 from strategy_runner.supervision.control import Daemon
@@ -182,8 +183,11 @@ class Firm:
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if str(self.root) in command or any(map(self._is_ours, (folder / "cwd", *(folder / "fd").iterdir()))):
+                thread = living_thread(folder)
+                if thread is None:
+                    continue
+                command = (thread / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if str(self.root) in command or any(map(self._is_ours, (thread / "cwd", *(thread / "fd").iterdir()))):
                     found[int(folder.name)] = command
         return {pid: command for pid, command in found.items() if is_alive(pid)}
 
@@ -220,14 +224,6 @@ def until(found: Callable[[], T | None], what: str, *, patience_s: float = PATIE
             return answer
         select.select([], [], [], LOOK_INTERVAL_S)
     raise AssertionError(f"expected {what} within {patience_s:g} s")
-
-
-def is_alive(pid: int) -> bool:
-    """A zombie has ended: it has only not been waited for."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def told(ran: Ran) -> str:

@@ -8,8 +8,9 @@ from random import Random
 
 import numpy as np
 import pytest
-from end_to_end.harness import Firm, assert_one_message, is_alive, until
+from end_to_end.harness import Firm, assert_one_message, until
 from end_to_end.recordings import START_NS, write_market
+from worker.processes import is_alive
 
 from strategy_runner.analytics.performance import max_drawdown
 from strategy_runner.history.catalog import series_of

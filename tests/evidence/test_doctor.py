@@ -339,6 +339,29 @@ def test_a_lock_that_outlives_its_process_is_an_error(damaged: Firm) -> None:
     assert errors(check_locks(damaged.home, msgspec.structs.replace(held, locks={}))) == []
 
 
+# a process whose first thread has ended, and whose other one holds the lock of a folder
+DYING = """
+import ctypes, fcntl, os, sys, threading
+lock = open(sys.argv[1])
+fcntl.flock(lock, fcntl.LOCK_EX)
+def last():
+    while open(f"/proc/{os.getpid()}/stat").read().rpartition(")")[2].split()[0] != "Z":
+        pass
+    os.write(1, b"r")
+    sys.stdin.read()
+threading.Thread(target=last).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+"""
+
+
+def test_a_killed_process_holds_its_lock_until_its_last_thread_has_ended(damaged: Firm) -> None:
+    path = worker_folder(damaged.home, CROSS) / "lock"
+    with process(sys.executable, "-c", DYING, str(path), cwd=Path("/")) as dying:
+        host = look_at_host(damaged.home)
+        assert host.locks is not None and host.locks[path.stat().st_ino] == dying.pid
+        assert [finding.found for finding in check_locks(damaged.home, host)] == ["1 held, every holder alive"]
+
+
 def test_a_killed_daemon_leaves_a_socket_that_is_told(damaged: Firm) -> None:
     damaged.run("start", "acme")
     daemon = damaged.daemon_pid

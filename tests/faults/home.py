@@ -22,6 +22,7 @@ from faults.clock import make_clock
 from faults.disk import KEPT, LEDGER
 from faults.entry import BOOT, BROKEN_VARIABLE, FOLDER_VARIABLE, MARKET_VARIABLE
 from faults.strategies import ECHO, TALLY
+from worker.processes import living_thread
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, WorkerSpec
@@ -322,8 +323,8 @@ class FaultyHome:
         mark, found = f"{FOLDER_VARIABLE}={self.watched}".encode(), []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                is_ours = mark in (folder / "environ").read_bytes()
-                if is_ours and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                thread = living_thread(folder)
+                if thread is not None and mark in (thread / "environ").read_bytes():
                     found.append(int(folder.name))
         return found
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from worker.processes import is_alive
+
 from strategy_runner.config.home import Home
 from strategy_runner.supervision.background import spawn_background
 from strategy_runner.supervision.control import Daemon
@@ -134,11 +136,3 @@ def await_end(pid: int) -> None:
         ended, _, _ = select.select([watched], [], [], PATIENCE_S)
         os.close(watched)
         assert ended, f"process {pid} still runs"
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"

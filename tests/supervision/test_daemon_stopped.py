@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end.harness import Firm, clean_environment, is_alive, until
+from end_to_end.harness import Firm, clean_environment, until
+from worker.processes import is_alive
 
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.tape.status import State, Status, read_status

@@ -5,7 +5,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from end_to_end.harness import Firm, assert_one_message, is_alive, until
+from end_to_end.harness import Firm, assert_one_message, until
+from worker.processes import is_alive
 
 from strategy_runner.errors import TimeoutExpiredError
 from strategy_runner.supervision.control import Daemon

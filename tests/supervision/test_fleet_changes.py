@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from fleet_home import FleetHome, await_end, is_alive, until
+from fleet_home import FleetHome, await_end, until
+from worker.processes import is_alive
 
 from strategy_runner.errors import ConfigurationError, TimeoutExpiredError, UsageError
 from strategy_runner.supervision.programs import Program

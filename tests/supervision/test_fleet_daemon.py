@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_home import ENTRY, PATIENCE_S, FleetHome, await_end, is_alive, until
+from fleet_home import ENTRY, PATIENCE_S, FleetHome, await_end, until
+from worker.processes import is_alive
 
 from strategy_runner.errors import (
     ConfigurationError,

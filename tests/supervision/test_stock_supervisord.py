@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_home import ENTRY, PATIENCE_S, FleetHome, is_alive, until
+from fleet_home import ENTRY, PATIENCE_S, FleetHome, until
+from worker.processes import is_alive
 
 from strategy_runner.supervision.reports import ChangeReport
 

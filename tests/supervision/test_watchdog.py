@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_home import is_alive, until
+from fleet_home import until
 from watch import Watch, cpu_s, is_gone
+from worker.processes import is_alive
 
 from strategy_runner.supervision.watchdog import agent
 from strategy_runner.supervision.watchdog.watched import Watched

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_home import FleetHome, is_alive, until
+from fleet_home import FleetHome, until
 from watch import Watch, cpu_s, is_gone
+from worker.processes import is_alive
 
 from strategy_runner.config.spec import FeedSpec, LimitsSpec, MarketSpec, ModelProviderSpec, TapeSpec
 from strategy_runner.model.record import SIZE

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from fleet_home import is_alive, until
+from fleet_home import until
 from worker.build import worker_spec
+from worker.processes import is_alive
 
 from strategy_runner.config.spec import LimitsSpec, Spec, WatchdogSpec, WorkerSpec, write_spec
 from strategy_runner.supervision.conditions import Action, read_conditions

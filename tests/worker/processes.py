@@ -54,3 +54,25 @@ def await_that(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"expected within {PATIENCE_S:g} s: {what}"
         time.sleep(_LOOK_S)
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie has ended, and has only not been waited for."""
+    return living_thread(Path(f"/proc/{pid}")) is not None
+
+
+def living_thread(process: Path) -> Path | None:
+    """Where /proc tells of a process: in the folder of its first thread, and if that has ended in that of another. While one is
+    left, a process that was killed holds its files and locks."""
+    try:
+        threads = sorted((process / "task").iterdir(), key=lambda thread: thread.name != process.name)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return next((thread for thread in threads if _state(thread) not in "ZX"), None)
+
+
+def _state(thread: Path) -> str:
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
