@@ -1,5 +1,6 @@
 """Verbs about what became of signals: orders, fills, report."""
 
+import heapq
 import os
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -32,10 +33,10 @@ last_option = click.option("-n", "--last", type=click.IntRange(min=1), default=N
 def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str | None, output: str) -> None:
     """Show orders, and what has become of each."""
     parsed = parse_target(target)
+    logs = [order_rows(order_log(home.router(client, run))) for client, run in runs_of(home, parsed, mode).items()]
     found = [
         row
-        for client, run in runs_of(home, parsed, mode).items()
-        for row in order_rows(order_log(home.router(client, run)))
+        for row in heapq.merge(*logs, key=lambda row: row.at_ns)
         if _is_meant(parsed, row.client, row.strategy, row.symbol) and (row.is_open or not only_open)
     ][-(last or 0) :]
     if not found:
@@ -60,10 +61,10 @@ def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str
 def fills(home: Home, target: str, last: int | None, mode: str | None, output: str) -> None:
     """Show fills, in the order in which they were told."""
     parsed = parse_target(target)
+    logs = [fills_told(home, client, run) for client, run in runs_of(home, parsed, mode).items()]
     found = [
         fill
-        for client, run in runs_of(home, parsed, mode).items()
-        for fill in fills_told(home, client, run)
+        for fill in heapq.merge(*logs, key=lambda fill: fill.event_ns)
         if _is_meant(parsed, fill.client, fill.strategy, fill.symbol)
     ]
     if not found:

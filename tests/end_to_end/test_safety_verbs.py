@@ -140,6 +140,14 @@ def _told_of_acme(desk: Firm, verb: str) -> list[Any]:
     return [{key: value for key, value in row.items() if key not in moving} for row in own]
 
 
+def test_orders_and_fills_of_all_clients_stand_in_the_order_of_their_times(desk: Firm) -> None:
+    for verb, time in (("orders", "at_ns"), ("fills", "event_ns")):
+        for client in ("acme", "other"):
+            until(lambda verb=verb, client=client: len(desk.run(verb, client, "-o", "name").lines) > 2, verb)  # type: ignore[misc]
+        times = [row[time] for row in desk.run(verb, "all", "-o", "json").json()]
+        assert times == sorted(times)
+
+
 def test_apply_stops_a_client_whose_folder_was_removed_and_no_daemon_starts_it_again(desk: Firm) -> None:
     elsewhere = desk.root / "elsewhere"
     (desk.home.clients / "acme").rename(elsewhere)
