@@ -74,7 +74,8 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
     parsed = parse_target(target)
     if parsed.strategy is not None or parsed.symbol is not None:
         raise UsageError(f"{target}: expected a client, or all: accounts belong to clients")
-    found, broken = balances(home, runs_of(home, parsed, mode), os.environ)
+    runs = runs_of(home, parsed, mode)
+    found, broken = balances(home, runs, os.environ)
     if broken and not found:
         raise ConfigurationError(*broken)
     if output == "json":
@@ -88,7 +89,7 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
             if one.problem:
                 talk(one.problem)
     else:
-        talk("no account has traded, and none has cash to begin with")
+        talk("no account has traded, and none has cash to begin with" if runs else "no client has run yet")
     if broken:
         raise ConfigurationError(*broken)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, UsageError
 from strategy_runner.model.names import WorkerKey
 
 STATE_VERSION = 2
@@ -20,8 +20,14 @@ class Home(msgspec.Struct, frozen=True):
 
     @classmethod
     def find(cls, given: str | None) -> "Home":
-        """The folder given on the command line, else STRATEGY_RUNNER_HOME, else the current folder."""
-        return cls(Path(given or os.environ.get("STRATEGY_RUNNER_HOME") or ".").expanduser().resolve())
+        """The folder given on the command line, else STRATEGY_RUNNER_HOME, else the current folder.
+
+        Raises UsageError for a file.
+        """
+        root = Path(given or os.environ.get("STRATEGY_RUNNER_HOME") or ".").expanduser().resolve()
+        if root.is_file():
+            raise UsageError(f"{root}: expected a folder with clients/, configs/ and var/, found a file")
+        return cls(root)
 
     @property
     def clients(self) -> Path:

@@ -16,13 +16,17 @@ def time_ns(text: str, first_year: int = 1970) -> int:
         raise ValueError(f"expected a time such as 2026-01-05T00:00:00Z, found {text!r}")
     day, clock, fraction, offset = match.groups()
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if offset in 'Zz' else offset}")
-        seconds = (moment - _EPOCH) // timedelta(seconds=1)
+        found = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if offset in 'Zz' else offset}")
+        seconds = (found - _EPOCH) // timedelta(seconds=1)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"expected a time such as 2026-01-05T00:00:00Z, found {text!r}: {error}") from error
-    if moment < datetime(first_year, 1, 1, tzinfo=UTC) or moment.year > _YEAR_MAX:
+    if found < datetime(first_year, 1, 1, tzinfo=UTC) or found.year > _YEAR_MAX:
         raise ValueError(f"expected a time from {first_year} to {_YEAR_MAX}, found {text!r}")
     return seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+
+
+def moment(ns: int) -> str:
+    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{ns % 1_000_000_000:09d}Z"
 
 
 def duration(ns: int) -> str:

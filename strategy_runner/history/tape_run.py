@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strategy_runner.config.spec import WorkerSpec
+from strategy_runner.config.times import moment
 from strategy_runner.errors import CorruptRecordError, UsageError
 from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import SignalBody, canonical
@@ -156,7 +157,8 @@ def period(tape: Path, from_ns: int, to_ns: int) -> tuple[int, int]:
         if to_ns and (early := array["event_ns"] < to_ns).any():
             stop = seq + len(array) - int(early[::-1].argmax())
     if begin >= stop:
-        kept = f"{reader.record(first).event_ns} to {reader.record(end - 1).event_ns} ns" if first < end else "nothing"
+        ends = [moment(reader.record(seq).event_ns) for seq in (first, end - 1) if first < end]
+        kept = " to ".join(ends) or "nothing"
         raise UsageError(f"{tape}: expected records in the period asked for, found none; it holds {kept}")
     return begin, stop
 

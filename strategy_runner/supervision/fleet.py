@@ -114,7 +114,7 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     seen = read_conditions(home.monitor) if is_running else {}
     rows = [_observed(row, specs) for row in _with_stops(rows, specs, now_ns, problems)]
     rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
-    return rows, problems
+    return rows, list(dict.fromkeys(problems))  # each client tells of a broken environment
 
 
 def _unreported(name: str, pid: int) -> ProcessReport:

@@ -1,11 +1,11 @@
 """The story of a signal: from the records that caused it, through the pipeline and the decision, to the sinks."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.times import moment
 from strategy_runner.errors import NotRunningError, StateError, UsageError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.names import WorkerKey
@@ -196,7 +196,3 @@ def tape_of(home: Home, run: str) -> TapeReader | None:
         return TapeReader(home.market(run) / "tape")
     except NotRunningError:
         return None
-
-
-def moment(ns: int) -> str:
-    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{ns % 1_000_000_000:09d}Z"

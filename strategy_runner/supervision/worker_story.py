@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.times import moment
 from strategy_runner.errors import UsageError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.stream import Stream
 from strategy_runner.router.cut_off import read_cut_off
-from strategy_runner.supervision.story import VALUES, Story, moment, on_tape, tape_of
+from strategy_runner.supervision.story import VALUES, Story, on_tape, tape_of
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import Status, read_status
 from strategy_runner.worker.parking import TRIES, Trouble, latest_trouble

@@ -42,6 +42,10 @@ QUESTIONS = {
     ("audit", "verify", "acme", "--pinned", "9" * 5_000 + ":" + "a" * 64): ["--pinned: expected N:HASH"],
     ("export", "/nonexistent", "--first", "10", "--last", "5"): ["--first 10 --last 5", "found none there"],
     ("export", "/nonexistent", "--first", "9" * 18): ["found none there"],
+    ("replay", "acme", "--from", "2100-01-01"): ["expected records in the period asked for", "it holds 2026-01-05 "],
+    ("status", "--home", "/etc/passwd"): [
+        "/etc/passwd: expected a folder with clients/, configs/ and var/, found a file"
+    ],
     ("export", "/nonexistent", "--mode", "foo"): ["'--mode'", "is not one of"],
 }
 
@@ -49,6 +53,11 @@ QUESTIONS = {
 def test_a_question_about_what_does_not_exist_is_refused(firm: Firm) -> None:
     for ran, words in zip(firm.run_all(*QUESTIONS), QUESTIONS.values(), strict=True):
         assert_one_message(ran, USAGE, *words)
+
+
+def test_accounts_of_a_home_in_which_nobody_has_run_say_so() -> None:
+    with Firm() as fresh:
+        assert fresh.run("accounts", "all").err == "no client has run yet\n"
 
 
 def test_an_export_says_which_records_there_were(firm: Firm) -> None:

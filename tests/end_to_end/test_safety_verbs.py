@@ -148,6 +148,16 @@ def test_orders_and_fills_of_all_clients_stand_in_the_order_of_their_times(desk:
         assert times == sorted(times)
 
 
+def test_a_broken_environment_is_told_of_once_and_not_by_each_client(desk: Firm) -> None:
+    environment = desk.root / "configs" / "local-dev.toml"
+    text = environment.read_text()
+    environment.write_text("")
+    try:
+        assert desk.run("status").err.count("warning: configs/local-dev.toml: environment: expected one of") == 1
+    finally:
+        environment.write_text(text)
+
+
 def test_apply_stops_a_client_whose_folder_was_removed_and_no_daemon_starts_it_again(desk: Firm) -> None:
     elsewhere = desk.root / "elsewhere"
     (desk.home.clients / "acme").rename(elsewhere)
