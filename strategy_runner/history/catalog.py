@@ -5,6 +5,7 @@ predictions of a symbol are made from one series only, its base; otherwise two r
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from strategy_runner.model.timeframe import timeframe_ns
 _BARS_PREFIX = "bars_"
 # quotes/SYMBOL-1m.parquet is the last quote of each minute: a summary, not the series of quotes
 _SAMPLED_SUFFIX = "-1m"
+_MAGIC = b"PAR1"
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -65,9 +67,16 @@ def all_histories(folder: Path) -> dict[str, SymbolHistory]:
     return {symbol: _history(symbol, series) for symbol, series in found.items()}
 
 
-def symbols_in(folder: Path) -> list[str]:
-    """Every symbol the folder has a series for, sorted."""
-    return sorted({series.stream.symbol for series in all_series(folder)})
+def unreadable(series: Series) -> str:
+    """Why a file is certainly no Parquet file, "" if it may be one: it begins and ends with a magic word. Reads eight bytes."""
+    try:
+        with series.path.open("rb") as file:
+            begin = file.read(len(_MAGIC))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_MAGIC)))
+            found = "" if begin == file.read() == _MAGIC else f"{file.tell()} bytes that are none"
+    except OSError as error:
+        found = str(error.strerror or error).lower()
+    return found and f"{series.path}: expected a readable Parquet file, found: {found}"
 
 
 def all_series(folder: Path) -> Iterator[Series]:
@@ -120,7 +129,7 @@ def _interval_ns(stream: Stream) -> int:
 
 
 def _nothing_found(folder: Path, symbol: str) -> str:
-    close = difflib.get_close_matches(symbol, symbols_in(folder), n=1)
+    close = difflib.get_close_matches(symbol, sorted(all_histories(folder)), n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return (
         f"{folder}: history of {symbol}: expected trades/{symbol}.parquet, bars_<timeframe>/{symbol}.parquet "

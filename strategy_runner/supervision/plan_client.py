@@ -23,7 +23,7 @@ from strategy_runner.config.spec import (
     WorkerSpec,
 )
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
-from strategy_runner.history.catalog import SymbolHistory, all_histories, find_series
+from strategy_runner.history.catalog import SymbolHistory, all_histories, find_series, unreadable
 from strategy_runner.model.names import WorkerKey, router_name
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
@@ -329,15 +329,18 @@ def _router(run: _Run, workers: Sequence[WorkerSpec]) -> RouterSpec:
 
 
 def _check_history(loaded: Loaded[ClientConfig], folder: Path, workers: Sequence[WorkerSpec]) -> None:
-    """Every symbol that is read has recorded history, of which its bars can be made: said before anything starts or changes."""
+    """Every symbol that is read has recorded history that may be read, and of which its bars can be made: said before anything
+    starts or changes."""
     known = all_histories(folder)
     read = {Stream.parse(name).symbol for worker in workers for name in worker.streams} - {""}
     problems = []
-    for symbol in sorted(read.difference(known)):
+    for symbol in sorted(read):
         try:
-            find_series(folder, symbol)
+            found = known.get(symbol) or find_series(folder, symbol)
         except ConfigurationError as error:
             problems += [f"{loaded.file}: symbols: {problem}" for problem in error.problems]
+        else:
+            problems += filter(None, map(unreadable, (found.base, *found.others)))
     for index, strategy in enumerate(loaded.value.strategies):
         for worker in workers:
             if worker.strategy == strategy.id:

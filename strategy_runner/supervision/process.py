@@ -16,7 +16,8 @@ from strategy_runner.config.spec import (
     ReplaySpec,
     Spec,
 )
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.config.times import moment
+from strategy_runner.errors import ConfigurationError, UsageError
 from strategy_runner.model.names import MARKET_GROUP, MONITOR_GROUP, OMS_GROUP
 from strategy_runner.supervision.programs import Kind, Program
 from strategy_runner.supervision.wishes import Wish
@@ -99,4 +100,6 @@ def replay_of(home: Home, config: EnvironmentConfig, wish: Wish) -> ReplaySpec:
     if not folder.is_dir():
         where = "--history" if wish.history else "history.folder"
         raise ConfigurationError(f"{where}: expected a folder of recorded history, found nothing at {folder}")
+    if wish.from_ns and wish.to_ns and wish.to_ns <= wish.from_ns:
+        raise UsageError(f"--to: expected a moment after {moment(wish.from_ns)}, found {moment(wish.to_ns)}")
     return ReplaySpec(folder=str(folder), speed=wish.speed or 0.0, from_ns=wish.from_ns, to_ns=wish.to_ns)

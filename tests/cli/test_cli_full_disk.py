@@ -12,7 +12,7 @@ from cli.clients import CROSSOVER
 from end_to_end.harness import Firm, Ran, assert_one_message, clean_environment, told
 from end_to_end.recordings import write_market
 
-FAILURE, USAGE = 1, 2
+FAILURE, USAGE, CONFIGURATION = 1, 2, 6
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,24 @@ def test_a_start_that_the_disk_does_not_take_leaves_the_simulation_before_it(fir
         assert_one_message(ran, FAILURE, "room.new: File too large")
     assert signals(firm, "simulation") == before
     assert signals(firm, "historical")
+
+
+def test_a_start_over_recordings_that_cannot_be_read_leaves_the_simulation_before_it(firm: Firm) -> None:
+    before = with_a_simulation(firm)
+    history = firm.root / "history"
+    window = ("--from", "2026-01-06", "--to", "2026-01-05")
+    ran = firm.run("start", "acme", *SIMULATION, history, *window, code=None)
+    assert_one_message(ran, USAGE, "--to: expected a moment after 2026-01-06 00:00:00", "found 2026-01-05 00:00:00")
+    bad = {b"": "0 bytes", b"\x00\xff" * 500: "1000 bytes", b"PAR1, and cut": "13 bytes", None: "is a directory"}
+    for content, found in bad.items():
+        path = firm.root / "bad" / "trades" / "BTC-USD.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content) if content is not None else (path.unlink(), path.mkdir())
+        for command in (("start", "acme", *SIMULATION), ("backtest", "acme", "--history")):
+            ran = firm.run(*command, firm.root / "bad", code=None)
+            assert_one_message(ran, CONFIGURATION, f"{path}: expected a readable Parquet file, found: {found}")
+    assert signals(firm, "simulation") == before
+    assert "acme" not in firm.run("up").err
 
 
 def test_a_full_disk_takes_a_simulation_in_the_room_of_the_one_before_it_or_leaves_that(small_disk: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from strategy_runner.errors import ConfigurationError, UsageError
-from strategy_runner.history.catalog import all_histories, find_series, series_of, symbols_in
+from strategy_runner.history.catalog import all_histories, find_series, series_of
 from strategy_runner.model.stream import bars, quotes, trades
 
 
@@ -62,7 +62,7 @@ def test_bars_of_recorded_bars_are_those_that_they_add_up_to_and_of_trades_all(f
 
 def test_a_summary_of_one_quote_a_minute_is_no_series(folder: Path) -> None:
     hold(folder, "quotes/SPY-1m", "quotes/SPY", "trades/AAPL", "quotes/AAPL-1m")
-    assert symbols_in(folder) == ["AAPL", "SPY"]
+    assert all_histories(folder) == {symbol: find_series(folder, symbol) for symbol in ("AAPL", "SPY")}
     assert find_series(folder, "AAPL").others == ()
     with pytest.raises(ConfigurationError):
         find_series(folder, "SPY-1m")
@@ -71,7 +71,7 @@ def test_a_summary_of_one_quote_a_minute_is_no_series(folder: Path) -> None:
 def test_other_folders_and_stray_files_are_passed_over(folder: Path) -> None:
     hold(folder, "funding/SPY", "bars_/SPY", "bars_1x/SPY", "trades/.hidden")
     (folder / "trades" / "GOOG.csv").touch()
-    assert symbols_in(folder) == []
+    assert all_histories(folder) == {}
 
 
 def test_an_unknown_symbol_is_named_with_all_that_was_looked_for_and_a_close_match(folder: Path) -> None:
