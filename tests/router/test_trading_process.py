@@ -130,5 +130,6 @@ def test_killed_at_any_moment_router_and_oms_agree_on_every_order_fill_and_posit
     record = RiskRecord(root / "router", CLIENT, spec.mode)
     assert {key: one.quantity for key, one in record.state.books.items()} == {key: held[key].quantity for key in held}
     gained = sum((one.realised for one in record.state.books.values()), D(0))
-    assert round(gained, 8) == sum((one.realised - one.fees + one.funding for one in held.values()), D(0))
+    booked = sum((one.realised - one.fees + one.funding for one in held.values()), D(0))
+    assert round(gained, 8) == round(booked, 8)  # an average of fills may have no end
     record.close()
