@@ -5,7 +5,8 @@ when they are, and what rang unheard is synced here, a beat later. After a kill 
 behind the last entry that has a record.
 
 A log that cannot be read is its client's trouble alone: the feed says so and carries on with the others. What the disk refused
-it tries again at each beat; a log that is damaged it leaves. A sync that fails ends the process, as one of the tape does.
+it tries again at each beat; a log that is damaged it leaves until its desk has cut it. A sync that fails ends the process, as one
+of the tape does.
 """
 
 import logging
@@ -46,7 +47,7 @@ class PrivateLogs:
         self._tails: dict[str, _Tail] = {}
         self.last: dict[str, Slot] = {}
         self.faults: dict[str, str] = {}
-        self._damaged: set[str] = set()
+        self._damaged: dict[str, int] = {}  # with the size of the log then
         self._paths = _paths(sources)
 
     def note(self, stream: Stream, values: tuple[float, ...]) -> None:
@@ -80,7 +81,9 @@ class PrivateLogs:
 
         Raises the OSError of a sync: what was not kept then cannot be synced again.
         """
-        for client in self._paths:
+        for client, path in self._paths.items():
+            if _size(path) < self._damaged.get(client, 0):
+                del self._damaged[client]  # its desk cuts what a power cut left, and may come to it after this process
             tail = self._tail(client)
             if tail is None:
                 continue
@@ -124,7 +127,7 @@ class PrivateLogs:
         if client in self._tails:
             self._tails.pop(client).close()
         if not isinstance(error, OSError):
-            self._damaged.add(client)
+            self._damaged[client] = _size(self._paths[client])
             log.error("%s: its private entries get no records any more: %s", client, error)
         elif client not in self.faults:
             log.error("%s: its private entries get no records, trying again: %s", client, error)
@@ -221,6 +224,13 @@ class _Tail:
                 f"{self.path}: offset {offset}: expected an event of {self._client}, found one of {entry.event.client}"
             )
         return PrivateRecord(private(worker), entry.event.event_ns, slot_of(payload, offset, entry.number))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _paths(sources: Iterable[PrivateSource]) -> dict[str, Path]:

@@ -7,6 +7,7 @@ import errno
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from strategy_runner.router.audit_log import (
     Source,
     audit_log,
     chained,
+    decode_entry,
     read_audit,
     source_log,
 )
@@ -53,7 +55,9 @@ class AuditTrail:
         self._note_path = folder / "router" / "audit.note"
         self._at = _read_note(self._note_path)
         self._noted = self._at.number
-        self._log = AppendLog(audit_log(folder), whole_to=self._at.offset, permissions=0o600)
+        self._log = AppendLog(
+            audit_log(folder), whole_to=self._at.offset, permissions=0o600, unsynced=_are_of_one_round
+        )
         for _, entry in read_audit(folder, self._at.offset):
             self._pass(entry.source, Place(entry.ordinal + 1, entry.end), entry.number + 1, entry.chain)
         self._sources = {
@@ -158,6 +162,12 @@ class Audit:
         if trail is not None:
             trail.note()
             trail.close()
+
+
+def _are_of_one_round(behind: Iterator[bytes]) -> bool:
+    """Each round of copying is synced before the next, and copies what there is of a source at one moment."""
+    moments = {(entry.source, entry.at_ns) for entry in map(decode_entry, behind)}
+    return len({source for source, _ in moments}) == len(moments)
 
 
 def _read_note(path: Path) -> _Note:

@@ -68,7 +68,7 @@ class WorkerIntake:
         self._reader = LogReader(path, cursor.offset)
         self._read_n = dict(cursor.next_n)
         self._distrusted = ""
-        self._is_blind = False
+        self._is_blind = self._is_damaged = False
         self._compared: Digests | None = None
         self._is_again = False
         self.look()
@@ -97,16 +97,19 @@ class WorkerIntake:
                     before = -1
                 else:
                     self._lose_trust(str(error), blind=True)
+                    self._is_damaged = True
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 text = f"{self.path}: offset {self._reader.offset}: expected a signal, found: {error}"
                 self._lose_trust(text, blind=True)
         return len(self.queue)
 
     def look(self) -> bool:
-        """Whether there is something to read. A log that is another one than before is read from its start."""
+        """Whether there is something to read. A log that is another one than before is read from its start, and so is one that
+        its worker has mended: a router may come to what a power cut left before the worker does."""
         glance = self._reader.glance()
-        if glance is Glance.REPLACED:
+        if glance is Glance.REPLACED or (self._is_damaged and self._is_mended()):
             self._begin_again()
+            return True
         return glance is not Glance.NOTHING_NEW
 
     def pop(self) -> Arrival:
@@ -161,6 +164,13 @@ class WorkerIntake:
     def _lose_trust(self, fault: str, generation: str = "", *, blind: bool = False) -> None:
         self.fault, self._distrusted, self._is_blind = fault, generation, blind
 
+    def _is_mended(self) -> bool:
+        try:
+            next(self._reader.read(1), None)
+        except (CorruptRecordError, VersionMismatchError):
+            return False
+        return True
+
     def _begin_again(self) -> None:
         """From the start of the log as it is now. What was read and not decided is no longer there, or comes again."""
         self._reader.close()
@@ -168,7 +178,7 @@ class WorkerIntake:
         self.queue.clear()
         self._decided_to = START
         self._read_n = dict(self._next_n)
-        self._compared, self._is_again = None, True
+        self._compared, self._is_again, self._is_damaged = None, True, False
         self._lose_trust("")
 
 

@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -48,7 +48,7 @@ class Journal:
         self.path = decision_log(folder)
         self._note_path = folder / "note"
         note = _read_note(self._note_path)
-        self._log = AppendLog(self.path, whole_to=note.offset)
+        self._log = AppendLog(self.path, whole_to=note.offset, unsynced=_are_one_append)
         self._noted = note.number
         self.number = note.number
         self.refusals = note.refusals
@@ -204,6 +204,19 @@ def _place_before(path: Path, number: int) -> tuple[int, int]:
         else:
             end = middle
     return place
+
+
+def cut_lost_decisions(folder: Path) -> None:
+    """What opening the journal does with the end that a power cut left, for who reads decisions before. Raises StateError,
+    OSError."""
+    path = decision_log(folder)
+    if path.exists():
+        AppendLog(path, whole_to=_read_note(folder / "note").offset, unsynced=_are_one_append).close()
+
+
+def _are_one_append(behind: Iterator[bytes]) -> bool:
+    """Each append is synced before the next, and all of one were decided at one moment."""
+    return len({_decode(payload).decided_ns for payload in behind}) == 1
 
 
 def _read_note(path: Path) -> Note:

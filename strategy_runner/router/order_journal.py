@@ -71,13 +71,13 @@ class OrderJournal:
         self.book = note.book
         self._noted = note.book.entries
         self._fill_number = note.fills
-        self._log = AppendLog(order_log(folder), whole_to=note.offset)
+        self._log = AppendLog(order_log(folder), whole_to=note.offset, unsynced=_comes_again)
         last: OrderEntry | None = None
         for _, last in read_orders(order_log(folder), note.offset):
             fold(self.book, last, instruments)
         self._complete(folder, last)
         self._fills_noted = note.fills_offset
-        self._fills = AppendLog(fills, whole_to=note.fills_offset)
+        self._fills = AppendLog(fills, whole_to=note.fills_offset, unsynced=self._are_unheard)
         fills.chmod(FILLS_MODE)
 
     @property
@@ -161,6 +161,10 @@ class OrderJournal:
         self._log.close()
         self._fills.close()
 
+    def _are_unheard(self, behind: Iterator[bytes]) -> bool:
+        """What is told is synced before the journal says so."""
+        return all(decode_private(payload).number > self.book.fills for payload in behind)
+
     def _write(self, entries: Sequence[OrderEntry]) -> None:
         payloads = [_encode(entry) for entry in entries]
         begin = self._log.append_many(payloads)
@@ -213,6 +217,14 @@ def order_log(folder: Path) -> Path:
     return folder / "orders.log"
 
 
+def cut_lost_entries(folder: Path, client: str) -> None:
+    """What opening the journal does with the end that a power cut left, for who reads entries before. Raises StateError,
+    OSError."""
+    path = order_log(folder)
+    if path.exists():
+        AppendLog(path, whole_to=_read_note(folder / "orders.note", client).offset, unsynced=_comes_again).close()
+
+
 def read_orders(path: Path, offset: int = START) -> Iterator[tuple[int, OrderEntry]]:
     """(offset behind it, entry) of each entry that stands there now."""
     for end, payload in _frames(path, offset):
@@ -228,6 +240,11 @@ def read_fills(path: Path, offset: int = START) -> Iterator[PrivateEntry]:
 def decode_entry(payload: bytes) -> OrderEntry:
     """Raises msgspec.DecodeError."""
     return _decoder.decode(payload)
+
+
+def _comes_again(behind: Iterator[bytes]) -> bool:
+    """What a power cut takes behind the note comes again of the decisions, the fill log and what the OMS is asked."""
+    return True
 
 
 def _concerns_worker(event: OmsEvent, order: Order | None) -> bool:

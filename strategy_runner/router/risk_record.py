@@ -7,7 +7,7 @@ So a router that was killed has the state again that it had: no peak, no day's l
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,10 +24,10 @@ from strategy_runner.risk.events import RiskEvent
 from strategy_runner.risk.state import RiskState, decode_state
 from strategy_runner.risk.transition import apply
 from strategy_runner.risk.working import worker_key
-from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.router.journal import DecisionReader, cut_lost_decisions, decision_log
 from strategy_runner.router.note import read_note, write_note
 from strategy_runner.router.order_entry import OWN, Happened, Intended, Modified, OrderEntry, Told
-from strategy_runner.router.order_journal import Written, decode_entry, order_log
+from strategy_runner.router.order_journal import Written, cut_lost_entries, decode_entry, order_log
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.files import is_full
 from strategy_runner.tape.logs import START, AppendLog, LogReader
@@ -80,12 +80,15 @@ class RiskRecord:
         self._folder = folder
         self._note_path = risk_note(folder)
         note = _read_note(self._note_path, client, mode)
+        if note is None:  # the power may have been cut, and neither journal is open yet
+            cut_lost_decisions(folder)
+            cut_lost_entries(folder, client)
         self.state = decode_state(note.state, client, mode) if note else RiskState(client=client, mode=mode)
         self.standing: dict[str, Wish] = dict(note.standing) if note else {}
         self.orders = note.orders if note else 0
         self.decisions = note.decisions if note else 0
         self._orders = LogReader(order_log(folder), note.orders_offset if note else START)
-        self._log = AppendLog(risk_log(folder), whole_to=note.turns_offset if note else START)
+        self._log = AppendLog(risk_log(folder), whole_to=note.turns_offset if note else START, unsynced=_are_unsynced)
         self._marks: dict[str, events.Marked] = {}
         self._pending: list[RiskEvent] = []
         self._unkept: list[Turn] = []
@@ -328,6 +331,12 @@ def standing_wish(orders: Sequence[OrderRequest], confidence: float | None) -> W
         size=entry.quantity,
         confidence=confidence,
     )
+
+
+def _are_unsynced(behind: Iterator[bytes]) -> bool:
+    """A turn that tells more than prices is synced before another one is written, so only the last of all may be one."""
+    *before, _ = map(decode_turn, behind)
+    return all(isinstance(event, events.Marked) for turn in before for event in turn.events)
 
 
 def _shortened(path: Path, offset: int) -> deque[tuple[int, int]]:

@@ -5,6 +5,10 @@ bytes of another place never pass. A torn last frame is what a crash in mid-writ
 opens the log, a reader stops before it and looks again later. A broken frame with whole ones behind it is no torn tail
 but damage, and an error for both: what was once acted upon is never cut off in silence.
 
+A power cut may also take pages out of the middle of what was never synced, and leave whole frames behind them. Such a hole is
+of zeros to the end of a page, and only who writes the log knows what of it was synced: the writer cuts at the hole if so, a
+reader cannot know and refuses it as any damage.
+
 A file that begins with no header of ours and holds no whole frame is what a power cut leaves of a log that was never synced:
 nobody acted upon it. The writer sets it aside and begins anew, to a reader it is a log that is still to come.
 """
@@ -12,7 +16,7 @@ nobody acted upon it. The writer sets it aside and begins anew, to a reader it i
 import logging
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from zlib import crc32
@@ -30,6 +34,11 @@ _FRAME_SEARCH_BYTES = 2 * (_FRAME.size + PAYLOAD_BYTES_MAX)  # behind damage, fo
 START = _HEADER.size
 FRAME_BYTES = _FRAME.size  # of a frame, before its payload
 ASIDE_SUFFIX = ".unreadable"
+PAGE_BYTES = 4_096
+_HOLE_BYTES_MIN = 5  # the first four of a frame are its length, which one flipped bit may turn to zeros
+
+# given the whole frames behind a hole, whether none of them was ever synced
+Unsynced = Callable[[Iterator[bytes]], bool]
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +67,12 @@ class _Opened:
 class AppendLog(_Opened):
     """The one writer of a log. `append` survives kill -9 (page cache), `sync` a power cut."""
 
-    def __init__(self, path: Path, *, whole_to: int = START, permissions: int = 0o640) -> None:
+    def __init__(
+        self, path: Path, *, whole_to: int = START, permissions: int = 0o640, unsynced: Unsynced | None = None
+    ) -> None:
         """Opens or creates the log and cuts off a torn tail; frames below `whole_to` are known to be whole and not read again.
-        A log that is created has these `permissions`. What was never a log is kept under another name.
+        A log that is created has these `permissions`. What was never a log is kept under another name. Above `whole_to` the log
+        is also cut at a hole that a power cut left, if `unsynced` says so; without it every hole is damage.
 
         Raises VersionMismatchError, CorruptRecordError if the log ends below `whole_to` or is damaged behind it, OSError.
         """
@@ -75,6 +87,8 @@ class AppendLog(_Opened):
             if size:  # what has been truncated, if only from nothing, ext4 writes to the disk as soon as it is closed
                 os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, _HEADER.pack(MAGIC, _VERSION, 0), 0)
+            if unsynced is not None:  # else the first page might be the hole
+                os.fdatasync(self._fd)
         _check_header(self._fd, path)
         if os.fstat(self._fd).st_size < whole_to:
             size = os.fstat(self._fd).st_size
@@ -82,7 +96,7 @@ class AppendLog(_Opened):
         self.offset = _end_of_whole_frames(self._fd, whole_to)
         self.torn_bytes = os.fstat(self._fd).st_size - self.offset
         if self.torn_bytes:
-            _refuse_damage(self._fd, path, self.offset)
+            self._refuse_damage(unsynced)
             os.ftruncate(self._fd, self.offset)
 
     def append(self, payload: bytes) -> int:
@@ -119,6 +133,20 @@ class AppendLog(_Opened):
     def sync(self) -> None:
         """Returns when everything appended is on the disk. An error is final: the process must end, not try again."""
         os.fdatasync(self._fd)
+
+    def _refuse_damage(self, unsynced: Unsynced | None) -> None:
+        try:
+            _refuse_damage(self._fd, self.path, self.offset)
+        except CorruptRecordError:
+            is_hole = unsynced is not None and _is_hole(self._fd, self.offset)
+            if unsynced is None or not is_hole or not unsynced(_whole_frames(self._fd, self.offset)):
+                raise
+            log.warning(
+                "%s: offset %d: a power cut took pages that were not synced yet: %d bytes from there on are cut off",
+                self.path,
+                self.offset,
+                self.torn_bytes,
+            )
 
 
 class Glance(Enum):
@@ -299,6 +327,33 @@ def _first_whole(block: bytes, offset: int) -> int | None:
             return offset + zero - 3
         zero = block.find(0, zero + 1)
     return None
+
+
+def _is_hole(fd: int, offset: int) -> bool:
+    """Whether a page, or all that the broken frame at `offset` has of its first one, is zeros between there and the next whole
+    frame: so a file system shows what it never wrote. A flipped bit leaves no such thing."""
+    block = os.pread(fd, _FRAME_SEARCH_BYTES, offset)
+    found = _first_whole(block, offset)
+    assert found is not None, "damage has a whole frame behind it"
+    begin = offset
+    while (end := begin - begin % PAGE_BYTES + PAGE_BYTES) <= found:
+        if end - begin >= _HOLE_BYTES_MIN and not any(block[begin - offset : end - offset]):
+            return True
+        begin = end
+    return False
+
+
+def _whole_frames(fd: int, offset: int) -> Iterator[bytes]:
+    """The payload of each whole frame behind damage at `offset`, also behind more of it."""
+    block = os.pread(fd, _FRAME_SEARCH_BYTES, offset)
+    while (found := _first_whole(block, offset)) is not None:
+        at = found - offset
+        while _is_whole(block, at, offset):
+            length, _ = _FRAME.unpack_from(block, at)
+            yield block[at + _FRAME.size : at + _FRAME.size + length]
+            at += _FRAME.size + length
+        offset += at
+        block = os.pread(fd, _FRAME_SEARCH_BYTES, offset)
 
 
 def _is_whole(block: bytes, at: int, offset: int) -> bool:

@@ -90,6 +90,7 @@ class Follower:
             cuts=reader.cuts(),
             n=snapshot.n if snapshot else begun.n if begun else 0,
             offset=snapshot.log_offset if snapshot else START,
+            is_restored=snapshot is not None,
         )
         self._fills = PrivateLog(Path(spec.fills), spec.key) if spec.fills else None
         self._machine = Machine(
@@ -414,7 +415,7 @@ class Follower:
         remove_snapshots(self._folder, above=snapshot.seq)
         self._machine.restore(snapshot.machine)
         if self._machine.paper is not None:
-            self._paper = PaperLog(self._folder / "fills.log", self._machine.paper.offset)
+            self._paper = PaperLog(self._folder / "fills.log", self._machine.paper.offset, is_restored=True)
         self._seq, self._live_from = snapshot.seq, snapshot.live_from
         for subscription in self._positions:
             self._positions[subscription] = snapshot.positions.get(subscription.name, 0)

@@ -4,7 +4,7 @@ What the worker derives again after a restart is compared with what the log alre
 new. A difference is a divergence: the worker stops and reports, it never guesses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
 
@@ -33,13 +33,15 @@ class Outbox:
         n: int = 0,
         offset: int = START,
         cuts: Sequence[tuple[int, int]] = (),
+        is_restored: bool = False,
     ) -> None:
         """`n` and `offset` are the snapshot's: signals from `n` on may stand in the log from `offset` on.
 
         `cuts` are the tape's power cuts (epoch, seq): signals of records that one of them took are taken back. No router has
-        let them out, since their records were never durable.
+        let them out, since their records were never durable. With `is_restored` the offset is a snapshot's: the log was synced to
+        there, and what stands behind it is derived again, so what a power cut took of it is no loss.
         """
-        self._log = AppendLog(path, whole_to=offset)
+        self._log = AppendLog(path, whole_to=offset, unsynced=is_derived_again if is_restored else None)
         if cuts:
             self._log.cut(_first_lost(path, offset, cuts))
         self._generation = generation
@@ -114,6 +116,11 @@ class Outbox:
 def _entry(envelope: Envelope, body: SignalBody) -> bytes:
     raw = canonical(body)
     return _encode(LoggedSignal(envelope, digest(raw), raw))
+
+
+def is_derived_again(behind: Iterator[bytes]) -> bool:
+    """Whatever stands behind a snapshot comes again."""
+    return True
 
 
 def decode_logged(payload: bytes) -> LoggedSignal:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from strategy_runner.errors import DivergenceError
 from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, LogReader
+from strategy_runner.worker.outbox import is_derived_again
 
 _OWNER_ONLY = 0o600
 
@@ -15,9 +16,10 @@ _OWNER_ONLY = 0o600
 class PaperLog:
     """Goes on from the offset of a snapshot; what stands behind it is expected to come again."""
 
-    def __init__(self, path: Path, offset: int = START) -> None:
-        """Raises StateError if the log is damaged or ends before the offset, OSError."""
-        self._log = AppendLog(path, whole_to=offset, permissions=_OWNER_ONLY)
+    def __init__(self, path: Path, offset: int = START, *, is_restored: bool = False) -> None:
+        """`is_restored` as for the outbox. Raises StateError if the log is damaged or ends before the offset, OSError."""
+        unsynced = is_derived_again if is_restored else None
+        self._log = AppendLog(path, whole_to=offset, permissions=_OWNER_ONLY, unsynced=unsynced)
         self._known = _payloads(path, offset)
         self._pending: list[bytes] = []
         self._offset = offset

@@ -4,7 +4,7 @@ The rules are those of a journalling file system that promises nothing more: ren
 their order, up to some moment at or after the folder's last sync; a file that was never synced may not be there, or be empty; of
 one that was synced, every byte that was there at the sync is, and behind it may be garbage. Files that are only ever mapped
 (heads, indexes, counts) may be as they were at any moment since they were last synced. DuckDB's files and logs for people are
-left alone.
+left alone. Of a log the pages that were never synced may come to the disk in any order: those that did not are zeros.
 """
 
 import random
@@ -25,6 +25,9 @@ GARBAGE_BYTES_MAX = 300
 SPARED = frozenset({"daemon", "logs", "run", "monitor"})
 MAPPED = frozenset({"head", "status", "counts"})
 SAMPLES_MAX = 40
+# logs in which much may stand unsynced; of the others each entry or two is synced
+HOLED = frozenset({"signals.log", "decisions.log", "orders.log", "fills.log", "risk.log", "audit.log"})
+HOLE_BYTES_MIN = 5  # a smaller one may be a flipped bit, see logs.py
 
 
 class Rename(msgspec.Struct, frozen=True):
@@ -153,6 +156,8 @@ class Power:
                 return [f"{self._name(path)}: gone, never synced"]
             synced = 0
         safe = min(max(synced, 0), size)  # shorter than synced: written anew since, over what was there
+        if path.name in HOLED and size // PAGE > safe // PAGE and luck.random() < 0.5:
+            return self._lose_pages(path, safe)
         keep = luck.randint(safe, size)
         keep = keep if keep >= START else safe  # the first few bytes are written at once, or not at all
         garbage = self._garbage()
@@ -163,6 +168,17 @@ class Power:
             file.seek(keep)
             file.write(garbage)
         return [f"{self._name(path)}: {size} -> {keep} bytes (synced {max(synced, 0)}), {len(garbage)} of garbage"]
+
+    def _lose_pages(self, path: Path, safe: int) -> list[str]:
+        """Of what was not synced only some pages came to the disk."""
+        raw, lost = bytearray(path.read_bytes()), 0
+        for page in range(safe - safe % PAGE, len(raw), PAGE):
+            begin, end = max(page, safe), min(page + PAGE, len(raw))
+            if self._luck.random() < 0.5 and end - begin >= HOLE_BYTES_MIN:
+                raw[begin:end] = bytes(end - begin)
+                lost += 1
+        path.write_bytes(raw)
+        return [f"{self._name(path)}: {lost} pages of zeros behind byte {safe} of {len(raw)}"]
 
     def _garbage(self) -> bytes:
         luck = self._luck

@@ -17,6 +17,7 @@ from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.private import PrivateEntry
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import private
+from strategy_runner.tape.logs import START
 from strategy_runner.worker.private_log import PrivateLog
 
 PATIENCE_S = 30.0
@@ -156,6 +157,24 @@ def test_a_log_that_cannot_be_read_costs_the_other_clients_nothing(feed: FeedPro
     acme.fill(WORKERS[0], "buy", "1")
     await_recorded(feed, acme)
     assert recorded(feed, beta) == {}
+
+
+def test_a_log_that_its_desk_cuts_after_the_feed_found_it_damaged_gets_records_again(feed: FeedProcess) -> None:
+    """So a desk does with what a power cut left, and the feed may have looked first."""
+    desk = desk_of(feed, rings=False)
+    for _ in range(3):
+        desk.fill(WORKERS[0], "buy", "1")
+    whole = desk.path.read_bytes()
+    desk.path.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    feed.follow_fills(source_of(desk))
+    feed.start()
+    feed.wait_ready()
+    await_that(lambda: "found damage" in feed.status().last_error, "a word about the log")
+    os.truncate(desk.path, START)
+    again = desk_of(feed, rings=False)
+    again.fill(WORKERS[1], "sell", "1")
+    await_recorded(feed, again)
+    await_that(lambda: not feed.status().last_error, "that all is well again")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import random
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
-from strategy_runner.tape.logs import PAYLOAD_BYTES_MAX, START, AppendLog, LogReader, read_log
+from strategy_runner.tape.logs import PAGE_BYTES, PAYLOAD_BYTES_MAX, START, AppendLog, LogReader, Unsynced, read_log
 
 PAYLOADS = [b"first", b"\0" * 9, b"the third frame is a little longer than the others", b"4"]
 
@@ -101,6 +102,80 @@ def test_a_flipped_bit_before_the_last_frame_is_damage_to_writer_and_reader(tmp_
         with pytest.raises(CorruptRecordError, match=rf"offset {struck}"):
             AppendLog(path)
         assert path.read_bytes() == damaged, "what is damaged is left for a person to look at"
+
+
+def lost_pages(content: bytes, synced: int, luck: random.Random) -> bytes:
+    """What a power cut may leave: of what was not synced some pages, in any order, and zeros where the others were."""
+    raw = bytearray(content)
+    for page in range(synced - synced % PAGE_BYTES, len(raw), PAGE_BYTES):
+        begin, end = max(page, synced), min(page + PAGE_BYTES, len(raw))
+        if luck.random() < 0.5 and end - begin > 4:
+            raw[begin:end] = bytes(end - begin)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pages_that_a_power_cut_took_of_what_was_not_synced_cut_the_log_there(tmp_path: Path, seed: int) -> None:
+    """Whole frames stood behind them, so it passed for damage, and whoever writes the log did not start any more."""
+    luck, path = random.Random(seed), tmp_path / "a.log"
+    payloads = [luck.randbytes(luck.choice((1, 30, 500, 3_000, 9_000))) for _ in range(40)]
+    ends = [*written(path, payloads)[1:]]
+    count = luck.randrange(40)
+    synced = ends[count - 1] if count else START
+    path.write_bytes(lost_pages(path.read_bytes(), synced, luck))
+
+    log = AppendLog(path, whole_to=luck.choice((START, synced)), unsynced=lambda behind: True)
+
+    kept = list(read_log(path))
+    assert kept == payloads[: len(kept)] and len(kept) >= count
+    log.append(b"after")
+    log.close()
+    assert list(read_log(path)) == [*kept, b"after"]
+
+
+@pytest.mark.parametrize("unsynced", [None, lambda behind: b"synced" in list(behind)])
+def test_a_hole_is_damage_where_nobody_knows_that_it_was_not_synced(tmp_path: Path, unsynced: Unsynced | None) -> None:
+    path = tmp_path / "a.log"
+    starts = written(path, [b"first", b"x" * 6_000, b"y" * 6_000, b"last"])
+    content = bytearray(path.read_bytes())
+    content[PAGE_BYTES : 2 * PAGE_BYTES] = bytes(PAGE_BYTES)
+    path.write_bytes(content)
+    for open_log in (lambda: AppendLog(path, unsynced=unsynced), lambda: list(read_log(path))):
+        with pytest.raises(CorruptRecordError, match=f"offset {starts[1]}: expected a whole frame"):
+            open_log()
+    assert path.read_bytes() == content
+
+
+def test_the_writer_is_shown_every_whole_frame_behind_a_hole(tmp_path: Path) -> None:
+    path, shown = tmp_path / "a.log", []
+    payloads = [bytes([n]) * 3_000 for n in range(1, 12)]
+    written(path, payloads)
+    content = bytearray(path.read_bytes())
+    for page in (1, 5):
+        content[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = bytes(PAGE_BYTES)
+    path.write_bytes(content)
+
+    def unsynced(behind: Iterator[bytes]) -> bool:
+        shown.extend(behind)
+        return True
+
+    AppendLog(path, unsynced=unsynced).close()
+    assert shown == [*payloads[3:6], *payloads[9:]]
+    assert list(read_log(path)) == payloads[:1]
+
+
+def test_no_flipped_bit_passes_for_a_hole(tmp_path: Path) -> None:
+    """Also not in a length of one bit that stands at the end of a page."""
+    for room in range(1, 7):
+        path = tmp_path / f"{room}.log"
+        begin = written(path, [b"x" * (PAGE_BYTES - START - 8 - room), b"y" * 64, b"behind"])[1]
+        content = path.read_bytes()
+        for bit in range(8 * begin, 8 * (begin + 8)):
+            damaged = bytearray(content)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            with pytest.raises(CorruptRecordError, match=f"offset {begin}"):
+                AppendLog(path, unsynced=lambda behind: True)
 
 
 def test_a_log_that_is_refused_or_let_go_of_holds_no_descriptor(tmp_path: Path) -> None:
