@@ -87,7 +87,7 @@ class Feed:
         self._clock = clock or FeedClock(writer.head.clock_offset_ns, self._last_received_ns())
         self._screen: Screen | None = None if source.rewinds else Screen({})
         self._interruption = Interruption()
-        self._private = PrivateLogs(spec.private, fills)
+        self._private = PrivateLogs(spec.private, fills, self._is_recorded)
         self._poll = select.poll()
         self._poll.register(doorbell.waitable, select.POLLIN)
         if fills is not None:
@@ -333,6 +333,18 @@ class Feed:
         for stream, event_ns, slot in records:
             self._writer.append_aside(self._note_handle(stream), event_ns, slot)
         return len(records)
+
+    def _is_recorded(self, stream: Stream, slot: Slot) -> bool:
+        """Whether the tape has this private record, the newest looked at first."""
+        reader, stream_id = self._reader, self._reader.find(stream)
+        if stream_id is None:
+            return False
+        first = reader.first_ordinal_at(stream_id, reader.head.first)
+        for ordinal in range(reader.entries(stream_id), first, -1):
+            seq = reader.seqs(stream_id, ordinal - 1, ordinal)[0]
+            if Slot(*reader.fields(seq, stream_id)[8:12]) == slot:
+                return True
+        return False
 
     def _tick(self, now_ns: int) -> None:
         """Wall clock records: one for each interval that has begun since the last look; a pause is one tick."""

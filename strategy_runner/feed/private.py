@@ -5,13 +5,13 @@ when they are, and what rang unheard is synced here, a beat later. After a kill 
 behind the last entry that has a record.
 
 A log that cannot be read is its client's trouble alone: the feed says so and carries on with the others. What the disk refused
-it tries again at each beat; a log that is damaged it leaves until its desk has cut it. A sync that fails ends the process, as one
-of the tape does.
+it tries again at each beat; a log that is damaged or was shortened it leaves until the file is another: its desk may cut off what
+a power cut left, or a person put it back. A sync that fails ends the process, as one of the tape does.
 """
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +23,10 @@ from strategy_runner.errors import CorruptRecordError, StateError
 from strategy_runner.model.names import STRATEGY_PATTERN, SYMBOL_PATTERN, WorkerKey
 from strategy_runner.model.private import Slot, decode_private, slot_of
 from strategy_runner.model.stream import Stream, private
-from strategy_runner.tape.logs import Glance, LogReader
+from strategy_runner.tape.logs import START, Glance, LogReader
 
 TURN_BYTES_MAX = 1 << 18
+IsRecorded = Callable[[Stream, "Slot"], bool]
 _TIMES = range(-(1 << 63), 1 << 63)  # that a record can have
 
 log = logging.getLogger(__name__)
@@ -42,12 +43,16 @@ class PrivateRecord(NamedTuple):
 class PrivateLogs:
     """`last` is the newest record of each client, also of those that have left and may come back."""
 
-    def __init__(self, sources: Iterable[PrivateSource], listener: FillListener | None) -> None:
+    def __init__(
+        self, sources: Iterable[PrivateSource], listener: FillListener | None, is_recorded: IsRecorded
+    ) -> None:
+        """`is_recorded` says whether the tape has a record with this slot on a private stream."""
         self._listener = listener
+        self._is_recorded = is_recorded
         self._tails: dict[str, _Tail] = {}
         self.last: dict[str, Slot] = {}
         self.faults: dict[str, str] = {}
-        self._damaged: dict[str, int] = {}  # with the size of the log then
+        self._damaged: dict[str, tuple[int, int]] = {}  # with the inode and the size of the log then
         self._paths = _paths(sources)
 
     def note(self, stream: Stream, values: tuple[float, ...]) -> None:
@@ -82,13 +87,16 @@ class PrivateLogs:
         Raises the OSError of a sync: what was not kept then cannot be synced again.
         """
         for client, path in self._paths.items():
-            if _size(path) < self._damaged.get(client, 0):
-                del self._damaged[client]  # its desk cuts what a power cut left, and may come to it after this process
+            if client in self._damaged and self._damaged[client] != _place(path):
+                del self._damaged[client]
             tail = self._tail(client)
             if tail is None:
                 continue
             try:
-                tail.look()
+                if tail.look():
+                    log.warning("%s: it is another fill log now, or a shorter one", path)
+                    self._tails.pop(client).close()
+                    continue  # opened anew at the next look
             except (StateError, OSError) as error:
                 self._leave(client, error)
             else:
@@ -107,7 +115,9 @@ class PrivateLogs:
         tail = self._tails.get(client)
         if tail is None and client in self._paths and client not in self._damaged:
             try:
-                tail = self._tails[client] = _Tail(client, self._paths[client], self.last.get(client))
+                tail = self._tails[client] = _Tail(
+                    client, self._paths[client], self.last.get(client), self._is_recorded
+                )
             except (StateError, OSError) as error:
                 self._leave(client, error)
         return tail
@@ -127,8 +137,9 @@ class PrivateLogs:
         if client in self._tails:
             self._tails.pop(client).close()
         if not isinstance(error, OSError):
-            self._damaged[client] = _size(self._paths[client])
-            log.error("%s: its private entries get no records any more: %s", client, error)
+            self._damaged[client] = _place(self._paths[client])
+            if self.faults.get(client) != str(error):
+                log.error("%s: its private entries get no records any more: %s", client, error)
         elif client not in self.faults:
             log.error("%s: its private entries get no records, trying again: %s", client, error)
         self.faults[client] = str(error)
@@ -141,30 +152,28 @@ class PrivateLogs:
 class _Tail:
     """One client's log. It is known to be on the disk up to the offset `durable`."""
 
-    def __init__(self, client: str, path: Path, last: Slot | None) -> None:
+    def __init__(self, client: str, path: Path, last: Slot | None, is_recorded: IsRecorded) -> None:
         self.path = path
         self.durable = 0
         self._client = client
         self._reader = LogReader(path)
         self._unsynced, self._seen = 0, self._reader.size()
         self._last = last
+        self._is_recorded = is_recorded
 
     @property
     def has_more(self) -> bool:
-        return self._last is not None or self._reader.offset < self.durable
+        """A log that is not there yet may be put back, as it was."""
+        return (self._last is not None and self._seen > START) or self._reader.offset < self.durable
 
     @property
     def is_at_end(self) -> bool:
         return not self.has_more and self._reader.offset >= self._seen
 
-    def look(self) -> None:
-        """Notes how long the log is, and how long it was at the look before."""
-        if self._reader.glance() is Glance.REPLACED:
-            log.warning("%s: it is another fill log now: read from its beginning", self.path)
-            self._reader.close()
-            self._reader = LogReader(self.path)
-            self._last, self.durable, self._seen = None, 0, 0
+    def look(self) -> bool:
+        """Notes how long the log is, and how long it was at the look before. True if it is another one."""
         self._unsynced, self._seen = self._seen, self._reader.size()
+        return self._reader.glance() is Glance.REPLACED
 
     def sync(self) -> None:
         """Of what was there at the look before, if it is not read yet."""
@@ -175,7 +184,8 @@ class _Tail:
     def read(self) -> list[PrivateRecord]:
         """Raises CorruptRecordError for an entry of another client or without sense: the tape is read by all clients."""
         if self._last is not None:
-            self._pass(self._last)
+            if not self._pass(self._last):
+                return []
             self._last = None
         offset, begin = self._reader.offset, self._reader.offset
         found: list[PrivateRecord] = []
@@ -191,21 +201,36 @@ class _Tail:
     def close(self) -> None:
         self._reader.close()
 
-    def _pass(self, last: Slot) -> None:
-        """Goes on behind the entry that has its record. Raises CorruptRecordError if the log does not hold it."""
+    def _pass(self, last: Slot) -> bool:
+        """Goes on behind the entry that has its record, or at the beginning of another log, whose entries have none. False while
+        there is no entry. Raises CorruptRecordError for a rest of the same log: it would be told again."""
         offset = int(last.offset)
-        if self._reader.size() <= offset:
-            log.warning("%s: shorter than at entry %d, which has its record: read anew", self.path, last.number)
-            return
         self._reader.offset = offset
-        for following, payload in self._reader.read(1):
-            if self._record(payload, offset).slot == last:
-                self._reader.offset = following
-                return
-            break
-        raise CorruptRecordError(
-            f"{self.path}: offset {offset}: expected entry {last.number:.0f}, which has its record on the tape, found another"
-        )
+        try:
+            following, payload = next(self._reader.read(1), (0, b""))
+        except CorruptRecordError:  # no frame of another log need begin there
+            payload = b""
+        if payload and self._record(payload, offset).slot == last:
+            self._reader.offset = following
+            return True
+        ends = self._first_and_last()
+        if any(self._is_recorded(one.stream, one.slot) for one in ends):
+            raise CorruptRecordError(
+                f"{self.path}: offset {offset}: expected entry {last.number:.0f}, which has its record on the tape, "
+                f"found a log that ends with entry {ends[-1].slot.number:.0f}: restore the file from a copy"
+            )
+        self._reader.offset = START
+        return bool(ends)
+
+    def _first_and_last(self) -> list[PrivateRecord]:
+        found: list[PrivateRecord] = []
+        self._reader.offset, before = START, -1
+        while self._reader.offset != before:
+            before = offset = self._reader.offset
+            for following, payload in self._reader.read():
+                found = [*found[:1], self._record(payload, offset)]
+                offset = following
+        return found
 
     def _record(self, payload: bytes, offset: int) -> PrivateRecord:
         try:
@@ -226,11 +251,13 @@ class _Tail:
         return PrivateRecord(private(worker), entry.event.event_ns, slot_of(payload, offset, entry.number))
 
 
-def _size(path: Path) -> int:
+def _place(path: Path) -> tuple[int, int]:
+    """Inode and size."""
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
-        return 0
+        return 0, 0
+    return found.st_ino, found.st_size
 
 
 def _paths(sources: Iterable[PrivateSource]) -> dict[str, Path]:

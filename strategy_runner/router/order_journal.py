@@ -132,7 +132,10 @@ class OrderJournal:
 
     def take_over(self) -> None:
         """What workers were told of before the desk was killed, and the journal does not say. Once, when the orders that were
-        told of are in the book; durable when it returns."""
+        told of are in the book; durable when it returns.
+
+        Raises StateError if the journal says that they were told of more: what comes next would have the numbers of that.
+        """
         entries: list[OrderEntry] = []
         for entry in read_fills(self._fills.path, self._fills_noted):
             assert entry.number == self._fill_number, (entry.number, self._fill_number)
@@ -141,6 +144,11 @@ class OrderJournal:
                 is_counted = money_symbol(entry.event) in self.book.instruments  # and was when its worker was told
                 instrument = None if is_counted else self._changed_instrument(entry.event)
                 entries += self._happened(entry.event, "", instrument)
+        if self._fill_number < self.book.fills:
+            raise StateError(
+                f"{self._fills.path}: expected the {self.book.fills} entries that the order journal knows of, "
+                f"found {self._fill_number}: restore the file from a copy"
+            )
         if entries:
             self._fills.sync()
             self._write(entries)

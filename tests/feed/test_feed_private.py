@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from feed_process import FeedProcess, cut_the_power, mock_spec, streams_of
+from worker.build import START_NS
 from worker.fill_desk import FillDesk
 
 from strategy_runner.config.spec import PrivateSource
 from strategy_runner.feed.private import PrivateLogs
 from strategy_runner.model.names import WorkerKey
-from strategy_runner.model.private import PrivateEntry
+from strategy_runner.model.private import PrivateEntry, Slot
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import private
 from strategy_runner.tape.logs import START
@@ -54,6 +55,13 @@ def recorded(feed: FeedProcess, desk: FillDesk) -> dict[str, list[PrivateEntry]]
             assert fields[6] == Kind.PRIVATE
             found.setdefault(worker, []).append(entries.event(fields[2], *fields[8:13]).entry)
     return found
+
+
+def slots_of(feed: FeedProcess) -> list[Slot]:
+    """What the private records say, in their order."""
+    reader = feed.reader()
+    records = [reader.record(seq) for seq in range(reader.head.count)]
+    return [Slot(one.v0, one.v1, one.v2, one.v3) for one in records if one.kind == Kind.PRIVATE]
 
 
 def written(desk: FillDesk) -> dict[str, list[PrivateEntry]]:
@@ -177,6 +185,66 @@ def test_a_log_that_its_desk_cuts_after_the_feed_found_it_damaged_gets_records_a
     await_that(lambda: not feed.status().last_error, "that all is well again")
 
 
+@pytest.mark.parametrize("how", ["running", "running, replaced", "stopped"])
+def test_no_entry_of_a_log_that_was_shortened_gets_a_second_record(feed: FeedProcess, how: str) -> None:
+    """The worker was told of the fills that were left a second time. With the whole file back all goes on."""
+    desk = desk_of(feed)
+    feed.follow_fills(source_of(desk))
+    feed.start()
+    feed.wait_ready()
+    for number in range(6):
+        desk.fill(WORKERS[number % 2], "buy", "1")
+    await_recorded(feed, desk)
+    whole = desk.path.read_bytes()
+    if how == "stopped":
+        feed.kill()
+    short = whole[: int(slots_of(feed)[4].offset)]
+    if how == "running, replaced":
+        desk.path.with_name("short").write_bytes(short)
+        desk.path.with_name("short").replace(desk.path)
+    else:
+        os.truncate(desk.path, len(short))
+    if how == "stopped":
+        feed.start()
+        feed.wait_ready()
+    await_that(lambda: "which has its record on the tape" in feed.status().last_error, "a word about the log")
+    feed.wait_beats(2)
+    assert [slot.number for slot in slots_of(feed)] == list(range(6))
+
+    desk.path.with_name("whole").write_bytes(whole)
+    desk.path.with_name("whole").replace(desk.path)
+    again = desk_of(feed)
+    again.entries = desk.entries
+    again.fill(WORKERS[0], "sell", "1")
+    await_recorded(feed, again)
+    assert [slot.number for slot in slots_of(feed)] == list(range(7))
+    await_that(lambda: not feed.status().last_error, "that all is well again")
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_log_that_begins_anew_gets_records_from_its_first_entry_on(feed: FeedProcess, is_running: bool) -> None:
+    """Its client's folder was moved away."""
+    desk = desk_of(feed)
+    feed.follow_fills(source_of(desk))
+    feed.start()
+    feed.wait_ready()
+    for _ in range(3):
+        desk.fill(WORKERS[0], "buy", "1")
+    await_recorded(feed, desk)
+    if not is_running:
+        feed.kill()
+    desk.path.rename(desk.path.with_name("moved"))
+    again = desk_of(feed)
+    if not is_running:
+        feed.start()
+        feed.wait_ready()
+    for number in range(5):
+        again.fill(WORKERS[0], "sell", "1", at_ns=START_NS + 100 + number)
+    await_that(lambda: len(slots_of(feed)) == 8, "a record for each entry")
+    feed.wait_beats(2)
+    assert [slot.number for slot in slots_of(feed)] == [0, 1, 2, 0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("worker", "at_ns", "word"),
     [(WORKERS[0], 2**64 - 1, "expected a time of 64 bits"), ("a/b.BTC-USD", 1, "expected a worker's name")],
@@ -217,7 +285,7 @@ def test_a_log_that_the_disk_refuses_for_a_while_is_tried_again_and_misses_nothi
 def test_after_a_sync_that_failed_an_entry_gets_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = FillDesk(tmp_path / "acme" / "fills.log")
     desk.fill(WORKERS[0], "buy", "1")
-    logs = PrivateLogs([source_of(desk)], None)
+    logs = PrivateLogs([source_of(desk)], None, lambda stream, slot: False)
     with monkeypatch.context() as patch:
         patch.setattr("os.fdatasync", failing)
         with pytest.raises(OSError, match="Input/output"):

@@ -12,6 +12,7 @@ import pytest
 from oms.paper_build import INSTRUMENTS, D, X, fill, request
 
 from strategy_runner.config.schema import RiskConfig
+from strategy_runner.errors import StateError
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent, OrderState
 from strategy_runner.oms.order_machine import Acknowledged, Lost, Sent, advance, new_order, report_of
@@ -137,6 +138,37 @@ def test_what_a_worker_was_told_of_is_counted_as_it_was_told(tmp_path: Path) -> 
     again.close()
     told = [entry.position for entry in read_fills(tmp_path / "fills.log")]
     assert [*again.book.positions()] == [*journal.book.positions()] == [told[-1]]
+
+
+@pytest.mark.parametrize("left", ["shortened", "torn", "gone"])
+def test_a_fill_log_that_lacks_what_the_journal_knows_of_is_refused_and_gets_no_number_twice(
+    tmp_path: Path, left: str
+) -> None:
+    journal, fills = opened(tmp_path), tmp_path / "fills.log"
+    sent(journal)
+    journal.take_events([filled(0)])
+    first = journal.fills_offset
+    journal.take_events([filled(1), filled(2)])
+    journal.close()
+    whole = fills.read_bytes()
+    if left == "gone":
+        fills.unlink()
+    else:
+        os.truncate(fills, first if left == "shortened" else len(whole) - 1)
+    count = {"shortened": 1, "torn": 2, "gone": 0}[left]
+    for _ in range(2):
+        again = opened(tmp_path)
+        with pytest.raises(
+            StateError, match=rf"fills\.log: expected the 3 entries that the order journal knows of, found {count}"
+        ):
+            again.take_over()
+        again.close()
+    fills.write_bytes(whole)
+    again = opened(tmp_path)
+    again.take_over()
+    again.take_events([filled(3)])
+    again.close()
+    assert [entry.number for entry in read_fills(fills)] == list(range(4))
 
 
 def test_an_entry_of_an_earlier_version_is_counted_with_the_instruments_of_now(tmp_path: Path) -> None:
