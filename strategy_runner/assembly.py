@@ -68,6 +68,7 @@ from strategy_runner.tape.writer import TapeWriter
 from strategy_runner.worker.confinement import Confinement, give_way
 from strategy_runner.worker.follower import Follower
 from strategy_runner.worker.parking import begin_life, park
+from strategy_runner.worker.snapshot import snapshot_seqs
 from strategy_runner.worker.strategy import make_strategy
 
 if TYPE_CHECKING:
@@ -509,15 +510,16 @@ def _slowest_snapshot(patterns: Sequence[str], count: int, silent_since_ns: int,
 
     One silent for longer than the tape is kept has been removed or stopped for good; it holds nothing back. One whose page
     cannot be read may restart from anywhere, and holds everything back until it writes the page anew or has been silent
-    for as long. `unreadable` are the pages that were told of.
+    for as long. `unreadable` are the pages that were told of. A page has no checksum: nothing is removed on its word alone that
+    a worker's snapshots need, or because of a beat that is older than the page's file.
     """
     slowest = count
     for path in [path for pattern in patterns for path in glob.glob(pattern)]:  # noqa: PTH207
         status = read_status(Path(path))
         seq, seen_ns = (0, _written_ns(path)) if status is None else (status.snapshot_seq, status.beat_ns)
-        if seen_ns < silent_since_ns:
+        if seen_ns < silent_since_ns and _written_ns(path) < silent_since_ns:
             continue
-        slowest = min(slowest, seq)
+        slowest = min(slowest, seq, *snapshot_seqs(Path(path).parent))
         if status is None and path not in unreadable:
             unreadable.add(path)
             log.warning(

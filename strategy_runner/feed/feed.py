@@ -420,11 +420,14 @@ class Feed:
         oldest = max(0, head.count - keep_records)
         horizon_ns = self._clock.now_ns - int(tape.retention_hours * 3.6e12)
         expired = self._reader.first_received_at(horizon_ns)
-        needed = min(self._slowest_reader(horizon_ns), oldest_checkpoint_seq(self._folder))
-        begin = min(max(oldest, expired), needed)
+        begin = min(max(oldest, expired), oldest_checkpoint_seq(self._folder))
+        if begin < head.first + head.segment_records:
+            return  # a thousand readers need not be asked
+        begin = min(begin, self._slowest_reader(horizon_ns))
+        if begin < head.first + head.segment_records:
+            return
         try:
-            if begin >= head.first + head.segment_records:
-                sync_path(self._folder)  # a power cut must not bring back a checkpoint whose records are removed here
+            sync_path(self._folder)  # a power cut must not bring back a checkpoint whose records are removed here
             removed = self._writer.remove_before(begin)
         except OSError as error:
             if not files.is_full(error):

@@ -62,8 +62,16 @@ def damaged_snapshots(folder: Path) -> list[str]:
 
 def oldest_seq(folder: Path) -> int:
     """The lowest seq that a restart may go on from; 0 without a snapshot."""
-    names = _names(folder)
-    return int(names[0].removesuffix(_SUFFIX)) if names else 0
+    return min(snapshot_seqs(folder), default=0)
+
+
+def snapshot_seqs(folder: Path) -> list[int]:
+    """Of all that there are, damaged ones too. None for a folder that is gone."""
+    try:
+        stems = [name.removesuffix(_SUFFIX) for name in _names(folder)]
+    except FileNotFoundError:
+        return []
+    return [int(stem) for stem in stems if stem.isdecimal()]  # what a person put there must not end a feed
 
 
 def remove_snapshots(folder: Path, *, above: int = -1) -> None:

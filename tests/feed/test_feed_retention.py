@@ -12,9 +12,12 @@ from feed_here import head_of, running, take_records, turn_until
 from feed_process import FeedProcess, mock_spec, streams_of
 
 from strategy_runner.feed import feed as feed_module
-from strategy_runner.tape.status import State, StatusFile
+from strategy_runner.tape.logs import START
+from strategy_runner.tape.status import State, StatusFile, read_status
+from strategy_runner.worker.snapshot import Snapshot, write_snapshot
 
 STATE_BYTE = 8
+SNAPSHOT_SEQ, BEAT_NS = 24, 32  # where they stand on the page
 
 
 @pytest.fixture
@@ -31,6 +34,21 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[FeedProcess]:
             tape=msgspec.structs.replace(home.spec.tape, retention_gb=2e-5),
         )
         yield home
+
+
+def snapshot(seq: int) -> Snapshot:
+    return Snapshot(
+        generation="0badcafe",
+        seq=seq,
+        live_from=0,
+        positions={},
+        log_offset=START,
+        n=0,
+        signals=0,
+        refusals=0,
+        records=0,
+        machine=b"",
+    )
 
 
 def stopped_worker(home: FeedProcess) -> Path:
@@ -54,6 +72,33 @@ def test_a_page_that_cannot_be_read_holds_records_back_and_ends_no_feed(
         assert caplog.text.count(f"{page}: expected a status page") == 1
         page.write_bytes(whole)
         turn_until(feed, lambda: head.first > 0)
+
+
+@pytest.mark.parametrize(("offset", "bit"), [(SNAPSHOT_SEQ, 40), (BEAT_NS, 60)], ids=["snapshot_seq", "beat"])
+def test_a_flipped_bit_in_a_stopped_workers_page_takes_no_record_that_its_snapshot_needs(
+    home: FeedProcess, offset: int, bit: int
+) -> None:
+    """The page has no checksum: it was believed, and the worker began anew."""
+    page = stopped_worker(home)
+    status = StatusFile(page)
+    status.status.snapshot_seq = 50
+    status.enter(State.STOPPED)
+    write_snapshot(page.parent, snapshot(50))
+    (page.parent / "copy.snapshot").touch()  # a person's
+    raw = bytearray(page.read_bytes())
+    raw[offset + bit // 8] ^= 1 << bit % 8
+    page.write_bytes(raw)
+    found = read_status(page)
+    assert found is not None and (found.snapshot_seq != 50 or found.beat_ns < 10**18)
+    with running(home) as feed:
+        head = head_of(home)
+        take_records(home, feed, 1_000)
+        assert head.first == 0
+        write_snapshot(page.parent, snapshot(700))
+        (page.parent / f"{50:015d}.snapshot").unlink(missing_ok=True)
+        if offset == SNAPSHOT_SEQ:
+            turn_until(feed, lambda: head.first > 0)
+            assert head.first <= 700
 
 
 def test_a_page_that_cannot_be_read_and_is_older_than_the_tape_is_kept_holds_nothing_back(home: FeedProcess) -> None:
