@@ -226,6 +226,7 @@ class PaperBook:
             client=state.client, account=account, cash=self._opening.get(account, {})
         )
         state.accounts[account], positions = after_fills(before, fills, instrument)
+        state.instruments[symbol] = instrument
         client, events, number = state.client, [], state.number - 1
         for age, fill in enumerate(fills, state.age):
             number += 2  # the one between is the acknowledgement's
@@ -322,7 +323,14 @@ class PaperBook:
         entry = step.entry()
         moved = [self.state.orders[order_id] for order_id in sorted(self._moved - step.touched.keys())]
         prices = {symbol: self.state.prices[symbol] for symbol in sorted(self._priced)}
-        return msgspec.structs.replace(entry, orders=(*entry.orders, *moved), prices=prices)
+        instruments = self._changed_instruments(entry.events)
+        return msgspec.structs.replace(entry, orders=(*entry.orders, *moved), prices=prices, instruments=instruments)
+
+    def _changed_instruments(self, events: Sequence[OmsEvent]) -> dict[str, Instrument]:
+        """What the money of these events is counted with, where that is another than before."""
+        counted = {event.symbol for event in events if event.fill is not None or event.amount is not None}
+        known, now = self.state.instruments, self._instruments
+        return {symbol: now[symbol] for symbol in sorted(counted) if known.get(symbol) != now[symbol]}
 
     def _refusal(self, request: OrderRequest, is_open: int) -> str:
         reason = refusal(request, self.state.client, self._instruments.get(request.symbol))

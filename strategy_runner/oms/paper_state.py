@@ -43,7 +43,8 @@ class PaperOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One entry of the journal. `seq` is the tape's next record after it. `opened` are accounts that begin, with their cash;
-    `prices` and the orders without an event in `orders` are what the records since the entry before have moved."""
+    `prices` and the orders without an event in `orders` are what the records since the entry before have moved. `instruments` are
+    those that money is counted with from this entry on, where they are others than before."""
 
     seq: int
     event_ns: int
@@ -51,6 +52,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     events: tuple[OmsEvent, ...] = ()
     opened: dict[str, dict[str, Decimal]] = {}
     prices: dict[str, float] = {}
+    instruments: dict[str, Instrument] = {}
 
 
 class PaperIndex:
@@ -88,7 +90,7 @@ def _leave(groups: dict[_K, dict[str, None]], key: _K, order_id: str) -> None:
 class BookState(msgspec.Struct, kw_only=True, dict=True):
     """`number` is the next event's. `orders` are those that are open, and finished ones of a bracket that has open orders;
     `finished` the last FINISHED_KEPT others. An order that is not among them and caused at or before `forgotten_ns` may be
-    one that was forgotten."""
+    one that was forgotten. `instruments` has by symbol what its money was last counted with."""
 
     client: str
     seq: int = 0
@@ -100,6 +102,7 @@ class BookState(msgspec.Struct, kw_only=True, dict=True):
     forgotten_ns: int = LONG_AGO_NS
     accounts: dict[str, Account] = {}
     prices: dict[str, float] = {}
+    instruments: dict[str, Instrument] = {}
 
     def __post_init__(self) -> None:
         self.__dict__["index"] = PaperIndex(self.orders.values())
@@ -122,22 +125,26 @@ def instrument_of(instruments: Mapping[str, Instrument], client: str, symbol: st
 
 
 def fold(state: BookState, entry: Entry, instruments: Mapping[str, Instrument]) -> None:
-    """Changes the state by an entry, which must be the next."""
+    """Changes the state by an entry, which must be the next. `instruments` are for entries of earlier versions, which do not say
+    what they were counted with."""
     assert entry.seq >= state.seq, (entry.seq, state.seq)
     state.seq, state.event_ns = entry.seq, max(state.event_ns, entry.event_ns)
     state.prices.update(entry.prices)
+    state.instruments.update(entry.instruments)
     for account, cash in entry.opened.items():
         assert account not in state.accounts, account
         state.accounts[account] = Account(client=state.client, account=account, cash=cash)
     for event in entry.events:
         assert event.number == state.number, (event.number, state.number)
         state.number += 1
+        if event.fill is None and event.amount is None:
+            continue
+        instrument = state.instruments.get(event.symbol) or instrument_of(instruments, state.client, event.symbol)
         if event.fill is not None:
             fill = event.fill
-            instrument = instrument_of(instruments, state.client, fill.symbol)
             state.accounts[fill.account] = after_fill(state.accounts[fill.account], fill, instrument)
         elif event.amount is not None:
-            currency = instrument_of(instruments, state.client, event.symbol).currency
+            currency = instrument.currency
             account_after = after_funding(
                 state.accounts[event.account], event.strategy, event.symbol, currency, event.amount
             )

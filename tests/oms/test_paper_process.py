@@ -257,6 +257,40 @@ def test_killed_behind_a_long_tape_it_reads_little_of_it_again(market: Market) -
     assert fill is not None and fill.price == 101
 
 
+@pytest.mark.parametrize("change", [{"multiplier": D(10)}, {"currency": "EUR"}])
+def test_what_was_filled_is_counted_with_the_instrument_of_then_also_after_a_restart(
+    market: Market, change: dict[str, Any]
+) -> None:
+    """Another cost of what is held, and other cash, once the configuration said something else."""
+    oms = market.way_in()
+    insist(lambda: oms.submit([request("a", event_ns=0)]))
+    market.trade(100)
+    await_that(lambda: len(every_event(oms)) == 2, "the fill")
+    before = insist(oms.positions)
+    assert [held.cost for held in before] == [100]
+    changed = {**INSTRUMENTS, "X": msgspec.structs.replace(INSTRUMENTS["X"], **change)}
+    market.spec = msgspec.structs.replace(market.spec, instruments=changed)
+    for _ in range(2):
+        market.process.kill()
+        market.process.wait(20)
+        market.start()
+        assert insist(oms.positions) == before
+    insist(lambda: oms.submit([request("b", event_ns=0)]))
+    market.trade(200)
+    await_that(lambda: len(every_event(oms)) == 4, "the second fill, which the new instrument counts")
+    held = insist(oms.positions)
+    assert [one.cost for one in held] == [100 + 200 * changed["X"].multiplier]
+    market.process.kill()
+    market.process.wait(20)
+    market.start()
+    assert insist(oms.positions) == held
+    state = BookState(client="acme")
+    for entry in market.journal():
+        fold(state, entry, {})
+    paid = {"USD": D(900), "EUR": D(-200)} if "currency" in change else {"USD": D(900) - 2_000}
+    assert state.accounts["main"].cash == paid
+
+
 def test_a_damaged_snapshot_costs_nothing_but_time(market: Market) -> None:
     oms = market.way_in()
     insist(lambda: oms.submit([request(event_ns=0)]))
