@@ -153,7 +153,7 @@ class DecisionReader:
 
     def read(self, *, below: int | None = None, accepted: bool = False) -> list[Decision]:
         """The next decisions there are, about a quarter of a megabyte of them; `below` limits it to an offset in the log. With
-        `accepted` what is not is passed with a look at its verdict alone: an empty list is the end if no number was passed."""
+        `accepted` what is not is passed with a look at its verdict alone, however much of it there is."""
         found: list[Decision] = []
         if below is not None and self._reader.offset >= below:
             return found
@@ -165,7 +165,7 @@ class DecisionReader:
                 self._next += 1
                 if below is not None and offset >= below:
                     return found
-            if accepted or self._reader.offset == before:
+            if self._reader.offset == before:
                 break
         return found
 

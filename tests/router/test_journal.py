@@ -73,10 +73,9 @@ def test_a_reader_of_accepted_ones_passes_the_others_and_ends_only_where_the_log
             ],
             {},
         )
-    reader, found, passed = DecisionReader(journal.path, 10), [], -1
-    while reader.number != passed:
-        passed = reader.number
-        found += [one.number for one in reader.read(accepted=True)]
+    reader, found = DecisionReader(journal.path, 10), []
+    while decisions := reader.read(accepted=True):
+        found += [one.number for one in decisions]
     assert found == [n for n in range(10, 3 * COUNT) if n % 7 == 0 and n // COUNT != 1]
     assert reader.number == 3 * COUNT
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from router.desk import Desk, KeepingSink, Talker
+from router.own_venue import venue_in
+from router.trade import Floor
 from worker.build import short_folder
 
 from strategy_runner.errors import DiskFullError
 from strategy_runner.router import right_of_way
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
+from strategy_runner.router.order_flow import BATCH_ORDERS_MAX
 from strategy_runner.router.right_of_way import LATE_NS, RightOfWay
 
 
@@ -97,3 +100,21 @@ def test_a_router_that_cannot_write_has_nobody_stand_back(root: Path, monkeypatc
     assert one.router._undecided
     assert not must_stand_back(one.router._right_of_way)
     one.close()
+
+
+def test_what_late_signals_asked_for_is_sent_before_a_router_ends(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was not told that the way is free would stand back for longer than a stop waits."""
+    count = 2 * BATCH_ORDERS_MAX + 1
+    monkeypatch.setattr(right_of_way, "STAND_BACK_S", 60.0)
+    with venue_in(root) as venue:
+        one = Floor(root)
+        router = one.start()
+        one.turn_until(one.trading.desk.reconciled.is_set, "reconciled")
+        for _ in range(count):
+            one.say(size=0.1)
+        time.sleep(LATE_NS / 1e9)
+        one.stop()
+        assert not must_stand_back(router._right_of_way)
+        assert one.rulings() == [("accepted", "")] * count
+        assert len(venue.placed) == count
+        one.close()
