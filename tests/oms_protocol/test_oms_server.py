@@ -1,5 +1,6 @@
 """The OMS's side of the protocol: what is asked is answered, and who may not ask is refused before anything happens."""
 
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 import zmq
 from oms.venue import VenueBackend
-from orders import eventually, follow, order
+from orders import PATIENCE_S, eventually, follow, order
 
 from strategy_runner.bus.call import Caller
 from strategy_runner.bus.context import Context
@@ -248,21 +249,30 @@ def test_a_client_comes_and_goes_while_the_others_stay(served: Served) -> None:
 
 
 class Slow(VenueBackend):
-    """Its disk stands still for one client."""
+    """Its disk stands still for one client until it is `free`."""
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(journal)
+        self.is_still, self.free = threading.Event(), threading.Event()
 
     def submit(self, client: str, orders: Any) -> list[OrderReport]:
         if client == "acme":
-            time.sleep(1.0)
+            self.is_still.set()
+            assert self.free.wait(PATIENCE_S)
         return super().submit(client, orders)
 
 
 def test_a_slow_answer_to_one_client_keeps_no_other_waiting(context: Context, folder: Path) -> None:
-    served = Served(context, folder, Slow(folder / "venue.log"), "acme", "other")
+    backend = Slow(folder / "venue.log")
+    served = Served(context, folder, backend, "acme", "other")
     slow = Caller(context, served.endpoint("acme"), frame_bytes_max=ANSWER_BYTES_MAX)
     session = served.session()
-    slow.call(encode(Request(number=1, client="acme", session=session, ask=Submit((order(),)))), time.monotonic() + 0.1)
-    other = ZeroMqOms(context, "other", served.endpoint("other"), timeout_s=0.8)
+    asked = encode(Request(number=1, client="acme", session=session, ask=Submit((order(),))))
+    assert slow.call(asked, time.monotonic() + 0.1) is None
+    assert backend.is_still.wait(PATIENCE_S)
+    other = ZeroMqOms(context, "other", served.endpoint("other"), timeout_s=PATIENCE_S / 2)
     assert other.submit([order("other")])[0].state is OrderState.ACKNOWLEDGED
+    backend.free.set()
     other.close()
     slow.close()
     served.server.stop()
