@@ -56,11 +56,11 @@ class _Tape:
     def __init__(self, folder: Path, head: Head) -> None:
         self.folder = folder
         self.head = head
-        self.count, self.first = head.count, head.first
-        self.durable = head.durable
-        self.epoch = head.epoch
         status = read_status(folder.parent / "status")
         self.is_closed = status is not None and status.state is State.STOPPED
+        # in this order, since a feed at work may move all three meanwhile, none of them past the next
+        self.first, self.durable, self.count = head.first, head.durable, head.count
+        self.epoch = head.epoch
         self._dropped = status.refusals if status is not None else 0
         self._noted: dict[Kind, tuple[int, float]] = {}
         self.boundary = Kept()

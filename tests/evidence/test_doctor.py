@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ from evidence.recorded_run import (
     with_body,
     worker_folder,
 )
+from worker.build import new_tape, write_rows
 
 from strategy_runner.config.home import Home
 from strategy_runner.monitor import checks_host
@@ -36,6 +38,7 @@ from strategy_runner.monitor.checks_processes import check_locks, check_strays
 from strategy_runner.monitor.checks_tape import check_tape
 from strategy_runner.monitor.finding import Finding
 from strategy_runner.monitor.host import Host, ProcessSeen, look_at_host
+from strategy_runner.tape.head import Head
 from strategy_runner.tape.logs import AppendLog, read_log
 
 SECOND_NS = 1_000_000_000
@@ -127,6 +130,24 @@ def test_counts_and_head_that_do_not_fit_the_records_are_errors(damaged: Firm) -
         assert errors(check_tape(tape)), f"{path} at {offset}"
         flip(path, offset, bit=1)
     assert errors(check_tape(tape)) == []
+
+
+def test_a_tape_that_grows_while_its_head_is_read_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = new_tape(tmp_path)
+    word = {name: getattr(Head, name) for name in ("first", "durable", "count")}
+
+    def read(head: Head, name: str) -> int:
+        found: int = word[name].fget(head)
+        with monkeypatch.context() as undone:  # whose own look grows nothing
+            for one, kept in word.items():
+                undone.setattr(Head, one, kept)
+            write_rows(tape, [("X/trade", 1, (100.0, 1.0, 1.0))])
+        return found
+
+    write_rows(tape, [("X/trade", 1, (100.0, 1.0, 1.0))])
+    for name, kept in word.items():
+        monkeypatch.setattr(Head, name, property(partial(read, name=name), kept.fset))
+    assert errors(check_tape(tmp_path / "tape")) == []
 
 
 def test_a_lost_and_a_short_segment_are_named_with_the_seqs_they_should_hold(damaged: Firm) -> None:
