@@ -157,6 +157,57 @@ def test_a_consumer_that_asks_for_much_at_once_has_one_answer_a_turn(
     frames.close()
 
 
+def test_what_a_consumer_asks_for_and_does_not_read_is_not_kept_for_it(
+    context: Context, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    endpoint = f"ipc://{tmp_path_factory.mktemp('frames')}/s.sock"
+    frames = FramePublisher(context, endpoint)
+    greedy = context.socket(zmq.DEALER)
+    greedy.setsockopt(zmq.RCVHWM, 1)
+    greedy.connect(endpoint.removesuffix(".sock") + "-repair.sock")
+    asked, much = 60, bytes(REPAIR_RECORDS_MAX * PAIR)
+    for _ in range(asked):
+        greedy.send(bytes(16))
+    answered = 0
+
+    def answer(first: int, last: int) -> list[bytes]:
+        nonlocal answered
+        answered += 1
+        return [much]
+
+    deadline = time.monotonic() + PATIENCE_S
+    while answered < asked:
+        assert time.monotonic() < deadline
+        frames.turn(answer)
+    found = 0
+    while greedy.poll(500):
+        assert greedy.recv() == much
+        found += 1
+    assert 0 < found < asked / 2, "the rest was dropped"
+    greedy.send(bytes(16))
+    while not greedy.poll(0):
+        assert time.monotonic() < deadline
+        frames.turn(answer)
+    greedy.close(linger=0)
+    frames.close()
+
+
+def test_a_consumer_whose_request_is_too_large_is_cut_off(
+    context: Context, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    endpoint = f"ipc://{tmp_path_factory.mktemp('frames')}/s.sock"
+    frames = FramePublisher(context, endpoint)
+    large = context.socket(zmq.DEALER)
+    watched = large.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    large.connect(endpoint.removesuffix(".sock") + "-repair.sock")
+    large.send(bytes(1 << 20))
+    assert watched.poll(10_000), "it was taken"
+    assert frames.turn(lambda first, last: []) == 0
+    large.disable_monitor()
+    large.close(linger=0)
+    frames.close()
+
+
 def test_records_of_a_topic_nobody_wants_are_not_sent(
     context: Context, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -64,9 +64,21 @@ def test_every_event_reaches_its_callback_in_order_with_its_time() -> None:
 class Scripted(Strategy):
     """Does at each bar what its close says, and notes the position it found."""
 
+    asked: float | None = None
+
     def on_bar(self, bar: Bar) -> None:
         note = f"{self.position:g}"
-        {1: self.buy, 2: self.sell, 3: self.close}[int(bar.close)](note)
+        {1: self.buy, 2: self.sell, 3: self.close}[int(bar.close)](note, size=self.asked)
+
+
+class InTenths(Scripted):
+    asked = 0.1
+
+
+@pytest.mark.parametrize("opening", [1.0, 2.0], ids=["long", "short"])
+def test_the_bench_holds_no_error_of_a_sum_as_a_worker_holds_none(opening: float) -> None:
+    found = [float(proposal.reasons[0]) for proposal in run(InTenths, bars(*[opening] * 3, *[3.0] * 4))]
+    assert found[-1] == 0.0
 
 
 def test_the_position_follows_buy_sell_and_close() -> None:
