@@ -89,8 +89,8 @@ def test_a_single_wrong_bit_is_damage_as_any_other(running: Firm) -> None:
     latest = running.home.var / "clients" / "acme" / "latest.json"
     rot(latest)
     said = running.run("status").err
-    assert f"warning: {specs / 'cross.BTC-USD.json'}: expected a process specification, found: 'utf-8' codec" in said
-    assert f"warning: {latest}: expected a client's latest run, found: 'utf-8' codec" in said
+    assert f"warning: {specs / 'cross.BTC-USD.json'}: expected a process specification, found: " in said
+    assert f"warning: {latest}: expected a client's latest run, found: " in said
     log = running.home.log("monitor:watchdog")
     until(lambda: "watched as it was told before" in log.read_text(), "a word of the watchdog")
     assert running.pids() == before
