@@ -25,7 +25,6 @@ from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.order_flow import OrderFlow
 from strategy_runner.router.order_journal import OrderJournal, Written
 from strategy_runner.router.reconciliation import Difference
-from strategy_runner.router.right_of_way import GiveWay, no_way_given
 from strategy_runner.tape.files import is_full
 
 RETRY_S_MIN = 0.1
@@ -83,7 +82,6 @@ class Desk:
         self._event_ns = event_ns
         self._below = self._seen = 0  # offsets of the decision log: what is durable, what a life has been given of it
         self._wishes: deque[Wish] = deque()
-        self._give_way: GiveWay = no_way_given
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._stop_by = 0.0
@@ -93,11 +91,10 @@ class Desk:
 
     # -- as a sink -----------------------------------------------------------------------------------------------------------
 
-    def start(self, instruments: Mapping[str, Instrument], give_way: GiveWay) -> None:
+    def start(self, instruments: Mapping[str, Instrument]) -> None:
         """What is durable by now, another router may have traded. `instruments` are those of every symbol that was ever traded:
         one that has left the plan may still have orders and a position."""
         self._instruments.update(instruments)
-        self._give_way = give_way
         self._seen = self._below
         self._thread.start()
 
@@ -216,7 +213,6 @@ class Desk:
         retry_at, retry_s = 0.0, RETRY_S_MIN
         spec = self._spec
         while True:
-            self._give_way()
             self._news.clear()
             stopping = self._stopping.is_set()
             if self._spec is not spec:

@@ -1,20 +1,21 @@
-"""The right of way: while signals wait for too long, the router's other threads stand back and let it decide them.
+"""The right of way: while signals wait for too long, sinks and audit trail stand back and let the router decide them.
 
 All threads of a router share one interpreter, which one of them has at a time and which is given to none before another. Left to
-it, a decision waits for the orders of earlier ones, for a database's rows and for the audit trail.
+it, a decision waits for a database's rows and for the audit trail. The order desk never stands back: an order that waits is as
+bad as a signal that does.
 """
 
 import threading
 from collections.abc import Callable
 
 LATE_NS = 2_000_000
-STAND_BACK_S = 0.05  # at most, before each piece of work: orders and rows must go out though signals never cease
+STAND_BACK_S = 0.05  # at most, before each piece of work: rows must go out though signals never cease
 
 GiveWay = Callable[[], object]
 
 
 class RightOfWay:
-    """The router's. The other threads call `give_way` before each piece of work."""
+    """The router's. Who stands back calls `give_way` before each piece of work."""
 
     def __init__(self) -> None:
         self._is_free = threading.Event()

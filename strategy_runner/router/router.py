@@ -98,7 +98,7 @@ class Router:
             delivery.start(give_way)
             delivery.advance(self._journal.synced)
         if trading is not None:
-            trading.start(self._judge, self._journal.synced, give_way)
+            trading.start(self._judge, self._journal.synced)
         if audit is not None:
             audit.start(give_way)
         status.enter(State.FOLLOWING)
