@@ -51,7 +51,7 @@ def test_noisy_neighbours_are_parked_or_shown_and_the_others_lose_no_signal(firm
     firm.run("start", "quiet")
     before = {name: firm.pids()[name] for name in QUIET_WORKERS}
     firm.run("start", "noisy", "--no-wait")
-    rows = until(lambda: all_dealt_with(firm), "every offender parked or shown")
+    rows = until(lambda: all_dealt_with(firm), "every offender parked or shown", patience_s=180.0)
     for name in PARKED:
         assert rows[f"noisy:{name}.BTC-USD"]["trading_state"] == "parked", rows[f"noisy:{name}.BTC-USD"]
     killed = [one for one in read_actions(firm.home) if one.action == "killed"]
