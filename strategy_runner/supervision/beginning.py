@@ -28,7 +28,7 @@ def refuse_late_comers(home: Home, before: Wishes, plan: Plan, written: Written)
             f"the simulation of {', '.join(before.clients)} is under way without {', '.join(missing)}; "
             "stop it first and start all its clients in one command"
         )
-    for router in (process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)):
+    for router in _routers(plan):
         has_traded = (home.oms(SIMULATION) / router.client).exists()
         if is_paper(router.oms) and router.client not in before.clients and has_traded:
             raise SafetyRefusal(
@@ -39,14 +39,14 @@ def refuse_late_comers(home: Home, before: Wishes, plan: Plan, written: Written)
 
 def refuse_beside_backtest(home: Home, before: Wishes, plan: Plan) -> None:
     """A run over history begins with empty folders, and may not be those of a backtest under way."""
-    for router in (process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)):
+    for router in _routers(plan):
         if router.mode == HISTORICAL and router.client not in before.clients:
             backtest_lock(home, router.client).release()
 
 
 def finished_runs(home: Home, before: Wishes, plan: Plan, written: Written) -> list[Path]:
     """The folders of earlier runs that go: a simulation or historical run begins with empty ones. Nothing of them is running."""
-    routers = [process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)]
+    routers = _routers(plan)
     anew = [router for router in routers if router.mode in (SIMULATION, HISTORICAL)]
     folders = [home.client_state(one.client, one.mode) for one in anew if one.client not in before.clients]
     if FEED_NAME not in written.names and any(router.mode == SIMULATION for router in routers):
@@ -55,6 +55,10 @@ def finished_runs(home: Home, before: Wishes, plan: Plan, written: Written) -> l
 
 
 def note_latest_runs(home: Home, wishes: Wishes, plan: Plan) -> None:
-    for router in (process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)):
+    for router in _routers(plan):
         wish = msgspec.structs.replace(wishes.clients[router.client], stopped=())
         write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))
+
+
+def _routers(plan: Plan) -> list[RouterSpec]:
+    return [process.spec for process in plan.processes if isinstance(process.spec, RouterSpec)]

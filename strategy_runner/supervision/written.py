@@ -97,12 +97,17 @@ def _wished_for(home: Home, after: Wishes, written: Mapping[str, Spec]) -> list[
             wish = after.clients.get(group)
             if wish is None or (kind == "worker" and rest in wish.stopped):
                 continue
-        if isinstance(spec, RouterSpec):
-            wish = after.clients[group]
-            left = tuple(worker for worker in spec.workers if worker not in wish.stopped)
-            spec = msgspec.structs.replace(spec, workers=left)  # noqa: PLW2901
-        processes.append(Process(name=name, kind=kind, spec=spec, path=_folder(home) / group / f"{rest}.json"))
+        path = _folder(home) / group / f"{rest}.json"
+        processes.append(Process(name=name, kind=kind, spec=_less_stopped(spec, after), path=path))
     return processes
+
+
+def _less_stopped(spec: Spec, after: Wishes) -> Spec:
+    """A router without the workers that are stopped; any other as it is."""
+    if not isinstance(spec, RouterSpec):
+        return spec
+    stopped = after.clients[spec.client].stopped
+    return msgspec.structs.replace(spec, workers=tuple(worker for worker in spec.workers if worker not in stopped))
 
 
 def _with_damaged(home: Home, after: Wishes, readable: list[Process], damaged: Collection[str]) -> list[Process]:

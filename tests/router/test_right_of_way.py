@@ -103,7 +103,7 @@ def test_a_router_that_cannot_write_has_nobody_stand_back(root: Path, monkeypatc
 
 
 def test_what_late_signals_asked_for_is_sent_before_a_router_ends(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who was not told that the way is free would stand back for longer than a stop waits."""
+    """And nobody is left standing back, which would be for longer than a stop waits."""
     count = 2 * BATCH_ORDERS_MAX + 1
     monkeypatch.setattr(right_of_way, "STAND_BACK_S", 60.0)
     with venue_in(root) as venue:
