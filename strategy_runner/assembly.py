@@ -67,7 +67,7 @@ from strategy_runner.tape.status import State, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
 from strategy_runner.worker.confinement import Confinement, give_way
 from strategy_runner.worker.follower import Follower
-from strategy_runner.worker.parking import begin_life, park
+from strategy_runner.worker.parking import begin_life, park, strategy_raised
 from strategy_runner.worker.snapshot import snapshot_seqs
 from strategy_runner.worker.strategy import make_strategy
 
@@ -388,7 +388,7 @@ def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
 
 
 def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
-    folder = Path(spec.folder)
+    folder, began = Path(spec.folder), time.monotonic()
     lock = FolderLock(folder)
     trouble, status = begin_life(spec)
     try:
@@ -409,14 +409,21 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
         loop(follower, stopping, None)
     except MemoryError as error:
         full = confinement.out_of_memory()
-        follower.fail(full)
+        _fail(follower, full, folder, stopping, began)
         raise full from error
     except Exception as error:
         confinement.make_room()
-        follower.fail(error)
+        _fail(follower, error, folder, stopping, began)
         raise
     lock.release()
     return 0
+
+
+def _fail(follower: Follower, error: Exception, folder: Path, stopping: StopFlag, began: float) -> None:
+    follower.fail(error)
+    if strategy_raised(read_status(folder / "status")):
+        # it had started well: how often it may end at records is for parking to say, and not for supervisord to give up before
+        _outlast_start(stopping, began)
 
 
 def _stay_parked(stopping: StopFlag) -> None:

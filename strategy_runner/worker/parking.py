@@ -108,8 +108,8 @@ def after_life(trouble: Trouble, left: Status | None, limits: LimitsSpec, *, des
     """
     if left is None or trouble.is_parked or left.started_ns == trouble.counted_ns or left.descent != descent:
         return trouble
-    raised = left.state is State.FAILED and left.reason in ("StrategyError", UNFORESEEN)
-    if left.state not in _FOLLOWED and not (raised and (left.applying or left.total)):
+    raised = strategy_raised(left)
+    if left.state not in _FOLLOWED and not raised:
         return trouble
     seq = left.applying - 1
     tries = 0 if seq < 0 else trouble.tries + 1 if seq == trouble.seq else 1
@@ -131,6 +131,14 @@ def after_life(trouble: Trouble, left: Status | None, limits: LimitsSpec, *, des
         parked_ns=now_ns if why else 0,
         why=why,
     )
+
+
+def strategy_raised(left: Status | None) -> bool:
+    """The life that left this page ended by an error of its strategy's, and not before there was something to read."""
+    if left is None:
+        return False
+    is_strategys = left.state is State.FAILED and left.reason in ("StrategyError", UNFORESEEN)
+    return is_strategys and bool(left.applying or left.total)
 
 
 def named(trouble: Trouble, reader: TapeReader, streams: tuple[str, ...]) -> Trouble:

@@ -215,15 +215,21 @@ class Firm:
         assert not left, f"processes left after down: {left}"
 
 
-def until(found: Callable[[], T | None], what: str, *, patience_s: float = PATIENCE_S) -> T:
-    """What `found` returns, as soon as it is something."""
+def until(
+    found: Callable[[], T | None],
+    what: str,
+    *,
+    patience_s: float = PATIENCE_S,
+    instead: Callable[[], str] = lambda: "nothing of it",
+) -> T:
+    """What `found` returns, as soon as it is something. `instead` tells, of a test that fails, what there is in its place."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         answer = found()
         if answer:
             return answer
         select.select([], [], [], LOOK_INTERVAL_S)
-    raise AssertionError(f"expected {what} within {patience_s:g} s")
+    raise AssertionError(f"expected {what} within {patience_s:g} s, found {instead()}")
 
 
 def told(ran: Ran) -> str:

@@ -137,6 +137,8 @@ def test_an_entry_is_moved_within_the_notional_and_counts_at_its_new_price_at_on
     refused = ("refused", "position_notional_above_limit")
     assert one.rulings()[1:] == [refused, ("accepted", ""), refused]
     one.turn_until(lambda: orders(one)[0].limit_price == D("104"), "that the OMS has it")
+    one.turn_until(lambda: isinstance(one.orders()[-1], Happened), "that the OMS has told of it")
+    one.turn_until(lambda: one.trading.record.orders == len(one.orders()), "that all told is taken in")
     known = encode_state(one.trading.record.state)
     one.kill()
     (one.root / "router" / "risk.note").unlink(missing_ok=True)

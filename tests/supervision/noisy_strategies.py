@@ -38,6 +38,12 @@ NOISY = {
         "import logging\n",
     ),
     "crasher": _strategy("Crasher", 'raise RuntimeError("no luck today")'),
+    # each life at another bar, as a leaker may on a busy host
+    "wanderer": _strategy(
+        "Wanderer",
+        'if self._bars > 10 + getattr(getattr(posixpath, "o" + "s"), "getpid")() % 7:\n    raise RuntimeError("lost")',
+        "import posixpath\n",
+    ),
     # the guard reads the code, so it takes some trouble to get there
     "forker": _strategy("Forker", 'getattr(getattr(posixpath, "o" + "s"), "fo" + "rk")()', "import posixpath\n"),
 }

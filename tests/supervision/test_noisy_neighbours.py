@@ -1,4 +1,4 @@
-"""One client's workers spin, leak, flood their log, crash and fork: the other client's trade on, byte for byte the same."""
+"""Workers of one client spin, leak, flood their log, crash and fork: the other client trades on, byte for byte the same."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ timeframe = "5s"
 limits = {{ memory_limit_mb = 32 }}
 """
 QUIET_WORKERS = ("quiet:cross.BTC-USD", "quiet:cross.ETH-USD")
-PARKED = ("spinner", "leaker", "crasher", "forker")
+PARKED = ("spinner", "leaker", "crasher", "wanderer", "forker")
 LOG_LIMIT_MB = 0.5
 
 
@@ -51,7 +51,7 @@ def test_noisy_neighbours_are_parked_or_shown_and_the_others_lose_no_signal(firm
     firm.run("start", "quiet")
     before = {name: firm.pids()[name] for name in QUIET_WORKERS}
     firm.run("start", "noisy", "--no-wait")
-    rows = until(lambda: all_dealt_with(firm), "every offender parked or shown", patience_s=180.0)
+    rows = until(lambda: all_dealt_with(firm), "every offender parked or shown", instead=lambda: as_they_are(firm))
     for name in PARKED:
         assert rows[f"noisy:{name}.BTC-USD"]["trading_state"] == "parked", rows[f"noisy:{name}.BTC-USD"]
     killed = [one for one in read_actions(firm.home) if one.action == "killed"]
@@ -77,6 +77,13 @@ def all_dealt_with(firm: Firm) -> dict[str, Any] | None:
     rows = firm.status()
     parked = all(rows[f"noisy:{name}.BTC-USD"]["trading_state"] == "parked" for name in PARKED)
     return rows if parked and "floods its log" in rows["noisy:flooder.BTC-USD"]["reason"] else None
+
+
+def as_they_are(firm: Firm) -> str:
+    rows = "\n".join(str(row) for row in firm.status("noisy").values())
+    done = "\n".join(str(one) for one in read_actions(firm.home))
+    logs = "\n".join(f"{name}: {firm.home.log(f'noisy:{name}.BTC-USD').read_text()[-800:]}" for name in NOISY)
+    return f"{rows}\n{done}\n{logs}"
 
 
 def signals(firm: Firm) -> int:

@@ -185,7 +185,9 @@ class Watchdog:
                 if report is None or report.state != "FATAL":
                     continue
                 why = one.last_error or report.spawn_error or f"exit status {report.exit_status}"
-                self._deeds.board.show(one.name, "given up", f"supervisord gave it up: {why}")
+                # its last error stands beside it in `status`
+                told = "supervisord gave it up" if one.last_error else f"supervisord gave it up: {why}"
+                self._deeds.board.show(one.name, "given up", told)
                 if not isinstance(one.spec, WorkerSpec) and now - one.gone > TRY_AGAIN_S:
                     one.gone = now
                     self._deeds.note(one, "tried again", f"supervisord had given it up: {why}")
