@@ -1,13 +1,16 @@
 """A change under way: programs stopped tier by tier, then removed or replaced, while the daemon's loop goes on.
 
-Workers stop before routers and routers before the feed; replacements start in the opposite order. Nothing here waits:
-supervisord's own events move a change on, so it completes even when whoever asked for it has gone.
+Workers stop before routers and routers before the feed; replacements start in the opposite order. A feed or watchdog that has
+none goes first. Nothing here waits: supervisord's own events move a change on, so it completes even when whoever asked for it
+has gone.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from supervisor.states import STOPPED_STATES
+
+from strategy_runner.supervision.programs import STOPPED_FIRST
 
 Key = tuple[str, str]
 
@@ -54,8 +57,11 @@ class Change:
 
     def _by_priority(self, ending: Mapping[Key, Any]) -> list[tuple[int, set[Key]]]:
         tiers: dict[int, set[Key]] = {}
-        for key in ending:
-            tiers.setdefault(self._find(key).config.priority, set()).add(key)
+        priorities = {key: self._find(key).config.priority for key in ending}
+        last_tier = max(priorities.values(), default=0)
+        for key, priority in priorities.items():
+            goes_first = priority in STOPPED_FIRST and ending[key] is None
+            tiers.setdefault(last_tier if goes_first else priority, set()).add(key)
         return sorted(tiers.items())
 
     def _end(self, priority: int, pending: set[Key], key: Key) -> None:

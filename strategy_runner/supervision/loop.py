@@ -19,12 +19,14 @@ from supervisor.supervisord import Supervisor
 
 from strategy_runner.supervision.child import HANDLED_SIGNALS
 from strategy_runner.supervision.notify import ServiceNotifier
+from strategy_runner.supervision.programs import STOPPED_FIRST
 
 # A turn stays short, so that calls are answered, the dead reaped and the watchdog fed while a thousand programs start.
 SPAWNS_PER_TURN_MAX = 32
-# between the turns of a stop, in times of what a look at all programs took
-STOPPING_REST = 20.0
-STOPPING_REST_S_MAX = 0.05
+# While many end a turn looks at each of them, and they need the processors: then the loop rests, for so long for each of them.
+ENDING_MANY = 64
+ENDING_REST_S, ENDING_REST_S_MAX = 0.000_1, 0.5
+ENDING_LOOK_S = 0.02
 WAKE_UP_BYTES = 4096
 
 
@@ -71,23 +73,33 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
         else:
             self._notifier.ready()
         self._notifier.beat()
+        if not self.options.poller.has_spawned:
+            self._rest_while_many_end()
 
     def ordered_stop_groups_phase_1(self) -> None:
-        """All workers of all groups at once, then all routers, then the feed; the original goes group by group.
-
-        A turn looks at each program several times, so the loop rests between turns: who ends meanwhile is taken together, and
-        the processors are left to those that are ending.
+        """All workers of all groups at once, then all routers, then the OMS; the original goes group by group. With the first go
+        who brings work and who watches: the feed and the watchdog.
         """
-        begun = time.monotonic()
         unstopped = [one for group in self.process_groups.values() for one in group.get_unstopped_processes()]
         last_tier = max((process.config.priority for process in unstopped), default=None)
         for process in unstopped:
-            if process.config.priority == last_tier:
+            if process.config.priority == last_tier or process.config.priority in STOPPED_FIRST:
                 _stop(process)
-        time.sleep(min(STOPPING_REST_S_MAX, STOPPING_REST * (time.monotonic() - begun)))
 
     def ordered_stop_groups_phase_2(self) -> None:
         """Nothing: phase 1 looks afresh every turn."""
+
+    def _rest_while_many_end(self) -> None:
+        """Until all have ended that were told to, or for a while. The dead are taken meanwhile."""
+        groups = self.process_groups.values()
+        ending = [one for group in groups for one in group.processes.values() if one.state == ProcessStates.STOPPING]
+        if len(ending) < ENDING_MANY:
+            return
+        until = time.monotonic() + min(ENDING_REST_S_MAX, ENDING_REST_S * len(ending))
+        while ending and time.monotonic() < until:
+            time.sleep(ENDING_LOOK_S)
+            self.reap()
+            ending = [one for one in ending if one.state == ProcessStates.STOPPING]
 
 
 class WakeUp:
@@ -131,6 +143,11 @@ class TurnPoller(PollPoller):  # type: ignore[misc]  # supervisor ships no types
     @property
     def may_spawn(self) -> bool:
         return self._spawned < SPAWNS_PER_TURN_MAX
+
+    @property
+    def has_spawned(self) -> bool:
+        """In this turn."""
+        return self._spawned > 0
 
     def count_spawn(self) -> None:
         self._spawned += 1

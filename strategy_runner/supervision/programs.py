@@ -36,6 +36,9 @@ PINNED_ENVIRONMENT: Mapping[str, str] = {
 Kind = Literal["watchdog", "feed", "oms", "router", "worker"]
 # Lower numbers start first and stop last.
 PRIORITIES: Mapping[Kind, int] = {"watchdog": 5, "feed": 10, "oms": 50, "router": 100, "worker": 500}
+# They stop in the opposite order, but for who brings work and who watches it done: these go first with the last tier, or
+# thousands that are to end would have to share the processors with what none of them is there for any more.
+STOPPED_FIRST = frozenset({PRIORITIES["watchdog"], PRIORITIES["feed"]})
 
 # Stock supervisord keeps three pipes for each child; our own daemon keeps none, and feed and router inherit the limit: they
 # need up to two for each worker.

@@ -5,6 +5,7 @@ numpy, msgspec, zmq and our own code are already loaded and shared page by page 
 executed as ever. supervisord sees a child of its own either way.
 """
 
+import time
 from typing import Any, NoReturn
 
 from supervisor.http import deferring_http_channel
@@ -19,6 +20,8 @@ from strategy_runner.supervision.zygote import Birth, Zygote
 
 # supervisord sends 4 KiB a turn of its loop; the state of a thousand programs would take forty turns
 CHANNEL_BUFFER_BYTES = 1 << 18
+# more for each process that is there, before one that was told to stop is killed: twice what each takes on two slow cores
+PATIENCE_S = 0.01
 # states whose next transition may be a start
 STARTABLE_STATES = (ProcessStates.STOPPED, ProcessStates.EXITED, ProcessStates.BACKOFF)
 
@@ -90,12 +93,21 @@ class WarmConfig(ProcessConfig):  # type: ignore[misc]  # supervisor ships no ty
 
 
 class WarmProcess(Subprocess):  # type: ignore[misc]  # supervisor ships no types
-    """A process that costs the loop next to nothing while it runs."""
+    """A process that costs the loop next to nothing while it runs, or ends."""
+
+    _killed_at = 0.0
+
+    def kill(self, sig: int) -> Any:
+        """Where thousands end at once each waits for its turn, so each has longer before it is killed."""
+        self._killed_at = time.monotonic() + self.config.stopwaitsecs + PATIENCE_S * len(self.config.options.pidhistory)
+        return super().kill(sig)
 
     def transition(self) -> None:
         state = self.state
         if state == ProcessStates.RUNNING:
             # nothing is ever due here, and nearly all of a thousand programs are here at nearly every turn
+            return
+        if state == ProcessStates.STOPPING and time.monotonic() < self._killed_at:
             return
         if state in STARTABLE_STATES and not self.config.options.poller.may_spawn:
             return

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from fleet_home import FleetHome, await_end, until
 from worker.processes import is_alive
 
 from strategy_runner.errors import ConfigurationError, TimeoutExpiredError, UsageError
+from strategy_runner.supervision.loop import ENDING_MANY
 from strategy_runner.supervision.programs import Program
 from strategy_runner.supervision.reports import ChangeReport
+from strategy_runner.supervision.warm_fork import PATIENCE_S
 
 NOTHING = ChangeReport((), (), ())
 
@@ -102,6 +105,45 @@ def test_a_changed_router_and_its_workers_stop_workers_first_and_start_the_route
     assert set(stopped[:2]) == {"w1", "w2"} and stopped[2] == "router"
     spawned = [line.split("'")[1] for line in _supervisord_log(fleet) if "spawned:" in line]
     assert spawned[3] == "router"
+
+
+def test_a_feed_that_goes_for_good_stops_with_the_workers_and_one_that_is_replaced_after_them(fleet: FleetHome) -> None:
+    def programs(digest: str) -> list[Program]:
+        return [
+            fleet.program("feed", group="market", kind="feed", digest=digest),
+            fleet.program("router", kind="router", digest=digest),
+            fleet.program("w1", digest=digest),
+        ]
+
+    fleet.start(*programs("1"))
+    fleet.await_started("feed", "router", "w1")
+    fleet.write(*programs("2"))
+    fleet.daemon.reconcile()
+    fleet.await_started("feed", "router", "w1")
+    assert [name for word, name, _ in fleet.heard if word == "stopped"] == ["w1", "router", "feed"]
+    fleet.write(fleet.program("a", group="odum"))
+    assert fleet.daemon.reconcile().stopped == ("ikenna:router", "ikenna:w1", "market:feed")
+    fleet.await_word("stopped", ("feed", "router", "w1"))
+    stopped = [name for word, name, _ in fleet.heard if word == "stopped"][3:]
+    assert set(stopped[:2]) == {"feed", "w1"} and stopped[2] == "router"
+
+
+def test_where_many_end_at_once_each_has_longer_before_it_is_killed(fleet: FleetHome) -> None:
+    names = [f"w{number}" for number in range(ENDING_MANY)]
+    many = [fleet.program(name) for name in names]
+    fleet.start(fleet.program("a"), fleet.program("deaf", "stubborn", stopwaitsecs=1), *many)
+    before = fleet.await_started("a", "deaf", *names)
+    fleet.write(fleet.program("a"))
+    done: list[ChangeReport] = []
+    change = threading.Thread(target=lambda: done.append(fleet.daemon.reconcile()))
+    begun_s = time.monotonic()
+    change.start()
+    fleet.await_word("stopped", names)
+    change.join()
+    assert time.monotonic() - begun_s >= 1.0 + PATIENCE_S * len(names)
+    assert len(done[0].stopped) == len(names) + 1
+    assert fleet.pids() == {"a": before["a"]}
+    assert not is_alive(before["deaf"])
 
 
 def test_a_program_that_will_not_stop_is_killed_and_the_daemon_answers_meanwhile(fleet: FleetHome) -> None:

@@ -59,11 +59,14 @@ def test_a_program_that_ends_with_0_is_done_and_not_started_again(fleet: FleetHo
     assert fleet.await_state("history", "EXITED").started_ns == done.started_ns
 
 
-def test_the_feed_starts_before_routers_before_workers_and_stops_after_them(fleet: FleetHome) -> None:
+def test_the_feed_starts_before_routers_before_workers_and_stops_with_the_workers_before_routers(
+    fleet: FleetHome,
+) -> None:
     programs = [
         fleet.program("worker", group="ikenna"),
         fleet.program("router", group="ikenna", kind="router"),
         fleet.program("feed", group="market", kind="feed"),
+        fleet.program("oms", group="oms", kind="oms"),
         fleet.program("worker2", group="odum"),
     ]
     pid = fleet.start(*programs)
@@ -73,8 +76,8 @@ def test_the_feed_starts_before_routers_before_workers_and_stops_after_them(flee
     assert not is_alive(pid)
     fleet.await_word("stopped", names)
     stopped = [name for word, name, _ in fleet.heard if word == "stopped"]
-    assert set(stopped[:2]) == {"worker", "worker2"}
-    assert stopped[2:] == ["router", "feed"]
+    assert set(stopped[:3]) == {"worker", "worker2", "feed"}
+    assert stopped[3:] == ["router", "oms"]
     spawned = [line.split("'")[1] for line in _daemon_log(fleet).splitlines() if "spawned:" in line]
     assert spawned.index("feed") < spawned.index("router") < spawned.index("worker")
 
