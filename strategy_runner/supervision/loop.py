@@ -25,7 +25,8 @@ from strategy_runner.supervision.programs import STOPPED_FIRST
 SPAWNS_PER_TURN_MAX = 32
 # While many end a turn looks at each of them, and they need the processors: then the loop rests, for so long for each of them.
 ENDING_MANY = 64
-ENDING_REST_S, ENDING_REST_S_MAX = 0.000_1, 0.5
+ENDING_REST_S = 0.000_1
+ENDING_REST_S_MAX = 0.5
 ENDING_LOOK_S = 0.02
 WAKE_UP_BYTES = 4096
 
