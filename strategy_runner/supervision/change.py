@@ -5,10 +5,11 @@ none goes first. Nothing here waits: supervisord's own events move a change on, 
 has gone.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor.states import STOPPED_STATES
+from supervisor.states import STOPPED_STATES, ProcessStates
 
 from strategy_runner.supervision.programs import STOPPED_FIRST
 
@@ -67,6 +68,8 @@ class Change:
     def _end(self, priority: int, pending: set[Key], key: Key) -> None:
         process = self._find(key)
         if process is None or process.get_state() in STOPPED_STATES:
+            if process is not None:
+                _keep_from_starting(process)
             self._settle(priority, pending, key)
         else:
             process.stop()
@@ -101,3 +104,11 @@ class Change:
     def _find(self, key: Key) -> Any:
         group = self._supervisord.process_groups.get(key[0])
         return None if group is None else group.processes.get(key[1])
+
+
+def _keep_from_starting(process: Any) -> None:
+    """One that has crashed, or that had no turn to start, would be started while it waits for the others to end, and go on with
+    nobody to know of it: it is as one that was stopped."""
+    if process.state == ProcessStates.EXITED:
+        process.state = ProcessStates.STOPPED
+    process.laststart = process.laststart or time.time()

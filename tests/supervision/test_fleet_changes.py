@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from fleet_home import FleetHome, await_end, until
 from worker.processes import is_alive
 
 from strategy_runner.errors import ConfigurationError, TimeoutExpiredError, UsageError
-from strategy_runner.supervision.loop import ENDING_MANY
+from strategy_runner.supervision.loop import ENDING_MANY, SPAWNS_PER_TURN_MAX
 from strategy_runner.supervision.programs import Program
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.warm_fork import PATIENCE_S
@@ -211,6 +212,38 @@ def test_a_program_killed_while_it_waits_for_its_tier_is_changed_all_the_same(fl
     router = until(lambda: fleet.pids().get("router"))
     until(lambda: Path(f"/proc/{router}/comm").read_text() == "router\n")  # a warm child is called after its program
     assert fleet.pids() == {"router": router}
+
+
+def test_those_that_had_no_turn_to_start_before_they_were_to_stop_are_left_running_by_nobody(fleet: FleetHome) -> None:
+    def client(digest: str) -> list[Program]:
+        workers = [fleet.program(f"w{number}", "mute", digest=digest) for number in range(6 * SPAWNS_PER_TURN_MAX)]
+        return [fleet.program("router", "mute", kind="router", digest=digest), *workers]
+
+    other = fleet.program("a", "mute", group="odum")
+    daemon = fleet.start(other, *client("1"))
+    fleet.write(other, *client("2"))
+    assert len(fleet.daemon.reconcile().restarted) == len(client("2"))
+    until(lambda: _children(daemon) == fleet.pids())
+    fleet.write(other, *client("3"))
+    with pytest.raises(TimeoutExpiredError):
+        fleet.daemon.reconcile(timeout_s=0.01)  # those that it is to begin have had no turn when they are to stop
+    fleet.write(other)
+    assert len(fleet.daemon.reconcile().stopped) == len(client("2"))
+    assert fleet.pids().keys() == {"a"}
+    until(lambda: _children(daemon) == fleet.pids())
+
+
+def _children(daemon: int) -> dict[str, int]:
+    """What the daemon has started and still runs, whether it knows of it or not. Its zygote is none of them."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            _, _, told = (folder / "stat").read_text().rpartition(")")
+            state, parent = told.split()[:2]
+            name = (folder / "comm").read_text().strip()
+            if int(parent) == daemon and state not in "ZX" and not name.startswith("python"):
+                found[name] = int(folder.name)
+    return found
 
 
 def _supervisord_log(fleet: FleetHome) -> list[str]:
