@@ -155,7 +155,8 @@ def _stop_unwritten(home: Home, clients: Sequence[str], plan: Plan, error: Confi
     StrategyRunnerError if there was something."""
     daemon = Daemon(home)
     kept = {process.name for process in plan.processes}
-    running = [one.full_name for one in daemon.processes() if one.pid] if daemon.listens() else []
+    reports = daemon.processes() if daemon.listens() else ()
+    running = [one.full_name for one in reports if one.pid or one.state == "BACKOFF"]
     names = [name for name in running if name.partition(":")[0] in clients and name not in kept]
     if names:
         daemon.stop(names)

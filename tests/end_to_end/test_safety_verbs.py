@@ -11,6 +11,17 @@ from end_to_end.recordings import write_market
 from strategy_runner.router.operator_log import read_actions
 
 WORKER = "acme:cross.BTC-USD"
+PARAMS = "params = { fast = 2, slow = 4 }\n"
+BROKEN = """
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Broken(Strategy):
+    inputs = Inputs(bars=True)
+
+    def on_start(self) -> None:
+        raise RuntimeError("does not begin")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +311,18 @@ def test_a_stop_that_cannot_be_written_down_stops_all_the_same_and_says_so(desk:
     desk.run("stop", "other:cross:BTC-USD")
     desk.run("start", "other")
     assert desk.pids().keys() == before.keys()
+
+
+def test_one_that_is_about_to_be_tried_again_is_stopped_by_a_stop_that_cannot_be_written_down(firm: Firm) -> None:
+    firm.write("clients/acme/client.toml", CROSSOVER.replace("moving_average_crossover", "broken").replace(PARAMS, ""))
+    firm.write("clients/acme/strategies/broken.py", BROKEN)
+    firm.edit("supervisor/program.conf", "startretries = $startretries", "startretries = 1000")
+    firm.run("start", "acme", "--no-wait")
+    until(lambda: firm.states()[WORKER] == "BACKOFF", "a start that failed")
+    (firm.home.templates / "group.conf").unlink()
+    assert f"{WORKER}: stopped, and not for good" in firm.run("stop", WORKER, code=1).err
+    assert firm.states()[WORKER] == "STOPPED"
+    assert firm.pids()["acme:router"]
 
 
 def test_a_damaged_trail_keeps_nobody_from_being_stopped(desk: Firm) -> None:
