@@ -5,7 +5,10 @@ numpy, msgspec, zmq and our own code are already loaded and shared page by page 
 executed as ever. supervisord sees a child of its own either way.
 """
 
+import os
+import signal
 import time
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from supervisor.http import deferring_http_channel
@@ -101,6 +104,13 @@ class WarmProcess(Subprocess):  # type: ignore[misc]  # supervisor ships no type
         """Where thousands end at once each waits for its turn, so each has longer before it is killed."""
         self._killed_at = time.monotonic() + self.config.stopwaitsecs + PATIENCE_S * len(self.config.options.pidhistory)
         return super().kill(sig)
+
+    def finish(self, pid: int, sts: int) -> None:
+        """What it had started ends too, or it would hold the lock of its folder. Where all stop no watchdog is left to see it."""
+        if self.config.log is not None:
+            with suppress(ProcessLookupError, PermissionError):  # nobody is left, nearly always
+                os.killpg(pid, signal.SIGKILL)
+        super().finish(pid, sts)
 
     def transition(self) -> None:
         state = self.state

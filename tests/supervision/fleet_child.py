@@ -34,6 +34,13 @@ def main(arguments: Sequence[str]) -> int:
             raise RuntimeError(f"{spec['name']} was told to crash")
         case "finish":
             return 0
+        case "parent":
+            if os.fork() == 0:
+                signal.alarm(60)  # whatever becomes of the test
+                ring("born")
+                signal.pause()
+            signal.sigwait(stop)
+            return 0
         case "stubborn":
             while True:
                 signal.sigwait(stop)

@@ -99,6 +99,14 @@ def test_children_die_with_a_killed_daemon_and_the_next_one_starts_each_once(fle
     assert not set(after.values()) & set(before.values())
 
 
+def test_what_a_program_has_started_ends_with_it_also_where_no_watchdog_is_left(fleet: FleetHome) -> None:
+    fleet.start(fleet.program("parent", "parent"))
+    born = fleet.await_word("born", ("parent",))["parent"]
+    assert is_alive(born)
+    fleet.daemon.shutdown()
+    await_end(born)
+
+
 def test_a_stopped_daemon_does_not_block_children_that_write_their_logs(fleet: FleetHome) -> None:
     chatter = fleet.program("chatter", "chatter")
     daemon = fleet.start(chatter)
