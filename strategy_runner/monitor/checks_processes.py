@@ -136,12 +136,12 @@ def check_beats(home: Home, host: Host) -> list[Finding]:
 def check_watchdog(home: Home, host: Host, daemon: int | None) -> list[Finding]:
     """The one that watches all others is there, what it sees now, and what it had to do lately."""
     subject, lock = WATCHDOG_NAME, home.monitor / "lock"
-    planned = (home.daemon / "specs" / MONITOR_GROUP / "watchdog.json").exists()
+    expected = daemon is not None and (home.daemon / "specs" / MONITOR_GROUP / "watchdog.json").exists()
     findings = []
-    if daemon is not None and planned and not is_locked(lock, host):
+    if expected and not is_locked(lock, host):
         advice = f"look at {home.log(WATCHDOG_NAME)}; `strategy-runner restart {WATCHDOG_NAME}` starts it"
         findings.append(error("watchdog", subject, "running, since a daemon is", "no process", advice))
-    for name, conditions in read_conditions(home.monitor).items() if daemon is not None else ():
+    for name, conditions in read_conditions(home.monitor).items() if expected else ():
         for one in conditions:
             advice = f"`strategy-runner logs {name}` and `strategy-runner status` say more"
             findings.append(warning("watchdog", name, "nothing to say", one.told(host.wall_ns), advice))

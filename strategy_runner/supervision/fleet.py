@@ -10,7 +10,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_specs
 from strategy_runner.config.times import duration
 from strategy_runner.errors import StateError
-from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.names import WATCHDOG_NAME, WorkerKey
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.operator_log import Request
@@ -111,7 +111,8 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     if keeper:
         reports = {name: _unreported(name, pid) for name in names if (pid := holder(Path(specs[name].folder)))}
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
-    seen = read_conditions(home.monitor) if is_running else {}
+    is_watched = is_running and WATCHDOG_NAME in reports
+    seen = read_conditions(home.monitor) if is_watched else {}  # of one that was stopped it is what it saw last
     rows = [_observed(row, specs) for row in _with_stops(rows, specs, now_ns, problems)]
     rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
     return rows, list(dict.fromkeys(problems))  # each client tells of a broken environment

@@ -9,6 +9,7 @@ from end_to_end.harness import CROSSOVER, Firm, assert_one_message, until
 from end_to_end.recordings import write_market
 
 from strategy_runner.router.operator_log import read_actions
+from strategy_runner.supervision.conditions import Board
 
 WORKER = "acme:cross.BTC-USD"
 PARAMS = "params = { fast = 2, slow = 4 }\n"
@@ -323,6 +324,18 @@ def test_one_that_is_about_to_be_tried_again_is_stopped_by_a_stop_that_cannot_be
     assert f"{WORKER}: stopped, and not for good" in firm.run("stop", WORKER, code=1).err
     assert firm.states()[WORKER] == "STOPPED"
     assert firm.pids()["acme:router"]
+
+
+def test_of_what_was_stopped_nobody_says_what_the_watchdog_saw_last(firm: Firm) -> None:
+    firm.write("clients/acme/client.toml", CROSSOVER)
+    firm.run("start", "acme")
+    firm.run("stop", "acme")
+    board = Board(firm.home.monitor)
+    board.show(WORKER, "restarts", "began anew 3 times within a minute")
+    board.write()
+    assert firm.is_up()
+    assert firm.status(WORKER)[WORKER]["reason"] == "stopped by an operator"
+    assert "began anew" not in firm.run("doctor", code=None).out
 
 
 def test_a_damaged_trail_keeps_nobody_from_being_stopped(desk: Firm) -> None:

@@ -51,3 +51,6 @@ def test_what_the_watchdog_sees_is_a_warning_and_what_it_did_is_counted(tmp_path
     [sees] = check_watchdog(home, look_at_host(home), DAEMON)
     assert (sees.level, sees.subject, sees.found) == ("warning", "market:feed", "the feed is silent (for 7 s)")
     lock.release()
+    (home.daemon / "specs" / "monitor" / "watchdog.json").unlink()
+    [gone] = check_watchdog(home, look_at_host(home), DAEMON)
+    assert gone.level == "ok", "all that it watched was stopped, and it with them"
