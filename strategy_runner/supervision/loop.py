@@ -74,8 +74,7 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
         else:
             self._notifier.ready()
         self._notifier.beat()
-        if not self.options.poller.has_spawned:
-            self._rest_while_many_end()
+        self._rest_while_many_end()
 
     def ordered_stop_groups_phase_1(self) -> None:
         """All workers of all groups at once, then all routers, then the OMS; the original goes group by group. With the first go
@@ -94,7 +93,8 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
         """Until all have ended that were told to, or for a while. The dead are taken meanwhile."""
         groups = self.process_groups.values()
         ending = [one for group in groups for one in group.processes.values() if one.state == ProcessStates.STOPPING]
-        if len(ending) < ENDING_MANY:
+        self.options.ending = len(ending)
+        if len(ending) < ENDING_MANY or self.options.poller.has_spawned:
             return
         until = time.monotonic() + min(ENDING_REST_S_MAX, ENDING_REST_S * len(ending))
         while ending and time.monotonic() < until:

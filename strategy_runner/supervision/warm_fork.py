@@ -23,7 +23,7 @@ from strategy_runner.supervision.zygote import Birth, Zygote
 
 # supervisord sends 4 KiB a turn of its loop; the state of a thousand programs would take forty turns
 CHANNEL_BUFFER_BYTES = 1 << 18
-# more for each process that is there, before one that was told to stop is killed: twice what each takes on two slow cores
+# more for each of those that end at the same time, before one is killed: twice what one takes on two slow cores
 PATIENCE_S = 0.01
 # states whose next transition may be a start
 STARTABLE_STATES = (ProcessStates.STOPPED, ProcessStates.EXITED, ProcessStates.BACKOFF)
@@ -37,6 +37,8 @@ class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no t
         self.poller = TurnPoller(self)
         self.entry = entry
         self.next_birth: Birth | None = None
+        self.ending = 0
+        """Processes that were told to stop and have not ended; counted anew at the end of each turn."""
         self._zygote = zygote
         self._parsed: dict[str, tuple[object, Any]] = {}
 
@@ -98,11 +100,12 @@ class WarmConfig(ProcessConfig):  # type: ignore[misc]  # supervisor ships no ty
 class WarmProcess(Subprocess):  # type: ignore[misc]  # supervisor ships no types
     """A process that costs the loop next to nothing while it runs, or ends."""
 
-    _killed_at = 0.0
+    _told_at = 0.0
+    _ending_with = 0
 
     def kill(self, sig: int) -> Any:
-        """Where thousands end at once each waits for its turn, so each has longer before it is killed."""
-        self._killed_at = time.monotonic() + self.config.stopwaitsecs + PATIENCE_S * len(self.config.options.pidhistory)
+        self._told_at, self._ending_with = time.monotonic(), 0
+        self.config.options.ending += 1
         return super().kill(sig)
 
     def finish(self, pid: int, sts: int) -> None:
@@ -117,11 +120,17 @@ class WarmProcess(Subprocess):  # type: ignore[misc]  # supervisor ships no type
         if state == ProcessStates.RUNNING:
             # nothing is ever due here, and nearly all of a thousand programs are here at nearly every turn
             return
-        if state == ProcessStates.STOPPING and time.monotonic() < self._killed_at:
+        if state == ProcessStates.STOPPING and self._has_time_to_end():
             return
         if state in STARTABLE_STATES and not self.config.options.poller.may_spawn:
             return
         super().transition()
+
+    def _has_time_to_end(self) -> bool:
+        """Where thousands end at once each waits for its turn, so each has longer before it is killed."""
+        self._ending_with = max(self._ending_with, self.config.options.ending)
+        patience_s: float = self.config.stopwaitsecs + PATIENCE_S * self._ending_with
+        return time.monotonic() < self._told_at + patience_s
 
     def get_execv_args(self) -> Any:
         """Asked for just before the fork: says there what is to be born."""
