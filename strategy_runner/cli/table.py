@@ -29,14 +29,15 @@ class Table(msgspec.Struct, frozen=True):
     rows: Sequence[Sequence[str]]
 
     def fitted(self, width: int) -> tuple["Table", list[str]]:
-        """The table without the spare columns that `width` has no room for, and their titles."""
+        """The table without the spare columns that `width` has no room for, and their titles; whole where it is too narrow for
+        the others as well, since a list of values has room for all."""
         left_out: list[str] = []
         table = self
         while table._width() > width and any(column.spare for column in table.columns):
             worst = max(range(len(table.columns)), key=lambda index: table.columns[index].spare)
             left_out.append(table.columns[worst].title)
             table = Table(_without(table.columns, worst), [_without(row, worst) for row in table.rows])
-        return table, left_out
+        return (table, left_out) if table._folded_widths(width) is not None else (self, [])
 
     def lines(self, width: int | None, style: Style = str, bold: Style = str) -> list[str]:
         """At most `width` characters each; None is as wide as it needs. `style` colours a cell, `bold` a title."""
