@@ -133,6 +133,8 @@ def _in_child(work: Callable[[Callable[[Path], None]], T], result: type[T], time
     reader, writer = Pipe(duplex=False)
     sys.stdout.flush()
     sys.stderr.flush()
+    # an interrupt waits until each of the two is ready for it: this one to end the child, the child to end without a word
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pid = os.fork()
     if pid == 0:
         reader.close()
@@ -144,6 +146,7 @@ def _in_child(work: Callable[[Callable[[Path], None]], T], result: type[T], time
         )  # the child does the same; whoever comes first, it has a group of its own before it is killed
     pidfd = os.pidfd_open(pid)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         return msgspec.msgpack.decode(_follow(reader, pidfd, pid, timeout_s), type=result)
     finally:
         with suppress(ProcessLookupError):
@@ -199,6 +202,7 @@ def _child(work: Callable[[Callable[[Path], None]], Any], writer: Connection, ti
             os.setpgid(0, 0)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.setitimer(signal.ITIMER_REAL, timeout_s + 1.0)  # ends it even if the parent was killed
         os.dup2(2, 1)  # the parent's stdout is for its own results
         sys.stdout = sys.stderr

@@ -1,5 +1,6 @@
 """Client code runs in a child: whatever it does there, the command line gets an answer or a problem with a file's name."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +52,28 @@ def test_client_code_runs_in_another_process_and_prints_to_stderr(
     out, err = capfd.readouterr()
     assert out == ""
     assert "loud" in err
+
+
+@pytest.mark.parametrize("side", ["parent", "child"])
+def test_an_interrupt_at_the_birth_of_the_child_ends_both_without_a_word(tmp_path: Path, side: str) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from strategy_runner.strategies.describe import describe
+os.register_at_fork(after_in_{side}=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    describe(Path({str(write(tmp_path, mine=MINE))!r}))
+except BaseException as error:
+    print(type(error).__name__)
+try:
+    os.waitpid(-1, os.WNOHANG)
+    print("a child is left")
+except ChildProcessError:
+    pass
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ended = {"parent": "KeyboardInterrupt", "child": "ConfigurationError"}[side]
+    assert (ran.stdout, ran.stderr) == (f"{ended}\n", "")
 
 
 def unseen(code: str) -> str:
