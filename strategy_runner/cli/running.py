@@ -22,6 +22,7 @@ from strategy_runner.supervision import steering
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.differences import differences
 from strategy_runner.supervision.fleet import FleetRow, fleet
+from strategy_runner.supervision.plan import Plan
 from strategy_runner.supervision.plan_whole import plan_whole, without_removed
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.reports import ChangeReport
@@ -95,7 +96,11 @@ def down(home: Home) -> None:
     metavar="N",
     help="Historical workers at a time [default: cores].",
 )
-@click.option("--environment", metavar="NAME", help="Environment file configs/NAME.toml [default: local-dev].")
+@click.option(
+    "--environment",
+    metavar="NAME",
+    help="Environment file configs/NAME.toml [default: the one in use, else local-dev].",
+)
 @click.option("--observe", is_flag=True, help="Strategies run and are recorded; nothing is routed.")
 @click.option("--no-wait", is_flag=True, help="Return at once instead of when ready.")
 @timeout_option
@@ -135,9 +140,7 @@ def start(
         return
     shared = ("feed", "oms")
     names = [p.name for p in plan.processes if p.kind in shared or any(_concerns(target, p.name) for target in parsed)]
-    runs_out = any(p.spec.mode in ("simulation", "historical") for p in plan.processes)
-    with ready_bar(runs_out) as show:
-        wait_ready(home, plan, names, timeout_s=timeout or (RUN_TIMEOUT_S if runs_out else READY_TIMEOUT_S), show=show)
+    show_until_ready(home, plan, names, timeout)
     talk(f"ready: {len(names)} processes")
 
 
@@ -163,8 +166,7 @@ def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None
             f"{', '.join(targets)}: expected running processes, found none; see `strategy-runner status`"
         )
     _report(daemon.restart(names), "nothing to restart")
-    with ready_bar(False) as show:
-        wait_ready(home, as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
+    show_until_ready(home, as_written(home), names, timeout)
 
 
 @click.command()
@@ -275,7 +277,7 @@ def apply_(home: Home) -> None:
 )
 @click.pass_obj
 def logs(home: Home, target: str, follow: bool, lines: int) -> None:
-    """Show the logs of targets."""
+    """Show the log of each process of a target."""
     paths = [str(path) for row in _rows(home, target) if (path := home.log(row.name)).exists()]
     if not follow:
         paths = [path for path in paths if Path(path).stat().st_size] or paths[:1]
@@ -288,6 +290,15 @@ def logs(home: Home, target: str, follow: bool, lines: int) -> None:
             tail.wait()
         finally:
             tail.terminate()
+
+
+def show_until_ready(home: Home, plan: Plan, names: Iterable[str], timeout_s: float | None) -> None:
+    """Blocks until processes of the plan are ready, for as long as `timeout_option` says. Raises as `wait_ready` does."""
+    over_history = any(process.spec.mode in ("simulation", "historical") for process in plan.processes)
+    if timeout_s is None:
+        timeout_s = RUN_TIMEOUT_S if over_history else READY_TIMEOUT_S
+    with ready_bar(over_history) as show:
+        wait_ready(home, plan, names, timeout_s=timeout_s, show=show)
 
 
 def known_target(home: Home, text: str) -> Target:

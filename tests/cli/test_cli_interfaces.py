@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from cli.clients import CROSSOVER, DOUBTFUL, KEYS
 from end_to_end.harness import Firm, Ran, until
+from end_to_end.recordings import write_market
 
 from strategy_runner.model.signal import canonical, decode_body
 
@@ -241,3 +242,10 @@ def test_stdout_is_data_and_stderr_is_talk(running: Firm) -> None:
         assert (ran.code, ran.out) == (0, "") and ran.err
     for ran in running.run_all(("status",), ("signals", "acme"), ("plan",), ("show-config", "acme")):
         assert (ran.code, ran.err) == (0, "") and ran.out
+
+
+def test_without_any_patience_start_says_what_is_not_ready_yet(firm: Firm) -> None:
+    firm.write("clients/acme/client.toml", CROSSOVER)
+    write_market(firm.root / "history", "BTC-USD", seed=1, seconds=20_000, per_second=5)
+    history = ("--mode", "simulation", "--history", firm.root / "history", "--speed", "0")
+    assert "expected all ready within 0 s" in firm.run("start", "acme", *history, "--timeout", "0", code=5).err
