@@ -22,7 +22,9 @@ from strategy_runner.supervision.plan_client import load_wished
 from strategy_runner.supervision.programs import SOCKET_SUFFIX, check_templates
 from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
 
-environment_option = click.option("--environment", help="Environment file configs/NAME.toml [default: the one in use].")
+environment_option = click.option(
+    "--environment", metavar="NAME", help="Environment file configs/NAME.toml [default: the one in use]."
+)
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -5,8 +5,7 @@ import time
 import click
 
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
-from strategy_runner.cli.progress import ready_bar
-from strategy_runner.cli.running import READY_TIMEOUT_S, known_target, targets_argument, timeout_option
+from strategy_runner.cli.running import known_target, show_until_ready, targets_argument, timeout_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError, UsageError
@@ -17,7 +16,6 @@ from strategy_runner.router.stops import told
 from strategy_runner.supervision import operating
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.operating import Operated, operate
-from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.resuming import resume_parked
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.written import as_written
@@ -116,11 +114,17 @@ def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -
     if done.outcome == "not recorded":
         raise StrategyRunnerError(f"{client}: not recorded, so nothing is compared: {done.problem}")
     if done.outcome == "at the next start":
+        if output == "json":
+            show_json(None)
         talk(f"{client}: not running; it is compared at every start")
         return
     found = _outcome(home, done)
     if output == "json":
         show_json(found)
+        return
+    if output == "name":
+        for difference in found.differences:
+            click.echo(difference.name)
         return
     columns = (Column("symbol"), Column("kind"), Column("whose"), Column("here"), Column("OMS", folds=True))
     rows = [
@@ -195,9 +199,7 @@ def _unpark(
     if not Daemon(home).is_running():
         talk("no daemon is running; `strategy-runner up` starts them")
         return True
-    with ready_bar(False) as show:
-        names = [one.name for one in resumed]
-        wait_ready(home, as_written(home), names, timeout_s=timeout or READY_TIMEOUT_S, show=show)
+    show_until_ready(home, as_written(home), [one.name for one in resumed], timeout)
     return True
 
 

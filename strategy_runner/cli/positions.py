@@ -158,7 +158,7 @@ def _money(amount: Decimal | None) -> str | None:
 
 
 def _short(price: Decimal) -> str:
-    return f"{price:.8g}"
+    return f"{Decimal(f'{price:.8g}').normalize():f}"
 
 
 COMMANDS = [positions, accounts]

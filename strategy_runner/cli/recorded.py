@@ -44,7 +44,7 @@ _FIGURES = ("records", "signals", "refused", "seconds", "records/s")
     help=f"Take bars at once where a strategy has on_bars; the first {CHECKED_BARS} go through on_bar as well.",
 )
 @click.option("--verify", is_flag=True, help="As --vectorised, and every bar goes through on_bar as well.")
-@click.option("--environment", metavar="NAME", help="Environment file configs/NAME.toml.")
+@click.option("--environment", metavar="NAME", help="Environment file configs/NAME.toml [default: the one in use].")
 @output_option
 @click.pass_obj
 def backtest(
@@ -155,7 +155,8 @@ def import_(
 ) -> None:
     """Convert a foreign file into history and report its faults.
 
-    Nothing is cleaned: bad rows stay in the file, are counted, and are never traded on.
+    Nothing is cleaned: bad rows stay in the file, are counted, and are never traded on. Left out, and counted too, are rows
+    that cannot be read and those whose time is still to come.
     """
     from strategy_runner.history.importing import import_file
     from strategy_runner.history.mapping import ImportMapping

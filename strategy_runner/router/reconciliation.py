@@ -28,9 +28,18 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str = ""
     client_order_id: str = ""
 
+    @property
+    def name(self) -> str:
+        words = (
+            self.symbol,
+            self.kind,
+            self.client_order_id or self.account,
+            "" if self.client_order_id else self.strategy,
+        )
+        return " ".join(filter(None, words))
+
     def __str__(self) -> str:
-        whose = self.client_order_id or f"{self.account} {self.strategy}".strip()
-        return f"{self.symbol} {self.kind} {whose}: expected {self.ours}, found {self.theirs}"
+        return f"{self.name}: expected {self.ours}, found {self.theirs}"
 
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):

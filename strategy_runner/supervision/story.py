@@ -1,5 +1,7 @@
 """The story of a signal: from the records that caused it, through the pipeline and the decision, to the sinks."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -80,10 +82,8 @@ def _find(home: Home, key: WorkerKey, run: str, signal_id: str) -> Decision:
 def _cause(body: SignalBody, tape: TapeReader | None) -> list[str]:
     cause = body.cause
     stream = Stream.parse(cause.stream)
-    names = VALUES.get(stream.kind, ())
-    values = ", ".join(f"{name} {value}" for name, value in zip(names, cause.values, strict=False))
     return [
-        f"{cause.stream} ordinal {cause.ordinal}, {moment(cause.event_ns)}: {values}",
+        f"{cause.stream} ordinal {cause.ordinal}, {moment(cause.event_ns)}: {said(stream.kind, cause.values)}",
         on_tape(tape, stream, cause.ordinal),
     ]
 
@@ -119,6 +119,12 @@ def _predictions(body: SignalBody, tape: TapeReader | None) -> list[str]:
         )
         lines.append(on_tape(tape, Stream.parse(vote.stream), vote.ordinal))
     return lines
+
+
+def said(kind: Kind, values: Iterable[float | None]) -> str:
+    """What a record says, in the digits that a number has of its own: without the last two of 0.1 + 0.2."""
+    named = zip(VALUES.get(kind, ()), values, strict=False)
+    return ", ".join(f"{name} {math.nan if value is None else value:.15g}" for name, value in named)
 
 
 def on_tape(tape: TapeReader | None, stream: Stream, ordinal: int) -> str:

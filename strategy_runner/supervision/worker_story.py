@@ -8,7 +8,7 @@ from strategy_runner.errors import UsageError
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.stream import Stream
 from strategy_runner.router.cut_off import read_cut_off
-from strategy_runner.supervision.story import VALUES, Story, on_tape, tape_of
+from strategy_runner.supervision.story import Story, on_tape, said, tape_of
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import Status, read_status
 from strategy_runner.worker.parking import TRIES, Trouble, latest_trouble
@@ -67,8 +67,7 @@ def _record(tape: TapeReader | None, trouble: Trouble) -> list[str]:
     if trouble.seq < tape.head.first:
         return [trouble.record, where]
     record = tape.record(trouble.seq)
-    values = zip(VALUES.get(stream.kind, ()), (record.v0, record.v1, record.v2, record.v3, record.v4), strict=False)
-    shown = ", ".join(f"{name} {value}" for name, value in values)
+    shown = said(stream.kind, (record.v0, record.v1, record.v2, record.v3, record.v4))
     return [f"{trouble.stream} ordinal {trouble.ordinal}, {moment(record.event_ns)}: {shown}", where]
 
 

@@ -107,6 +107,27 @@ def test_spare_columns_go_in_their_order_until_the_rest_fits() -> None:
     assert (left_out, fitted.lines(12)) == (["c", "b"], ["a     d", "1111  4"])
 
 
+def test_what_fits_in_no_table_is_listed_with_its_spare_columns_too() -> None:
+    table = Table((Column("worker"), Column("fees", spare=1), Column("state")), [["1" * 30, "2", "3" * 30]])
+    fitted, left_out = table.fitted(40)
+    assert left_out == []
+    assert fitted.lines(40) == ["row 1", f"worker  {'1' * 30}", "fees    2", f"state   {'3' * 30}"]
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("132.04000", "132.04"),
+        ("98149.0", "98149"),
+        ("90000", "90000"),
+        ("0.000012340", "0.00001234"),
+        ("1E+9", "1000000000"),
+    ],
+)
+def test_a_price_has_no_zeros_at_its_end(number: str, shown: str) -> None:
+    assert positions._short(Decimal(number)) == shown
+
+
 @pytest.mark.parametrize(
     ("number", "money", "plain"),
     [

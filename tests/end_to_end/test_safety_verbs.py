@@ -65,6 +65,7 @@ def test_a_backtest_beside_it_takes_the_operators_hand_off_no_run(desk: Firm) ->
 
     # and once it is stopped it is the run that the next start goes on with
     desk.run("stop", "acme")
+    assert desk.run("reconcile", "acme", "-o", "json").json() is None  # the next start compares
     ours = desk.run("fills", "acme", "--mode", "mock", "-o", "name").lines
     assert ours and desk.run("fills", "acme", "-o", "name").lines == ours
     assert "of the mock run" in desk.run("resume", "acme", "--reason", "test").err
