@@ -9,6 +9,7 @@ from strategy_runner.cli.running import known_target, show_until_ready, targets_
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError, UsageError
+from strategy_runner.risk.breakers import RESETS
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.operator_log import Request
 from strategy_runner.router.reconciliation import Reconciliation, read_reconciliation
@@ -92,7 +93,10 @@ def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeou
     for target in parsed:
         for client, one in _stops(home, target):
             name = f"{client}{_scope(one)}"
-            talk(f"still stopped: {name}: {told(one)}; `strategy-runner resume {name}` lifts it")
+            way = f"`strategy-runner resume {name} --reason TEXT` lifts it"
+            talk(
+                f"still stopped: {name}: {told(one)}; {way if one.reset == 'operator' else f'closes {RESETS[one.reset]}'}"
+            )
 
 
 @click.command()

@@ -152,3 +152,14 @@ def _csv_files(desk: Firm) -> list[Path]:
 
 def _csv_lines(desk: Firm) -> int:
     return sum(len(path.read_text().splitlines()) for path in _csv_files(desk))
+
+
+def test_resume_says_when_a_breaker_closes_that_no_person_can_close(firm: Firm) -> None:
+    firm.write("clients/acme/client.toml", CLIENT + "\n[risk]\nmax_daily_loss = 0.01\n")
+    firm.run("start", "acme")
+    until(lambda: firm.status(WORKER)[WORKER]["trading_state"] == "reducing", "a loss")
+    firm.run("halt", "acme", "--reason", "a test")
+    told = firm.run("resume", "acme", "--reason", "a test").err
+    assert "still stopped: acme: breaker daily_loss" in told
+    assert "closes by itself when the next trading day begins" in told
+    assert "strategy-runner resume" not in told
