@@ -235,10 +235,10 @@ FIELDS = {
     "signals.decided_ns": "Wall clock of the router when it decided.",
     "signals.mode": "Mode of the run.",
     "signals.seq": "Seq of the record that caused it; -1 in historical mode.",
-    "status.client": "Client; null for the feed.",
-    "status.name": "`CLIENT:STRATEGY.SYMBOL`, `CLIENT:router` or `market:feed`.",
-    "status.strategy": "Strategy id; null for feed and router.",
-    "status.symbol": "Symbol; null for feed and router.",
+    "status.client": "Client; null for feed, watchdog and paper OMS.",
+    "status.name": "`CLIENT:STRATEGY.SYMBOL`, `CLIENT:router`, `market:feed`, `monitor:watchdog` or `oms:paper`.",
+    "status.strategy": "Strategy id; null for all but workers.",
+    "status.symbol": "Symbol; null for all but workers.",
     "status.mode": "Mode of the run.",
     "status.process_state": "supervisord's word: RUNNING, STARTING, BACKOFF, STOPPING, STOPPED, EXITED, FATAL; else UNKNOWN.",
     "status.trading_state": "The process's own word: see below.",
@@ -264,7 +264,7 @@ EXIT_CODES = {
     5: "it did not happen within the time given",
     6: "a configuration file must be edited: the message names file, key, expected and found",
     8: "a safety rule says no",
-    130: "interrupted by Ctrl-C",
+    130: "interrupted by Ctrl-C, which is 0 where `-f` follows",
 }
 
 
