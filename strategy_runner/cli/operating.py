@@ -84,10 +84,10 @@ def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeou
     """
     parsed = [parse_target(target) for target in targets]
     stopped = [target for target in parsed if any(_is_at(target, one) for _, one in _stops(home, target))]
-    parked = _unpark(home, parsed, targets, skip, reason, timeout, is_needed=not stopped)
+    if stopped and not reason.strip():
+        raise UsageError("--reason: expected why what was stopped may go on, found nothing")
+    parked = _unpark(home, parsed, targets, skip, reason, is_needed=not stopped)
     if stopped:
-        if not reason.strip():
-            raise UsageError("--reason: expected why what was stopped may go on, found nothing")
         _fail(_told_of(operate(home, stopped, Request(verb="resume", reason=_worded(reason))), "resumed"))
     assert parked or stopped
     for target in parsed:
@@ -97,6 +97,12 @@ def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeou
             talk(
                 f"still stopped: {name}: {told(one)}; {way if one.reset == 'operator' else f'closes {RESETS[one.reset]}'}"
             )
+    if not parked:
+        return
+    if Daemon(home).is_running():
+        show_until_ready(home, as_written(home), parked, timeout)
+    else:
+        talk("no daemon is running; `strategy-runner up` starts them")
 
 
 @click.command()
@@ -180,16 +186,9 @@ def _fail(failures: list[StrategyRunnerError]) -> None:
 
 
 def _unpark(
-    home: Home,
-    parsed: list[Target],
-    texts: tuple[str, ...],
-    skip: bool,
-    reason: str,
-    timeout: float | None,
-    *,
-    is_needed: bool,
-) -> bool:
-    """Lets parked workers try again. Raises UsageError if there are none and there should be."""
+    home: Home, parsed: list[Target], texts: tuple[str, ...], skip: bool, reason: str, *, is_needed: bool
+) -> list[str]:
+    """Lets parked workers try again; their names. Raises UsageError if there are none and there should be."""
     try:
         resumed = resume_parked(home, parsed, skip=skip, reason=reason)
     except UsageError:
@@ -197,14 +196,10 @@ def _unpark(
             known_target(home, text)
         if is_needed or skip:
             raise UsageError(_nothing_to_resume(home, parsed)) from None
-        return False
+        return []
     for one in resumed:
         talk(f"resumed {one.name}" + (f", without {one.skipped}" if one.skipped else ""))
-    if not Daemon(home).is_running():
-        talk("no daemon is running; `strategy-runner up` starts them")
-        return True
-    show_until_ready(home, as_written(home), [one.name for one in resumed], timeout)
-    return True
+    return [one.name for one in resumed]
 
 
 def _nothing_to_resume(home: Home, parsed: list[Target]) -> str:

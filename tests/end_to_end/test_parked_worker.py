@@ -77,6 +77,12 @@ def test_a_parked_worker_is_shown_explained_and_brought_back_without_its_record_
     assert f"error: {PARKED}: parked: seq {seq} (" in ran.err
     assert f"strategy-runner resume {PARKED}" in ran.err
 
+    # a worker that parks itself again keeps nobody else from going on
+    firm.run("halt", "acme", "--reason", "a test")
+    assert_one_message(firm.run("resume", "acme", code=2), 2, "--reason")
+    assert f"error: {PARKED}: parked: seq {seq} (" in firm.run("resume", "acme", "--reason", "a test", code=1).err
+    assert firm.status()[OTHER]["trading_state"] == "trading"
+
     ran = firm.run("resume", PARKED, "--skip", "--reason", "twelve are enough")
     assert ran.err.startswith(f"resumed {PARKED}, without seq {seq} (BTC-USD/clock.10s ordinal ")
     resumed = row_of(firm)
