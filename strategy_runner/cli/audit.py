@@ -32,7 +32,10 @@ COLUMNS = {field.name: "BIGINT" if field.type is int else "VARCHAR" for field in
 @click.argument("client")
 @click.option("--pinned", metavar="N:HASH", help="verify: entry N must have this hash, which was kept elsewhere.")
 @click.option(
-    "--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="csv", help="export: form of the rows."
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json", "parquet"]),
+    help="export: form of the rows [default: csv, and json with -o json].",
 )
 @click.option(
     "--to-file", type=click.Path(path_type=Path), help="export: where to; needed for parquet [default: stdout]."
@@ -47,7 +50,7 @@ def audit(
     what: str,
     client: str,
     pinned: str | None,
-    form: str,
+    form: str | None,
     to_file: Path | None,
     from_ns: int | None,
     to_ns: int | None,
@@ -63,7 +66,7 @@ def audit(
     if not audit_log(folder).exists():
         raise UsageError(f"{client}: expected an audit trail of its {run} run, found none at {audit_log(folder)}")
     if what == "export":
-        _export(rows(folder, from_ns or 0, to_ns or 0), form, to_file)
+        _export(rows(folder, from_ns or 0, to_ns or 0), form or ("json" if output == "json" else "csv"), to_file)
         return
     found = _verified(folder, _pin(pinned))
     if output == "json":

@@ -45,7 +45,7 @@ def import_file(
     series = _destination(destination_folder, kind, symbol)
     mapping.check_for(series.stream.kind)
     if series.path.exists() and not replace:
-        raise UsageError(f"{series.path}: expected no file there yet, found one; say so if it is to be replaced")
+        raise UsageError(f"{series.path}: expected no file there yet, found one; --replace puts this one in its place")
     place = f"{source.name}:{mapping.member}" if mapping.member else source.name
     end_ns = min(time.time_ns() + AHEAD_NS_MAX, END_NS)
     gate = Gate(series.stream, series.interval_ns, place, end_ns)

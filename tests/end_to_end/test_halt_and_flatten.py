@@ -104,6 +104,7 @@ def test_flatten_leaves_nothing_and_the_trail_has_it_all(desk: Firm) -> None:
 
     assert "entries whole" in desk.run("audit", "verify", "acme").out
     told = desk.run("audit", "export", "acme", "--format", "json").objects()
+    assert desk.run("audit", "export", "acme", "-o", "json").objects()[: len(told)] == told
     asked = [row["what"] for row in told if row["source"] == "operator" and row["what"] != "operator configure"]
     assert asked == [f"operator {verb}" for verb in ("halt", "resume", "halt", "flatten", "reconcile")]
     assert {"signal accepted", "order entry", "fill", "breaker operator opened", "operator configure"} <= {

@@ -279,7 +279,7 @@ def test_a_file_of_which_no_row_can_be_read_is_refused_and_leaves_nothing(make: 
 
 def test_an_existing_series_is_replaced_only_when_told_and_whole(make: Make, tmp_path: Path) -> None:
     make("trades", ["1,2,3"], columns=TRADES, time="s")
-    with pytest.raises(UsageError, match="expected no file there yet"):
+    with pytest.raises(UsageError, match="expected no file there yet, found one; --replace"):
         make("trades", ["2,2,3"], columns=TRADES, time="s")
     mapping = ImportMapping.parse(columns=TRADES, time="s")
     (tmp_path / "bad.csv.gz").write_bytes(gzip.compress(b"2,2,3\n" * 100_000)[:-9])
