@@ -22,7 +22,10 @@ from strategy_runner.tape.status import State, read_status
 
 BLOCK_RECORDS = 65_536
 CHECK = "tape"
-_RESTORE = "restore the file from a copy; without one, move the tape away and begin anew: nothing below it is trusted"
+_RESTORE = (
+    "restore the file from a copy; without one, move the folders of this mode below var/market, var/oms and var/clients away "
+    "and begin anew: nothing below it is trusted"
+)
 _NO_WRITER = (
     "stop the feed: it rebuilds indexes and counts from the records after a reboot; else as for a damaged record"
 )
