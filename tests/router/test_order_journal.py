@@ -83,6 +83,32 @@ def test_an_acknowledgement_stands_there_once_and_how_far_events_were_heard(tmp_
     assert again.book.next_event == 1 and again.book.orders["o"].order == TAKEN
 
 
+def test_a_fill_that_is_told_again_under_another_number_is_counted_once(tmp_path: Path) -> None:
+    """Also behind the end of its order. One that says that more is filled cannot be the same."""
+    record = RiskRecord(tmp_path, "acme", "mock")
+    record.take(Configured(at_ns=1, limits=limits_of(RiskConfig(), INSTRUMENTS), day=1, starting_cash=D(1_000)))
+    journal = opened(tmp_path)
+    sent(journal)
+    first, report = filled(0), report_of(TAKEN)
+    again = msgspec.structs.replace(first, number=1, report=msgspec.structs.replace(report, filled=D(1)))
+    cancelled = msgspec.structs.replace(report, state=OrderState.CANCELLED, filled=D(1))
+    end = msgspec.structs.replace(acknowledged(2), kind="cancelled", report=cancelled)
+    assert journal.take_events([first])
+    assert not journal.take_events([again])
+    journal.take_events([end, msgspec.structs.replace(first, number=3)])
+    assert [one.quantity for one in journal.book.positions()] == [D(1)]
+    assert (journal.book.next_event, journal.book.contradicted) == (4, {})
+    more = msgspec.structs.replace(report, filled=D(2))
+    assert not journal.take_events([msgspec.structs.replace(first, number=4, report=more)])
+    assert [one.quantity for one in journal.book.positions()] == [D(1)]
+    assert (journal.book.next_event, [*journal.book.contradicted]) == (5, ["X"])
+    journal.close()
+    record.follow()
+    assert record.state.books["swing/X"].quantity == 1
+    assert opened(tmp_path).book == journal.book
+    assert [entry.position.quantity for entry in read_fills(tmp_path / "fills.log")] == [D(1), D(1)]
+
+
 @pytest.mark.parametrize("kept", [100, 2])
 def test_a_record_that_is_handed_the_entries_follows_as_one_that_reads_them(tmp_path: Path, kept: int) -> None:
     """Also where the oldest were pushed out before it came to them."""
