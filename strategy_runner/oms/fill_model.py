@@ -102,7 +102,7 @@ def match(
     """What the event does to the orders, which come by `rank` and then by age. Of an order's outcomes a Move comes first.
 
     With `inside` the orders became active somewhere within the bar and have not met the market before: only their stops
-    count, and not against its open.
+    count, and not against its open. They trail its close alone, since its best price may have been before them.
     """
     if not orders:
         return []
@@ -274,19 +274,19 @@ class _Matching:
             elif bar.event_ns > order.active_ns:
                 at_close.append(order)
         for order in through:
-            self._within(order, bar)
+            self._within(order, bar, inside)
         for order in at_close:
             self._at(order, bar.close, math.nan, "point")
 
-    def _within(self, order: WorkingOrder, bar: Bar) -> None:
-        """The order in the range of a bar whose open it has outlived."""
+    def _within(self, order: WorkingOrder, bar: Bar, inside: bool) -> None:
+        """The order in the range of a bar whose open it has outlived, or has not met."""
         sign = 1.0 if order.side == "buy" else -1.0
         worst, best = (bar.high, bar.low) if sign > 0 else (bar.low, bar.high)
         if not order.triggered and (order.stop is not None or order.trail is not None):
             if order.stop is not None and sign * worst >= sign * order.stop:
                 self._triggered_within(order, order, order.stop)
             else:
-                trailed = self._trailed(order, best, sign)
+                trailed = self._trailed(order, bar.close if inside else best, sign)
                 if trailed.trail is not None and trailed.stop is not None and sign * bar.close >= sign * trailed.stop:
                     # the best price came before the close, so the way to the close led through the new stop
                     self._triggered_within(order, trailed, trailed.stop)

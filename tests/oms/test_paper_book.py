@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oms.paper_build import INSTRUMENTS, MINUTE, NOW, SECOND, TOUCH, D, Desk, bar, quote, request, trade
 
-from strategy_runner.model.event import Funding
+from strategy_runner.model.event import Bar, Funding
 from strategy_runner.model.fill_settings import FeeSettings, FillSettings
 from strategy_runner.model.order import OrderChange, OrderRequest, OrderState
 from strategy_runner.oms import paper_state
@@ -213,6 +213,21 @@ def test_an_entry_within_a_bar_can_be_stopped_in_it_and_not_take_its_profit() ->
     desk = Desk()
     desk.submit(*bracket(type="limit", limit_price=98))
     assert desk.apply(bar(100, 101, 94, 100))[:2] == ["fill b-entry 10@98", "fill b-stop 10@95"]
+
+
+@pytest.mark.parametrize(
+    ("side", "limit", "fell"), [("buy", 100, bar(110, 110, 99, 106)), ("sell", 100, bar(90, 101, 90, 94))]
+)
+def test_a_stop_that_wakes_within_a_bar_trails_no_price_of_before_its_entry(side: str, limit: int, fell: Bar) -> None:
+    """The bar opened at its best: nobody who entered at the limit has seen that."""
+    entry, stop, _ = bracket(side=side, type="limit", limit_price=limit)
+    desk = Desk()
+    desk.submit(entry, msgspec.structs.replace(stop, trail=D(5)))
+    assert desk.apply(fell) == ["fill b-entry 10@100"]
+    assert desk.book.state.orders["b-stop"].work.stop == fell.close + (-5 if side == "buy" else 5)
+    desk = Desk()
+    desk.submit(entry, msgspec.structs.replace(stop, trail=D(5)))
+    assert desk.apply(msgspec.structs.replace(fell, close=104.0 if side == "buy" else 96.0)) == ["fill b-entry 10@100"]
 
 
 def test_an_order_that_only_reduces_never_opens_or_turns_a_position() -> None:
