@@ -55,7 +55,7 @@ def csv_row(decision: Decision, body: SignalBody) -> CsvRow:
         _plain("strategy", body.strategy),
         body.symbol,
         side,
-        shortest(body.size),
+        _quantity(decision, body.size),
         "",  # a limit price: every signal is a market order
         _value(side, body.strength),
     ]
@@ -81,6 +81,11 @@ def file_name(symbol: str) -> str:
 def shortest(number: float) -> str:
     """The shortest digits that read back as the same float, without exponent: 10, 0.1, 0.00000015."""
     return format(ExactNumber(repr(number)), "f").removesuffix(".0")
+
+
+def _quantity(decision: Decision, size: float) -> str:
+    """What was checked and is sent to an OMS too, where there is one: sized, netted, or no more than is held."""
+    return format(decision.orders[0].quantity.normalize(), "f") if decision.orders else shortest(size)
 
 
 def _side(body: SignalBody) -> str:

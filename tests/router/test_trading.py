@@ -30,6 +30,7 @@ from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.router.reconciliation import read_reconciliation
 from strategy_runner.router.risk_record import decode_turn, read_risk, risk_log
+from strategy_runner.sinks.quantconnect import QuantConnectSink
 from strategy_runner.tape.logs import START, AppendLog, read_log
 
 
@@ -216,6 +217,26 @@ def test_an_entry_that_names_no_size_is_sized_by_equity(floor: Make) -> None:
     one.say(size=2.0)
     quantities = [decision.orders[0].quantity for decision in one.decided(2)]
     assert quantities == [D(10), D(2)]
+
+
+def test_a_row_of_quantconnect_asks_for_as_much_as_the_order(floor: Make) -> None:
+    """Netted, sized by equity, or limited to what is held."""
+    sizing = {"sized": SizingSpec(size=3.0, sizing=SizingConfig(kind="equity_fraction", fraction=0.01))}
+    one = floor("high.X", "low.X", "sized.X", risk=RiskConfig(aggregation="net"), sizing=sizing)
+    one.say("high.X", size=3.0)
+    one.say("low.X", action="sell", size=1.0)
+    one.decided(2)
+    one.turn_until(lambda: held(one, "high.X") == 2, "a fill")
+    one.say("sized.X", size=3.0)
+    one.decided(3)
+    one.say("high.X", action="close", size=2.57, reasons=("closes:long",))
+    decisions = one.decided(4)
+    sink = QuantConnectSink(one.root / "quantconnect", CLIENT, lambda letter: None)
+    sink.write(decisions)
+    rows = (one.root / "quantconnect" / "signals" / CLIENT / "X.csv").read_text().splitlines()[1:]
+    asked = [(order.side.upper(), str(order.quantity)) for one in decisions for order in one.orders[:1]]
+    assert [tuple(row.split(",")[4:6]) for row in rows] == asked
+    assert asked == [("BUY", "2"), ("BUY", "9.9"), ("SELL", "2")]  # a fee was paid
 
 
 def test_strategies_that_disagree_are_ruled_and_the_winner_is_named(floor: Make) -> None:
