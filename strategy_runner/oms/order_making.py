@@ -4,6 +4,8 @@ An entry goes to the market unless its terms say otherwise; with a stop loss or 
 for what the entry fills and end one another. A close is one exit that only reduces; the paper OMS cancels the exits of what it
 has closed, of any other OMS the desk does. Ids come of the signal's, so that the same signal never gives two orders.
 
+A buy or sell that only reduces what its strategy holds is an exit, as a close is: whoever makes orders asks `as_exit` first.
+
 A modification or cancellation names an earlier signal, and so its orders. Numbers in it are absolute: asked twice, it is one.
 """
 
@@ -13,13 +15,14 @@ from typing import Any
 
 import msgspec
 
-from strategy_runner.model.instrument import Instrument
+from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.order import Leg, OrderChange, OrderRequest, OrderType, Side, TimeInForce, client_order_id
 from strategy_runner.model.session import is_open, next_change
 from strategy_runner.model.signal import OrderTerms, SignalBody
 
 _DAY_NS = 86_400_000_000_000
 _OPPOSITE: dict[Side, Side] = {"buy": "sell", "sell": "buy"}
+_CLOSES = {"sell": "closes:long", "buy": "closes:short"}
 
 
 def draft_id(signal_id: str, leg: str) -> str:
@@ -35,6 +38,17 @@ def final(draft: OrderRequest) -> OrderRequest:
         client_order_id=client_order_id(signal_id, draft.leg),
         bracket=client_order_id(signal_id, bracket) if bracket else "",
     )
+
+
+def as_exit(body: SignalBody, held: Decimal) -> SignalBody:
+    """A buy or sell that only reduces what is held, as the close that it is; any other as it stands. Raises ValueError for a size
+    that is no number."""
+    if not held or body.action == "close" or body.size is None or body.size <= 0:
+        return body
+    side: Side = "buy" if body.action == "buy" else "sell"
+    if (held > 0) == (side == "buy") or decimal_of(body.size) > abs(held):
+        return body
+    return msgspec.structs.replace(body, action="close", reasons=(*body.reasons, _CLOSES[side]))
 
 
 def orders_of(

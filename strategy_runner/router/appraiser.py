@@ -15,7 +15,7 @@ from strategy_runner.model.order import OrderRequest, Side
 from strategy_runner.model.position import ZERO
 from strategy_runner.model.session import is_day_off
 from strategy_runner.model.signal import ORDERING, SignalBody
-from strategy_runner.oms.order_making import cancelled_by, changes_of, closing_side, draft_id, final, orders_of
+from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, draft_id, final, orders_of
 from strategy_runner.risk import sizing
 from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
 from strategy_runner.risk.changes import NO_OPEN_ORDER, change_refusal
@@ -38,7 +38,6 @@ REASONS: dict[str, str] = {
     NO_ACCOUNT: "the client has no account for the symbol",
     DAY_OFF: "an entry at a weekend or holiday of the symbol's market, by the time of its record; crypto has none",
 }
-_CLOSES = {"sell": "closes:long", "buy": "closes:short"}
 
 
 class _Case(msgspec.Struct, kw_only=True, gc=False):
@@ -99,7 +98,8 @@ class Appraiser:
 
     def _wish(self, arrival: Arrival, instrument: Instrument, moment: Moment | None, price: Decimal | None) -> _Case:
         """Raises ValueError, InvalidOperation for numbers that are none."""
-        body = self._as_exit(arrival.body)
+        signal = arrival.body
+        body = as_exit(signal, held(self._record.state, signal.strategy, signal.symbol))
         case = _Case(arrival=arrival, body=body)
         if body.size is None:
             case.ruling = Ruling("refused", BAD_SIZE)
@@ -128,16 +128,6 @@ class Appraiser:
             is_exit=is_exit,
         )
         return case
-
-    def _as_exit(self, body: SignalBody) -> SignalBody:
-        """A buy or sell that only reduces what is held, as the close that it is."""
-        if body.action == "close" or body.size is None:
-            return body
-        has = held(self._record.state, body.strategy, body.symbol)
-        side: Side = "buy" if body.action == "buy" else "sell"
-        if not has or body.size <= 0 or (has > 0) == (side == "buy") or decimal_of(body.size) > abs(has):
-            return body
-        return msgspec.structs.replace(body, action="close", reasons=(*body.reasons, _CLOSES[side]))
 
     def _exit_quantity(self, body: SignalBody, instrument: Instrument) -> Decimal:
         """Of the size that the worker saw, at most what is held now; the two differ while fills are under way to it."""

@@ -25,7 +25,7 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.oms.fill_model import MarketEvent, lone_price
 from strategy_runner.oms.ledger import EXACT, Account, after_fill, place
-from strategy_runner.oms.order_making import cancelled_by, changes_of, closing_side, orders_of
+from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, orders_of
 from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneOrder, PaperBook
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.tape.logs import FRAME_BYTES, START
@@ -136,6 +136,7 @@ class PaperDesk:
     # -- inside ----------------------------------------------------------------------------------------------------------
 
     def _order(self, body: SignalBody) -> None:
+        body = as_exit(body, self.held)
         lone = self._lone_order(body)
         if lone is not None:
             self._lone, self.waits = lone, True

@@ -5,9 +5,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oms.paper_build import FUTURE, MINUTE, NOW, X
+from oms.paper_build import FUTURE, MINUTE, NOW, SECOND, X
 
 from strategy_runner.config.spec import PaperSpec
 from strategy_runner.model.event import Bar, Quote, Trade
@@ -17,7 +18,7 @@ from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import is_told
 from strategy_runner.model.signal import Cause, SignalBody
 from strategy_runner.oms.fill_model import MarketEvent
-from strategy_runner.oms.order_making import orders_of
+from strategy_runner.oms.order_making import as_exit, orders_of
 from strategy_runner.oms.paper_book import PaperBook
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.worker.paper import PaperDesk
@@ -119,7 +120,8 @@ def by_the_book(life: list[Step], spec: PaperSpec, account: str) -> tuple[list[O
             met += 1
             fold(book.apply(met, event))
         for one in wishes:
-            fold(book.submit(orders_of(one, account=account, instrument=spec.instrument)))
+            held = sum((position.quantity for position in book.positions()), D(0))
+            fold(book.submit(orders_of(as_exit(one, held), account=account, instrument=spec.instrument)))
     return told, book.state
 
 
@@ -155,3 +157,25 @@ def test_an_order_filled_in_one_step_is_filled_as_the_book_fills_it(
     assert all(event.kind != "fill" for event in expected[len(told) :]), "what is still to be told was never filled"
     for name in ("number", "age", "accounts", "orders", "event_ns"):
         assert repr(getattr(state, name)) == repr(getattr(book, name)), name
+
+
+@pytest.mark.parametrize("side", ["sell", "buy"])
+def test_a_signal_that_only_reduces_is_an_exit_as_it_is_for_a_router(side: str) -> None:
+    """It opens nothing, not even where a stop is filled before it, and brings no stop of its own."""
+    up, opens = (1, "buy") if side == "sell" else (-1, "sell")
+    spec = PaperSpec(fills=FillSettings(latency_ns=5 * SECOND), instrument=X)
+    desk = PaperDesk(spec, WorkerKey("acme", "swing", "X"), "main")
+
+    def meet(price: float, at_s: int) -> list[tuple[str, str, Decimal]]:
+        told = [one.entry for one in desk.meet(Trade("X", NOW + at_s * SECOND, price, 10.0, 1.0))]
+        return [(entry.leg, entry.event.kind, entry.position.quantity) for entry in told]
+
+    desk.submit(wish(0, "X", NOW, opens, 1.0, 100.0 - 5 * up, 100.0 + 20 * up))
+    assert meet(100.0, 6) == [("entry", "fill", D(up))]
+    desk.submit(wish(1, "X", NOW + 7 * SECOND, side, 1.0, 100.0 + 5 * up, 100.0 - 20 * up))
+    assert meet(100.0 - 6 * up, 8) == [
+        ("stop_loss", "fill", D(0)),
+        ("take_profit", "cancelled", D(0)),
+        ("exit", "cancelled", D(0)),
+    ]
+    assert not desk.waits and desk.held == 0
