@@ -166,7 +166,17 @@ class PaperDesk:
         requests = orders_of(body, account=self._account, instrument=self._spec.instrument)
         self._legs.update((request.client_order_id, request) for request in requests)
         self._queue += self._fold(self._book.submit(requests))
+        if body.action == "close":
+            self._end_entries(requests[0])
         self._look()
+
+    def _end_entries(self, leaving: OrderRequest) -> None:
+        """A close to the market of all that is held ends what is still working to enter, as a router's desk sees to."""
+        orders = self._book.state.orders
+        is_taken = leaving.client_order_id in orders
+        if is_taken and leaving.type == "market" and leaving.quantity >= abs(self.held):
+            entries = [one for one in orders.values() if one.order.request.leg == "entry" and not one.order.is_final]
+            self._queue += self._fold(self._book.cancel([one.order.id for one in entries]))
 
     def _fold(self, entry: Entry | None) -> list[OmsEvent]:
         if entry is None:

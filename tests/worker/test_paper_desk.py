@@ -16,7 +16,7 @@ from strategy_runner.model.fill_settings import FeeSettings, FillSettings
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import is_told
-from strategy_runner.model.signal import Cause, SignalBody
+from strategy_runner.model.signal import Cause, OrderTerms, SignalBody
 from strategy_runner.oms.fill_model import MarketEvent
 from strategy_runner.oms.order_making import as_exit, orders_of
 from strategy_runner.oms.paper_book import PaperBook
@@ -121,7 +121,14 @@ def by_the_book(life: list[Step], spec: PaperSpec, account: str) -> tuple[list[O
             fold(book.apply(met, event))
         for one in wishes:
             held = sum((position.quantity for position in book.positions()), D(0))
-            fold(book.submit(orders_of(as_exit(one, held), account=account, instrument=spec.instrument)))
+            orders = orders_of(as_exit(one, held), account=account, instrument=spec.instrument)
+            fold(book.submit(orders))
+            if (
+                orders[0].leg == "exit"
+                and orders[0].client_order_id in book.state.orders
+                and orders[0].quantity >= abs(held)
+            ):
+                fold(book.cancel([key for key, one in book.state.orders.items() if one.order.request.leg == "entry"]))
     return told, book.state
 
 
@@ -179,3 +186,25 @@ def test_a_signal_that_only_reduces_is_an_exit_as_it_is_for_a_router(side: str) 
         ("exit", "cancelled", D(0)),
     ]
     assert not desk.waits and desk.held == 0
+
+
+@pytest.mark.parametrize(("closed", "left"), [(2.0, "cancelled"), (1.0, "fill")])
+def test_a_close_of_all_that_is_held_ends_what_still_waits_to_enter(closed: float, left: str) -> None:
+    """As it does with an OMS; a part of the position leaves it where it is. So does a close that waits for a price."""
+    desk = PaperDesk(PaperSpec(fills=FillSettings(), instrument=X), WorkerKey("acme", "swing", "X"), "main")
+
+    def meet(price: float, at_s: int) -> list[tuple[str, str, Decimal]]:
+        told = [one.entry for one in desk.meet(Trade("X", NOW + at_s * SECOND, price, 10.0, 1.0))]
+        return [(entry.leg, entry.event.kind, entry.position.quantity) for entry in told]
+
+    desk.submit(wish(0, "X", NOW, "buy", 2.0, None, None))
+    assert meet(100.0, 1) == [("entry", "fill", D(2))]
+    waits = wish(1, "X", NOW + SECOND, "buy", 1.0, None, None)
+    desk.submit(msgspec.structs.replace(waits, terms=OrderTerms(limit_price=99.0)))
+    far = wish(2, "X", NOW + SECOND, "close:long", 2.0, None, None)
+    desk.submit(msgspec.structs.replace(far, terms=OrderTerms(limit_price=110.0)))
+    assert meet(100.0, 2) == []
+    desk.submit(wish(3, "X", NOW + 2 * SECOND, "close:long", closed, None, None))
+    told = [*meet(100.0, 3), *meet(98.0, 4)]
+    assert [kind for leg, kind, _ in told if leg == "entry"] == [left]
+    assert desk.held == (0 if left == "cancelled" else 2)
