@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from strategy_runner.config.spec import PaperSpec
 from strategy_runner.model.names import WorkerKey
-from strategy_runner.model.order import OmsEvent, OrderRequest, Side
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, Side
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import PrivateEntry, PrivateEvent, encode_private, is_told, slot_of
 from strategy_runner.model.record import Kind
@@ -77,8 +77,10 @@ class PaperDesk:
         if body.action == "cancel":
             self._queue += self._fold(self._book.cancel(cancelled_by(body)))
         else:
-            for change in changes_of(body, self._spec.instrument):
-                self._queue += self._fold(self._book.modify(change)[0])
+            changes = changes_of(body, self._spec.instrument)
+            if not any(map(self._grows, changes)):
+                for change in changes:
+                    self._queue += self._fold(self._book.modify(change)[0])
         self._look()
 
     def fill_alone(self, event: MarketEvent) -> bool:
@@ -169,6 +171,11 @@ class PaperDesk:
         if body.action == "close":
             self._end_entries(requests[0])
         self._look()
+
+    def _grows(self, change: OrderChange) -> bool:
+        """More of an order is an order of its own, with exits of its own: a router refuses such a change whole."""
+        known = self._book.state.orders.get(change.client_order_id)
+        return known is not None and change.quantity is not None and change.quantity > known.order.quantity
 
     def _end_entries(self, leaving: OrderRequest) -> None:
         """A close to the market of all that is held ends what is still working to enter, as a router's desk sees to."""

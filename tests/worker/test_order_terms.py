@@ -96,6 +96,17 @@ def test_an_order_is_modified_and_cancelled_by_the_last_signal() -> None:
     assert [body.of for body in cancelled.bodies] == ["", cancelled.bodies[0].id]
 
 
+def test_a_modification_that_would_enlarge_an_order_changes_nothing_as_with_a_router() -> None:
+    """The stop would protect a part of the position alone."""
+    script = (
+        ("buy", {"limit_price": 99.0, "size": 1.0, "stop_loss": 95.0}),
+        ("modify", {"limit_price": 99.5, "size": 2.0}),
+    )
+    made = run(script, 100.0, 100.0, 99.2, 99.0, 98.0, 94.0)
+    assert told(made).fills == [(99.0, 1.0), (94.0, -1.0)]
+    assert made.strategy.position == 0
+
+
 def test_the_stop_of_a_position_is_moved() -> None:
     script = (("buy", {"stop_loss": 90.0, "size": 1.0}), None, ("modify", {"stop_loss": 99.0}))
     made = run(script, 100.0, 100.0, 100.0, 98.0)
