@@ -41,14 +41,15 @@ def final(draft: OrderRequest) -> OrderRequest:
 
 
 def as_exit(body: SignalBody, held: Decimal) -> SignalBody:
-    """A buy or sell that only reduces what is held, as the close that it is; any other as it stands. Raises ValueError for a size
-    that is no number."""
+    """A buy or sell that only reduces what is held, as the close that it is; any other as it stands. A `trail` of it was its stop
+    loss's, which an exit does not bring. Raises ValueError for a size that is no number."""
     if not held or body.action == "close" or body.size is None or body.size <= 0:
         return body
     side: Side = "buy" if body.action == "buy" else "sell"
     if (held > 0) == (side == "buy") or decimal_of(body.size) > abs(held):
         return body
-    return msgspec.structs.replace(body, action="close", reasons=(*body.reasons, _CLOSES[side]))
+    terms = None if body.terms is None else msgspec.structs.replace(body.terms, trail=None)
+    return msgspec.structs.replace(body, action="close", reasons=(*body.reasons, _CLOSES[side]), terms=terms)
 
 
 def orders_of(

@@ -10,7 +10,7 @@ from worker.build import START_NS
 
 from strategy_runner.model.order import OrderChange, OrderRequest, client_order_id
 from strategy_runner.model.signal import OrderTerms, SignalBody, canonical, decode_body
-from strategy_runner.oms.order_making import cancelled_by, changes_of, day_end_ns, orders_of
+from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, day_end_ns, orders_of
 
 HOUR = 3_600_000_000_000
 
@@ -58,6 +58,19 @@ def test_a_close_that_trails_is_a_stop_that_follows_and_only_reduces() -> None:
     (leave,) = orders(action="close", reasons=("enough", "closes:long"), terms=OrderTerms(trail=2.0))
     assert words(leave) == ("exit", "sell", "stop", None, D("98"), D("2"), "gtc")
     assert leave.reduce_only
+
+
+def test_a_sale_of_what_is_held_goes_to_the_market_whatever_stop_loss_it_brings() -> None:
+    sale = signal(action="sell", terms=OrderTerms(trail=2.0), stop_loss=102.0)
+    (leave,) = orders_of(as_exit(sale, D(2)), account="main", instrument=X)
+    assert words(leave) == ("exit", "sell", "market", None, None, None, "gtc")
+    assert [order.leg for order in orders_of(as_exit(sale, D(1)), account="main", instrument=X)] == [
+        "entry",
+        "stop_loss",
+    ]
+    limited = signal(action="sell", terms=OrderTerms(trail=2.0, limit_price=101.0), stop_loss=103.0)
+    (leave,) = orders_of(as_exit(limited, D(2)), account="main", instrument=X)
+    assert words(leave) == ("exit", "sell", "limit", D("101"), None, None, "gtc")
 
 
 @pytest.mark.parametrize(
