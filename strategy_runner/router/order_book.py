@@ -193,8 +193,7 @@ def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instr
         return (
             f"event {event.number}: expected one of {names}, as the order {known.id} is, found one of {' '.join(named)}"
         )
-    is_again = fill is not None and fill.fill_id in known.fills
-    if is_again and event.report is not None and event.report.filled > known.filled:
+    if fill is not None and fill.fill_id in known.fills:
         return f"event {event.number}: expected a new fill of {known.id}, found one that was told before: {fill}"
     try:
         advance(known, news)
@@ -216,12 +215,6 @@ def is_stale(book: OrderBook, event: OmsEvent) -> bool:
         return False
     news, known = news_of_event(event), book.find(order_of(event))
     return isinstance(news, Acknowledged) and known is not None and advance(known, news) is known
-
-
-def is_fill_again(book: OrderBook, event: OmsEvent) -> bool:
-    """Whether an event tells once more, under another number, of a fill that its order has."""
-    known = book.find(order_of(event))
-    return event.fill is not None and known is not None and event.fill.fill_id in known.fills
 
 
 def order_of(event: OmsEvent) -> str:

@@ -62,7 +62,7 @@ class Happened(Entry, frozen=True, kw_only=True, tag="happened"):
 
 
 class Heard(Entry, frozen=True, kw_only=True, tag="heard"):
-    """Events of the OMS below `next_event` that no entry tells only said what its answers or events had said before."""
+    """Events of the OMS below `next_event` that no entry tells only said what its answers had said before."""
 
     next_event: int
 

@@ -20,15 +20,7 @@ from strategy_runner.model.private import PrivateEntry, decode_private, encode_p
 from strategy_runner.oms.order_machine import Order
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
-from strategy_runner.router.order_book import (
-    OrderBook,
-    fold,
-    is_fill_again,
-    is_stale,
-    money_symbol,
-    order_of,
-    problem_of,
-)
+from strategy_runner.router.order_book import OrderBook, fold, is_stale, money_symbol, order_of, problem_of
 from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Heard, Intended, OrderEntry
 from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, LogReader
 
@@ -118,10 +110,6 @@ class OrderJournal:
                 passed = event.number + 1
                 continue
             problem, number = problem_of(self.book, event, self._instruments), self._fill_number
-            if not problem and is_fill_again(self.book, event):
-                log.warning("%s: event %d tells of a fill that was told before", event.symbol, event.number)
-                passed = event.number + 1
-                continue
             order = self.book.find(order_of(event))
             tells = not problem and is_told(event) and _concerns_worker(event, order)
             self._fill_number += tells
