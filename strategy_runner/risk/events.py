@@ -63,7 +63,8 @@ class Paid(Event, frozen=True, kw_only=True, tag="paid"):
 
 
 class Signalled(Event, frozen=True, kw_only=True, tag="signalled"):
-    """A worker's signal came to be decided, whatever was decided: what a runaway is counted by."""
+    """A worker's signal came to be decided while it was fresh, whatever was decided: what a runaway is counted by. One that comes
+    too late to be traded, as hundreds may after a long stop, is none."""
 
     strategy: str
     symbol: str

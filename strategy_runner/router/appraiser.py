@@ -198,7 +198,8 @@ class Appraiser:
 
     def _close(self, case: _Case, price: Decimal | None, at_ns: int, reconciled: bool) -> Ruling:
         body = case.body
-        self._record.signalled(at_ns, body.strategy, body.symbol)
+        if case.ruling is None or case.ruling.verdict != "expired":
+            self._record.signalled(at_ns, body.strategy, body.symbol)
         if case.ruling is not None:
             return case.ruling
         if body.action not in ORDERING:

@@ -306,7 +306,8 @@ class RiskRecord:
             self.decided(decision, None)
             return
         body = decode_body(decision.body)
-        self.signalled(decision.decided_ns, body.strategy, body.symbol)
+        if decision.verdict != "expired":
+            self.signalled(decision.decided_ns, body.strategy, body.symbol)
         self.ordered(decision.decided_ns, decision.orders, decision.price)
         if decision.verdict == "accepted" and body.action == "modify" and not decision.is_observed:
             self._change_again(decision.decided_ns, body)

@@ -137,6 +137,23 @@ def test_a_price_that_comes_after_a_fill_comes_after_it_again(floor: Make) -> No
     assert ("daily_loss", "") in open_breakers(one)
 
 
+def test_signals_that_come_too_late_to_be_traded_are_no_runaway(floor: Make) -> None:
+    one = floor(risk=RiskConfig(runaway_signals=3, runaway_window_s=60.0), freshness={TALK: freshness()})
+    for _ in range(10):
+        one.say(received_ns=START_NS - 3_600 * SECOND)  # as after a long stop
+    one.decided(10)
+    one.say()
+    one.decided(11)
+    assert one.rulings() == [("expired", "late")] * 10 + [("accepted", "")]
+    (one.root / "router" / "risk.note").unlink(missing_ok=True)
+    one.kill()
+    one.start()
+    for _ in range(3):
+        one.say()
+    one.decided(14)
+    assert [reason for _, reason in one.rulings()[11:]] == ["", "", "breaker_runaway"]
+
+
 def test_a_runaway_is_stopped_at_its_count_and_others_trade_on(floor: Make) -> None:
     one = floor(TALK, "calm.Y", risk=RiskConfig(runaway_signals=5, runaway_window_s=60.0))
     for _ in range(2_000):
