@@ -27,7 +27,9 @@ _SIZE = 4096
 STATE_AND_PID, POSITION, BEAT = 1, 2, 4
 APPLYING = _SIZE_USED // 8
 _DESCENT = APPLYING + 1
-_WORDS = struct.Struct("<2Q")
+_KEPT = _DESCENT + 1  # the complement of `snapshot_seq`; 0 is none
+_WORDS = struct.Struct("<3Q")
+_ONES = (1 << 64) - 1
 UNFORESEEN = "unforeseen"
 assert _SIZE_USED % 8 == 0
 
@@ -149,6 +151,7 @@ class StatusFile:
             self._shown = texts
         # not pack_into: it clears the page before it packs, and a reader would find zeros
         self._page[:_NUMBERS_END] = _HEAD.pack(_MAGIC, 1, s.state, s.pid) + self._numbers()
+        self.words[_KEPT] = s.snapshot_seq ^ _ONES
 
     def _numbers(self) -> bytes:
         s = self.status
@@ -170,10 +173,14 @@ class StatusFile:
 
 
 def read_status(path: Path) -> Status | None:
-    """What the page says, or None if there is none, or one that no process has written like that."""
+    """What the page says, or None if there is none, or one that no process has written like that.
+
+    `snapshot_seq` stands there twice, and the lower one counts: what a stopped process would go on from is not removed for one
+    flipped bit.
+    """
     try:
         raw = read_whole(path)
-    except FileNotFoundError:
+    except OSError:  # a folder under its name is its own process's trouble, and nobody else's
         return None
     if len(raw) < _SIZE or raw[:4] != _MAGIC:
         return None
@@ -183,7 +190,10 @@ def read_status(path: Path) -> Status | None:
     numbers = _NUMBERS.unpack_from(raw, _HEAD.size)
     texts = [text.rstrip(b"\0").decode(errors="replace") for text in _TEXTS.unpack_from(raw, _NUMBERS_END)]
     names = Status.__struct_fields__[2:15]
-    applying, descent = _WORDS.unpack_from(raw, 8 * APPLYING)
+    applying, descent, kept = _WORDS.unpack_from(raw, 8 * APPLYING)
+    said = dict(zip(names, numbers, strict=True))
+    if kept:
+        said["snapshot_seq"] = min(said["snapshot_seq"], kept ^ _ONES)
     return Status(
         state=State(state),
         pid=pid,
@@ -192,5 +202,5 @@ def read_status(path: Path) -> Status | None:
         reason=texts[0],
         last_signal=texts[1],
         last_error=texts[2],
-        **dict(zip(names, numbers, strict=True)),
+        **said,
     )

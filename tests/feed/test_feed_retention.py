@@ -13,11 +13,12 @@ from feed_process import FeedProcess, mock_spec, streams_of
 
 from strategy_runner.feed import feed as feed_module
 from strategy_runner.tape.logs import START
-from strategy_runner.tape.status import State, StatusFile, read_status
+from strategy_runner.tape.status import APPLYING, State, StatusFile, read_status
 from strategy_runner.worker.snapshot import Snapshot, write_snapshot
 
 STATE_BYTE = 8
 SNAPSHOT_SEQ, BEAT_NS = 24, 32  # where they stand on the page
+SNAPSHOT_SEQ_AGAIN = 8 * (APPLYING + 2)
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def test_a_flipped_bit_in_a_stopped_workers_page_takes_no_record_that_its_snapsh
     (page.parent / "copy.snapshot").touch()  # a person's
     raw = bytearray(page.read_bytes())
     raw[offset + bit // 8] ^= 1 << bit % 8
+    raw[SNAPSHOT_SEQ_AGAIN : SNAPSHOT_SEQ_AGAIN + 8] = bytes(8)  # and more than that bit
     page.write_bytes(raw)
     found = read_status(page)
     assert found is not None and (found.snapshot_seq != 50 or found.beat_ns < 10**18)
@@ -99,6 +101,42 @@ def test_a_flipped_bit_in_a_stopped_workers_page_takes_no_record_that_its_snapsh
         if offset == SNAPSHOT_SEQ:
             turn_until(feed, lambda: head.first > 0)
             assert head.first <= 700
+
+
+@pytest.mark.parametrize("bit", [40, 62])
+def test_a_flipped_bit_in_the_page_of_a_stopped_paper_oms_takes_no_record_that_it_has_still_to_read(
+    home: FeedProcess, bit: int
+) -> None:
+    """It has no snapshots whose names could be asked: its books lost the fills of the records that were removed."""
+    page = stopped_worker(home)
+    status = StatusFile(page)
+    status.status.snapshot_seq = 50
+    status.enter(State.STOPPED)
+    raw = bytearray(page.read_bytes())
+    raw[SNAPSHOT_SEQ + bit // 8] ^= 1 << bit % 8
+    page.write_bytes(raw)
+    with running(home) as feed:
+        head = head_of(home)
+        take_records(home, feed, 1_000)
+        assert head.first == 0
+        status.status.snapshot_seq = 700
+        status.write()
+        turn_until(feed, lambda: head.first > 0)
+        assert head.first <= 700
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link to itself"])
+def test_what_stands_in_the_place_of_a_page_ends_no_feed(home: FeedProcess, what: str) -> None:
+    page = stopped_worker(home)
+    page.unlink()
+    if what == "a folder":
+        page.mkdir()
+    else:
+        page.symlink_to(page.name)
+    with running(home) as feed:
+        head = head_of(home)
+        take_records(home, feed, 1_000)
+        assert head.first == 0, "who has the page may go on from anywhere"
 
 
 def test_a_page_that_cannot_be_read_and_is_older_than_the_tape_is_kept_holds_nothing_back(home: FeedProcess) -> None:
