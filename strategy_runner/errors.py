@@ -15,7 +15,7 @@ StrategyRunnerError                1  something failed; the message says what
 └── DiskFullError                  1  no space left: nothing was published that could not be kept
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,3 +93,28 @@ class StrategyError(StrategyRunnerError):
 
 class DiskFullError(StrategyRunnerError):
     """No space is left for the next segment."""
+
+
+@contextmanager
+def sparing(faults: list[StrategyRunnerError]) -> Iterator[None]:
+    """What is wrong with the files of one of many is kept in `faults`, so that it takes the others from nobody."""
+    try:
+        yield
+    except StrategyRunnerError as error:
+        faults.append(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = str(error.strerror or error).lower()
+        faults.append(StateError(f"{error.filename}: expected a readable file, found: {reason}"))
+
+
+def raise_all(faults: Sequence[StrategyRunnerError]) -> None:
+    """Raises all of them as one, if there are any, with the smallest exit code: what holds nowhere is worse than what does not
+    hold yet, and damage worse than a file that a person can edit."""
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        worst = min((type(one) for one in faults), key=lambda kind: kind.exit_code)
+        told = list(dict.fromkeys(str(one) for one in faults))
+        raise worst(*told) if issubclass(worst, ConfigurationError) else worst("\n".join(told))

@@ -8,7 +8,7 @@ from strategy_runner.cli.output import output_option, show_json, show_table, tal
 from strategy_runner.cli.running import known_target, show_until_ready, targets_argument, timeout_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
-from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError, UsageError
+from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError, UsageError, raise_all
 from strategy_runner.risk.breakers import RESETS
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.operator_log import Request
@@ -46,7 +46,7 @@ def halt(home: Home, targets: tuple[str, ...], hard: bool, reason: str) -> None:
     """
     request = Request(verb="halt", is_hard=hard, reason=_worded(reason))
     word = "halted" if hard else "halted, exits pass"
-    _fail(_told_of(operate(home, [parse_target(target) for target in targets], request), word))
+    raise_all(_told_of(operate(home, [parse_target(target) for target in targets], request), word))
 
 
 @click.command()
@@ -66,7 +66,7 @@ def flatten(home: Home, targets: tuple[str, ...], halts: bool, reason: str) -> N
         done = operate(home, parsed, Request(verb="halt", reason=_worded(reason)))
         failures += _told_of(done, "halted, exits pass")
     done = operate(home, parsed, Request(verb="flatten", reason=_worded(reason)), but=without)
-    _fail([*failures, *_told_of(done, "flattening")])
+    raise_all([*failures, *_told_of(done, "flattening")])
 
 
 @click.command()
@@ -83,15 +83,17 @@ def resume(home: Home, targets: tuple[str, ...], skip: bool, reason: str, timeou
     Of trading it lifts what was stopped for exactly this target, and says what else still stops it.
     """
     parsed = [parse_target(target) for target in targets]
-    stopped = [target for target in parsed if any(_is_at(target, one) for _, one in _stops(home, target))]
+    faults: list[StrategyRunnerError] = []
+    stopped = [target for target in parsed if any(_is_at(target, one) for _, one in _stops(home, target, faults))]
     if stopped and not reason.strip():
         raise UsageError("--reason: expected why what was stopped may go on, found nothing")
-    parked = _unpark(home, parsed, targets, skip, reason, is_needed=not stopped)
+    parked = _unpark(home, parsed, targets, skip, reason, is_needed=not stopped and not faults)
     if stopped:
-        _fail(_told_of(operate(home, stopped, Request(verb="resume", reason=_worded(reason))), "resumed"))
+        faults += _told_of(operate(home, stopped, Request(verb="resume", reason=_worded(reason))), "resumed")
+    raise_all(faults)
     assert parked or stopped
     for target in parsed:
-        for client, one in _stops(home, target):
+        for client, one in _stops(home, target, faults):
             name = f"{client}{_scope(one)}"
             way = f"`strategy-runner resume {name} --reason TEXT` lifts it"
             talk(
@@ -178,13 +180,6 @@ def _told_of(done: list[Operated], word: str) -> list[StrategyRunnerError]:
     return failures
 
 
-def _fail(failures: list[StrategyRunnerError]) -> None:
-    """Raises all of them as one, if there are any: what holds nowhere is worse than what does not hold yet."""
-    if failures:
-        worst = min((type(one) for one in failures), key=lambda kind: kind.exit_code)
-        raise worst("\n".join(map(str, failures)))
-
-
 def _unpark(
     home: Home, parsed: list[Target], texts: tuple[str, ...], skip: bool, reason: str, *, is_needed: bool
 ) -> list[str]:
@@ -204,16 +199,16 @@ def _unpark(
 
 def _nothing_to_resume(home: Home, parsed: list[Target]) -> str:
     asked = ", ".join(map(str, parsed))
-    others = {f"{client}{_scope(one)}" for target in parsed for client, one in _stops(home, target)}
+    others = {f"{client}{_scope(one)}" for target in parsed for client, one in _stops(home, target, [])}
     hint = f"; stopped is {', '.join(sorted(others))}" if others else "; `strategy-runner status` shows how they are"
     return f"{asked}: expected something stopped or parked, found nothing of exactly that{hint}"
 
 
-def _stops(home: Home, target: Target) -> list[tuple[str, Latch]]:
-    """What stops a target now, or a part of it."""
+def _stops(home: Home, target: Target, faults: list[StrategyRunnerError]) -> list[tuple[str, Latch]]:
+    """What stops a target now, or a part of it; `faults` gets why it cannot be told of a client."""
     return [
         (client, one)
-        for client, latches in operating.stops(home, target).items()
+        for client, latches in operating.stops(home, target, faults).items()
         for one in latches
         if operating.concerns(target, one)
     ]

@@ -10,7 +10,7 @@ from strategy_runner.cli.output import output_option, show_json, show_table, tal
 from strategy_runner.cli.signals import mode_option, must_name_something, run_of
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
-from strategy_runner.errors import ConfigurationError, UsageError
+from strategy_runner.errors import StrategyRunnerError, UsageError, raise_all, sparing
 from strategy_runner.supervision.balances import Balance, balances
 from strategy_runner.supervision.holdings import Holding, holdings
 from strategy_runner.supervision.target import Target, parse_target
@@ -50,8 +50,10 @@ _ACCOUNT_COLUMNS = (
 def positions(home: Home, target: str, mode: str | None, output: str) -> None:
     """Show what workers hold, and their profit, by their fills and the tape's last prices."""
     parsed = parse_target(target)
-    found = holdings(home, runs_of(home, parsed, mode), parsed, os.environ)
+    faults: list[StrategyRunnerError] = []
+    found = holdings(home, runs_of(home, parsed, mode, faults), parsed, os.environ, faults)
     if not found:
+        raise_all(faults)
         must_name_something(home, target)
     if output == "json":
         show_json(found)
@@ -62,6 +64,7 @@ def positions(home: Home, target: str, mode: str | None, output: str) -> None:
         show_table(_COLUMNS, [*map(_row, found), *_totals(found)])
     else:
         talk("no fills yet")
+    raise_all(faults)
 
 
 @click.command()
@@ -74,10 +77,11 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
     parsed = parse_target(target)
     if parsed.strategy is not None or parsed.symbol is not None:
         raise UsageError(f"{target}: expected a client, or all: accounts belong to clients")
-    runs = runs_of(home, parsed, mode)
-    found, broken = balances(home, runs, os.environ)
-    if broken and not found:
-        raise ConfigurationError(*broken)
+    faults: list[StrategyRunnerError] = []
+    runs = runs_of(home, parsed, mode, faults)
+    found = balances(home, runs, os.environ, faults)
+    if not found:
+        raise_all(faults)
     if output == "json":
         show_json(found)
     elif output == "name":
@@ -90,8 +94,7 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
                 talk(one.problem)
     else:
         talk("no account has traded, and none has cash to begin with" if runs else "no client has run yet")
-    if broken:
-        raise ConfigurationError(*broken)
+    raise_all(faults)
 
 
 def _account_row(one: Balance) -> tuple[object, ...]:
@@ -120,13 +123,19 @@ def _row(one: Holding) -> tuple[object, ...]:
     )
 
 
-def runs_of(home: Home, target: Target, mode: str | None) -> dict[str, str]:
-    """The run that is read of each client that is meant, and has run."""
+def runs_of(home: Home, target: Target, mode: str | None, faults: list[StrategyRunnerError]) -> dict[str, str]:
+    """The run that is read of each client that is meant, and has run; of all clients, `faults` gets why one's cannot be told."""
     if target.client is not None:
         return {target.client: run_of(home, target.client, mode)}
     clients = clients_with_state(home)
     if mode is None:
-        return {client: run for client in clients if (run := shown_mode(home, client)) is not None}
+        runs: dict[str, str] = {}
+        for client in clients:
+            with sparing(faults):
+                run = shown_mode(home, client)
+                if run is not None:
+                    runs[client] = run
+        return runs
     found = {client: mode for client in clients if home.client_state(client, mode).is_dir()}
     if not found:
         raise UsageError(f"{target}: expected a {mode} run of some client, found none")

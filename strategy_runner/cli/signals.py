@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from strategy_runner.cli.output import output_option, show_json
+from strategy_runner.cli.output import output_option, show_json, talk
 from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines
 from strategy_runner.config.home import Home
-from strategy_runner.errors import NotRunningError, UsageError
+from strategy_runner.errors import NotRunningError, StrategyRunnerError, UsageError, raise_all, sparing
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import SignalBody, decode_body
 from strategy_runner.router.journal import DecisionReader, decision_log
@@ -43,22 +44,30 @@ def signals(
     """Show decided signals, in the order of the decisions."""
     parsed = parse_target(target)
     clients = [parsed.client] if parsed.client else _clients_with_runs(home)
-    readers = [(client, _reader(home, client, mode)) for client in clients]
-    found = [d for _, reader in readers for d in _decisions(reader, parsed, accepted)]
+    faults: list[StrategyRunnerError] = []
+    readers: list[DecisionReader] = []
+    for client in clients:
+        with sparing(faults):
+            readers.append(_reader(home, client, mode))
+    found = _of_each(readers, parsed, accepted, faults)
     if len(readers) > 1:
         found.sort(key=lambda decision: decision.decided_ns)
     if not found:
+        if not (follow and readers):
+            raise_all(faults)
         must_name_something(home, target)
     show = _printer(body, output, max((len(_worker(decision)) for decision in found), default=WORKER_CHARACTERS))
     keep = 10 if follow and last is None else last
     show(found if keep is None else found[len(found) - keep :] if keep else [], True)
-    try:
-        while follow:
+    told = 0
+    with suppress(KeyboardInterrupt):
+        while follow and readers:
+            for fault in faults[told:]:
+                talk(f"warning: {fault}")
+            told = len(faults)
             time.sleep(FOLLOW_INTERVAL_S)
-            for _, reader in readers:
-                show(list(_decisions(reader, parsed, accepted)), False)
-    except KeyboardInterrupt:
-        return
+            show(_of_each(readers, parsed, accepted, faults), False)
+    raise_all(faults)
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------
@@ -136,6 +145,19 @@ def must_name_something(home: Home, target: str) -> None:
 
 def _reader(home: Home, client: str, mode: str | None) -> DecisionReader:
     return DecisionReader(decision_log(home.router(client, run_of(home, client, mode))))
+
+
+def _of_each(
+    readers: list[DecisionReader], target: Target, accepted: bool, faults: list[StrategyRunnerError]
+) -> list[Decision]:
+    """What has come of all. A reader of a damaged log is dropped, and `faults` gets why."""
+    found: list[Decision] = []
+    for reader in list(readers):
+        with sparing(faults):
+            found += list(_decisions(reader, target, accepted))
+            continue
+        readers.remove(reader)
+    return found
 
 
 def _decisions(reader: DecisionReader, target: Target, accepted: bool) -> Iterator[Decision]:

@@ -12,6 +12,8 @@ from strategy_runner.cli.positions import runs_of
 from strategy_runner.cli.signals import mode_option, must_name_something
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
+from strategy_runner.errors import StrategyRunnerError, raise_all, sparing
+from strategy_runner.model.fill import Fill
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.router.order_journal import order_log
 from strategy_runner.router.order_rows import OrderRow, order_rows
@@ -33,13 +35,18 @@ last_option = click.option("-n", "--last", type=click.IntRange(min=1), default=N
 def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str | None, output: str) -> None:
     """Show orders, and what has become of each."""
     parsed = parse_target(target)
-    logs = [order_rows(order_log(home.router(client, run))) for client, run in runs_of(home, parsed, mode).items()]
+    faults: list[StrategyRunnerError] = []
+    logs = []
+    for client, run in runs_of(home, parsed, mode, faults).items():
+        with sparing(faults):
+            logs.append(order_rows(order_log(home.router(client, run))))
     found = [
         row
         for row in heapq.merge(*logs, key=lambda row: row.at_ns)
         if _is_meant(parsed, row.client, row.strategy, row.symbol) and (row.is_open or not only_open)
     ][-(last or 0) :]
     if not found:
+        raise_all(faults)
         must_name_something(home, target)
     if output == "json":
         show_json(found)
@@ -50,6 +57,7 @@ def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str
         _show_orders(found)
     else:
         talk("no orders")
+    raise_all(faults)
 
 
 @click.command()
@@ -61,46 +69,30 @@ def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str
 def fills(home: Home, target: str, last: int | None, mode: str | None, output: str) -> None:
     """Show fills, in the order in which they were told."""
     parsed = parse_target(target)
-    logs = [fills_told(home, client, run) for client, run in runs_of(home, parsed, mode).items()]
+    faults: list[StrategyRunnerError] = []
+    logs = []
+    for client, run in runs_of(home, parsed, mode, faults).items():
+        with sparing(faults):
+            logs.append(fills_told(home, client, run))
     found = [
         fill
         for fill in heapq.merge(*logs, key=lambda fill: fill.event_ns)
         if _is_meant(parsed, fill.client, fill.strategy, fill.symbol)
     ]
     if not found:
+        raise_all(faults)
         must_name_something(home, target)
     found = found[-(last or 0) :]
     if output == "json":
         show_json(found)
-        return
-    if output == "name":
+    elif output == "name":
         for fill in found:
             click.echo(fill.fill_id)
-        return
-    columns = (
-        Column("event time (UTC)", spare=1),
-        Column("worker", spare=3),  # the signal names it
-        Column("side"),
-        Column("quantity", right=True),
-        Column("price", right=True),
-        Column("fee", right=True),
-        Column("currency", spare=2),
-        Column("signal"),
-    )
-    rows = [
-        (
-            _moment(one.event_ns),
-            WorkerKey(one.client, one.strategy, one.symbol).name,
-            one.side,
-            _plain(one.quantity),
-            _plain(one.price),
-            _money(one.fee),
-            one.currency,
-            one.signal_id,
-        )
-        for one in found
-    ]
-    show_table(columns, rows) if rows else talk("no fills")
+    elif found:
+        _show_fills(found)
+    else:
+        talk("no fills")
+    raise_all(faults)
 
 
 @click.command()
@@ -115,10 +107,11 @@ def report(home: Home, target: str, level: str | None, mode: str | None, output:
     A trade goes from flat to flat, its result is after fees; among models it is divided by weight times confidence.
     """
     parsed = parse_target(target)
-    found = [
-        row for row in report_on(home, runs_of(home, parsed, mode), parsed, os.environ) if level in (None, row.level)
-    ]
+    faults: list[StrategyRunnerError] = []
+    rows = report_on(home, runs_of(home, parsed, mode, faults), parsed, os.environ, faults)
+    found = [row for row in rows if level in (None, row.level)]
     if not found:
+        raise_all(faults)
         must_name_something(home, target)
     if output == "json":
         show_json(found)
@@ -129,6 +122,7 @@ def report(home: Home, target: str, level: str | None, mode: str | None, output:
         _show_report(found)
     else:
         talk("no fills yet")
+    raise_all(faults)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
@@ -167,6 +161,33 @@ def _show_orders(found: list[OrderRow]) -> None:
             one.state,
             one.reason or None,
             one.client_order_id,
+        )
+        for one in found
+    ]
+    show_table(columns, rows)
+
+
+def _show_fills(found: list[Fill]) -> None:
+    columns = (
+        Column("event time (UTC)", spare=1),
+        Column("worker", spare=3),  # the signal names it
+        Column("side"),
+        Column("quantity", right=True),
+        Column("price", right=True),
+        Column("fee", right=True),
+        Column("currency", spare=2),
+        Column("signal"),
+    )
+    rows = [
+        (
+            _moment(one.event_ns),
+            WorkerKey(one.client, one.strategy, one.symbol).name,
+            one.side,
+            _plain(one.quantity),
+            _plain(one.price),
+            _money(one.fee),
+            one.currency,
+            one.signal_id,
         )
         for one in found
     ]

@@ -8,8 +8,10 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.load import load_client, load_environment
+from strategy_runner.config.loaded import Loaded
 from strategy_runner.config.paper import exact, opening_cash
-from strategy_runner.errors import ConfigurationError, StateError
+from strategy_runner.config.schema import EnvironmentConfig
+from strategy_runner.errors import ConfigurationError, StateError, StrategyRunnerError, sparing
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms.ledger import Account, MissingPriceError, Valuation, place, valuation
@@ -28,36 +30,49 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-def balances(home: Home, runs: Mapping[str, str], environ: Mapping[str, str]) -> tuple[list[Balance], tuple[str, ...]]:
-    """`runs` says by client which mode's run is read. A client whose file is broken is left out, and its problems returned.
-
-    Raises ConfigurationError for the environment's file, StateError for a damaged log.
+def balances(
+    home: Home, runs: Mapping[str, str], environ: Mapping[str, str], faults: list[StrategyRunnerError]
+) -> list[Balance]:
+    """`runs` says by client which mode's run is read. A client whose file is broken or whose log is damaged is left out, and
+    `faults` gets why. Raises ConfigurationError for the environment's file.
     """
     environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={})
     instruments = instruments_of(environment.value.instruments)
     found: list[Balance] = []
-    broken: list[str] = []
     for client, mode in runs.items():
-        held: dict[str, list[Position]] = {}
-        for position in positions_of_run(home, client, mode):
-            held.setdefault(position.account, []).append(position)
-        try:
-            config = load_client(home, client, environment, environ=environ, overrides={}).value
-        except ConfigurationError as error:
-            if home.client_config(client).parent.is_dir():
-                broken.extend(error.problems)
-            else:
-                found += [_without_file(client, name, error) for name in sorted(held)]
-            continue
-        opening = opening_cash(config)
-        market, rates = market_of_run(home, mode), exact(config.risk.rates)
-        for name in sorted(opening.keys() | held.keys()):
-            account = _account(client, name, opening.get(name, {}), held.get(name, []), instruments)
-            symbols = {one.symbol for one in held.get(name, []) if one.quantity}
-            seen = {symbol: market.price(symbol) if market is not None else None for symbol in symbols}
-            prices = {symbol: decimal_of(price) for symbol, price in seen.items() if price is not None}
-            found.append(_balance(account, config.risk.currency, prices, rates, instruments))
-    return found, tuple(broken)
+        with sparing(faults):
+            found += _of_client(home, client, mode, environment, instruments, environ)
+    return found
+
+
+def _of_client(
+    home: Home,
+    client: str,
+    mode: str,
+    environment: Loaded[EnvironmentConfig],
+    instruments: Mapping[str, Instrument],
+    environ: Mapping[str, str],
+) -> list[Balance]:
+    """Raises ConfigurationError, StateError, OSError."""
+    held: dict[str, list[Position]] = {}
+    for position in positions_of_run(home, client, mode):
+        held.setdefault(position.account, []).append(position)
+    try:
+        config = load_client(home, client, environment, environ=environ, overrides={}).value
+    except ConfigurationError as error:
+        if home.client_config(client).parent.is_dir():
+            raise
+        return [_without_file(client, name, error) for name in sorted(held)]
+    opening = opening_cash(config)
+    market, rates = market_of_run(home, mode), exact(config.risk.rates)
+    found: list[Balance] = []
+    for name in sorted(opening.keys() | held.keys()):
+        account = _account(client, name, opening.get(name, {}), held.get(name, []), instruments)
+        symbols = {one.symbol for one in held.get(name, []) if one.quantity}
+        seen = {symbol: market.price(symbol) if market is not None else None for symbol in symbols}
+        prices = {symbol: decimal_of(price) for symbol, price in seen.items() if price is not None}
+        found.append(_balance(account, config.risk.currency, prices, rates, instruments))
+    return found
 
 
 def _without_file(client: str, account: str, error: ConfigurationError) -> Balance:

@@ -9,7 +9,7 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_specs
 from strategy_runner.config.times import duration
-from strategy_runner.errors import StateError
+from strategy_runner.errors import StateError, StrategyRunnerError, sparing
 from strategy_runner.model.names import WATCHDOG_NAME, WorkerKey
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
@@ -135,11 +135,10 @@ def _with_stops(
         if isinstance(spec, WorkerSpec) and row.trading_state in _GOING_ON:
             folder = router_folder(spec).parent
             if folder not in stops:
-                try:
+                stops[folder], faults = (), list[StrategyRunnerError]()
+                with sparing(faults):
                     stops[folder] = read_stops(folder, spec.client, spec.mode)
-                except StateError as error:
-                    stops[folder] = ()
-                    problems.append(f"{spec.client}: what stops it is not known: {error}")
+                problems += [f"{spec.client}: what stops it is not known: {fault}" for fault in faults]
             latch = strictest(stops[folder], spec.strategy, spec.symbol)
             found.append(row if latch is None else _stopped(row, latch, now_ns))
         else:

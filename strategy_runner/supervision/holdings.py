@@ -10,7 +10,7 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.load import load_environment
-from strategy_runner.errors import NotRunningError
+from strategy_runner.errors import NotRunningError, StrategyRunnerError, sparing
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.names import WorkerKey
@@ -47,14 +47,24 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
         return WorkerKey(self.client, self.strategy, self.symbol)
 
 
-def holdings(home: Home, runs: Mapping[str, str], target: Target, environ: Mapping[str, str]) -> list[Holding]:
-    """`runs` says by client which mode's run is read. Raises ConfigurationError, StateError for a damaged log."""
+def holdings(
+    home: Home,
+    runs: Mapping[str, str],
+    target: Target,
+    environ: Mapping[str, str],
+    faults: list[StrategyRunnerError],
+) -> list[Holding]:
+    """`runs` says by client which mode's run is read. A client with a damaged log is left out, and `faults` gets why. Raises
+    ConfigurationError."""
     environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={}).value
     instruments = instruments_of(environment.instruments)
     markets = {mode: market_of_run(home, mode) for mode in set(runs.values())}
     found: list[Holding] = []
     for client, mode in runs.items():
-        for position, fills in _positions(fill_logs(home, client, mode)):
+        held: list[tuple[Position, int]] = []
+        with sparing(faults):
+            held = _positions(fill_logs(home, client, mode))
+        for position, fills in held:
             if target.matches(WorkerKey(client, position.strategy, position.symbol).name):
                 market = markets[mode]
                 price = market.price(position.symbol) if market is not None else None

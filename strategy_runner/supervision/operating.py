@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.errors import StateError, StrategyRunnerError, UsageError
+from strategy_runner.errors import StateError, StrategyRunnerError, UsageError, sparing
 from strategy_runner.model.names import router_name
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.acknowledgement import read_acknowledgement
@@ -92,12 +92,17 @@ def clients_of(home: Home, target: Target) -> list[str]:
     return sorted([*(client for client, _ in runs), *unread])
 
 
-def stops(home: Home, target: Target) -> dict[str, tuple[Latch, ...]]:
-    """What stops the run of each client that a target names. Raises UsageError, StateError."""
+def stops(home: Home, target: Target, faults: list[StrategyRunnerError]) -> dict[str, tuple[Latch, ...]]:
+    """What stops the run of each client that a target names; `faults` gets why it cannot be read of one. Raises UsageError."""
     runs, unread = _found(home, target)
     for error in unread.values():
-        raise error
-    return {client: read_stops(home.client_state(client, mode), client, mode) for client, mode in runs}
+        with sparing(faults):
+            raise error
+    found: dict[str, tuple[Latch, ...]] = {}
+    for client, mode in runs:
+        with sparing(faults):
+            found[client] = read_stops(home.client_state(client, mode), client, mode)
+    return found
 
 
 def concerns(target: Target, latch: Latch) -> bool:

@@ -12,6 +12,7 @@ from strategy_runner.analytics.trades import Open, Trade, Trades, trades_of
 from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.load import load_environment
+from strategy_runner.errors import StrategyRunnerError, sparing
 from strategy_runner.model.instrument import decimal_of
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OmsEvent
@@ -49,17 +50,25 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.open is None else self.closed.result + self.open
 
 
-def report(home: Home, runs: Mapping[str, str], target: Target, environ: Mapping[str, str]) -> list[ReportRow]:
-    """`runs` says by client which mode's run is read. Raises ConfigurationError, StateError for a damaged log."""
+def report(
+    home: Home,
+    runs: Mapping[str, str],
+    target: Target,
+    environ: Mapping[str, str],
+    faults: list[StrategyRunnerError],
+) -> list[ReportRow]:
+    """`runs` says by client which mode's run is read. A client with a damaged log is left out, and `faults` gets why. Raises
+    ConfigurationError."""
     environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={}).value
     instruments = instruments_of(environment.instruments)
     rows: list[ReportRow] = []
     for client, mode in runs.items():
-        events = [event for event in _events(home, client, mode) if _is_meant(target, event)]
-        trades = trades_of(events, instruments)
-        signal_ids = {one.signal_id for one in trades.ended} | {one.signal_id for one in trades.open}
-        votes = _votes(home, client, mode, signal_ids)
-        rows += _rows(client, trades, votes, market_of_run(home, mode))
+        with sparing(faults):
+            events = [event for event in _events(home, client, mode) if _is_meant(target, event)]
+            trades = trades_of(events, instruments)
+            signal_ids = {one.signal_id for one in trades.ended} | {one.signal_id for one in trades.open}
+            votes = _votes(home, client, mode, signal_ids)
+            rows += _rows(client, trades, votes, market_of_run(home, mode))
     return rows
 
 

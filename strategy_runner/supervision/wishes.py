@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -76,6 +77,10 @@ def write_wishes(home: Home, wishes: Wishes) -> None:
         replace_file(path, msgspec.json.format(msgspec.json.encode(wishes)), synced="content")
 
 
+# it names a folder, and neither of the files that say it has a checksum
+_Mode = Annotated[str, msgspec.Meta(pattern="^(mock|live|simulation|historical)$")]
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A client's latest run: commands that read its signals, or show it stopped, take it from here.
 
@@ -83,7 +88,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     history begin anew.
     """
 
-    mode: str
+    mode: _Mode
     wish: Wish
     lasting: "Run | None" = None
 
@@ -91,7 +96,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class _Told(msgspec.Struct, frozen=True):
     """Of a router's specification all that is asked here, by commands that are typed often: the rest is slow to import."""
 
-    mode: str
+    mode: _Mode
 
 
 def write_latest_run(home: Home, client: str, run: Run) -> None:
@@ -110,6 +115,9 @@ def read_latest_run(home: Home, client: str) -> Run | None:
         return msgspec.json.decode(_latest_path(home, client).read_bytes(), type=Run)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        reason = str(error.strerror or error).lower()
+        raise StateError(f"{_latest_path(home, client)}: expected a client's latest run, found: {reason}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateError(
             f"{_latest_path(home, client)}: expected a client's latest run, found: {error}; its next start writes it anew"
@@ -169,7 +177,7 @@ def running_mode(home: Home, client: str) -> str | None:
         return msgspec.json.decode((home.daemon / "specs" / client / "router.json").read_bytes(), type=_Told).mode
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError):  # and it runs all the same
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # and it runs all the same
         locks = sorted((home.var / "clients" / client).glob("*/router/lock"))
         return next((lock.parents[1].name for lock in locks if holder(lock.parent)), None)
 

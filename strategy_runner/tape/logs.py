@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 from zlib import crc32
 
-from strategy_runner.errors import CorruptRecordError, VersionMismatchError
+from strategy_runner.errors import CorruptRecordError, VersionMismatchError, naming
 from strategy_runner.small_files import open_made
 
 _HEADER = struct.Struct("<8sII")
@@ -221,9 +221,10 @@ class LogReader(_Opened):
             return False
         try:
             opened = os.fstat(fd)
-            if opened.st_size < START or _was_never_begun(fd):
-                return False
-            _check_header(fd, self.path)
+            with naming(self.path):  # of a folder
+                if opened.st_size < START or _was_never_begun(fd):
+                    return False
+                _check_header(fd, self.path)
             self._fd, self._inode, fd = fd, opened.st_ino, -1
         finally:
             if fd >= 0:
