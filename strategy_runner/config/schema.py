@@ -68,6 +68,11 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
+# the paper OMS counts for all clients with so many digits and no more: one number beyond them would end it
+Cash = Annotated[float, Meta(gt=0, le=10**15)]
+Cost = Annotated[float, Meta(ge=0, le=10**15)]
+SlippageBps = Annotated[float, Meta(ge=0, le=10_000)]
+Impact = Annotated[float, Meta(ge=0, le=100)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 OrderRate = Annotated[float, Meta(gt=0, le=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
@@ -159,8 +164,8 @@ class FeesConfig(Section, frozen=True, kw_only=True):
 
     maker: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
     taker: Share = 0.0
-    per_share: NotNegative = 0.0
-    minimum: NotNegative = 0.0
+    per_share: Cost = 0.0
+    minimum: Cost = 0.0
 
 
 class PaperSymbolConfig(Section, frozen=True, kw_only=True):
@@ -168,9 +173,9 @@ class PaperSymbolConfig(Section, frozen=True, kw_only=True):
 
     latency_ms: Latency | None = None
     slippage_ticks: Ticks | None = None
-    slippage_bps: NotNegative | None = None
+    slippage_bps: SlippageBps | None = None
     assumed_spread: Share | None = None
-    impact: NotNegative | None = None
+    impact: Impact | None = None
     participation: Fraction | None = None
     queue: Queue | None = None
     queue_size: NotNegative | None = None
@@ -183,14 +188,14 @@ class PaperConfig(Section, frozen=True, kw_only=True):
 
     latency_ms: Latency = 0.0
     slippage_ticks: Ticks = 0
-    slippage_bps: NotNegative = 0.0
+    slippage_bps: SlippageBps = 0.0
     assumed_spread: Share = 0.0
-    impact: NotNegative = 0.0
+    impact: Impact = 0.0
     participation: Fraction | None = None
     queue: Queue = "through"
     queue_size: NotNegative = 0.0
     fees: FeesConfig = FeesConfig()
-    cash: dict[Word, dict[Currency, Positive]] = {}
+    cash: dict[Word, dict[Currency, Cash]] = {}
     symbols: dict[Symbol, PaperSymbolConfig] = {}
 
 
@@ -319,7 +324,7 @@ class RiskConfig(Section, frozen=True, kw_only=True):
 
     currency: Currency = "USD"
     rates: dict[Currency, Positive] = {}
-    starting_cash: Positive = 100_000.0
+    starting_cash: Cash = 100_000.0
     max_position_notional: Positive | None = None
     max_position_size: dict[Symbol, Positive] = {}
     max_order_value: Positive | None = None

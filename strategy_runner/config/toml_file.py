@@ -15,6 +15,8 @@ _PLACE = re.compile(r"(?P<fault>.*) \(at (?:line (?P<line>\d+), column (?P<colum
 
 def read_toml(path: Path, shown: str) -> dict[str, Any]:
     """The file's table. `shown` names it in messages. Raises ConfigurationError; a file that is not there names its path."""
+    if path.is_fifo():  # every command would wait there for somebody to write into it
+        raise ConfigurationError(f"{shown}: expected a readable file at {path}, found a pipe")
     try:
         with path.open("rb") as file:
             raw = file.read(FILE_BYTES_MAX + 1)

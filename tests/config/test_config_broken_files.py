@@ -1,5 +1,6 @@
 """Broken files, each with the exact words it is answered with."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -807,3 +808,14 @@ def test_a_byte_order_mark_before_the_first_line_does_no_harm(home: Home) -> Non
     environment = load_environment(home, "local-dev", environ={}, overrides={})
 
     assert load_client(home, "ikenna", environment, environ={}, overrides={}).value.routes == ("quantconnect",)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    """`status`, `check` and `apply` of all clients waited there."""
+    home = Home(tmp_path)
+    path = home.environment_config("local-dev")
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(ConfigurationError) as refused:
+        load_environment(home, "local-dev", environ={}, overrides={})
+    assert refused.value.problems == (f"configs/local-dev.toml: expected a readable file at {path}, found a pipe",)

@@ -170,6 +170,27 @@ BROKEN = [
         "[paper.fees]\ntaker = 5\n\n[paper.cash]",
         "paper.fees.taker: expected a number in [0, 1], found 5",
     ),
+    # more digits than the paper OMS of all clients counts with: it ended
+    (
+        "[paper.cash]",
+        "[paper.fees]\nper_share = 1e308\n\n[paper.cash]",
+        "paper.fees.per_share: expected a number in [0, 1000000000000000], found 1e+308",
+    ),
+    (
+        "[paper.cash]",
+        "[paper]\nslippage_bps = 1e308\n\n[paper.cash]",
+        "paper.slippage_bps: expected a number in [0, 10000], found 1e+308",
+    ),
+    (
+        "[paper.cash]",
+        "[paper.symbols.SPY]\nimpact = 1e308\n\n[paper.cash]",
+        "paper.symbols.SPY.impact: expected a number in [0, 100], found 1e+308",
+    ),
+    (
+        "coins = { USD = 60_000.0 }",
+        "coins = { USD = 1e308 }",
+        "paper.cash.coins.USD: expected a number in (0, 1000000000000000], found 1e+308",
+    ),
 ]
 
 

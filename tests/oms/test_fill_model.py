@@ -1,13 +1,17 @@
 """The fill model: what trades, quotes and bars do to orders, on the pessimistic side wherever the records do not tell."""
 
+from decimal import localcontext
 from typing import Any
 
 import msgspec
 import pytest
 from oms.paper_build import MINUTE, NOW, SECOND, TOUCH, D, X, bar, quote, request, trade
 
+from strategy_runner.config.paper import fill_settings
+from strategy_runner.config.schema import PaperConfig
 from strategy_runner.model.fill_settings import FeeSettings, FillSettings, fee_due, raw_fee
 from strategy_runner.oms.fill_model import Execution, Lapse, MarketEvent, Move, WorkingOrder, match, rank
+from strategy_runner.oms.ledger import EXACT
 from strategy_runner.oms.order_machine import new_order
 from strategy_runner.oms.paper_request import working
 
@@ -227,6 +231,19 @@ def test_a_trailing_stop_is_hit_within_a_bar_only_where_the_way_to_the_close_led
 
 def test_no_orders_cost_nothing_and_give_nothing() -> None:
     assert match([], trade(100), TOUCH, X) == []
+
+
+def test_the_dearest_market_that_a_file_can_describe_is_counted_to_its_last_digit() -> None:
+    dearest = msgspec.structs.replace(
+        fill_settings(PaperConfig(slippage_bps=10_000.0, slippage_ticks=10_000, assumed_spread=1.0, impact=100.0)),
+        participation=1.0,
+    )
+    price, fees = D(10**15), FeeSettings(taker=D(1), per_share=D(10**15), minimum=D(10**15))
+    (filled,) = match([order("o", dearest)], trade(1e15, 1, 1.0), dearest, X)
+    assert isinstance(filled, Execution)
+    assert filled.price == price * 102 + price / 2 + 10_000 * X.tick_size
+    with localcontext(EXACT):
+        assert raw_fee(fees, filled.price * 10**15, D(10**15), "taker") == (filled.price + 10**15) * 10**15
 
 
 # -- fees --------------------------------------------------------------------------------------------------------------
