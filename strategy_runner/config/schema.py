@@ -73,6 +73,7 @@ Cash = Annotated[float, Meta(gt=0, le=10**15)]
 Cost = Annotated[float, Meta(ge=0, le=10**15)]
 SlippageBps = Annotated[float, Meta(ge=0, le=10_000)]
 Impact = Annotated[float, Meta(ge=0, le=100)]
+Multiplier = Annotated[float, Meta(gt=0, le=10**9)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 OrderRate = Annotated[float, Meta(gt=0, le=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
@@ -276,7 +277,7 @@ class InstrumentConfig(Section, frozen=True, kw_only=True):
     asset_class: AssetClass
     venue: Word | None = None
     currency: Currency | None = None
-    multiplier: Positive = 1.0
+    multiplier: Multiplier = 1.0
     margin_fraction: Fraction = 1.0
     calendar: AssetClass | None = None
 

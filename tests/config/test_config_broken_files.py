@@ -162,6 +162,11 @@ BROKEN_ENVIRONMENTS: list[tuple[str, str, list[str]]] = [
             'storage.dataset: expected a dataset name of letters, digits and _, found "my-set"',
         ],
     ),
+    (  # more digits than the paper OMS of all clients counts with
+        "lot_size = 0.0001\n",
+        "lot_size = 0.0001\nmultiplier = 1e300\n",
+        ["instruments.ETH-USD.multiplier: expected a number in (0, 1000000000], found 1e+300"],
+    ),
     (
         'kind = "local"',
         'kind = "redis"',
