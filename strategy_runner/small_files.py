@@ -16,8 +16,8 @@ Synced = Literal[
 
 
 def read_whole(path: Path) -> bytes:
-    """With half of the system calls of `Path.read_bytes`. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """With half of the system calls of `Path.read_bytes`, and nothing where a pipe stands in the file's place. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         parts = []
         while part := os.read(fd, _READ_BYTES):

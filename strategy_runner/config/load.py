@@ -19,6 +19,7 @@ from strategy_runner.config.loaded import Loaded, T
 from strategy_runner.config.notation import found, join
 from strategy_runner.config.rules import check_client, check_environment
 from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
+from strategy_runner.config.secret import legible
 from strategy_runner.config.suggest import nearest
 from strategy_runner.config.toml_file import read_toml
 from strategy_runner.errors import ConfigurationError
@@ -129,7 +130,7 @@ def _check_client_name(client: str) -> None:
         raise ConfigurationError(f"clients/{client}: expected a name that is not reserved, found {found(client)}")
     if not re.fullmatch(CLIENT_PATTERN, client):
         expected = "a name of at most 32 of a-z, 0-9, _ and -, a letter first"
-        raise ConfigurationError(f"clients/{client}: expected {expected}, found {found(client)}")
+        raise ConfigurationError(f"clients/{legible(client)}: expected {expected}, found {found(client)}")
 
 
 def _inherited(environment: Loaded[EnvironmentConfig]) -> Given:

@@ -97,4 +97,9 @@ def reference_fault(value: object) -> str | None:
 
 
 def quoted(text: str) -> str:
-    return msgspec.json.encode(text).decode()
+    return msgspec.json.encode(legible(text)).decode()
+
+
+def legible(text: str) -> str:
+    """The same, or with bytes of a name that are no UTF-8 written out: they cannot be printed."""
+    return text.encode(errors="backslashreplace").decode()

@@ -19,9 +19,10 @@ import struct
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
+from stat import S_ISREG
 from zlib import crc32
 
-from strategy_runner.errors import CorruptRecordError, VersionMismatchError, naming
+from strategy_runner.errors import CorruptRecordError, VersionMismatchError
 from strategy_runner.small_files import open_made
 
 _HEADER = struct.Struct("<8sII")
@@ -216,15 +217,16 @@ class LogReader(_Opened):
     def _open(self) -> bool:
         """False while there is no log, or its writer has not written the header yet."""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which does not wait at a pipe
         except FileNotFoundError:
             return False
         try:
             opened = os.fstat(fd)
-            with naming(self.path):  # of a folder
-                if opened.st_size < START or _was_never_begun(fd):
-                    return False
-                _check_header(fd, self.path)
+            if not S_ISREG(opened.st_mode):
+                raise CorruptRecordError(f"{self.path}: expected a log, found no regular file")
+            if opened.st_size < START or _was_never_begun(fd):
+                return False
+            _check_header(fd, self.path)
             self._fd, self._inode, fd = fd, opened.st_ino, -1
         finally:
             if fd >= 0:

@@ -1,12 +1,13 @@
 """Damage of one client's files takes the others from nobody: they are shown, and acted on, and the damage is named."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from end_to_end.harness import CROSSOVER, Firm, Ran, told, until
 
-FAILURE = 1
+FAILURE, CONFIGURATION = 1, 6
 FILLS, ORDERS, DECISIONS = "mock/fills.log", "mock/router/orders.log", "mock/router/decisions.log"
 RISK, LATEST, WORKER = "mock/router/risk.note", "latest.json", "mock/workers/cross.BTC-USD/status"
 
@@ -19,7 +20,8 @@ def firm() -> Iterator[Firm]:
             firm.write(f"clients/{client}/client.toml", CROSSOVER)
         firm.run("start", "all")
         for name in ("acme", "beta"):
-            until(lambda name=name: firm.run("fills", name, "-o", "name").lines, "fills")
+            # damage of the only frame of a log would pass for a torn one
+            until(lambda name=name: len(firm.run("fills", name, "-o", "name").lines) > 2, "fills")
         firm.run("down")
         yield firm
 
@@ -35,6 +37,11 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:10])
 
@@ -46,6 +53,7 @@ def replaced(content: str) -> Callable[[Path], None]:
 DAMAGES: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
     (FILLS, flipped, ("positions", "accounts", "fills", "report")),
     (FILLS, folder, ("positions", "accounts", "fills", "report")),
+    (FILLS, pipe, ("positions", "accounts")),
     (ORDERS, flipped, ("orders",)),
     (ORDERS, folder, ("orders",)),
     (DECISIONS, flipped, ("report", "signals")),
@@ -62,7 +70,7 @@ def damaged(firm: Firm) -> Iterator[Callable[[str, Callable[[Path], None]], Path
     def damage(name: str, how: Callable[[Path], None]) -> Path:
         path = firm.root / "var" / "clients" / "acme" / name
         whole = path.read_bytes()
-        undo.append(lambda: (path.rmdir() if path.is_dir() else None, path.write_bytes(whole)))
+        undo.append(lambda: (path.rmdir() if path.is_dir() else path.unlink(), path.write_bytes(whole)))
         how(path)
         return path
 
@@ -140,6 +148,20 @@ def test_a_folder_in_the_place_of_a_status_page_keeps_nobody_from_seeing_the_oth
     damaged(WORKER, folder)
     assert "beta:cross.BTC-USD" in firm.run("status", "all").out
     assert "beta:cross.BTC-USD" in firm.run("plan").out
+
+
+def test_a_folder_of_a_name_that_is_no_utf_8_is_told_of_and_takes_the_clients_from_nobody(firm: Firm) -> None:
+    nameless = firm.root / "clients" / os.fsdecode(b"\xffx")
+    nameless.mkdir()
+    try:
+        assert "clients/\\udcffx: expected a name" in firm.run("check", code=CONFIGURATION).out
+        for verb in (("status", "all"), ("positions", "all")):
+            assert "beta:cross." in firm.run(*verb).out
+        assert "clients/\\udcffx: expected a name" in firm.run("status").err
+        assert "beta: recorded as action" in firm.run("halt", "all", "--reason", "test").err
+        firm.run("resume", "all", "--reason", "test")
+    finally:
+        nameless.rmdir()
 
 
 def _must_name(ran: Ran, path: Path) -> None:

@@ -125,12 +125,14 @@ def test_a_flipped_bit_in_the_page_of_a_stopped_paper_oms_takes_no_record_that_i
         assert head.first <= 700
 
 
-@pytest.mark.parametrize("what", ["a folder", "a link to itself"])
+@pytest.mark.parametrize("what", ["a folder", "a link to itself", "a pipe"])
 def test_what_stands_in_the_place_of_a_page_ends_no_feed(home: FeedProcess, what: str) -> None:
     page = stopped_worker(home)
     page.unlink()
     if what == "a folder":
         page.mkdir()
+    elif what == "a pipe":
+        os.mkfifo(page)
     else:
         page.symlink_to(page.name)
     with running(home) as feed:
