@@ -1,5 +1,7 @@
 """How a run begins: what it may not begin beside, and the empty folders that it begins with."""
 
+from collections.abc import Collection
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -54,10 +56,12 @@ def finished_runs(home: Home, before: Wishes, plan: Plan, written: Written) -> l
     return folders
 
 
-def note_latest_runs(home: Home, wishes: Wishes, plan: Plan) -> None:
+def note_latest_runs(home: Home, wishes: Wishes, plan: Plan, asked: Collection[str]) -> None:
+    """Raises OSError for a client that was asked for; what cannot be written of one that runs beside them stays as it is."""
     for router in _routers(plan):
         wish = msgspec.structs.replace(wishes.clients[router.client], stopped=())
-        write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))
+        with nullcontext() if router.client in asked else suppress(OSError):
+            write_latest_run(home, router.client, Run(mode=router.mode, wish=wish))
 
 
 def _routers(plan: Plan) -> list[RouterSpec]:

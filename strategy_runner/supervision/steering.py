@@ -72,7 +72,7 @@ def start(
         make_sure_of_room(home, plan, finished)
         for folder in finished:
             shutil.rmtree(folder, ignore_errors=True)
-        note_latest_runs(home, wishes, plan)
+        note_latest_runs(home, wishes, plan, clients)
         return plan, _with_another_try(home, targets, _carry_out(home, wishes, plan, written, launch=True))
 
 

@@ -167,3 +167,14 @@ def test_a_folder_of_a_name_that_is_no_utf_8_is_told_of_and_takes_the_clients_fr
 def _must_name(ran: Ran, path: Path) -> None:
     assert "beta" in ran.out and "acme" not in ran.out, told(ran)
     assert ran.err.startswith(f"error: {path}: expected "), told(ran)
+
+
+def test_others_are_started_beside_a_client_whose_latest_run_cannot_be_written(firm: Firm, damaged: Damage) -> None:
+    firm.run("start", "acme")
+    try:
+        damaged(LATEST, folder)
+        firm.run("start", "beta")
+        assert firm.states()["beta:router"] == firm.states()["acme:router"] == "RUNNING"
+    finally:
+        firm.run("stop", "all")
+        firm.run("down")
