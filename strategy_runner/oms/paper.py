@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.bus.doorbell import StreamListener
-from strategy_runner.errors import StateError
+from strategy_runner.errors import ConfigurationError, StateError
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest, OrderState
@@ -79,7 +79,8 @@ class PaperOms:
         opening: Mapping[str, Mapping[str, Mapping[str, Decimal]]] | None = None,
         on_news: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`settings` by client and symbol, `opening` cash by client, account and currency. Raises StateError, OSError."""
+        """`settings` by client and symbol, `opening` cash by client, account and currency. `unopened` says by client why its book
+        cannot be opened. Raises StateError, ConfigurationError if that is so of all, OSError."""
         self._folder = folder
         self._instruments = dict(instruments)
         self._default = default
@@ -91,8 +92,16 @@ class PaperOms:
         self.on_news = on_news
         self._desks: dict[str, Desk] = {}
         status.enter(State.STARTING, "reads its journals")
+        self.unopened: dict[str, str] = {}
         for client in clients:
-            self.open_desk(client, (opening or {}).get(client, {}))
+            try:
+                self.open_desk(client, (opening or {}).get(client, {}))
+            except (StateError, ConfigurationError) as error:
+                # its own trouble, and nobody else's; its book has still to read what lies behind, so only a new life opens it
+                log.error("%s: not served: %s", client, error)
+                self.unopened[client] = status.status.last_error = str(error)
+                if len(self.unopened) == len(clients):
+                    raise  # there is nobody to serve
         self._tail = MarketTail(reader, self._restart_seq())
         self._target = reader.head.durable
         self._snapshot_seq = self._tail.seq
@@ -343,7 +352,9 @@ class PaperOms:
         if ticks:
             status.event_ns = ticks[-1][1].event_ns
         if self._tail.seq >= self._target and status.state is not State.FOLLOWING:
-            file.enter(State.FOLLOWING)
+            names = ", ".join(self.unopened)
+            way = f"mend what its log says of {names}, `strategy-runner restart oms:paper`; not served until then"
+            file.enter(State.FOLLOWING, way if names else "")
         file.write()
 
     def _kept_from(self, desk: Desk) -> int:

@@ -34,7 +34,8 @@ class PaperProcess:
         self._server = OmsServer(context, self._oms, name=NAME)
         self._oms.on_news = self._server.on_news
         for client, endpoint in spec.endpoints.items():
-            self._server.serve(client, endpoint)
+            if client not in self._oms.unopened:
+                self._server.serve(client, endpoint)
 
     def turn(self) -> int:
         """Raises what a client's line ended with."""
@@ -49,7 +50,7 @@ class PaperProcess:
         self._oms.set_terms(spec.instruments, spec.fills, spec.fills_by_symbol)
         for client in self._server.clients - spec.endpoints.keys():
             self._server.dismiss(client)
-        for client in sorted(spec.endpoints.keys() - self._server.clients):
+        for client in sorted(spec.endpoints.keys() - self._server.clients - self._oms.unopened.keys()):
             self._oms.open_desk(client, spec.opening.get(client, {}))
             self._server.serve(client, spec.endpoints[client])
 

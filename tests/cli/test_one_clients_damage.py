@@ -178,3 +178,27 @@ def test_others_are_started_beside_a_client_whose_latest_run_cannot_be_written(f
     finally:
         firm.run("stop", "all")
         firm.run("down")
+
+
+def test_the_paper_oms_serves_others_while_one_clients_journal_is_damaged(firm: Firm) -> None:
+    """It ended at every start, for all."""
+    folder = firm.root / "var" / "oms" / "mock" / "acme"
+    whole = (folder / "orders.log").read_bytes()
+    (folder / "book").unlink()
+    flipped(folder / "orders.log")
+    counts = {name: _fills(firm, name) for name in ("acme", "beta")}
+    firm.run("start", "all")
+    try:
+        until(lambda: _fills(firm, "beta") > counts["beta"], "fills of beta's")
+        assert "mend what its log says of acme" in firm.status()["oms:paper"]["reason"]
+        assert _fills(firm, "acme") == counts["acme"]
+        (folder / "orders.log").write_bytes(whole)
+        firm.run("restart", "oms:paper")
+        until(lambda: _fills(firm, "acme") > counts["acme"], "fills of acme's")
+    finally:
+        firm.run("stop", "all")
+        firm.run("down")
+
+
+def _fills(firm: Firm, client: str) -> int:
+    return len(firm.run("fills", client, "-o", "name").lines)
