@@ -144,7 +144,7 @@ KEYS = {
     "risk.max_open_orders": "Working at a time; exits are not counted.",
     "risk.price_collar": "Between the price of an order and the last price, a fraction of the last price.",
     "risk.duplicate_window_s": "A worker's entry with side, quantity and price of another is refused for so long.",
-    "risk.runaway_signals": "Signals of one worker within `runaway_window_s` (no late ones); one more halts it until an operator resumes.",
+    "risk.runaway_signals": "Fresh signals of one worker within `runaway_window_s`; one more halts it until an operator resumes.",
     "risk.runaway_window_s": "See above.",
     "risk.max_rejects": "Rejected orders of one symbol within `rejects_window_s`; then exits only for `cooldown_s`.",
     "risk.rejects_window_s": "See above.",
