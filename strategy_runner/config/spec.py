@@ -329,13 +329,22 @@ def read_spec(path: Path) -> Spec:
 
 
 def read_specs(folder: Path) -> tuple[dict[str, Spec], dict[str, str]]:
-    """What processes are told, by their names, and of each whose file is damaged why: that is its own trouble, and no other's."""
+    """What processes are told, by their names, and of each whose file is damaged why: that is its own trouble, and no other's.
+
+    `folder` is HOME/var/daemon/specs. As damaged counts what came with a copy of another home: it would write there.
+    """
     specs: dict[str, Spec] = {}
     damaged: dict[str, str] = {}
+    var = folder.parents[1]
     for path in folder.glob("*/*.json"):
         name = f"{path.parent.name}:{path.stem}"
         try:
-            specs[name] = read_spec(path)
+            spec = read_spec(path)
+            if not Path(spec.folder).is_relative_to(var):
+                raise ConfigurationError(
+                    f"{path}: folder: expected one below {var}, found another home's: {spec.folder}"
+                )
+            specs[name] = spec
         except ConfigurationError as error:
             if path.exists():  # else it went meanwhile
                 damaged[name] = str(error)

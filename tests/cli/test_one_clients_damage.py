@@ -174,7 +174,7 @@ def test_others_are_started_beside_a_client_whose_latest_run_cannot_be_written(f
     try:
         damaged(LATEST, folder)
         firm.run("start", "beta")
-        assert firm.states()["beta:router"] == firm.states()["acme:router"] == "RUNNING"
+        until(lambda: firm.states()["beta:router"] == firm.states()["acme:router"] == "RUNNING", "both running")
     finally:
         firm.run("stop", "all")
         firm.run("down")

@@ -86,7 +86,7 @@ class Restless(Strategy):
                 self.buy("trailing", size=0.5, trail=0.3)
             case 50:
                 self.modify(stop_loss=price - 0.5)
-            case 60 if self.position:
+            case 60 if self.position and len(self.heard) % 140 == 130:  # it ends all that waits, and so not each time
                 self.close("enough")
             case 65:
                 self.cancel()
@@ -152,7 +152,7 @@ def test_records_orders_and_signals_are_those_of_any_other_time(
     else:
         assert len(said) > 10
         assert {one[0] for one in heard if isinstance(one, tuple)} >= {"fill", "entry"}
-        assert (("entry", "expired", "day") in heard) is (lifetime == "day")
+        assert any(one[1:] == ("expired", "day") for one in heard if isinstance(one, tuple)) is (lifetime == "day")
 
 
 @pytest.mark.parametrize("midnight_ns", MIDNIGHTS.values(), ids=MIDNIGHTS)

@@ -98,3 +98,17 @@ def test_a_single_wrong_bit_is_damage_as_any_other(running: Firm) -> None:
     wishes = running.home.daemon / "wishes.json"
     rot(wishes)
     assert_one_message(running.run("stop", "acme", code=None), 1, f"{wishes}: expected what operators asked for")
+
+
+def test_a_copy_of_a_home_writes_nowhere_in_the_home_it_was_copied_from(running: Firm) -> None:
+    running.run("down")
+    elsewhere = f"{running.root}-other"
+    for path in (running.home.daemon / "specs").glob("*/*.json"):  # as they lie in a copy
+        path.write_text(path.read_text().replace(f"{running.root}/", f"{elsewhere}/"))
+    said = running.run("status").err
+    assert f"folder: expected one below {running.home.var}, found another home's: {elsewhere}/var/oms/mock" in said
+    running.run("start", "acme")  # of two clients that ran
+    written = [path.read_text() for path in (running.home.daemon / "specs").glob("*/*.json")]
+    assert len(written) == len(running.pids()) and not any(elsewhere in text for text in written)
+    assert not Path(elsewhere).exists()
+    assert "another home" not in running.run("status").err
