@@ -536,11 +536,9 @@ def _slowest_snapshot(patterns: Sequence[str], count: int, silent_since_ns: int,
 
 
 def _written_ns(path: str) -> int:
-    """When a file was last written; 0 if it is gone."""
+    """When a file was last written, or a link that leads nowhere; 0 if it is gone."""
     try:
-        return os.lstat(
-            path
-        ).st_mtime_ns  # as glob, a thousand in a row; and a link that leads nowhere is none that is gone
+        return os.lstat(path).st_mtime_ns  # as glob, a thousand in a row
     except FileNotFoundError:
         return 0
 
