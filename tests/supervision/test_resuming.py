@@ -40,9 +40,9 @@ def tape(home: Home) -> TapeWriter:
 
 def parked(home: Home, strategy: str = "talk", **changes: Any) -> WorkerSpec:
     """A worker that was parked at the record SEQ."""
-    spec = worker_spec(home.root, strategy=strategy, folder=str(home.root / strategy))
+    spec = worker_spec(home.root, strategy=strategy, folder=str(home.var / strategy))
     write_spec(home.daemon / "specs" / "acme" / f"{strategy}.X.json", spec)
-    Path(spec.folder).mkdir()
+    Path(spec.folder).mkdir(parents=True)
     trouble = Trouble(
         generation=spec.generation,
         seq=SEQ,
