@@ -95,6 +95,11 @@ class DiskFullError(StrategyRunnerError):
     """No space is left for the next segment."""
 
 
+def reason_of(error: OSError) -> str:
+    """What a message says after "found"."""
+    return str(error.strerror or error).lower()
+
+
 @contextmanager
 def sparing(faults: list[StrategyRunnerError]) -> Iterator[None]:
     """What is wrong with the files of one of many is kept in `faults`, so that it takes the others from nobody."""
@@ -105,8 +110,7 @@ def sparing(faults: list[StrategyRunnerError]) -> Iterator[None]:
     except OSError as error:
         if error.filename is None:
             raise
-        reason = str(error.strerror or error).lower()
-        faults.append(StateError(f"{error.filename}: expected a readable file, found: {reason}"))
+        faults.append(StateError(f"{error.filename}: expected a readable file, found: {reason_of(error)}"))
 
 
 def raise_all(faults: Sequence[StrategyRunnerError]) -> None:

@@ -22,7 +22,7 @@ from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
 from strategy_runner.config.secret import legible
 from strategy_runner.config.suggest import nearest
 from strategy_runner.config.toml_file import read_toml
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, reason_of
 from strategy_runner.model.names import CLIENT_PATTERN, RESERVED_CLIENTS
 
 # what a client takes from its environment where its own file says nothing
@@ -109,7 +109,7 @@ def client_names(home: Home) -> list[str]:
     try:
         return sorted(path.name for path in home.clients.iterdir() if path.is_dir() and path.name[0] not in "._")
     except OSError as error:
-        reason = str(error.strerror or error).lower()
+        reason = reason_of(error)
         raise ConfigurationError(
             f"clients: expected a folder at {home.clients}, found: {reason}; `strategy-runner init DIR` lays out a home"
         ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, reason_of
 
 WAYS = ("file", "env", "credential")
 EXAMPLE = '{ env = "NAME" }, { file = "PATH" } or { credential = "NAME" }'
@@ -66,7 +66,7 @@ class SecretReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             with path.open("rb") as file:
                 raw = file.read(SECRET_BYTES_MAX + 1)
         except OSError as error:
-            raise self._error(f"a readable file at {path}", str(error.strerror or error).lower()) from error
+            raise self._error(f"a readable file at {path}", reason_of(error)) from error
         if len(raw) > SECRET_BYTES_MAX:
             raise self._error(f"a file of at most {SECRET_BYTES_MAX} bytes at {path}", "a longer one")
         try:

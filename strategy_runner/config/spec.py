@@ -11,7 +11,7 @@ import msgspec
 
 from strategy_runner.config.schema import NatsConfig, RiskConfig, SizingConfig, TlsConfig
 from strategy_runner.config.secret import SecretReference
-from strategy_runner.errors import ConfigurationError, naming
+from strategy_runner.errors import ConfigurationError, naming, reason_of
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
@@ -322,7 +322,7 @@ def read_spec(path: Path) -> Spec:
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: expected a process specification, found no file") from None
     except OSError as error:
-        reason = str(error.strerror or error).lower()
+        reason = reason_of(error)
         raise ConfigurationError(f"{path}: expected a process specification, found: {reason}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: expected a process specification, found: {error}") from error
@@ -335,17 +335,19 @@ def read_specs(folder: Path) -> tuple[dict[str, Spec], dict[str, str]]:
     """
     specs: dict[str, Spec] = {}
     damaged: dict[str, str] = {}
-    var = folder.parents[1]
+    below = f"{folder.parents[1]}/"
     for path in folder.glob("*/*.json"):
         name = f"{path.parent.name}:{path.stem}"
         try:
             spec = read_spec(path)
-            if not Path(spec.folder).is_relative_to(var):
-                raise ConfigurationError(
-                    f"{path}: folder: expected one below {var}, found another home's: {spec.folder}"
-                )
-            specs[name] = spec
         except ConfigurationError as error:
             if path.exists():  # else it went meanwhile
                 damaged[name] = str(error)
+            continue
+        if spec.folder.startswith(below):
+            specs[name] = spec
+        else:
+            damaged[name] = (
+                f"{path}: folder: expected one below {folder.parents[1]}, found another home's: {spec.folder}"
+            )
     return specs, damaged

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, reason_of
 
 FILE_BYTES_MAX = 4_194_304
 DEPTH_MAX = 32
@@ -21,7 +21,7 @@ def read_toml(path: Path, shown: str) -> dict[str, Any]:
         with path.open("rb") as file:
             raw = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        reason = str(error.strerror or error).lower()
+        reason = reason_of(error)
         raise ConfigurationError(f"{shown}: expected a readable file at {path}, found: {reason}") from error
     if len(raw) > FILE_BYTES_MAX:
         raise ConfigurationError(f"{shown}: expected at most {FILE_BYTES_MAX} bytes, found more")

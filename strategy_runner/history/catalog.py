@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.errors import ConfigurationError, UsageError
+from strategy_runner.errors import ConfigurationError, UsageError, reason_of
 from strategy_runner.model.names import SYMBOL_PATTERN
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars, quotes, trades
@@ -75,7 +75,7 @@ def unreadable(series: Series) -> str:
             file.seek(max(0, file.seek(0, os.SEEK_END) - len(_MAGIC)))
             found = "" if begin == file.read() == _MAGIC else f"{file.tell()} bytes that are none"
     except OSError as error:
-        found = str(error.strerror or error).lower()
+        found = reason_of(error)
     return found and f"{series.path}: expected a readable Parquet file, found: {found}"
 
 

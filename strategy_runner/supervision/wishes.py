@@ -16,7 +16,7 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
-from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming
+from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming, reason_of
 from strategy_runner.model.names import RESERVED_CLIENTS
 from strategy_runner.small_files import replace_file
 from strategy_runner.tape.lock import holder
@@ -116,7 +116,7 @@ def read_latest_run(home: Home, client: str) -> Run | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        reason = str(error.strerror or error).lower()
+        reason = reason_of(error)
         raise StateError(f"{_latest_path(home, client)}: expected a client's latest run, found: {reason}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateError(
