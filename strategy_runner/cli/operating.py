@@ -139,10 +139,7 @@ def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -
             click.echo(difference.name)
         return
     columns = (Column("symbol"), Column("kind"), Column("whose"), Column("here"), Column("OMS", folds=True))
-    rows = [
-        (one.symbol, one.kind, one.client_order_id or f"{one.account} {one.strategy}".strip(), one.ours, one.theirs)
-        for one in found.differences
-    ]
+    rows = [(one.symbol, one.kind, one.whose, one.ours, one.theirs) for one in found.differences]
     if rows:
         show_table(columns, rows)
         talk(

@@ -153,10 +153,11 @@ def _of_each(
     """What has come of all. A reader of a damaged log is dropped, and `faults` gets why."""
     found: list[Decision] = []
     for reader in list(readers):
+        before = len(faults)
         with sparing(faults):
             found += list(_decisions(reader, target, accepted))
-            continue
-        readers.remove(reader)
+        if len(faults) > before:
+            readers.remove(reader)
     return found
 
 

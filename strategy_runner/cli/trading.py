@@ -2,8 +2,11 @@
 
 import heapq
 import os
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
+from typing import TypeVar
 
 import click
 
@@ -22,6 +25,8 @@ from strategy_runner.supervision.performance_report import LEVELS, ReportRow
 from strategy_runner.supervision.performance_report import report as report_on
 from strategy_runner.supervision.target import Target, parse_target
 
+T = TypeVar("T")
+
 last_option = click.option("-n", "--last", type=click.IntRange(min=1), default=None, help="Only the last so many.")
 
 
@@ -36,10 +41,8 @@ def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str
     """Show orders, and what has become of each."""
     parsed = parse_target(target)
     faults: list[StrategyRunnerError] = []
-    logs = []
-    for client, run in runs_of(home, parsed, mode, faults).items():
-        with sparing(faults):
-            logs.append(order_rows(order_log(home.router(client, run))))
+    runs = runs_of(home, parsed, mode, faults)
+    logs = _logs(runs, lambda client, run: order_rows(order_log(home.router(client, run))), faults)
     found = [
         row
         for row in heapq.merge(*logs, key=lambda row: row.at_ns)
@@ -70,10 +73,7 @@ def fills(home: Home, target: str, last: int | None, mode: str | None, output: s
     """Show fills, in the order in which they were told."""
     parsed = parse_target(target)
     faults: list[StrategyRunnerError] = []
-    logs = []
-    for client, run in runs_of(home, parsed, mode, faults).items():
-        with sparing(faults):
-            logs.append(fills_told(home, client, run))
+    logs = _logs(runs_of(home, parsed, mode, faults), partial(fills_told, home), faults)
     found = [
         fill
         for fill in heapq.merge(*logs, key=lambda fill: fill.event_ns)
@@ -126,6 +126,17 @@ def report(home: Home, target: str, level: str | None, mode: str | None, output:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _logs(
+    runs: Mapping[str, str], read: Callable[[str, str], list[T]], faults: list[StrategyRunnerError]
+) -> list[list[T]]:
+    """What `read` gives of each client's run; `faults` gets why it gives nothing of one."""
+    logs: list[list[T]] = []
+    for client, run in runs.items():
+        with sparing(faults):
+            logs.append(read(client, run))
+    return logs
 
 
 def _is_meant(target: Target, client: str, strategy: str, symbol: str) -> bool:

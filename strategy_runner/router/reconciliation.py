@@ -29,14 +29,12 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     client_order_id: str = ""
 
     @property
+    def whose(self) -> str:
+        return self.client_order_id or f"{self.account} {self.strategy}".strip()
+
+    @property
     def name(self) -> str:
-        words = (
-            self.symbol,
-            self.kind,
-            self.client_order_id or self.account,
-            "" if self.client_order_id else self.strategy,
-        )
-        return " ".join(filter(None, words))
+        return " ".join(filter(None, (self.symbol, self.kind, self.whose)))
 
     def __str__(self) -> str:
         return f"{self.name}: expected {self.ours}, found {self.theirs}"

@@ -67,12 +67,12 @@ class Change:
 
     def _end(self, priority: int, pending: set[Key], key: Key) -> None:
         process = self._find(key)
-        if process is None or process.get_state() in STOPPED_STATES:
-            if process is not None:
-                _keep_from_starting(process)
-            self._settle(priority, pending, key)
-        else:
+        if process is not None and process.get_state() not in STOPPED_STATES:
             process.stop()
+            return
+        if process is not None:
+            _keep_from_starting(process)
+        self._settle(priority, pending, key)
 
     def _settle(self, priority: int, pending: set[Key], key: Key) -> None:
         """A worker need not wait for other workers to start again, only for a feed or router still to be stopped."""

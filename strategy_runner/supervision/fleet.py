@@ -135,7 +135,8 @@ def _with_stops(
         if isinstance(spec, WorkerSpec) and row.trading_state in _GOING_ON:
             folder = router_folder(spec).parent
             if folder not in stops:
-                stops[folder], faults = (), list[StrategyRunnerError]()
+                stops[folder] = ()
+                faults: list[StrategyRunnerError] = []
                 with sparing(faults):
                     stops[folder] = read_stops(folder, spec.client, spec.mode)
                 problems += [f"{spec.client}: what stops it is not known: {fault}" for fault in faults]

@@ -91,6 +91,8 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
 
     def _rest_while_many_end(self) -> None:
         """Until all have ended that were told to, or for a while. The dead are taken meanwhile."""
+        if not self.options.ending:
+            return  # nobody was told to since they were counted, and all turns but a few are like that
         groups = self.process_groups.values()
         ending = [one for group in groups for one in group.processes.values() if one.state == ProcessStates.STOPPING]
         self.options.ending = len(ending)
