@@ -15,6 +15,7 @@ from strategy_runner.model.order import OmsEvent, OmsEventKind, OrderReport, Ord
 from strategy_runner.oms.interface import Oms, OmsUnavailable
 from strategy_runner.oms.order_machine import (
     Absent,
+    Acknowledged,
     Cancelled,
     Expired,
     IllegalTransitionError,
@@ -276,7 +277,7 @@ class OrderFlow:
             self._refused(numbers, refused)
             return
         self._forget(numbers)
-        self._tell([(report.client_order_id, news_of_report(report)) for report in reports])
+        self._tell([(report.client_order_id, self._answered(report)) for report in reports])
         self._asking |= self._book.index.unknown.keys()
 
     def _forget(self, numbers: Sequence[int]) -> None:
@@ -377,7 +378,7 @@ class OrderFlow:
             return
         self._uncancelled.pop(order_id, None)
         if report.state is not OrderState.REJECTED:
-            self._tell([(order_id, news_of_report(report))])
+            self._tell([(order_id, self._answered(report))])
 
     def modify(self) -> bool:
         """Changes at the OMS what strategies want changed. Raises OmsUnavailable."""
@@ -393,7 +394,7 @@ class OrderFlow:
         reports = self._oms.query(order_ids)
         again: dict[int, list[str]] = {}
         for order_id, report in zip(order_ids, reports, strict=True):
-            if not self._tell([(order_id, news_of_report(report))]):
+            if not self._tell([(order_id, self._answered(report) if report is not None else Absent())]):
                 self._asking.discard(order_id)  # asking does not help any more: it is a person's turn
                 continue
             known = self._book.orders.get(order_id)
@@ -410,6 +411,15 @@ class OrderFlow:
         for number, group in again.items():
             self._enqueue(number, sorted(group, key=self._leg_of))
         return True
+
+    def _answered(self, report: OrderReport) -> News:
+        """What an answer says of an order. One that ends it before all is told that it filled only says that the OMS has it: what
+        protects those fills goes with an entry that has none, and the end is told behind them."""
+        known = self._book.find(report.client_order_id)
+        news = news_of_report(report)
+        if known is None or not isinstance(news, Cancelled | Expired) or not report.filled.is_finite():
+            return news
+        return news if report.filled <= known.filled else Acknowledged(report.oms_order_id)
 
     def _is_orphan(self, one: DeskOrder) -> bool:
         """An exit whose entry is over and has filled nothing; a bracket is called by its entry's id."""

@@ -154,10 +154,10 @@ class VenueBackend:
         with self._lock:
             return len(self._events.get(client, []))
 
-    def fill(self, client: str, client_order_id: str) -> None:
-        """Fills an open order fully."""
+    def fill(self, client: str, client_order_id: str, quantity: Decimal | None = None) -> None:
+        """Fills an open order, fully or by so much."""
         with self._lock:
-            self._fill(self._orders[client, client_order_id])
+            self._fill(self._orders[client, client_order_id], quantity)
             self._log.sync()
 
     def _place(self, order: OrderRequest) -> None:
@@ -177,8 +177,11 @@ class VenueBackend:
         if self.fills and not self.rejecting:
             self._fill(order)
 
-    def _fill(self, order: OrderRequest) -> None:
+    def _fill(self, order: OrderRequest, some: Decimal | None = None) -> None:
         number = len(self._events.get(order.client, []))
+        before = self._reports[order.client, order.client_order_id]
+        quantity = order.quantity - before.filled if some is None else some
+        filled = before.filled + quantity
         price = order.limit_price or self.price
         fill = Fill(
             fill_id=f"{order.client_order_id}/{number}",
@@ -190,18 +193,14 @@ class VenueBackend:
             symbol=order.symbol,
             side=order.side,
             price=price,
-            quantity=order.quantity,
+            quantity=quantity,
             fee=Decimal("0.01"),
             currency="USD",
             liquidity="taker",
             event_ns=order.event_ns + 1,
         )
-        report = msgspec.structs.replace(
-            self._reports[order.client, order.client_order_id],
-            state=OrderState.FILLED,
-            filled=order.quantity,
-            average_price=price,
-        )
+        state = OrderState.FILLED if filled == order.quantity else OrderState.PARTIALLY_FILLED
+        report = msgspec.structs.replace(before, state=state, filled=filled, average_price=price)
         self._tell("fill", report, order, fill)
 
     def _tell(

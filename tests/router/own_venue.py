@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 from oms.venue import FaultyCalls, Told, VenueBackend
@@ -33,8 +34,9 @@ class OwnVenue:
         """How many orders were placed, by client order id."""
         return dict(self.backend.placed)
 
-    def fill(self, order_id: str) -> None:
-        self.backend.fill(CLIENT, order_id)
+    def fill(self, order_id: str, quantity: Decimal | None = None) -> None:
+        """Fully, or by so much."""
+        self.backend.fill(CLIENT, order_id, quantity)
         self.server.on_news(CLIENT, self.backend.last_number(CLIENT))
 
     def tell(self, event: OmsEvent) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from router.desk import CLIENT
 from router.own_venue import OwnVenue, venue_in
 from router.trade import TALK, D, Floor
 from worker.build import short_folder
 
 from strategy_runner.config.schema import RiskConfig
-from strategy_runner.model.order import OmsEvent, OrderState, client_order_id
+from strategy_runner.model.order import FINAL_STATES, OmsEvent, OrderState, client_order_id
 from strategy_runner.model.signal import OrderTerms
 from strategy_runner.oms.interface import Oms
 from strategy_runner.risk.state import encode_state
@@ -181,9 +182,11 @@ class LateNews:
 
     def __init__(self, oms: Oms) -> None:
         self.holds = True
+        self.looks = 0
         self._oms = oms
 
     def events(self, from_number: int, limit: int) -> list[OmsEvent]:
+        self.looks += 1
         return [] if self.holds else self._oms.events(from_number, limit)
 
     def __getattr__(self, name: str) -> Any:
@@ -206,6 +209,48 @@ def test_events_of_changes_that_come_after_the_answers_contradict_nothing(root: 
     assert told(one)[-3:] == ["modified", "modified", "cancelled"]
     assert not [entry for entry in one.orders() if isinstance(entry, Contradicted)]
     one.close()
+
+
+@pytest.mark.parametrize("is_asked_about", [False, True], ids=["cancelled", "asked about"])
+def test_an_entry_that_is_over_by_an_answer_keeps_its_stop_for_what_is_told_later_that_it_filled(
+    root: Path, venue: OwnVenue, is_asked_about: bool
+) -> None:
+    one = Floor(root, TALK)
+    way = LateNews(one._open_oms())
+    one._open_oms = lambda: way  # type: ignore[assignment, return-value]
+    one.start()
+    if is_asked_about:
+        venue.calls.fault("lose_reply")
+    signal_id = one.say(size=3.0, stop_loss=95.0, terms=OrderTerms(limit_price=99.0))
+    entry_id = client_order_id(signal_id, "entry")
+    one.turn_until(lambda: entry_id in venue.placed, "an order at the venue")
+    venue.fill(entry_id, D(1))
+    if is_asked_about:
+        venue.backend.cancel(CLIENT, entry_id)
+    else:
+        one.turn_until(lambda: state(one, signal_id) is OrderState.ACKNOWLEDGED, "the answer")
+        one.say(action="cancel", of=signal_id, size=None, entry_price=None)
+    one.turn_until(lambda: is_over(venue, entry_id), "its end at the venue")
+    one.turn_until(lambda: state(one, signal_id, "stop_loss") is OrderState.ACKNOWLEDGED, "the stop at the venue")
+    look_again(one, way)
+    way.holds = False
+    one.turn_until(lambda: state(one, signal_id) is OrderState.CANCELLED and one.trading.record.state.books, "its fill")
+    look_again(one, way)
+    assert [book.quantity for book in one.trading.record.state.books.values()] == [D(1)]
+    assert state(one, signal_id, "stop_loss") is OrderState.ACKNOWLEDGED
+    assert not is_over(venue, client_order_id(signal_id, "stop_loss"))
+    one.close()
+
+
+def is_over(venue: OwnVenue, order_id: str) -> bool:
+    (report,) = venue.backend.query(CLIENT, [order_id])
+    return report is not None and report.state in FINAL_STATES
+
+
+def look_again(one: Floor, way: LateNews) -> None:
+    """Until the desk has been through all it does a few times."""
+    before = way.looks
+    one.turn_until(lambda: way.looks > before + 3, "that the desk looks again")
 
 
 def told(one: Floor) -> list[str]:
