@@ -161,7 +161,7 @@ class Step:
         self._entry_ends(paper)
         self.settle(request.bracket)
         if before and (after == 0 or (before > 0) != (after > 0)):
-            self._position_closed(paper.lane, request.side)
+            self._position_closed(paper.lane, request.side, is_flat=not after)
         return True
 
     def _advance(self, paper: PaperOrder, news: News) -> None:
@@ -181,7 +181,8 @@ class Step:
         return position.quantity if position else ZERO
 
     def settle(self, bracket: str) -> None:
-        """Gives the open exits of a bracket what they may take now: all that was entered and not yet left."""
+        """Gives the open exits of a bracket what they may take now: all that was entered and not yet left. They end with an entry
+        that ends when nothing is held."""
         if not bracket:
             return
         members = self.members(bracket)
@@ -190,11 +191,15 @@ class Step:
         left = sum((paper.order.filled for paper in exits), ZERO)
         entered = entry.order.filled if entry else max((paper.order.quantity for paper in exits), default=ZERO)
         pool = entered - left
+        is_over = entry is not None and entry.order.is_final
         for paper in exits:
             if paper.order.is_final:
                 continue
-            if pool <= 0 and (entry is None or entry.order.is_final):
+            if pool <= 0 and (entry is None or is_over):
                 self._advance(paper, Cancelled("other_exit_filled" if left else "entry_ended"))
+                continue
+            if is_over and not self.held(paper.lane):
+                self._advance(paper, Cancelled("position_closed"))
                 continue
             remaining, waits = min(paper.order.remaining, pool), pool <= 0
             if (remaining, waits) != (paper.work.remaining, paper.waits):
@@ -209,15 +214,22 @@ class Step:
             if member.order.request.leg == "entry" and not member.order.is_final:
                 self._advance(member, Cancelled("exit_ended_it"))
 
-    def _position_closed(self, lane: tuple[str, str, str], side: Side) -> None:
-        """Nothing is left that orders of this side could reduce; and the rest of an entry they protected is not wanted."""
+    def _position_closed(self, lane: tuple[str, str, str], side: Side, *, is_flat: bool) -> None:
+        """Nothing is left that orders of this side could reduce; and the rest of an entry they protected is not wanted. With
+        `is_flat` orders of the other side have nothing to reduce either, unless their entry may still be filled."""
         mine = self._among(self._state.index.lanes.get(lane, {}), lambda paper: paper.lane == lane)
         for known in mine:
             paper = self.get(known.order.id)
-            if paper.order.request.side == side and only_reduces(paper) and not (paper.waits or paper.order.is_final):
+            is_over = paper.order.request.side == side or (is_flat and not self._is_entering(paper))
+            if is_over and only_reduces(paper) and not (paper.waits or paper.order.is_final):
                 self._advance(paper, Cancelled("position_closed"))
                 self._entry_ends(paper)
                 self.settle(paper.order.request.bracket)
+
+    def _is_entering(self, paper: PaperOrder) -> bool:
+        bracket = paper.order.request.bracket
+        members = self.members(bracket) if bracket else []
+        return any(one.order.request.leg == "entry" and not one.order.is_final for one in members)
 
     def _reducible(self, paper: PaperOrder) -> Decimal:
         held = self.held(paper.lane)

@@ -251,6 +251,37 @@ def test_closing_a_position_by_hand_takes_its_exits_along() -> None:
     ]
 
 
+@pytest.mark.parametrize("by_its_entry", [True, False])
+def test_exits_of_an_entry_that_only_made_the_position_flat_meet_no_later_position(by_its_entry: bool) -> None:
+    desk = Desk()
+    desk.submit(request("in", quantity=10 if by_its_entry else 30))
+    desk.apply(trade(100))
+    desk.submit(*bracket(side="sell"))
+    ended = ["cancelled b-stop position_closed", "cancelled b-target position_closed"]
+    if by_its_entry:
+        assert desk.apply(trade(100, 2)) == ["fill b-entry 10@100", *ended]
+    else:
+        assert desk.apply(trade(100, 2)) == ["fill b-entry 10@100"]
+        desk.submit(request("hand", side="sell", quantity=20, leg="exit"))
+        assert desk.apply(trade(100, 3)) == ["fill hand 20@100", *ended]
+    desk.submit(request("short", side="sell", quantity=10))
+    assert desk.apply(trade(100, 4), trade(106, 5)) == ["fill short 10@100"]
+
+
+def test_exits_of_an_entry_that_made_the_position_flat_and_still_fills_stay_until_it_ends() -> None:
+    desk = Desk(FillSettings(participation=1.0))
+    desk.submit(request("in", quantity=2))
+    desk.apply(trade(100))
+    desk.submit(*bracket(side="sell"))
+    assert desk.apply(trade(100, 2, 2.0)) == ["fill b-entry 2@100"]
+    assert desk.held() == 0
+    assert desk.cancel("b-entry") == [
+        "cancelled b-entry asked",
+        "cancelled b-stop position_closed",
+        "cancelled b-target position_closed",
+    ]
+
+
 def test_strategies_of_one_client_do_not_meet() -> None:
     desk = Desk(FillSettings(participation=0.1))
     desk.submit(request("1", strategy="one"), request("2", strategy="two"))
