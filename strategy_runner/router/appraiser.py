@@ -130,9 +130,13 @@ class Appraiser:
         return case
 
     def _exit_quantity(self, body: SignalBody, instrument: Instrument) -> Decimal:
-        """Of the size that the worker saw, at most what is held now; the two differ while fills are under way to it."""
+        """Of the size that the worker saw, at most what is held now and no other exit is closing already; the two differ while
+        fills are under way to it."""
         assert body.size is not None
-        return min(instrument.rounded_quantity(body.size), abs(held(self._record.state, body.strategy, body.symbol)))
+        state = self._record.state
+        closing = state.totals.of(worker_key(body.strategy, body.symbol)).closing
+        left = abs(held(state, body.strategy, body.symbol)) - closing
+        return min(instrument.rounded_quantity(body.size), instrument.rounded_quantity(left))
 
     def _size(self, case: _Case, instrument: Instrument, price: Decimal | None) -> None:
         body, own = case.body, self._spec.sizing.get(case.body.strategy)
@@ -204,10 +208,15 @@ class Appraiser:
             return case.ruling
         if body.action not in ORDERING:
             return self._change(body, price, at_ns)
+        instrument = self._spec.instruments[body.symbol]
+        if body.action == "close":  # others of the same batch may be closing by now
+            case.quantity = min(case.quantity, self._exit_quantity(body, instrument))
+            if case.quantity <= 0:
+                return Ruling("refused", NOTHING_TO_EXIT, price=price)
         drafts = orders_of(
             body,
             account=self._accounts[body.symbol],
-            instrument=self._spec.instruments[body.symbol],
+            instrument=instrument,
             quantity=case.quantity,
             name=draft_id,
         )

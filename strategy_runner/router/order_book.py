@@ -202,6 +202,11 @@ def problem_of(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instr
     return ""
 
 
+def closes_now(one: DeskOrder) -> bool:
+    """Whether it is an exit to the market; one that waits for a price closes nothing yet."""
+    return one.order.request.leg in CLOSING_LEGS and one.order.request.type == "market"
+
+
 def money_symbol(event: OmsEvent) -> str:
     """The symbol whose instrument an event's money is counted with, "" if it moves none."""
     if event.fill is not None:
@@ -298,8 +303,14 @@ def _modify(book: OrderBook, entry: Modified) -> None:
 
 
 def _note_closing(book: OrderBook, one: DeskOrder) -> None:
+    """Exits that close together all that is held do so as one of them would."""
+    if not closes_now(one):
+        return
     request = one.order.request
-    is_now = request.leg in CLOSING_LEGS and request.type == "market"  # one that waits for a price closes nothing yet
-    if is_now and one.order.quantity >= abs(book.held(request.strategy, request.symbol)):
+    known = [other for other in book.index.of(one.worker) if other.order.is_known and not other.cancel]
+    others = [other for other in known if other is not one and closes_now(other)]
+    closed = sum((other.order.remaining for other in others), one.order.quantity)
+    if closed >= abs(book.held(request.strategy, request.symbol)):
         worker = f"{request.strategy}.{request.symbol}"
-        book.closings[worker] = max(one.decision, book.closings.get(worker, OWN))
+        decisions = [one.decision, *(other.decision for other in others)]
+        book.closings[worker] = max(*decisions, book.closings.get(worker, OWN))

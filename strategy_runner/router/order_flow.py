@@ -33,7 +33,7 @@ from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueu
 from strategy_runner.risk.working import PROTECTIVE_LEGS
 from strategy_runner.router import order_changes
 from strategy_runner.router.journal import DecisionReader
-from strategy_runner.router.order_book import CLOSING_LEGS
+from strategy_runner.router.order_book import closes_now
 from strategy_runner.router.order_changes import OrderChanges
 from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, Leaving, OrderEntry, Told
 from strategy_runner.router.order_index import DeskOrder
@@ -326,7 +326,7 @@ class OrderFlow:
             CancelWanted(at_ns=at_ns, client_order_id=one.order.id)
             for worker in index.touched
             for one in index.of(worker)
-            if not one.cancel and not _closes_now(one) and self._is_left(one)
+            if not one.cancel and not closes_now(one) and self._is_left(one)
         ]
         self._journal.append(wanted)
         index.touched.clear()
@@ -516,10 +516,6 @@ class OrderFlow:
                 entries.append(Told(at_ns=at_ns, news=news, report=report_of(after)))
         self._journal.append(entries)
         return is_sound
-
-
-def _closes_now(one: DeskOrder) -> bool:
-    return one.order.request.leg in CLOSING_LEGS and one.order.request.type == "market"
 
 
 # an intent too: what was noted of its sending may have been lost with the power

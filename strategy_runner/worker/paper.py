@@ -27,7 +27,7 @@ from strategy_runner.oms.fill_model import MarketEvent, lone_price
 from strategy_runner.oms.ledger import EXACT, Account, after_fill, place
 from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, orders_of
 from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneOrder, PaperBook
-from strategy_runner.oms.paper_state import BookState, Entry
+from strategy_runner.oms.paper_state import BookState, Entry, PaperOrder
 from strategy_runner.tape.logs import FRAME_BYTES, START
 
 SIZES_KEPT = 64
@@ -78,7 +78,7 @@ class PaperDesk:
             self._queue += self._fold(self._book.cancel(cancelled_by(body)))
         else:
             changes = changes_of(body, self._spec.instrument)
-            if not any(map(self._grows, changes)):
+            if not any(map(self._is_refused, changes)):
                 for change in changes:
                     self._queue += self._fold(self._book.modify(change)[0])
         self._look()
@@ -165,25 +165,42 @@ class PaperDesk:
         return PaperBook(state, {self._key.symbol: self._spec.instrument}, self._spec.fills)
 
     def _send(self, body: SignalBody) -> None:
-        requests = orders_of(body, account=self._account, instrument=self._spec.instrument)
+        quantity = None
+        if body.action == "close":
+            assert body.size is not None, "a signal that the worker passed has a size"
+            left = self.held if closing_side(body) == "sell" else -self.held
+            left -= sum((one.order.remaining for one in self._closing()), ZERO)
+            quantity = min(self._rounded(body.size), self._rounded(left))
+            if quantity <= 0:
+                return  # nothing is left to exit, and a router refuses it
+        requests = orders_of(body, account=self._account, instrument=self._spec.instrument, quantity=quantity)
         self._legs.update((request.client_order_id, request) for request in requests)
         self._queue += self._fold(self._book.submit(requests))
-        if body.action == "close":
-            self._end_entries(requests[0])
+        if body.action == "close" and requests[0].type == "market":
+            self._end_others()
         self._look()
 
-    def _grows(self, change: OrderChange) -> bool:
-        """More of an order is an order of its own, with exits of its own: a router refuses such a change whole."""
-        known = self._book.state.orders.get(change.client_order_id)
-        return known is not None and change.quantity is not None and change.quantity > known.order.quantity
+    def _closing(self) -> list[PaperOrder]:
+        """The exits to the market that are under way."""
+        open_ones = [one for one in self._book.state.orders.values() if not one.order.is_final]
+        return [one for one in open_ones if _closes_now(one)]
 
-    def _end_entries(self, leaving: OrderRequest) -> None:
-        """A close to the market of all that is held ends what is still working to enter, as a router's desk sees to."""
-        orders = self._book.state.orders
-        is_taken = leaving.client_order_id in orders
-        if is_taken and leaving.type == "market" and leaving.quantity >= abs(self.held):
-            entries = [one for one in orders.values() if one.order.request.leg == "entry" and not one.order.is_final]
-            self._queue += self._fold(self._book.cancel([one.order.id for one in entries]))
+    def _is_refused(self, change: OrderChange) -> bool:
+        """More of an order is an order of its own, with exits of its own, and nothing of it or a price of nothing is none: a
+        router refuses such a change of an open order, and all that comes with it."""
+        known = self._book.state.orders.get(change.client_order_id)
+        if known is None or known.order.is_final:
+            return False
+        is_sized = change.quantity is None or 0 < change.quantity <= known.order.quantity
+        return not is_sized or any(one is not None and one <= 0 for one in (change.limit_price, change.stop_price))
+
+    def _end_others(self) -> None:
+        """Exits to the market of all that is held end what else is working, to enter or to leave, as a router's desk sees to."""
+        if sum((one.order.remaining for one in self._closing()), ZERO) < abs(self.held):
+            return
+        orders = self._book.state.orders.values()
+        others = [one.order.id for one in orders if not (one.order.is_final or _closes_now(one))]
+        self._queue += self._fold(self._book.cancel(others))
 
     def _fold(self, entry: Entry | None) -> list[OmsEvent]:
         if entry is None:
@@ -236,6 +253,11 @@ class PaperDesk:
         if len(self._legs) > len(orders) + len(self._queue):
             told_of = {event.report.client_order_id for event in self._queue if event.report is not None}
             self._legs = {one: leg for one, leg in self._legs.items() if one in orders or one in told_of}
+
+
+def _closes_now(one: PaperOrder) -> bool:
+    request = one.order.request
+    return request.leg == "exit" and request.type == "market"
 
 
 def fill_streams(streams: Iterable[Stream], symbol: str) -> set[Stream]:

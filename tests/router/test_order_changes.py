@@ -177,6 +177,31 @@ def test_a_resting_exit_leaves_the_stop_in_place_and_a_close_passes_beside_it(ve
     assert state(one, leave, "exit") is OrderState.CANCELLED
 
 
+def test_a_close_of_everything_closes_what_another_exit_does_not_and_ends_the_rest_with_it(
+    venue: OwnVenue, floor: Make
+) -> None:
+    one = floor()
+    entry = one.say(size=2.0, stop_loss=90.0)
+    entry_id = client_order_id(entry, "entry")
+    one.turn_until(lambda: entry_id in venue.placed, "an entry at the venue")
+    venue.fill(entry_id)
+    one.turn_until(lambda: one.trading.record.state.books, "a fill")
+    waits = rest(one)
+    half = one.say(action="close", size=0.5, reasons=("half", "closes:long"))
+    one.turn_until(lambda: state(one, half, "exit") is OrderState.ACKNOWLEDGED, "an exit under way")
+    assert state(one, entry, "stop_loss") is OrderState.ACKNOWLEDGED
+    rest_of_it = one.say(action="close", size=2.0, reasons=("all", "closes:long"))
+    one.say(action="close", size=2.0, reasons=("again", "closes:long"))
+    assert one.decided(5)[-1].reason == "nothing_to_exit"
+    one.turn_until(lambda: client_order_id(rest_of_it, "exit") in venue.placed, "an exit of the rest")
+    placed = row(one, rest_of_it, "exit")
+    assert placed is not None
+    assert placed.quantity == D("1.5")
+    one.turn_until(lambda: state(one, waits) is OrderState.CANCELLED, "the end of what waited to enter")
+    one.turn_until(lambda: state(one, entry, "stop_loss") is OrderState.CANCELLED, "the end of the stop")
+    assert state(one, half, "exit") is OrderState.ACKNOWLEDGED
+
+
 class LateNews:
     """An OMS whose events come later than its answers, while somebody `holds` them."""
 

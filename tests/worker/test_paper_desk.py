@@ -18,13 +18,14 @@ from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import is_told
 from strategy_runner.model.signal import Cause, OrderTerms, SignalBody
 from strategy_runner.oms.fill_model import MarketEvent
-from strategy_runner.oms.order_making import as_exit, orders_of
+from strategy_runner.oms.order_making import as_exit, closing_side, orders_of
 from strategy_runner.oms.paper_book import PaperBook
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.worker.paper import PaperDesk
 
 D = Decimal
 NAN = float("nan")
+SWING = WorkerKey("acme", "swing", "X")
 
 
 class Step(NamedTuple):
@@ -121,15 +122,22 @@ def by_the_book(life: list[Step], spec: PaperSpec, account: str) -> tuple[list[O
             fold(book.apply(met, event))
         for one in wishes:
             held = sum((position.quantity for position in book.positions()), D(0))
-            orders = orders_of(as_exit(one, held), account=account, instrument=spec.instrument)
+            order, quantity = as_exit(one, held), None
+            if order.action == "close":
+                left = (held if closing_side(order) == "sell" else -held) - closing(book)
+                quantity = min(map(spec.instrument.rounded_quantity, (one.size or 0.0, left)))
+                if quantity <= 0:
+                    continue
+            orders = orders_of(order, account=account, instrument=spec.instrument, quantity=quantity)
             fold(book.submit(orders))
-            if (
-                orders[0].leg == "exit"
-                and orders[0].client_order_id in book.state.orders
-                and orders[0].quantity >= abs(held)
-            ):
-                fold(book.cancel([key for key, one in book.state.orders.items() if one.order.request.leg == "entry"]))
+            if orders[0].leg == "exit" and closing(book) >= abs(held):
+                fold(book.cancel([key for key, one in book.state.orders.items() if one.order.request.leg != "exit"]))
     return told, book.state
+
+
+def closing(book: PaperBook) -> Decimal:
+    open_ones = [one.order for one in book.state.orders.values() if not one.order.is_final]
+    return sum((order.remaining for order in open_ones if order.request.leg == "exit"), D(0))
 
 
 @settings(deadline=None, max_examples=400)
@@ -168,7 +176,7 @@ def test_an_order_filled_in_one_step_is_filled_as_the_book_fills_it(
 
 @pytest.mark.parametrize("side", ["sell", "buy"])
 def test_a_signal_that_only_reduces_is_an_exit_as_it_is_for_a_router(side: str) -> None:
-    """It opens nothing, not even where a stop is filled before it, and brings no stop of its own."""
+    """It opens nothing, and brings no stop of its own."""
     up, opens = (1, "buy") if side == "sell" else (-1, "sell")
     spec = PaperSpec(fills=FillSettings(latency_ns=5 * SECOND), instrument=X)
     desk = PaperDesk(spec, WorkerKey("acme", "swing", "X"), "main")
@@ -180,11 +188,9 @@ def test_a_signal_that_only_reduces_is_an_exit_as_it_is_for_a_router(side: str) 
     desk.submit(wish(0, "X", NOW, opens, 1.0, 100.0 - 5 * up, 100.0 + 20 * up))
     assert meet(100.0, 6) == [("entry", "fill", D(up))]
     desk.submit(wish(1, "X", NOW + 7 * SECOND, side, 1.0, 100.0 + 5 * up, 100.0 - 20 * up))
-    assert meet(100.0 - 6 * up, 8) == [
-        ("stop_loss", "fill", D(0)),
-        ("take_profit", "cancelled", D(0)),
-        ("exit", "cancelled", D(0)),
-    ]
+    protected = [("stop_loss", "cancelled", D(up)), ("take_profit", "cancelled", D(up))]
+    assert meet(100.0 - 6 * up, 8) == protected, "it ends what protected the position, as a router's desk sees to"
+    assert meet(100.0 - 6 * up, 12) == [("exit", "fill", D(0))]
     assert not desk.waits and desk.held == 0
 
 
@@ -208,3 +214,50 @@ def test_a_close_of_all_that_is_held_ends_what_still_waits_to_enter(closed: floa
     told = [*meet(100.0, 3), *meet(98.0, 4)]
     assert [kind for leg, kind, _ in told if leg == "entry"] == [left]
     assert desk.held == (0 if left == "cancelled" else 2)
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["at once", "in parts"])
+def test_a_close_of_all_that_is_held_ends_the_stop_and_the_target_as_it_does_with_an_oms(in_parts: bool) -> None:
+    desk = PaperDesk(PaperSpec(fills=FillSettings(latency_ns=5 * SECOND), instrument=X), SWING, "main")
+    desk.submit(wish(0, "X", NOW, "buy", 2.0, 95.0, 120.0))
+    assert met(desk, 100.0, 6) == [("entry", "fill", D(2))]
+    if in_parts:
+        desk.submit(wish(1, "X", NOW + 6 * SECOND, "close:long", 0.5, None, None))
+        assert met(desk, 100.0, 7) == []
+    desk.submit(wish(2, "X", NOW + 7 * SECOND, "close:long", 2.0, None, None))
+    assert met(desk, 94.0, 8) == [("stop_loss", "cancelled", D(2)), ("take_profit", "cancelled", D(2))]
+    left = [("exit", "fill", D("1.5"))] if in_parts else []
+    assert met(desk, 94.0, 12) == [*left, ("exit", "fill", D(0))]
+    assert not desk.waits
+
+
+def test_exits_that_are_under_way_leave_the_next_one_what_they_do_not_close() -> None:
+    desk = PaperDesk(PaperSpec(fills=FillSettings(), instrument=X), SWING, "main")
+    desk.submit(wish(0, "X", NOW, "buy", 2.0, None, None))
+    assert met(desk, 100.0, 1) == [("entry", "fill", D(2))]
+    for n, size in ((1, 0.5), (2, 2.0), (3, 2.0), (4, 0.1)):
+        desk.submit(wish(n, "X", NOW + SECOND, "close:long", size, None, None))
+    assert met(desk, 100.0, 2) == [("exit", "fill", D("1.5")), ("exit", "fill", D(0))], (
+        "the others had nothing to close"
+    )
+    assert not desk.waits
+
+
+def test_a_modification_is_judged_by_the_orders_that_are_open() -> None:
+    """The size of an entry that is over is no size of what protects its position."""
+    desk = PaperDesk(PaperSpec(fills=FillSettings(queue="touch"), instrument=X), SWING, "main")
+    desk.submit(wish(0, "X", NOW, "buy", 1.0, 95.0, 110.0))
+    assert met(desk, 100.0, 1) == [("entry", "fill", D(1))]
+    change = wish(1, "X", NOW + SECOND, "modify", 2.0, None, 105.0)
+    desk.submit(msgspec.structs.replace(change, of=wish(0, "X", NOW, "buy", 1.0, None, None).id))
+    assert met(desk, 105.0, 2) == [
+        ("take_profit", "modified", D(1)),
+        ("take_profit", "fill", D(0)),
+        ("stop_loss", "cancelled", D(0)),
+    ]
+
+
+def met(desk: PaperDesk, price: float, at_s: int) -> list[tuple[str, str, Decimal]]:
+    """What a trade does, as leg, kind and what is held then."""
+    told = [one.entry for one in desk.meet(Trade("X", NOW + at_s * SECOND, price, 10.0, 1.0))]
+    return [(entry.leg, entry.event.kind, entry.position.quantity) for entry in told]
