@@ -20,8 +20,9 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     With a route to an OMS an accepted signal carries its `orders`, as they were checked and as they are sent: not at or after
     `expires_ns` of the feed's clock (0: whenever). `price` is the last of the symbol, which they were checked by; `detail`
-    says more of a refusal, such as the signal that it lost to. What `is_observed` is recorded and routed nowhere, not even by
-    a route that is opened later.
+    says more, such as the signal that a refused one lost to. What `is_observed` is recorded and routed nowhere, not even by
+    a route that is opened later. `size` is what is let through of an exit whose entries were let through in part only; None is
+    all that the signal asks for.
     """
 
     number: int
@@ -38,3 +39,4 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     price: Decimal | None = None
     detail: str = ""
     is_observed: bool = False
+    size: float | None = None

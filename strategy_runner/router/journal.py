@@ -132,7 +132,9 @@ class Journal:
                 self.cursors[worker] = known.after(envelope.generation, envelope.n, known.offset)
                 if body.refusal is None:
                     position = self.positions.get(worker, Position()).of(envelope.generation)
-                    self.positions[worker] = position.after(body, accepted=decision.verdict == "accepted")
+                    self.positions[worker] = position.after(
+                        body, accepted=decision.verdict == "accepted", size=decision.size
+                    )
             if reader.offset == before:
                 break
         reader.close()

@@ -1,8 +1,10 @@
 """A worker's position as its router sees it: what the worker believes it asked for, and what was let through of that.
 
 The two differ once an entry was expired or refused here, of which the worker does not know. Then the exit that the worker
-signals later would open what it means to close; so the router must know both.
+signals later would open what it means to close; so the router must know both, and lets no more of an exit through than it let in.
 """
+
+from math import copysign
 
 import msgspec
 
@@ -33,17 +35,27 @@ class Position(msgspec.Struct, frozen=True, gc=False):
         """Whether nothing was let through of what the worker believes to hold and means to reduce."""
         if body.action not in ORDERING:
             return False
-        change = self._change(body)
-        is_meant = change * self.wanted < 0 if body.action == "close" else _reduces(self.wanted, change)
-        return is_meant and change * self.held >= 0
+        return self._is_meant_as_exit(body) and self._change(body) * self.held >= 0
 
-    def after(self, body: SignalBody, *, accepted: bool) -> "Position":
-        """The position once a signal that the worker passed is decided."""
+    def left_of(self, body: SignalBody) -> float | None:
+        """How much there is to exit, for an exit of more than was let through; None for any other signal. To be asked of one that
+        was entered."""
+        if body.action not in ORDERING or not self._is_meant_as_exit(body):
+            return None
+        return None if is_within(abs(self._change(body)), self.held) else abs(self.held)
+
+    def after(self, body: SignalBody, *, accepted: bool, size: float | None) -> "Position":
+        """The position once a signal that the worker passed is decided; `size` as in the decision."""
         if body.action not in ORDERING:
             return self
         change, closes = self._change(body), body.action == "close"
-        held = _moved(self.held, change, closes) if accepted else self.held
+        let_through = change if size is None else copysign(size, change)
+        held = _moved(self.held, let_through, closes) if accepted else self.held
         return Position(self.generation, _moved(self.wanted, change, closes), held)
+
+    def _is_meant_as_exit(self, body: SignalBody) -> bool:
+        change = self._change(body)
+        return change * self.wanted < 0 if body.action == "close" else _reduces(self.wanted, change)
 
     def _change(self, body: SignalBody) -> float:
         assert body.size is not None, "a signal that the worker passed has a size"

@@ -376,6 +376,7 @@ def _decision(number: int, arrival: Arrival, ruling: Ruling, at_ns: int, *, is_o
         price=ruling.price,
         detail=ruling.detail,
         is_observed=is_observed,
+        size=ruling.size,
     )
 
 

@@ -37,6 +37,7 @@ class Ruling(msgspec.Struct, frozen=True, gc=False):
     expires_ns: int = 0
     price: Decimal | None = None
     detail: str = ""
+    size: float | None = None
 
 
 ACCEPTED = Ruling("accepted")
@@ -103,7 +104,7 @@ class Judge:
             position = changed.get(worker) or positions.get(worker, Position())
             position = position.of(arrival.logged.envelope.generation)
             ruling = _rule(arrival, position, moment, self._freshness.get(worker), self._stop)
-            changed[worker] = position.after(body, accepted=ruling.verdict == "accepted")
+            changed[worker] = position.after(body, accepted=ruling.verdict == "accepted", size=ruling.size)
             rulings.append(ruling)
         return rulings, changed
 
@@ -133,10 +134,13 @@ def _rule(
         return late
     if position.was_never_entered(body):
         return Ruling("refused", "never_entered")
-    is_exit = position.is_exit(body)
+    left = position.left_of(body)
+    is_exit = left is not None or position.is_exit(body)
     stopped = stop(body.strategy, body.symbol, is_exit=is_exit) if stop is not None else ""
     if stopped:
         return Ruling("refused", stopped)
+    if left is not None:
+        return Ruling("accepted", detail=f"{left:.9g} of it, which is all that was let through", size=left)
     if is_exit:
         return ACCEPTED
     return stale_ruling(arrival, moment, limits) or ACCEPTED

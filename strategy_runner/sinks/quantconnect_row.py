@@ -84,8 +84,11 @@ def shortest(number: float) -> str:
 
 
 def _quantity(decision: Decision, size: float) -> str:
-    """What was checked and is sent to an OMS too, where there is one: sized, netted, or no more than is held."""
-    return format(decision.orders[0].quantity.normalize(), "f") if decision.orders else shortest(size)
+    """What was checked and is sent to an OMS too, where there is one: sized, netted, or no more than is held. Else what was let
+    through."""
+    if decision.orders:
+        return format(decision.orders[0].quantity.normalize(), "f")
+    return shortest(size if decision.size is None else decision.size)
 
 
 def _side(body: SignalBody) -> str:

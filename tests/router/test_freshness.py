@@ -12,9 +12,11 @@ from worker.build import START_NS, new_tape, short_folder, write_rows
 from worker.processes import await_that
 
 from strategy_runner.config.spec import FreshnessSpec
+from strategy_runner.model.signal import decode_body
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
 from strategy_runner.sinks.quantconnect import QuantConnectSink
+from strategy_runner.sinks.quantconnect_row import csv_row
 from strategy_runner.tape.writer import TapeWriter
 
 S_NS = 1_000_000_000
@@ -201,7 +203,7 @@ def test_an_opposite_signal_no_larger_than_the_position_is_an_exit_and_a_larger_
     one.say(size=3.0)
     one.rulings()
     one.pass_s(6.0, beat=False)
-    for action, size in (("sell", 1.0), ("buy", 1.0), ("sell", 2.5), ("sell", 2.0), ("sell", 0.1)):
+    for action, size in (("sell", 1.0), ("buy", 1.0), ("sell", 3.5), ("sell", 2.0), ("sell", 0.1)):
         one.say(action=action, size=size)
     assert one.rulings()[1:] == [
         ("accepted", ""),
@@ -283,6 +285,36 @@ def test_an_exit_of_what_was_never_entered_is_refused_whatever_it_is_called(stal
     one.close_position()
     late, never, accepted = ("expired", "late"), ("refused", "never_entered"), ("accepted", "")
     assert one.rulings() == [late, never, late, never, accepted, accepted]
+
+
+@pytest.mark.parametrize("action", ["close", "sell"])
+@pytest.mark.parametrize("noted", [None, False, True], ids=["at once", "from the decisions", "from the note"])
+def test_no_more_of_an_exit_is_let_through_than_was_let_in(stall: Make, action: str, noted: bool | None) -> None:
+    """Of a worker that believes to hold both of its entries, of which one came too late."""
+    one = stall()
+    one.say(size=1.5)
+    one.say(age_s=61.0, size=2.0)
+    exits = {"action": action, "reasons": ("closes:long",)}
+    partial, rest = one.say(size=0.5, **exits), one.say(size=3.0, **exits)
+    again = one.say(size=1.0)
+    late, accepted = ("expired", "late"), ("accepted", "")
+    assert one.rulings() == [accepted, late, accepted, accepted, accepted]
+    assert let_through(one) == {partial: "0.5", rest: "1", again: "1"}
+    if noted is not None:
+        if noted:
+            one.desk.router.stop()
+        one.desk.restart()
+    one.pass_s(6.0, beat=False)
+    one.say(size=1.0, **exits)
+    one.say(size=1.0)
+    assert one.rulings()[5:] == [accepted, ("refused", "feed_stale")]
+
+
+def let_through(one: Stall) -> dict[str, str]:
+    """The quantities of QuantConnect's rows, but of the first, by signal."""
+    accepted = [decision for decision in one.desk.decisions() if decision.verdict == "accepted"]
+    rows = [csv_row(decision, decode_body(decision.body)).rest.split(",") for decision in accepted[1:]]
+    return {row[0]: row[4] for row in rows}
 
 
 def test_what_floats_sum_up_to_is_left_whole_and_by_exits_alone(stall: Make) -> None:
