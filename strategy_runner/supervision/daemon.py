@@ -5,8 +5,10 @@ python -m strategy_runner.supervision.daemon --home DIR [--stock]
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from strategy_runner.supervision.programs import (
 )
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.warm_fork import WarmOptions
+from strategy_runner.supervision.watchdog.process import ENDED, read_stat
 from strategy_runner.supervision.zygote import Zygote
 from strategy_runner.tape.lock import FolderLock
 
@@ -54,6 +57,7 @@ def supervise(
     try:
         check_state_version(home)
         _clear_socket(home)
+        _end_left_behind(home)
         enter_own_group()
         configuration = configuration_path(home)
         if not configuration.exists():
@@ -97,6 +101,28 @@ def _clear_socket(home: Home) -> None:
     if Daemon(home).is_running():
         raise LockedError(f"{home.supervisor_socket}: expected nobody to listen, found another supervisord")
     home.supervisor_socket.unlink(missing_ok=True)
+
+
+def _end_left_behind(home: Home) -> None:
+    """Ends what programs of a daemon that was killed had started: they died with it, and a child of theirs would hold their
+    folders. It writes to a log of this home, in the group of a program that is gone; who leads his group is a person's."""
+    logs = (home.var / "logs").resolve()
+    for process in Path("/proc").glob("[0-9]*"):
+        stat = read_stat(int(process.name))
+        if stat is not None and _has_ended(stat.group) and _writes_below(process, logs):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def _has_ended(pid: int) -> bool:
+    stat = read_stat(pid)
+    return stat is None or stat.state in ENDED
+
+
+def _writes_below(process: Path, logs: Path) -> bool:
+    with suppress(OSError):  # it has ended, or is another user's
+        return any((process / "fd" / number).readlink().is_relative_to(logs) for number in ("1", "2"))
+    return False
 
 
 def _run(options: Any, configuration: Path, notifier: ServiceNotifier | None) -> int:

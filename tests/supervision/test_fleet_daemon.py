@@ -107,6 +107,27 @@ def test_what_a_program_has_started_ends_with_it_also_where_no_watchdog_is_left(
     await_end(born)
 
 
+def test_what_a_program_had_started_is_ended_by_the_daemon_after_one_that_was_killed(fleet: FleetHome) -> None:
+    """Its own death takes its children with it, and not theirs."""
+    daemon = fleet.start(fleet.program("parent", "parent"))
+    parent = fleet.await_started("parent")["parent"]
+    born = fleet.await_word("born", ("parent",))["parent"]
+    os.kill(daemon, signal.SIGKILL)
+    for pid in (daemon, parent):
+        await_end(pid)
+    log = os.open(fleet.home.log("ikenna:parent"), os.O_WRONLY | os.O_APPEND)
+    persons = subprocess.Popen(["sleep", "60"], stdout=log, process_group=0)
+    os.close(log)
+    try:
+        assert is_alive(born)
+        fleet.start_daemon()
+        await_end(born)
+        assert persons.poll() is None, "nobody has ended what a person began"
+    finally:
+        persons.kill()
+        persons.wait()
+
+
 def test_a_stopped_daemon_does_not_block_children_that_write_their_logs(fleet: FleetHome) -> None:
     chatter = fleet.program("chatter", "chatter")
     daemon = fleet.start(chatter)
