@@ -14,10 +14,12 @@ from supervisor.states import STOPPED_STATES, ProcessStates
 from strategy_runner.supervision.programs import STOPPED_FIRST
 
 Key = tuple[str, str]
+STAYS = object()  # in place of a configuration: the program stays where it is, stopped
 
 
 class Change:
-    """Ends the programs of `ending`, then puts the given configuration in their place, or nothing for None."""
+    """Ends the programs of `ending`, then puts the given configuration in their place, or nothing for None; what STAYS does not
+    start by itself."""
 
     def __init__(self, supervisord: Any, ending: Mapping[Key, Any]) -> None:
         self._supervisord = supervisord
@@ -90,9 +92,9 @@ class Change:
     def _replace(self, key: Key) -> None:
         group_name, name = key
         group = self._supervisord.process_groups.get(group_name)
-        if group is None:
-            return
         replacement = self._ending[key]
+        if group is None or replacement is STAYS:
+            return
         if replacement is not None:
             # a fresh process is STOPPED and was never started: the loop's next transition starts it
             group.processes[name] = replacement.make_process(group)

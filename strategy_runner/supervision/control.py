@@ -99,23 +99,11 @@ class Daemon:
         with self._call(timeout_s) as proxy:
             return msgspec.json.decode(proxy.strategy_runner.restart(list(names)), type=ChangeReport)
 
-    def stop(self, names: Sequence[str], timeout_s: float = CHANGE_TIMEOUT_S) -> None:
-        """Stop `group:program` names where they stand, without a look at any file: until they are started or the daemon is.
-        Blocks until they have ended."""
-        deadline = time.monotonic() + timeout_s
-        with self._call(ANSWER_TIMEOUT_S) as proxy:
-            for name in names:
-                try:
-                    proxy.supervisor.stopProcess(name, False)
-                except xmlrpc.client.Fault as fault:
-                    if fault.faultCode != Faults.NOT_RUNNING:
-                        raise
-        while left := [one.full_name for one in self.processes() if one.pid and one.full_name in names]:
-            if time.monotonic() > deadline:
-                raise TimeoutExpiredError(
-                    f"expected {', '.join(left)} to end within {timeout_s:g} s, found them running"
-                )
-            time.sleep(LISTEN_INTERVAL_S)
+    def stop(self, names: Sequence[str], timeout_s: float = CHANGE_TIMEOUT_S) -> ChangeReport:
+        """Stop `group:program` names where they stand, without a look at any file: until they are restarted or the daemon is.
+        Blocks until they have ended. Raises UsageError for a name it does not run."""
+        with self._call(timeout_s) as proxy:
+            return msgspec.json.decode(proxy.strategy_runner.stop(list(names)), type=ChangeReport)
 
     def shutdown(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> None:
         """Stop all programs and the daemon. Blocks until its process has ended. One that does not listen is sent a signal."""

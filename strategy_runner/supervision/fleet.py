@@ -42,6 +42,7 @@ _OTHER_WORDS: Mapping[type[Spec], str] = {
     RouterSpec: "routing",
     WatchdogSpec: "watching",
 }
+_BY_A_PERSON = "stopped by an operator"
 _GOING_ON = ("catching_up", "trading")
 
 
@@ -107,7 +108,7 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
             name,
         ),
     )
-    absent = "stopped by an operator" if is_running else "its daemon is not heard" if keeper else "no daemon is running"
+    absent = _BY_A_PERSON if is_running else "its daemon is not heard" if keeper else "no daemon is running"
     if keeper:
         reports = {name: _unreported(name, pid) for name in names if (pid := holder(Path(specs[name].folder)))}
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
@@ -231,6 +232,8 @@ def _trading(spec: Spec, status: Status, report: ProcessReport | None, absent: s
             return "parked", _parked_reason(spec, status)
         if report.state in ("FATAL", "BACKOFF", "EXITED"):
             return "failed", status.last_error or report.spawn_error or f"exit status {report.exit_status}"
+        if report.was_stopped:
+            return "stopped", _BY_A_PERSON
         return "starting", _other_copy(spec, report)
     if status.state is State.PARKED:
         return "parked", _parked_reason(spec, status)

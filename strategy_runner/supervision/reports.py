@@ -18,6 +18,11 @@ class ProcessReport(msgspec.Struct, frozen=True):
     def full_name(self) -> str:
         return f"{self.group}:{self.name}"
 
+    @property
+    def was_stopped(self) -> bool:
+        """By a person; what waits for its first start is STOPPED too."""
+        return self.state == "STOPPED" and self.started_ns > 0
+
 
 class ChangeReport(msgspec.Struct, frozen=True):
     """What a reconcile did, as sorted `group:program` names. Every other process kept its pid."""

@@ -13,7 +13,7 @@ from supervisor.http import NOT_DONE_YET
 from supervisor.states import SupervisorStates, getProcessStateDescription
 from supervisor.xmlrpc import Faults, RPCError
 
-from strategy_runner.supervision.change import Change, Key
+from strategy_runner.supervision.change import STAYS, Change, Key
 from strategy_runner.supervision.reports import ChangeReport, ProcessReport
 
 # How often a waiting call looks whether it is done; the loop's poll is never longer while a call waits.
@@ -48,6 +48,14 @@ class StrategyRunnerInterface:
         @return string JSON of a ChangeReport, once all is done
         """
         return self._deferred(_Request(lambda request: self._begin_restart(request, names)))
+
+    def stop(self, names: Sequence[str]) -> Callable[[], Any]:
+        """Stop programs, also those that wait for their start, until they are restarted or differ from the configuration file.
+
+        @param array names `group:program`
+        @return string JSON of a ChangeReport, once all is done
+        """
+        return self._deferred(_Request(lambda request: self._begin_stop(request, names)))
 
     def processes(self) -> str:
         """The state of all programs.
@@ -103,19 +111,30 @@ class StrategyRunnerInterface:
         )
 
     def _begin_restart(self, request: "_Request", names: Sequence[str]) -> None:
+        named = self._named(names)
+        request.begin(
+            Change(self._supervisord, {key: process.config for key, process in named.items()}),
+            started=set(),
+            stopped=set(),
+            restarted=set(named),
+        )
+
+    def _begin_stop(self, request: "_Request", names: Sequence[str]) -> None:
+        named = self._named(names)
+        request.begin(
+            Change(self._supervisord, dict.fromkeys(named, STAYS)), started=set(), stopped=set(named), restarted=set()
+        )
+
+    def _named(self, names: Sequence[str]) -> dict[Key, Any]:
+        """Raises RPCError for a name that is none."""
         running = self._processes()
-        keys: set[Key] = set()
+        named = {}
         for full_name in names:
             group, _, name = full_name.partition(":")
             if (group, name) not in running:
                 raise RPCError(Faults.BAD_NAME, full_name)
-            keys.add((group, name))
-        request.begin(
-            Change(self._supervisord, {key: running[key].config for key in keys}),
-            started=set(),
-            stopped=set(),
-            restarted=keys,
-        )
+            named[group, name] = running[group, name]
+        return named
 
     def _add(self, groups: Sequence[Any], added: set[Key]) -> None:
         """The loop's next transition starts them, groups with the lowest priority number first."""

@@ -156,8 +156,7 @@ def _stop_unwritten(home: Home, clients: Sequence[str], plan: Plan, error: Confi
     daemon = Daemon(home)
     kept = {process.name for process in plan.processes}
     reports = daemon.processes() if daemon.listens() else ()
-    running = [one.full_name for one in reports if one.pid or one.state == "BACKOFF"]
-    names = [name for name in running if name.partition(":")[0] in clients and name not in kept]
+    names = [one.full_name for one in reports if one.group in clients and one.full_name not in kept]
     if names:
         daemon.stop(names)
         raise StrategyRunnerError(
@@ -186,12 +185,13 @@ def _handed_over(home: Home, plan: Plan, *, launch: bool) -> ChangeReport:
 
 
 def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -> ChangeReport:
-    """Whoever asks for a start gets one, even where supervisord gave up; some processes serve all targets."""
+    """Whoever asks for a start gets one, even where supervisord gave up, or where what was stopped could not be written down;
+    some processes serve all targets."""
     daemon = Daemon(home)
-    given_up = [report.full_name for report in daemon.processes() if report.state == "FATAL"]
+    idle = [report.full_name for report in daemon.processes() if report.state == "FATAL" or report.was_stopped]
     again = [
         name
-        for name in given_up
+        for name in idle
         if name in (FEED_NAME, WATCHDOG_NAME, OMS_NAME)
         or any(t.matches(name) or name == router_name(t.client or "") for t in targets)
     ]

@@ -309,7 +309,12 @@ def test_a_stop_that_cannot_be_written_down_stops_all_the_same_and_says_so(desk:
     full.mkdir()
     assert "other:cross.BTC-USD: stopped, and not" in desk.run("stop", "other:cross:BTC-USD", code=1).err
     assert before.keys() - desk.pids().keys() == {"other:cross.BTC-USD"}
+    row = desk.status("other:cross:BTC-USD")["other:cross.BTC-USD"]
+    assert (row["trading_state"], row["reason"]) == ("stopped", "stopped by an operator")
     full.rmdir()
+    desk.run("start", "acme")
+    assert "other:cross.BTC-USD" not in desk.pids(), "what a person stopped, no machine starts"
+    assert "restarted 1: other:cross.BTC-USD" in desk.run("start", "other").err
     desk.run("stop", "other:cross:BTC-USD")
     desk.run("start", "other")
     assert desk.pids().keys() == before.keys()

@@ -248,3 +248,23 @@ def _children(daemon: int) -> dict[str, int]:
 
 def _supervisord_log(fleet: FleetHome) -> list[str]:
     return (fleet.home.daemon / "supervisord.log").read_text().splitlines()
+
+
+def test_a_stop_that_no_file_tells_of_reaches_those_that_had_no_turn_to_start_and_holds(fleet: FleetHome) -> None:
+    first, second = fleet.program("first"), fleet.program("second")
+    fleet.start(first, second)
+    kept = fleet.await_started("first", "second")["first"]
+    late = [f"late{number}" for number in range(2 * SPAWNS_PER_TURN_MAX)]
+    fleet.write(first, second, *(fleet.program(name) for name in late))
+    with suppress(TimeoutExpiredError):  # it is asked for, and not waited for
+        fleet.daemon.reconcile(timeout_s=0.001)
+    names = [f"ikenna:{name}" for name in ("second", *late)]
+    assert fleet.daemon.stop(names) == ChangeReport((), tuple(sorted(names)), ())
+    assert fleet.daemon.reconcile() == NOTHING
+    assert {one.name: one.pid for one in fleet.daemon.processes() if one.pid} == {"first": kept}
+    assert {one.state for one in fleet.daemon.processes() if not one.pid} == {"STOPPED"}
+    assert all(one.was_stopped for one in fleet.daemon.processes() if not one.pid)
+    with pytest.raises(UsageError, match="ikenna:nobody"):
+        fleet.daemon.stop(["ikenna:first", "ikenna:nobody"])
+    fleet.daemon.restart(names)
+    assert all(fleet.pids().values())
