@@ -17,6 +17,7 @@ from strategy_runner.model.signal import SignalBody, decode_body
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import latest_mode
+from strategy_runner.tape.logs import refuse_garbage
 
 FOLLOW_INTERVAL_S = 0.1
 
@@ -144,7 +145,9 @@ def must_name_something(home: Home, target: str) -> None:
 
 
 def _reader(home: Home, client: str, mode: str | None) -> DecisionReader:
-    return DecisionReader(decision_log(home.router(client, run_of(home, client, mode))))
+    path = decision_log(home.router(client, run_of(home, client, mode)))
+    refuse_garbage(path)
+    return DecisionReader(path)
 
 
 def _of_each(

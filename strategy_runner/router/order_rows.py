@@ -8,6 +8,7 @@ import msgspec
 from strategy_runner.model.order import FINAL_STATES, Leg, OrderChange, OrderReport, OrderState, OrderType, Side
 from strategy_runner.router.order_entry import CancelWanted, Happened, Intended, Leaving, Modified, Told
 from strategy_runner.router.order_journal import read_orders
+from strategy_runner.tape.logs import refuse_garbage
 
 
 class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ def order_rows(path: Path) -> list[OrderRow]:
     OMS only knows that it was asked. Raises StateError."""
     found: dict[str, OrderRow] = {}
     wanted: dict[str, str] = {}
+    refuse_garbage(path)
     for _, entry in read_orders(path):
         match entry:
             case Intended():

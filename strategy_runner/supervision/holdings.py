@@ -20,7 +20,7 @@ from strategy_runner.oms.ledger import unrealised
 from strategy_runner.router.market import Market
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import read_wishes
-from strategy_runner.tape.logs import read_log
+from strategy_runner.tape.logs import read_log, refuse_garbage
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,10 +78,13 @@ def positions_of_run(home: Home, client: str, mode: str) -> list[Position]:
 
 
 def fill_logs(home: Home, client: str, mode: str) -> list[Path]:
-    """The client's, or those of its workers where each filled its own orders."""
+    """The client's, or those of its workers where each filled its own orders. Raises CorruptRecordError for one that is none."""
     own = home.fills(client, mode)
     workers = sorted((home.client_state(client, mode) / "workers").glob("*/fills.log"))
-    return [own] if own.exists() else workers
+    logs = [own] if own.exists() else workers
+    for path in logs:
+        refuse_garbage(path)
+    return logs
 
 
 def fills_told(home: Home, client: str, mode: str) -> list[Fill]:

@@ -23,7 +23,7 @@ from strategy_runner.router.market import Market
 from strategy_runner.supervision.holdings import fill_logs, market_of_run
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import read_wishes
-from strategy_runner.tape.logs import read_log
+from strategy_runner.tape.logs import read_log, refuse_garbage
 
 Level = Literal["client", "strategy", "symbol", "model"]
 LEVELS: tuple[Level, ...] = ("client", "strategy", "symbol", "model")
@@ -152,7 +152,9 @@ def _is_meant(target: Target, event: OmsEvent) -> bool:
 
 def _votes(home: Home, client: str, mode: str, signal_ids: set[str]) -> dict[str, tuple[ModelVote, ...]]:
     found: dict[str, tuple[ModelVote, ...]] = {}
-    reader = DecisionReader(decision_log(home.router(client, mode)))
+    path = decision_log(home.router(client, mode))
+    refuse_garbage(path)
+    reader = DecisionReader(path)
     while decisions := reader.read():
         for decision in decisions:
             if decision.signal_id in signal_ids:

@@ -248,6 +248,20 @@ def read_log(path: Path) -> Iterator[bytes]:
         reader.close()
 
 
+def refuse_garbage(path: Path) -> None:
+    """For who reads what was acted upon, and so was synced: a file that is no log is damage there, and not one that is still to
+    come. Raises CorruptRecordError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return
+    try:
+        if S_ISREG(os.fstat(fd).st_mode) and _was_never_begun(fd):
+            raise CorruptRecordError(f"{path}: expected a log, found no header and no whole frame")
+    finally:
+        os.close(fd)
+
+
 def frame_behind(path: Path, offset: int) -> tuple[int, bytes] | None:
     """(offset, payload) of the first whole frame that begins at or shortly behind any place in a log, None if there is none.
 

@@ -42,6 +42,10 @@ def pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def garbage(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 16)
+
+
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:10])
 
@@ -54,10 +58,13 @@ DAMAGES: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
     (FILLS, flipped, ("positions", "accounts", "fills", "report")),
     (FILLS, folder, ("positions", "accounts", "fills", "report")),
     (FILLS, pipe, ("positions", "accounts")),
+    (FILLS, garbage, ("positions", "accounts", "fills", "report")),
     (ORDERS, flipped, ("orders",)),
     (ORDERS, folder, ("orders",)),
+    (ORDERS, garbage, ("orders",)),
     (DECISIONS, flipped, ("report", "signals")),
     (DECISIONS, folder, ("report", "signals")),
+    (DECISIONS, garbage, ("report", "signals")),
 ]
 FORMS = ("table", "json")
 
