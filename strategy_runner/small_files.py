@@ -23,6 +23,8 @@ def read_whole(path: Path) -> bytes:
         while part := os.read(fd, _READ_BYTES):
             parts.append(part)
         return b"".join(parts)
+    except OSError as error:  # a folder: it can be opened, and says no name
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(fd)
 

@@ -16,7 +16,7 @@ from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.stream import private
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import read_whole, replace_file
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,7 +317,7 @@ def write_spec(path: Path, spec: Spec) -> None:
 def read_spec(path: Path) -> Spec:
     """Raises ConfigurationError naming the file if it is missing, unreadable or not a spec."""
     try:
-        spec: Spec = msgspec.json.decode(path.read_bytes(), type=Spec)
+        spec: Spec = msgspec.json.decode(read_whole(path), type=Spec)
         return spec
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: expected a process specification, found no file") from None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import read_whole, replace_file
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ def write_acknowledgement(folder: Path, word: Acknowledgement) -> None:
 def read_acknowledgement(folder: Path) -> Acknowledgement | None:
     """None before the first, or for one that nobody can read."""
     try:
-        return msgspec.json.decode(_path(folder).read_bytes(), type=Acknowledgement)
+        return msgspec.json.decode(read_whole(_path(folder)), type=Acknowledgement)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 

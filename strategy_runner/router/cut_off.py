@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import read_whole, replace_file
 
 
 def write_cut_off(folder: Path, reasons: Mapping[str, str]) -> None:
@@ -20,7 +20,7 @@ def write_cut_off(folder: Path, reasons: Mapping[str, str]) -> None:
 def read_cut_off(folder: Path) -> dict[str, str]:
     """Reason by worker; nothing if no worker is cut off, or the router has never run."""
     try:
-        return msgspec.json.decode(_path(folder).read_bytes(), type=dict[str, str])
+        return msgspec.json.decode(read_whole(_path(folder)), type=dict[str, str])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
 

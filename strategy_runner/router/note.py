@@ -6,7 +6,7 @@ A note that is lost or damaged costs a longer read of the log and nothing else.
 import zlib
 from pathlib import Path
 
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import read_whole, replace_file
 
 _CRC_BYTES = 4
 
@@ -19,7 +19,7 @@ def write_note(path: Path, payload: bytes) -> None:
 def read_note(path: Path) -> bytes | None:
     """None for a note that is missing or damaged."""
     try:
-        raw = path.read_bytes()
+        raw = read_whole(path)
     except FileNotFoundError:
         return None
     payload = raw[_CRC_BYTES:]

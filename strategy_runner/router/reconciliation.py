@@ -11,7 +11,7 @@ import msgspec
 from strategy_runner.model.order import OrderReport
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.router.order_index import DeskOrder
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import read_whole, replace_file
 from strategy_runner.tape.files import is_full
 
 UNRECONCILED = "not_reconciled"
@@ -107,7 +107,7 @@ def write_reconciliation(folder: Path, outcome: Reconciliation) -> None:
 def read_reconciliation(folder: Path) -> Reconciliation | None:
     """None before the first."""
     try:
-        return msgspec.json.decode(_path(folder).read_bytes(), type=Reconciliation)
+        return msgspec.json.decode(read_whole(_path(folder)), type=Reconciliation)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 

@@ -13,7 +13,7 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.times import duration
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import read_whole, replace_file
 from strategy_runner.tape.logs import AppendLog, read_log
 
 ConditionKind = Literal[
@@ -140,7 +140,7 @@ class ActionLog:
 def read_conditions(folder: Path) -> dict[str, list[Condition]]:
     """By process name; empty if there is no such file, or one that cannot be read."""
     try:
-        return msgspec.json.decode(conditions_path(folder).read_bytes(), type=dict[str, list[Condition]])
+        return msgspec.json.decode(read_whole(conditions_path(folder)), type=dict[str, list[Condition]])
     except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
 

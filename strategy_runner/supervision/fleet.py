@@ -15,6 +15,7 @@ from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.operator_log import Request
 from strategy_runner.router.stops import read_stops, strictest, told
+from strategy_runner.small_files import read_whole
 from strategy_runner.supervision.conditions import Condition, read_conditions
 from strategy_runner.supervision.control import Daemon, unheard
 from strategy_runner.supervision.plan import NOT_PLANNED, make_plan, problems_of
@@ -266,7 +267,7 @@ def _parked_reason(spec: Spec, status: Status) -> str:
 def _other_copy(spec: Spec, report: ProcessReport) -> str:
     """Who holds the folder of a process that waits for it: a copy that no daemon started."""
     try:
-        holder = int((Path(spec.folder) / "lock").read_text())
+        holder = int(read_whole(Path(spec.folder) / "lock"))
     except (FileNotFoundError, ValueError):
         return ""
     other, own = read_stat(holder), read_stat(report.pid)

@@ -6,14 +6,14 @@
 
 from strategy_runner.config.home import STATE_VERSION, Home
 from strategy_runner.errors import VersionMismatchError
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import read_whole, replace_file
 
 
 def check_state_version(home: Home) -> None:
     """Write HOME/var/VERSION into a new state folder. Raises VersionMismatchError when it says another version."""
     path = home.var / "VERSION"
     try:
-        found = path.read_text().strip()
+        found = read_whole(path).decode(errors="replace").strip()
     except FileNotFoundError:
         # durably: an empty file after a power cut would be another version, and nothing would start
         replace_file(path, f"{STATE_VERSION}\n".encode(), synced="name")

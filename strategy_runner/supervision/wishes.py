@@ -18,7 +18,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
 from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming, reason_of
 from strategy_runner.model.names import RESERVED_CLIENTS
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import read_whole, replace_file
 from strategy_runner.tape.lock import holder
 
 _BEGUN_ANEW = ("simulation", "historical")  # modes whose runs begin with empty folders
@@ -62,7 +62,7 @@ def read_wishes(home: Home) -> Wishes:
     """Raises StateError if the file is damaged."""
     path = home.daemon / "wishes.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Wishes)
+        return msgspec.json.decode(read_whole(path), type=Wishes)
     except FileNotFoundError:
         return Wishes()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -112,7 +112,7 @@ def write_latest_run(home: Home, client: str, run: Run) -> None:
 def read_latest_run(home: Home, client: str) -> Run | None:
     """None if the client has never run."""
     try:
-        return msgspec.json.decode(_latest_path(home, client).read_bytes(), type=Run)
+        return msgspec.json.decode(read_whole(_latest_path(home, client)), type=Run)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -174,7 +174,7 @@ def shown_mode(home: Home, client: str) -> str | None:
 def running_mode(home: Home, client: str) -> str | None:
     """The mode of the router that a daemon runs, or is to run; None if there is none. A backtest in between changes nothing."""
     try:
-        return msgspec.json.decode((home.daemon / "specs" / client / "router.json").read_bytes(), type=_Told).mode
+        return msgspec.json.decode(read_whole(home.daemon / "specs" / client / "router.json"), type=_Told).mode
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # and it runs all the same

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from strategy_runner.errors import LockedError, naming
-from strategy_runner.small_files import open_made
+from strategy_runner.small_files import open_made, read_whole
 
 RETRY_INTERVAL_S = 0.01
 
@@ -45,7 +45,7 @@ def holder(folder: Path) -> int:
     same moment: who is named in the file and has it open is the one."""
     lock = folder / "lock"
     try:
-        pid = int(lock.read_text() or 0)
+        pid = int(read_whole(lock) or 0)
         real = lock.resolve()  # a folder on its way may lead to another disk
         return pid if any(_leads_to(link, real) for link in Path(f"/proc/{pid}/fd").iterdir()) else 0
     except (OSError, ValueError):

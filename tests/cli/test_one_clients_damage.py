@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end.harness import CROSSOVER, Firm, Ran, told, until
+from end_to_end.harness import CROSSOVER, PATIENCE_S, Firm, Ran, told, until
 
 FAILURE, CONFIGURATION = 1, 6
 FILLS, ORDERS, DECISIONS = "mock/fills.log", "mock/router/orders.log", "mock/router/decisions.log"
@@ -104,7 +104,7 @@ def test_what_all_have_is_shown_without_the_one_whose_log_is_damaged(
         assert ran.err.startswith(f"error: {path}: "), told(ran)
 
 
-@pytest.mark.parametrize("how", [folder, cut_short, replaced("null"), replaced('{"mode": "moc", "wish": {}}')])
+@pytest.mark.parametrize("how", [folder, pipe, cut_short, replaced("null"), replaced('{"mode": "moc", "wish": {}}')])
 def test_a_latest_run_that_cannot_be_read_keeps_nobody_from_seeing_and_halting_the_others(
     firm: Firm, damaged: Damage, how: Callable[[Path], None]
 ) -> None:
@@ -123,6 +123,24 @@ def test_a_latest_run_that_cannot_be_read_keeps_nobody_from_seeing_and_halting_t
         assert "beta: recorded as action" in resumed.err and str(path) in resumed.err, told(resumed)
     finally:
         (firm.root / "acme").rename(firm.root / "var/daemon/specs/acme/router.json")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "var/daemon/specs/acme/router.json",
+        "var/daemon/specs/acme/cross.BTC-USD.json",
+        "var/clients/acme/mock/router/operator.ack",
+        "var/clients/acme/mock/router/lock",
+        "var/clients/acme/mock/router/risk.note",
+        "var/monitor/conditions.json",
+    ],
+)
+def test_a_pipe_in_the_place_of_a_small_file_makes_no_command_wait(firm: Firm, damaged: Damage, name: str) -> None:
+    damaged(f"../../../{name}", pipe)
+    for verb in (("status",), ("plan",), ("halt", "all", "--reason", "test"), ("resume", "all", "--reason", "test")):
+        ran = firm.run(*verb, code=None, timeout_s=PATIENCE_S)
+        assert "beta" in ran.out + ran.err, told(ran)
 
 
 def test_a_risk_state_that_cannot_be_read_keeps_nobody_from_resuming_the_others(firm: Firm, damaged: Damage) -> None:
