@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +23,13 @@ def test_what_is_typed_often_loads_neither_arrays_nor_the_daemon(module: str) ->
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     slow = {"numpy", "duckdb", "zmq", "supervisor", "rich", "http.client", "strategy_runner.assembly"}
     assert slow.isdisjoint(ran.stdout.split())
+
+
+def test_an_interrupt_while_the_command_loads_is_one_word(tmp_path: Path) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    module, _, function = project["project"]["scripts"]["strategy-runner"].partition(":")
+    # in the place of what is loaded first, as a terminal interrupts it
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from {module} import {function}; {function}()"
+    ran = subprocess.run([sys.executable, "-c", code, "status"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "interrupted\n")
