@@ -142,9 +142,8 @@ def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -
     rows = [(one.symbol, one.kind, one.whose, one.ours, one.theirs) for one in found.differences]
     if rows:
         show_table(columns, rows)
-        talk(
-            f"{client}: {len(rows)} differences stop entries; `reconcile {client} --accept --reason TEXT` settles them"
-        )
+        stop = "1 difference stops" if len(rows) == 1 else f"{len(rows)} differences stop"
+        talk(f"{client}: {stop} entries; `reconcile {client} --accept --reason TEXT` settles them")
     else:
         talk(f"{client}: positions and orders are those of the OMS")
 

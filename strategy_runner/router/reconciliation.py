@@ -41,13 +41,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the moment `at_ns`; `action` is the operator's who asked for it, 0 where nobody did. `problem` says why there was
-    none."""
+    """Of the moment `at_ns`; `action` is the operator's who asked for it, 0 where nobody did."""
 
     at_ns: int
     action: int
     differences: tuple[Difference, ...] = ()
-    problem: str = ""
 
 
 def differences(

@@ -19,6 +19,8 @@ from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.small_files import open_made, read_whole
 
 _HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13q"), struct.Struct("<64s128s384s")
+_ROOM = (64, 128, 384)
+_MORE = " ..."
 _NUMBERS_END = _HEAD.size + _NUMBERS.size
 _SIZE_USED = _NUMBERS_END + _TEXTS.size
 _MAGIC = b"SRST"
@@ -145,9 +147,7 @@ class StatusFile:
         s.beat_ns = time_ns()
         texts = s.reason, s.last_signal, s.last_error
         if texts != self._shown:
-            self._page[_NUMBERS_END:_SIZE_USED] = _TEXTS.pack(
-                *[text.encode(errors="backslashreplace") for text in texts]
-            )
+            self._page[_NUMBERS_END:_SIZE_USED] = _TEXTS.pack(*map(_fitted, texts, _ROOM))
             self._shown = texts
         # not pack_into: it clears the page before it packs, and a reader would find zeros
         self._page[:_NUMBERS_END] = _HEAD.pack(_MAGIC, 1, s.state, s.pid) + self._numbers()
@@ -170,6 +170,16 @@ class StatusFile:
             s.total,
             s.started_ns,
         )
+
+
+def _fitted(text: str, room: int) -> bytes:
+    """As much of a text as there is room for: half of a word, or of a number, would say something else."""
+    raw = text.encode(errors="backslashreplace")
+    if len(raw) <= room:
+        return raw
+    kept = raw[: room - len(_MORE)].decode(errors="ignore")
+    whole = kept.rpartition(" ")[0]
+    return ((whole if len(whole) > len(kept) // 2 else kept) + _MORE).encode()
 
 
 def read_status(path: Path) -> Status | None:

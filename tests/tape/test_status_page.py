@@ -54,7 +54,7 @@ def test_record_at_hand_and_descent_stand_apart_and_outlive_whatever_else_is_wri
     second.enter(State.FOLLOWING, "y" * 80)
     found = read_status(tmp_path / "status")
     assert found is not None
-    assert (found.applying, found.descent, found.reason) == (2**40, 2**64 - 1, "y" * 64)
+    assert (found.applying, found.descent, found.reason) == (2**40, 2**64 - 1, "y" * 60 + " ...")
     assert (second.applying, second.descent) == (2**40, 2**64 - 1)
     second.applying = 0
     found = read_status(tmp_path / "status")
@@ -122,7 +122,11 @@ def test_a_long_text_is_cut_and_never_spoils_the_page(tmp_path: Path) -> None:
     file.enter(State.FAILED, "x" * 1_000)
     found = read_status(tmp_path / "status")
     assert found is not None
-    assert (found.reason, found.last_error, found.position) == ("x" * 64, "é" * 192, 9)
+    assert (found.reason, found.last_error, found.position) == ("x" * 60 + " ...", "é" * 190 + " ...", 9)
+    file.enter(State.FOLLOWING, "not reconciled: BTC-USD position binance cross: expected 0.5, found 12345")
+    found = read_status(tmp_path / "status")
+    assert found is not None
+    assert found.reason == "not reconciled: BTC-USD position binance cross: expected ..."
     file.status.last_error = "short"
     file.enter(State.FOLLOWING)
     found = read_status(tmp_path / "status")
