@@ -78,6 +78,7 @@ def cli(context: click.Context, home: str | None) -> None:
 
 def main() -> None:
     """Runs the command line. Exit codes: see errors.py; an interrupt ends with 130."""
+    _open_what_was_closed()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -107,6 +108,19 @@ def main() -> None:
     except SystemExit:
         code = 0  # click's way out when the reader of a pipe has left: it has what it wanted
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_what_was_closed() -> None:
+    """A standard stream that the caller has closed, as `>&-` does, leads nowhere: else the next file that is opened, a lock or a
+    log, would have its number, and get what is said there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)  # by a daemon
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115  a descriptor, for good
 
 
 def _drop_output() -> None:

@@ -51,6 +51,23 @@ def test_a_fault_of_a_file_is_one_line_with_the_file(running: Firm) -> None:
     assert (ended.returncode, ended.stderr) == (FAILURE, "error: output: No space left on device\n")
 
 
+def test_streams_that_the_caller_has_closed_lead_nowhere(running: Firm) -> None:
+    def closed(which: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-c", f'exec "$@" {which}', "sh", *running.command, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=clean_environment(None))
+
+    rows = closed("2>&-", "status", "-o", "json")
+    assert rows.returncode == 0 and "acme:router" in rows.stdout
+    assert (closed(">&-", "status").returncode, closed(">&-", "status").stderr) == (0, "")
+    running.run("down")
+    assert closed("<&- >&- 2>&-", "start", "acme").returncode == 0
+    daemon = Path(f"/proc/{running.daemon_pid}/fd")
+    assert [str((daemon / number).readlink()) for number in "012"] == [
+        "/dev/null",
+        *[f"{running.home.daemon}/daemon.log"] * 2,
+    ]
+
+
 def test_a_reason_that_is_no_utf_8_halts_all_the_same_and_a_query_is_refused(running: Firm) -> None:
     odd = os.fsdecode(b"bad\xff")
     assert "acme: halted" in running.run("halt", "acme", "--reason", odd).err
