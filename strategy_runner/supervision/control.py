@@ -22,6 +22,7 @@ from strategy_runner.errors import (
     StrategyRunnerError,
     TimeoutExpiredError,
     UsageError,
+    naming,
 )
 from strategy_runner.supervision.reports import ChangeReport, ProcessReport
 from strategy_runner.tape.lock import holder
@@ -48,11 +49,13 @@ class Daemon:
     def is_running(self) -> bool:
         """Whether somebody listens on the socket; the file of a dead daemon counts as nobody. Does not block.
 
-        Raises ConfigurationError if no socket can have the home's path.
+        Raises ConfigurationError if no socket can have the home's path, PermissionError.
         """
+        path = checked_socket(self._home.supervisor_socket)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
-                probe.connect(str(checked_socket(self._home.supervisor_socket)))
+                with naming(path):  # of another user's home
+                    probe.connect(str(path))
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
         return True
@@ -171,7 +174,10 @@ class _TimedConnection(UnixStreamHTTPConnection):  # type: ignore[misc]  # super
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        try:
+            self.sock.connect(str(self._path))
+        except PermissionError as error:
+            raise PermissionError(error.errno, error.strerror, str(self._path)) from error
 
 
 def _error_of(fault: xmlrpc.client.Fault) -> StrategyRunnerError:

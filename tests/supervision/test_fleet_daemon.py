@@ -170,6 +170,22 @@ def test_a_state_folder_of_another_version_is_refused_with_file_expected_and_fou
         fleet.start_daemon()
 
 
+def test_a_daemon_that_this_user_may_not_ask_is_named_by_its_socket(fleet: FleetHome) -> None:
+    fleet.start()
+    user = os.geteuid()
+    fleet.home.sockets.chmod(0)
+    try:
+        if user == 0:
+            os.seteuid(65_534)
+        for ask in (fleet.daemon.is_running, fleet.daemon.processes):
+            with pytest.raises(PermissionError) as refused:
+                ask()
+            assert refused.value.filename == str(fleet.home.supervisor_socket)
+    finally:
+        os.seteuid(user)
+        fleet.home.sockets.chmod(0o700)
+
+
 def test_a_daemon_without_a_configuration_runs_no_program(fleet: FleetHome) -> None:
     fleet.start_daemon()
     assert fleet.daemon.processes() == ()
