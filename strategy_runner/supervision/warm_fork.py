@@ -8,6 +8,7 @@ executed as ever. supervisord sees a child of its own either way.
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -45,6 +46,13 @@ class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no t
     def usage(self, msg: object) -> NoReturn:
         raise ConfigurationError(f"{self.configfile}: {msg}")
 
+    def make_logger(self) -> None:
+        """A line that the disk does not take is lost, as far as this process is concerned: the complaint about it goes to stderr,
+        which `up` has on the same disk, and what that raises would end the daemon."""
+        super().make_logger()
+        for one in self.logger.handlers:
+            one.emit, one.close = _sparing(one.emit), _sparing(one.close)
+
     def fork(self) -> int:
         """The process id of a worker that is alive already; for a program that is not ours, fork as it comes."""
         self.poller.count_spawn()
@@ -68,6 +76,14 @@ class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no t
         for _, server in servers:
             server.channel_class = WideChannel
         return servers
+
+
+def _sparing(write: Callable[..., None]) -> Callable[..., None]:
+    def spared(*arguments: Any) -> None:
+        with suppress(OSError):
+            write(*arguments)
+
+    return spared
 
 
 class WideChannel(deferring_http_channel):  # type: ignore[misc]  # supervisor ships no types

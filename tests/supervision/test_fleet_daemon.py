@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -168,6 +169,24 @@ def test_a_state_folder_of_another_version_is_refused_with_file_expected_and_fou
     expected = rf"exit code {VersionMismatchError.exit_code}(?s:.)*VERSION: expected state version 2, found '7'"
     with pytest.raises(StrategyRunnerError, match=expected):
         fleet.start_daemon()
+
+
+def test_a_daemon_whose_disk_takes_no_line_of_its_log_runs_and_stops_as_ever(fleet: FleetHome) -> None:
+    """Its errors go to a file on the same disk: they ended it, and all that it ran."""
+    daemon = fleet.start(fleet.program("a"), fleet.program("b"))
+    before = fleet.await_started("a", "b")
+    _, most = resource.prlimit(daemon, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon, resource.RLIMIT_FSIZE, (0, most))
+    fleet.daemon.restart(["ikenna:a"])
+    assert fleet.await_started("a")["a"] != before["a"]
+    assert fleet.pids()["b"] == before["b"] and fleet.daemon.pid() == daemon
+    resource.prlimit(daemon, resource.RLIMIT_FSIZE, (most, most))
+    fleet.daemon.restart(["ikenna:b"])
+    assert "stopped: b" in _daemon_log(fleet), "there is room again"
+    resource.prlimit(daemon, resource.RLIMIT_FSIZE, (0, most))
+    fleet.daemon.shutdown()
+    assert not is_alive(daemon)
+    assert not fleet.home.supervisor_socket.exists(), "it has ended in order"
 
 
 def test_a_daemon_that_this_user_may_not_ask_is_named_by_its_socket(fleet: FleetHome) -> None:
