@@ -5,6 +5,9 @@ It survives the server: it reconnects for ever, and meanwhile every call fails a
 
 import asyncio
 import concurrent.futures
+import contextlib
+import importlib
+import re
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -15,7 +18,6 @@ from strategy_runner.errors import ConfigurationError, SafetyRefusal
 from strategy_runner.oms.interface import OmsUnavailable
 
 try:
-    import nats
     import nats.errors
     from nats.aio.client import Client, RawCredentials
     from nats.js import JetStreamContext
@@ -28,7 +30,22 @@ except ImportError as missing:
 TIMEOUT_S = 2.0
 _RECONNECT_WAIT_S = 0.1
 _CONNECT_TIMEOUT_S = 1
+_CREDENTIALS = re.compile(r"-BEGIN NATS USER JWT-+\n\S+\n.*-BEGIN USER NKEY SEED-+\n(\S+)\n", re.DOTALL)
+_FAULTS = (nats.errors.Error, TimeoutError, OSError)
 _T = TypeVar("_T")
+
+
+class _GuardedClient(Client):
+    """Says nothing before the wire is what it is to be. The library goes over to TLS only where the server's first line asks for
+    it, which comes in plain text, and reconnects to whatever other servers that line names."""
+
+    def _connect_command(self) -> bytes:
+        assert self._current_server is not None
+        server = self._current_server.uri.geturl()
+        needs_tls = "tls" in self.options or not is_local_url(server)
+        if needs_tls and not self._server_info.get("tls_required"):
+            raise nats.errors.Error(f"expected TLS, found plain text at {server}")
+        return super()._connect_command()
 
 
 class NatsConnection:
@@ -46,7 +63,10 @@ class NatsConnection:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """`credentials` is the text of a NATS credentials file. Connects with the first call that needs it. Raises SafetyRefusal
-        for a server on another host without TLS: what it tells, and what says who asks, must not be readable on a network."""
+        for a server on another host without TLS: what it tells, and what says who asks, must not be readable on a network; and
+        ConfigurationError for credentials that are none."""
+        if credentials:
+            _check_credentials(credentials)
         if tls is None and not is_local_url(server):
             raise SafetyRefusal(f"{server}: expected TLS for a NATS server on another host, found none")
         self.server = server
@@ -57,6 +77,7 @@ class NatsConnection:
         self._credentials = credentials
         self._tls = tls
         self._client: Client | None = None
+        self._problem = ""
         self._connecting = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
@@ -66,7 +87,8 @@ class NatsConnection:
         """JetStream of the connected client. For coroutines that `run` and `spawn` take."""
         async with self._connecting:
             if self._client is None:
-                self._client = await nats.connect(
+                client = _GuardedClient()
+                await client.connect(
                     self.server,
                     user=self._user or None,
                     password=self._password or None,
@@ -74,19 +96,22 @@ class NatsConnection:
                     user_credentials=RawCredentials(self._credentials) if self._credentials else None,
                     tls=self._tls,
                     connect_timeout=_CONNECT_TIMEOUT_S,
-                    reconnect_time_wait=_RECONNECT_WAIT_S,
+                    reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type]  # any number does, says asyncio.sleep
                     max_reconnect_attempts=-1,
-                    error_cb=_pass_over,
+                    error_cb=self._note,
                 )
+                self._client = client
         return self._client.jetstream(timeout=self.timeout_s)
 
     def run(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Waits for what the coroutine gives, at most the time limit. Raises OmsUnavailable."""
+        self._problem = ""
         future = self.spawn(_within(call(), self.timeout_s))
         try:
             return future.result()
-        except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise OmsUnavailable(f"{self.server}: {error or type(error).__name__}") from None
+        except _FAULTS as error:
+            problem = self._problem or str(error) or f"expected an answer within {self.timeout_s:g} s, found none"
+            raise OmsUnavailable(f"{self.server}: {problem}") from None
 
     def spawn(self, coroutine: Coroutine[Any, Any, _T]) -> "concurrent.futures.Future[_T]":
         """Lets it run, without waiting for it."""
@@ -104,12 +129,34 @@ class NatsConnection:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         if self._client is not None:
-            await self._client.close()
+            with contextlib.suppress(*_FAULTS):  # the connection was lost
+                await self._client.close()
+
+    async def _note(self, error: Exception) -> None:
+        """What fails in the background is tried again, or shows as a call without an answer: then this is why."""
+        self._problem = str(error) or self._problem
 
 
 async def _within(coroutine: Awaitable[_T], timeout_s: float) -> _T:
     return await asyncio.wait_for(coroutine, timeout_s)
 
 
-async def _pass_over(error: Exception) -> None:
-    """What fails in the background is tried again, or shows as a call without an answer."""
+def _check_credentials(text: str) -> None:
+    """The library does not: for a JWT that is not there it looks without end. Raises ConfigurationError."""
+    try:
+        nkeys: Any = importlib.import_module("nkeys")
+    except ImportError as missing:
+        raise ConfigurationError(
+            f"oms.nats.credentials: expected the packages of the extra [nats], found no {missing.name}; "
+            "install strategy-runner[nats]"
+        ) from missing
+    found = _CREDENTIALS.search(text)
+    try:
+        is_sound = found is not None and bool(nkeys.from_seed(bytearray(found[1].encode())))
+    except (nkeys.NkeysError, ValueError):
+        is_sound = False
+    if not is_sound:
+        raise ConfigurationError(
+            "oms.nats.credentials: expected the text of a NATS credentials file, with a user's JWT and seed, "
+            "found something else (not shown)"
+        )

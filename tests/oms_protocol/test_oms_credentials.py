@@ -1,10 +1,14 @@
 """Who asks an OMS elsewhere, and over which wire: real servers with TLS and passwords, configured as a client file says it."""
 
 import shutil
+import socket
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +18,7 @@ import pytest
 from grpc_venue import GrpcVenue
 from nats_server import NatsServer
 from oms.venue import VenueBackend
-from orders import follow, order
+from orders import eventually, follow, order
 
 from strategy_runner.config.schema import OmsConfig
 from strategy_runner.config.spec import OmsSpec
@@ -176,9 +180,9 @@ def test_events_come_from_a_nats_server_that_asks_who_it_is(
             NatsPublisher(connection, "acme", {"BTC-USD": INSTRUMENT}).publish(backend.events("acme", 0, 100))
             assert follow(oms, 0, 2) == backend.events("acme", 0, 2)
             assert [held.symbol for held in oms.positions()] == ["BTC-USD"]
-        with opened(spec, NATS="another") as oms, pytest.raises(OmsUnavailable) as refused:
-            oms.positions()
-        assert "another" not in str(refused.value)
+        with opened(spec, NATS="another") as oms:
+            said_so = eventually(partial(_complaint, oms, "Authorization Violation"), "the server's reason")
+        assert "another" not in said_so
         connection.close()
     venue.stop()
 
@@ -205,6 +209,83 @@ def test_nats_over_tls_trusts_the_configured_authority_alone(folder: Path, ident
                 else:
                     with pytest.raises(OmsUnavailable):
                         oms.positions()
+
+
+def test_a_server_that_offers_no_tls_is_not_told_who_asks(folder: Path) -> None:
+    with plain_server() as (port, heard):
+        login = {"user": "acme", "password": {"env": "NATS"}}
+        spec = spec_of(address="127.0.0.1:1", nats={"server": f"tls://127.0.0.1:{port}", **login})
+        with opened(spec, NATS=SECRET) as oms:
+            eventually(partial(_complaint, oms, "expected TLS, found plain text"), "the reason")
+        assert not any(heard)
+
+
+def test_a_server_on_another_host_that_a_local_one_names_is_not_told_who_asks_in_plain_text(folder: Path) -> None:
+    with plain_server("127.0.0.2") as (other, heard), plain_server(names=f"127.0.0.2:{other}") as (port, _):
+        connection = NatsConnection(f"nats://127.0.0.1:{port}", token=SECRET)
+        with suppress(OmsUnavailable):
+            connection.run(connection.stream)  # the first server hangs up, and the other is tried
+        eventually(lambda: heard, "the other server to be tried")
+        eventually(lambda: len(heard) > 1, "it to be tried again")
+        connection.close()
+        assert not any(heard)
+
+
+def test_credentials_of_a_file_open_a_server_that_knows_its_account(folder: Path) -> None:
+    made = pytest.importorskip("nats_credentials", reason="the extra [nats] is not installed")
+    config, text = made.operator_mode()
+    (folder / "operator.conf").write_text(config)
+    with nats(folder, "-c", str(folder / "operator.conf")) as server:
+        spec = spec_of(address="127.0.0.1:1", nats={"server": server.url, "credentials": {"env": "NATS"}})
+        with opened(spec, NATS=text) as oms:
+            assert oms.positions() == []
+        seed_alone = text[text.index("-----BEGIN USER NKEY SEED") :]
+        for other in (SECRET, seed_alone, text.replace("NKEY SEED-----\nS", "NKEY SEED-----\nX")):
+            with pytest.raises(ConfigurationError, match="expected the text of a NATS credentials file") as refused:
+                open_elsewhere("acme", spec, {"NATS": other})
+            assert other not in str(refused.value)
+
+
+def test_credentials_without_the_package_that_signs_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nkeys", None)
+    with pytest.raises(ConfigurationError, match=r"found no nkeys; install strategy-runner\[nats\]"):
+        NatsConnection("nats://127.0.0.1:4222", credentials=SECRET)
+
+
+def _complaint(oms: Oms, expected: str) -> str:
+    """What it says when it is asked and cannot answer, once that is what is expected."""
+    with pytest.raises(OmsUnavailable) as refused:
+        oms.positions()
+    return str(refused.value) if expected in str(refused.value) else ""
+
+
+@contextmanager
+def plain_server(host: str = "127.0.0.1", *, names: str = "") -> Iterator[tuple[int, list[bytes]]]:
+    """Its port, and what it has heard on each connection. It says what a NATS server says first, naming another server, and
+    hangs up after it was spoken to."""
+    heard: list[bytes] = []
+    said: dict[str, Any] = {"server_id": "X", "version": "2.9.10", "max_payload": 1_048_576, "auth_required": True}
+    if names:
+        said["connect_urls"] = [names]
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection = listener.accept()[0]
+                with connection:
+                    connection.sendall(b"INFO " + msgspec.json.encode(said) + b"\r\n")
+                    connection.settimeout(0.5)
+                    try:
+                        heard.append(connection.recv(4096))
+                    except OSError:
+                        heard.append(b"")
+
+    with socket.create_server((host, 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], heard
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_nothing_goes_to_another_host_in_plain_text() -> None:

@@ -1,5 +1,6 @@
 """Fills and positions over NATS JetStream, through a real server that is killed: dense, each once, and positions that add up."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.nats import NatsFeed
 from strategy_runner.oms.nats_connection import NatsConnection
 from strategy_runner.oms.nats_names import STREAM, bucket_of, position_key, subject_of
-from strategy_runner.oms.nats_publisher import NatsPublisher
+from strategy_runner.oms.nats_publisher import NatsPublisher, told_events
 
 INSTRUMENTS = {
     symbol: Instrument(
@@ -119,6 +120,17 @@ def test_events_arrive_in_order_and_each_once_and_positions_follow_from_the_fill
     fees = sum(Decimal("0.01") for event in events if event.fill and event.fill.symbol == "BRK.B")
     assert positions["BRK.B"].fees == fees
     feed.close()
+
+
+def test_a_connection_whose_server_has_gone_closes_and_leaves_no_thread(server: NatsServer) -> None:
+    connection = NatsConnection(server.url, timeout_s=2.0)
+    connection.run(connection.stream)
+    before = threading.active_count()
+    server.kill()
+    with pytest.raises(OmsUnavailable, match=re.escape(server.url) + ": .+"):
+        connection.run(partial(_told, connection))
+    connection.close()
+    assert threading.active_count() == before - 1
 
 
 def test_a_server_killed_again_and_again_loses_and_doubles_nothing(
@@ -363,6 +375,10 @@ def test_without_the_extra_the_error_names_it() -> None:
 
 
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=."
+
+
+async def _told(connection: NatsConnection) -> int:
+    return await told_events(await connection.stream(), "acme")
 
 
 def _published(publisher: NatsPublisher, events: list[OmsEvent]) -> bool:
