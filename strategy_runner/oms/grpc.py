@@ -7,6 +7,7 @@ that is exceeded is never tried again here: the outcome is unknown, the session 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import msgspec
@@ -83,15 +84,17 @@ class GrpcOms:
         reports: list[OrderReport] = []
         for at in range(0, len(orders), ORDERS_MAX):
             batch = [message_of(order, pb.OrderRequest) for order in orders[at : at + ORDERS_MAX]]
-            reports += self._reports(self._stub.Submit, pb.SubmitRequest, len(batch), orders=batch)
+            order_ids = [order.client_order_id for order in batch]
+            reports += self._reports(self._stub.Submit, pb.SubmitRequest, order_ids, orders=batch)
         return reports
 
     def modify(self, change: OrderChange) -> OrderReport:
         asked = message_of(change, pb.OrderChange)
-        return self._reports(self._stub.Modify, pb.ModifyRequest, 1, change=asked)[0]
+        return self._reports(self._stub.Modify, pb.ModifyRequest, [change.client_order_id], change=asked)[0]
 
     def cancel(self, client_order_id: str) -> OrderReport:
-        return self._reports(self._stub.Cancel, pb.CancelRequest, 1, client_order_id=client_order_id)[0]
+        asked = {"client_order_id": client_order_id}
+        return self._reports(self._stub.Cancel, pb.CancelRequest, [client_order_id], **asked)[0]
 
     def query(self, client_order_ids: Sequence[str]) -> list[OrderReport | None]:
         found: list[OrderReport | None] = []
@@ -99,9 +102,11 @@ class GrpcOms:
             batch = list(client_order_ids[at : at + IDS_MAX])
             answer = self._ask(self._stub.Query, pb.QueryRequest, client_order_ids=batch)
             self._expect(len(answer.found) == len(batch), f"{len(batch)} reports", f"{len(answer.found)}")
-            found += [
+            reports = [
                 self._struct(each.report, OrderReport) if each.HasField("report") else None for each in answer.found
             ]
+            self._expect_of(batch, reports)
+            found += reports
         return found
 
     def open_orders(self) -> list[OrderReport]:
@@ -145,11 +150,13 @@ class GrpcOms:
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    def _reports(self, method: Any, kind: Any, expected: int | None, **fields: Any) -> list[OrderReport]:
+    def _reports(self, method: Any, kind: Any, order_ids: Sequence[str] | None, **fields: Any) -> list[OrderReport]:
+        """Of these orders, or of any."""
         answer = self._ask(method, kind, **fields)
         reports = [self._struct(report, OrderReport) for report in answer.reports]
-        wanted = len(reports) if expected is None else expected
-        self._expect(len(reports) == wanted, f"{wanted} reports", f"{len(reports)}")
+        if order_ids is not None:
+            self._expect(len(reports) == len(order_ids), f"{len(order_ids)} reports", f"{len(reports)}")
+            self._expect_of(order_ids, reports)
         return reports
 
     def _asked_events(self, from_number: int, limit: int) -> list[OmsEvent]:
@@ -200,6 +207,13 @@ class GrpcOms:
             self._session.give_up()
             raise OmsUnavailable(f"{self._address}: {message.DESCRIPTOR.name}: {error}") from None
 
+    def _expect_of(self, order_ids: Sequence[str], reports: Sequence[OrderReport | None]) -> None:
+        """Each is of the order that was asked about, or of none."""
+        for order_id, report in zip(order_ids, reports, strict=True):
+            if report is not None:
+                found = report.client_order_id
+                self._expect(found == order_id, f"a report of {order_id}", f"one of {found}")
+
     def _expect(self, holds: bool, expected: str, found: str) -> None:
         """An answer that cannot be the answer is none."""
         if not holds:
@@ -222,12 +236,11 @@ class GrpcOms:
     def _keep_watching(self, from_number: int) -> None:
         """One stream after the other, until the end. What is lost between them is asked for by `events`."""
         while not self._closing.is_set():
-            try:
+            with suppress(grpc.RpcError, ValueError, msgspec.ValidationError):  # ValueError: the channel was closed
                 asked = pb.WatchRequest(client=self._client, from_number=from_number)
                 for news in self._stub.Watch(asked, metadata=self._metadata):
                     from_number = self._hear(news, from_number)
-            except (grpc.RpcError, ValueError, msgspec.ValidationError):  # ValueError: the channel was closed
-                self._closing.wait(WATCH_AGAIN_S)
+            self._closing.wait(WATCH_AGAIN_S)
 
     def _hear(self, news: pb.News, from_number: int) -> int:
         """Takes one piece of news. Returns from where on the next stream has to tell."""

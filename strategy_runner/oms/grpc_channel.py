@@ -30,6 +30,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 2_000),
 )
+_NO_PROXY = ("grpc.enable_http_proxy", 0)
 
 
 def credentials_for(address: str, tls: Tls | None = None) -> grpc.ChannelCredentials | None:
@@ -42,9 +43,11 @@ def credentials_for(address: str, tls: Tls | None = None) -> grpc.ChannelCredent
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
     """Connects with its first call. Raises SafetyRefusal for another host without credentials: orders, and what says who
-    asks, must not be readable on a network."""
+    asks, must not be readable on a network. A proxy of the environment is for other hosts alone."""
+    is_on_this_host = address.startswith(ON_THIS_HOST)
+    options = (*_OPTIONS, _NO_PROXY) if is_on_this_host else _OPTIONS
     if credentials is not None:
-        return grpc.secure_channel(address, credentials, options=_OPTIONS)
-    if not address.startswith(ON_THIS_HOST):
+        return grpc.secure_channel(address, credentials, options=options)
+    if not is_on_this_host:
         raise SafetyRefusal(f"{address}: expected credentials (TLS) for an OMS on another host, found none")
-    return grpc.insecure_channel(address, options=_OPTIONS)
+    return grpc.insecure_channel(address, options=options)

@@ -76,14 +76,14 @@ class ZeroMqOms:
         reports: list[OrderReport] = []
         for at in range(0, len(orders), ORDERS_MAX):
             batch = tuple(orders[at : at + ORDERS_MAX])
-            reports += self._reports(Submit(batch), len(batch))
+            reports += self._reports(Submit(batch), [order.client_order_id for order in batch])
         return reports
 
     def modify(self, change: OrderChange) -> OrderReport:
-        return self._reports(Modify(change), 1)[0]
+        return self._reports(Modify(change), [change.client_order_id])[0]
 
     def cancel(self, client_order_id: str) -> OrderReport:
-        return self._reports(Cancel(client_order_id), 1)[0]
+        return self._reports(Cancel(client_order_id), [client_order_id])[0]
 
     def query(self, client_order_ids: Sequence[str]) -> list[OrderReport | None]:
         found: list[OrderReport | None] = []
@@ -91,6 +91,7 @@ class ZeroMqOms:
             batch = tuple(client_order_ids[at : at + IDS_MAX])
             reports = self._ask(Query(batch), Reports).reports
             self._expect(len(reports) == len(batch), f"{len(batch)} reports", f"{len(reports)}")
+            self._expect_of(batch, reports)
             found += reports
         return found
 
@@ -137,11 +138,14 @@ class ZeroMqOms:
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    def _reports(self, ask: Ask, expected: int | None) -> list[OrderReport]:
+    def _reports(self, ask: Ask, order_ids: Sequence[str] | None) -> list[OrderReport]:
+        """Of these orders, or of any."""
         answered = self._ask(ask, Reports).reports
         reports = [report for report in answered if report is not None]
-        wanted = len(answered) if expected is None else expected
+        wanted = len(answered) if order_ids is None else len(order_ids)
         self._expect(len(reports) == wanted, f"{wanted} reports", f"{len(reports)}")
+        if order_ids is not None:
+            self._expect_of(order_ids, reports)
         return reports
 
     def _ask(self, ask: Ask, kind: type[_R]) -> _R:
@@ -173,6 +177,13 @@ class ZeroMqOms:
             found = f"{type(reply).__name__.lower()} to {answer.number}"
             raise OmsUnavailable(f"{self._endpoint}: expected {expected}, found {found}")
         return reply
+
+    def _expect_of(self, order_ids: Sequence[str], reports: Sequence[OrderReport | None]) -> None:
+        """Each is of the order that was asked about, or of none."""
+        for order_id, report in zip(order_ids, reports, strict=True):
+            if report is not None:
+                found = report.client_order_id
+                self._expect(found == order_id, f"a report of {order_id}", f"one of {found}")
 
     def _expect(self, holds: bool, expected: str, found: str) -> None:
         """An answer that cannot be the answer is none."""

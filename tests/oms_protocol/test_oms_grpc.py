@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc_venue import GrpcVenue
@@ -18,7 +19,7 @@ from orders import eventually, follow, order
 
 from strategy_runner.errors import SafetyRefusal
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, OrderState
-from strategy_runner.oms.grpc import GrpcOms
+from strategy_runner.oms.grpc import WATCH_AGAIN_S, GrpcOms
 from strategy_runner.oms.grpc_messages import message_of, struct_of
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.proto import oms_pb2 as pb
@@ -142,6 +143,46 @@ def test_news_comes_without_asking_and_silence_is_asked_about(venue: GrpcVenue, 
     venue.is_mute = True  # the stream stands and says nothing: what happens meanwhile is found all the same
     venue.backend.fill("acme", sent.client_order_id)
     assert [event.kind for event in follow(oms, 1, 1)] == ["fill"]
+
+
+def test_a_stream_of_news_that_ends_at_once_is_opened_again_in_peace(folder: Path) -> None:
+    """As behind a proxy that has no server. It took a whole processor, and asked a thousand times a second."""
+    venue = ShortOfBreath(VenueBackend(folder / "venue.log"))
+    venue.start()
+    oms = GrpcOms("acme", venue.address)
+    oms.events(0, 10)
+    begun = time.monotonic()
+    eventually(lambda: venue.watched > 3, "the stream to be opened again and again")
+    assert time.monotonic() - begun >= 3 * WATCH_AGAIN_S
+    oms.close()
+    venue.stop()
+
+
+class ShortOfBreath(GrpcVenue):
+    """Ends each stream after one beat."""
+
+    watched = 0
+
+    def Watch(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        self.watched += 1
+        yield pb.News(next=self.backend.last_number(self.client))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_oms_on_this_host_is_not_asked_through_a_proxy(
+    venue: GrpcVenue, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """It may be on any host, and what goes to one on this host goes in plain text."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        oms = GrpcOms("acme", f"{host}:{venue.port}", timeout_s=5.0)
+        assert oms.open_orders() == []
+        oms.close()
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 def test_a_refusal_is_certain_and_says_why(venue: GrpcVenue, way: Way) -> None:
