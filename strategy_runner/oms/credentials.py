@@ -32,6 +32,14 @@ def secret(reference: SecretReference | None, environ: Mapping[str, str]) -> str
     return "" if reference is None else reference.resolve(environ)
 
 
+def bearer_token(reference: SecretReference | None, environ: Mapping[str, str], path: str) -> str:
+    """What a header can hold, "" for none. `path` is that of the key, for errors. Raises ConfigurationError."""
+    text = secret(reference, environ)
+    if not (text.isascii() and text.isprintable()):
+        raise ConfigurationError(f"{path}: expected one line of ASCII characters, found something else (not shown)")
+    return text
+
+
 def tls_of(config: TlsConfig, environ: Mapping[str, str], path: str) -> Tls:
     """`path` is that of the table, for errors. Raises ConfigurationError for what cannot be read, or is no PEM."""
     parts: dict[str, bytes] = {}

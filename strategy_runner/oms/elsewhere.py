@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strategy_runner.config.spec import OmsSpec
-from strategy_runner.oms.credentials import secret, ssl_context, tls_of
+from strategy_runner.oms.credentials import bearer_token, secret, ssl_context, tls_of
 from strategy_runner.oms.grpc import GrpcOms
 from strategy_runner.oms.grpc_channel import credentials_for
 
@@ -16,9 +16,8 @@ def open_elsewhere(client: str, spec: OmsSpec, environ: Mapping[str, str]) -> "O
     """Connects to nobody yet. Raises ConfigurationError for an extra that is missing or a secret that cannot be read, and
     SafetyRefusal for plain text to another host."""
     tls = tls_of(spec.tls, environ, "oms.tls") if spec.tls.is_given else None
-    oms = GrpcOms(
-        client, spec.endpoint, credentials=credentials_for(spec.endpoint, tls), token=secret(spec.token, environ)
-    )
+    token = bearer_token(spec.token, environ, "oms.token")
+    oms = GrpcOms(client, spec.endpoint, credentials=credentials_for(spec.endpoint, tls), token=token)
     nats = spec.nats
     if nats.server is None:
         return oms

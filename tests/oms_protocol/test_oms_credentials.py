@@ -126,11 +126,15 @@ def test_who_does_not_know_the_other_asks_nothing(
         assert venue.calls == 0
 
 
-def test_a_secret_that_is_no_pem_is_refused_and_not_shown(folder: Path) -> None:
+def test_a_secret_that_is_no_pem_or_token_is_refused_and_not_shown(folder: Path) -> None:
     spec = spec_of(address="127.0.0.1:1", tls={"root": {"env": "OMS_ROOT"}})
     with pytest.raises(ConfigurationError, match=r"oms.tls.root: expected PEM .*not shown") as refused:
         open_elsewhere("acme", spec, {"OMS_ROOT": SECRET})
     assert SECRET not in str(refused.value)
+    for token in (f"{SECRET}\n{SECRET}", f"{SECRET}é", f"{SECRET}\x7f"):
+        with pytest.raises(ConfigurationError, match=r"oms.token: expected one line of ASCII .*not shown") as refused:
+            open_elsewhere("acme", spec_of(address="127.0.0.1:1", token={"env": "OMS_TOKEN"}), {"OMS_TOKEN": token})
+        assert SECRET not in str(refused.value)
     missing = spec_of(address="127.0.0.1:1", token={"credential": "oms-token"})
     with pytest.raises(ConfigurationError, match="CREDENTIALS_DIRECTORY"):
         open_elsewhere("acme", missing, {})
