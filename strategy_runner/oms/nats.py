@@ -29,6 +29,7 @@ from strategy_runner.oms.nats_publisher import event_of, position_of, told_event
 HELD_EVENTS_MAX = 1_000
 REDELIVERY_S = 2.0  # until an event that a dead reader had taken is handed out again
 REWIND_S = 2 * REDELIVERY_S
+LOST_S = 3 * REWIND_S  # all were handed out anew, and again
 SILENCE_S = 2.0
 _FETCH_S = 0.5
 _AGAIN_S = 0.1
@@ -48,6 +49,7 @@ class NatsFeed:
         self._cursor: int | None = None  # not said yet
         self._heard_at = time.monotonic()
         self._missing_since: float | None = None
+        self._rewound_at = 0.0
         self._rewinds = False
         self._woken = False
         self._closing = False
@@ -55,7 +57,8 @@ class NatsFeed:
         self._pulling = connection.spawn(self._pull())
 
     def events(self, from_number: int, limit: int) -> list[OmsEvent]:
-        """As Oms.events; also empty while an event that exists is still on its way. Raises StateError for what is no event."""
+        """As Oms.events; also empty while an event that exists is still on its way, for LOST_S. Raises StateError for what is no
+        event."""
         if self._fault is not None:
             raise self._fault
         with self._changed:
@@ -69,7 +72,7 @@ class NatsFeed:
         told = self._connection.run(self._count)
         if from_number > told:
             raise OmsUnavailable(f"{STREAM} {self._client}: expected {from_number} events or more, found {told}")
-        self._note_missing(from_number < told)
+        self._note_missing(from_number, told)
         return []
 
     def wait(self, timeout_ms: int) -> bool:
@@ -87,8 +90,17 @@ class NatsFeed:
             self._changed.notify_all()
 
     def positions(self) -> list[Position]:
-        """As the OMS's publisher keeps them: each up to the last event that changed it."""
-        return self._connection.run(self._kept_positions)
+        """As the OMS's publisher keeps them: each up to the last event that changed it. If there are events that `events` has not
+        given, it has some by then: what lies between the two is no difference to an OMS."""
+        positions = self._connection.run(self._kept_positions)
+        told = self._connection.run(self._count)
+        with self._changed:
+            cursor = self._cursor
+            if cursor is not None and cursor < told:
+                has_come = self._changed.wait_for(lambda: cursor in self._held, timeout=self._connection.timeout_s)
+                if not has_come:
+                    raise OmsUnavailable(self._missing(cursor, told))
+        return positions
 
     def close(self) -> None:
         """What was handed out and not passed is handed out again to the next reader, after REDELIVERY_S."""
@@ -111,16 +123,23 @@ class NatsFeed:
             events.append(self._held[from_number + len(events)])
         return events
 
-    def _note_missing(self, is_missing: bool) -> None:
-        """An event that is not handed out although it exists was acknowledged once, by a cursor that was set back since."""
+    def _note_missing(self, from_number: int, told: int) -> None:
+        """An event that is not handed out although it exists was acknowledged once, by a cursor that was set back since; or the
+        stream has lost it. Raises OmsUnavailable for that."""
         now = time.monotonic()
-        if not is_missing:
+        if from_number == told:
             self._missing_since = None
-        elif self._missing_since is None:
-            self._missing_since = now
-        elif now - self._missing_since > REWIND_S:
-            self._missing_since = None
+            return
+        if self._missing_since is None:
+            self._missing_since = self._rewound_at = now
+        if now - self._rewound_at > REWIND_S:
+            self._rewound_at = now
             self._rewinds = True
+        if now - self._missing_since > LOST_S:
+            raise OmsUnavailable(self._missing(from_number, told))
+
+    def _missing(self, from_number: int, told: int) -> str:
+        return f"{STREAM} {self._client}: expected event {from_number} of {told}, found none"
 
     # -- on the connection's thread ------------------------------------------------------------------------------------
 

@@ -265,6 +265,53 @@ def test_positions_are_all_there_also_where_the_server_is_slow_to_hand_out_what_
         connection.close()
 
 
+def test_positions_wait_for_the_events_that_made_them(
+    server: NatsServer, connect: Connect, venue: VenueBackend
+) -> None:
+    """Else what is still on its way is a difference to the OMS, and who accepts it has its fills twice when they come."""
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(trade(venue, 4))
+    with holding_back(server, subject_of("acme")) as url:
+        connection = NatsConnection(url, timeout_s=2.0)
+        feed = NatsFeed(connection, "acme")
+        assert feed.events(0, 10) == []
+        with pytest.raises(OmsUnavailable, match="expected event 0 of 8, found none"):
+            feed.positions()
+        feed.close()
+        connection.close()
+    feed = NatsFeed(connect(), "acme")
+    assert feed.events(0, 10) in ([], venue.events("acme", 0, 10))
+    assert feed.positions()
+    assert feed.events(0, 10), "some have come by then"
+    feed.close()
+
+
+def test_events_that_the_stream_has_lost_are_missed_aloud(
+    connect: Connect, venue: VenueBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was heard any more, and nobody was told."""
+    monkeypatch.setattr("strategy_runner.oms.nats.LOST_S", 0.5)
+    connection = connect()
+    NatsPublisher(connection, "acme", INSTRUMENTS).publish(trade(venue, 10))
+
+    async def lose() -> None:
+        await (await connection.stream()).purge_stream(STREAM, seq=6)
+
+    connection.run(lose)
+    feed = NatsFeed(connect(), "acme")
+    found: list[str] = []
+
+    def complains() -> bool:
+        try:
+            return bool(feed.events(0, 10))
+        except OmsUnavailable as missing:
+            found.append(str(missing))
+            return True
+
+    eventually(complains, "a word about what is missing")
+    assert found == [f"{STREAM} acme: expected event 0 of 20, found none"]
+    feed.close()
+
+
 @contextmanager
 def holding_back(server: NatsServer, prefix: str) -> Iterator[str]:
     """A way to the server on which messages of subjects with this prefix do not come through."""
