@@ -43,7 +43,9 @@ RedisUrl = Annotated[
         extra={"hidden": True},
     ),
 ]
-Address = Annotated[str, Meta(pattern=r"^[^\s/@]+:[^\s@]+$", description="an address such as HOST:PORT")]
+Address = Annotated[
+    str, Meta(pattern=r"^[^\s/@]+:[^\s@]+$", description="an address such as HOST:PORT", extra={"hidden": True})
+]
 NatsUrl = Annotated[
     str,
     Meta(
