@@ -55,13 +55,13 @@ def tls_of(config: TlsConfig, environ: Mapping[str, str], path: str) -> Tls:
 def ssl_context(tls: Tls, path: str) -> ssl.SSLContext:
     """Of a client that checks the server's certificate and name. Raises ConfigurationError."""
     try:
-        context = ssl.create_default_context(cadata=tls.root.decode() if tls.root else None)
+        context = ssl.create_default_context(cadata=tls.root.decode("ascii", "ignore") if tls.root else None)
         if tls.certificate and tls.key:
             _load_chain(context, tls.certificate, tls.key)
     except (ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
         raise ConfigurationError(
-            f"{path}: expected certificates and a key that belong together, found {reason}"
+            f"{path}: expected certificates, and a key without passphrase that belongs to them, found {reason}"
         ) from None
     return context
 
@@ -72,6 +72,8 @@ def _load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None
     try:
         with open(memory, "wb", closefd=False) as file:
             file.write(certificate + b"\n" + key + b"\n")
-        context.load_cert_chain(f"/proc/self/fd/{memory}")
+        context.load_cert_chain(
+            f"/proc/self/fd/{memory}", password=""
+        )  # else it would ask whoever sits at the terminal
     finally:
         os.close(memory)

@@ -140,6 +140,39 @@ def test_a_secret_that_is_no_pem_or_token_is_refused_and_not_shown(folder: Path)
         open_elsewhere("acme", missing, {})
 
 
+def test_certificates_that_cannot_be_used_are_named_before_anybody_is_asked(
+    tmp_path: Path, identities: dict[str, Identity]
+) -> None:
+    """gRPC said that it failed to create a handshaker, and orders stood as unknown; a passphrase was asked for at the terminal,
+    and where there was none the router ended."""
+    acme, oms, locked = identities["acme"], identities["oms"], tmp_path / "locked.key"
+    lock = ("openssl", "pkey", "-in", str(acme.key), "-aes256", "-passout", f"pass:{SECRET}", "-out", str(locked))
+    subprocess.run(lock, check=True, capture_output=True)
+    certificate = {"file": str(acme.certificate)}
+    for tls in (
+        {"certificate": certificate, "key": {"file": str(oms.key)}},
+        {"certificate": certificate, "key": {"file": str(locked)}},
+        {"root": {"file": str(oms.key)}},
+    ):
+        grpc_oms = spec_of(address="127.0.0.1:1", tls=tls)
+        nats_oms = spec_of(address="127.0.0.1:1", nats={"server": "tls://127.0.0.1:1", "tls": tls})
+        for spec, path in ((grpc_oms, "oms.tls"), (nats_oms, "oms.nats.tls")):
+            with pytest.raises(
+                ConfigurationError, match=f"^{path}: expected certificates, and a key without passphrase"
+            ):
+                open_elsewhere("acme", spec, {})
+
+
+def test_an_authority_may_be_described_in_any_language(folder: Path, identities: dict[str, Identity]) -> None:
+    root, own = folder / "root.pem", identities["oms"].certificate
+    root.write_text(f"# Autorité de certification\n{own.read_text()}")
+    with tls_venue(folder, identities) as venue:
+        tls = {"root": {"file": str(root)}}
+        nats_too = {"server": "tls://127.0.0.1:1", "tls": tls}
+        with opened(spec_of(address=venue.address, token={"env": "OMS"}, tls=tls, nats=nats_too), OMS=SECRET) as oms:
+            assert oms.open_orders() == []
+
+
 # -- NATS --------------------------------------------------------------------------------------------------------------
 
 INSTRUMENT = Instrument(
