@@ -19,10 +19,12 @@ from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.small_files import open_made, read_whole
 
 _HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13q"), struct.Struct("<64s128s384s")
-_ROOM = (64, 128, 384)
-_MORE = " ..."
 _NUMBERS_END = _HEAD.size + _NUMBERS.size
 _SIZE_USED = _NUMBERS_END + _TEXTS.size
+_REST, _REST_AT = struct.Struct("<512s"), 1024  # of a reason that has more than 64 bytes
+_REASON_BYTES = 64
+_ROOM = (_REASON_BYTES + _REST.size, 128, 384)
+_MORE = " ..."
 _MAGIC = b"SRST"
 _SIZE = 4096
 # the page's words that others keep an eye on: state and, in the upper half, pid; the next seq; the beat
@@ -147,7 +149,9 @@ class StatusFile:
         s.beat_ns = time_ns()
         texts = s.reason, s.last_signal, s.last_error
         if texts != self._shown:
-            self._page[_NUMBERS_END:_SIZE_USED] = _TEXTS.pack(*map(_fitted, texts, _ROOM))
+            reason, *others = map(_fitted, texts, _ROOM)
+            self._page[_NUMBERS_END:_SIZE_USED] = _TEXTS.pack(reason, *others)
+            self._page[_REST_AT : _REST_AT + _REST.size] = _REST.pack(reason[_REASON_BYTES:])
             self._shown = texts
         # not pack_into: it clears the page before it packs, and a reader would find zeros
         self._page[:_NUMBERS_END] = _HEAD.pack(_MAGIC, 1, s.state, s.pid) + self._numbers()
@@ -198,7 +202,10 @@ def read_status(path: Path) -> Status | None:
     if state not in _STATES:
         return None
     numbers = _NUMBERS.unpack_from(raw, _HEAD.size)
-    texts = [text.rstrip(b"\0").decode(errors="replace") for text in _TEXTS.unpack_from(raw, _NUMBERS_END)]
+    reason, *others = _TEXTS.unpack_from(raw, _NUMBERS_END)
+    if reason[-1]:
+        reason += _REST.unpack_from(raw, _REST_AT)[0]
+    texts = [text.rstrip(b"\0").decode(errors="replace") for text in (reason, *others)]
     names = Status.__struct_fields__[2:15]
     applying, descent, kept = _WORDS.unpack_from(raw, 8 * APPLYING)
     said = dict(zip(names, numbers, strict=True))

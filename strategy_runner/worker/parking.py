@@ -154,7 +154,7 @@ def named(trouble: Trouble, reader: TapeReader, streams: tuple[str, ...]) -> Tro
 
 
 def short_reason(trouble: Trouble) -> str:
-    """For the status page's reason, of 64 bytes."""
+    """For the first 64 bytes of the status page's reason."""
     if not trouble.is_at_a_record:
         return f"ended {len(trouble.ends_ns)} times"
     return f"at seq {trouble.seq} {trouble.stream}"[:64]

@@ -45,16 +45,31 @@ def test_a_page_that_advances_by_a_record_shows_what_it_would_if_it_were_written
     assert msgspec.structs.replace(written, beat_ns=0) == msgspec.structs.replace(advanced, beat_ns=0)
 
 
+def test_a_reason_is_read_to_its_end_where_the_cause_stands(tmp_path: Path) -> None:
+    """Of a sink that could not write only the path was shown."""
+    file = StatusFile(tmp_path / "status")
+    for reason in (
+        "sink duckdb: /var/lib/strategy-runner/var/clients/ikenna/mock/signals.duckdb: cannot write: No space left",
+        "f\u00fcr " * 40,
+        "down",
+        "",
+    ):
+        file.enter(State.FOLLOWING, reason)
+        found = read_status(tmp_path / "status")
+        assert found is not None
+        assert (found.reason, found.last_signal, found.last_error) == (reason, "", "")
+
+
 def test_record_at_hand_and_descent_stand_apart_and_outlive_whatever_else_is_written(tmp_path: Path) -> None:
     first = StatusFile(tmp_path / "status")
     first.words[APPLYING], first.descent = 2**40, 2**64 - 1
     first.status.applying = first.status.descent = 5
     second = StatusFile(tmp_path / "status")
     second.status.last_error = "x" * 400
-    second.enter(State.FOLLOWING, "y" * 80)
+    second.enter(State.FOLLOWING, "y" * 800)
     found = read_status(tmp_path / "status")
     assert found is not None
-    assert (found.applying, found.descent, found.reason) == (2**40, 2**64 - 1, "y" * 60 + " ...")
+    assert (found.applying, found.descent, found.reason) == (2**40, 2**64 - 1, "y" * 572 + " ...")
     assert (second.applying, second.descent) == (2**40, 2**64 - 1)
     second.applying = 0
     found = read_status(tmp_path / "status")
@@ -122,11 +137,12 @@ def test_a_long_text_is_cut_and_never_spoils_the_page(tmp_path: Path) -> None:
     file.enter(State.FAILED, "x" * 1_000)
     found = read_status(tmp_path / "status")
     assert found is not None
-    assert (found.reason, found.last_error, found.position) == ("x" * 60 + " ...", "é" * 190 + " ...", 9)
-    file.enter(State.FOLLOWING, "not reconciled: BTC-USD position binance cross: expected 0.5, found 12345")
+    assert (found.reason, found.last_error, found.position) == ("x" * 572 + " ...", "é" * 190 + " ...", 9)
+    words = "not reconciled: BTC-USD position binance cross: expected 0.5, found 12345, "
+    file.enter(State.FOLLOWING, words * 8)
     found = read_status(tmp_path / "status")
     assert found is not None
-    assert found.reason == "not reconciled: BTC-USD position binance cross: expected ..."
+    assert found.reason == (words * 8)[:572].rpartition(" ")[0] + " ..."
     file.status.last_error = "short"
     file.enter(State.FOLLOWING)
     found = read_status(tmp_path / "status")
