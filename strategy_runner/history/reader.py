@@ -34,6 +34,8 @@ _NUMERIC = (
     "DECIMAL",
     "UTINYINT",
     "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
 )
 _TEXT = ("VARCHAR", "ENUM")
 

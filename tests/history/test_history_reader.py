@@ -156,6 +156,13 @@ def test_a_path_with_the_marks_of_a_pattern_names_one_file(tmp_path: Path) -> No
     assert read_all(some_trades(tmp_path / "a'[1]{}*?", [7]))[0].tolist() == [7]
 
 
+@pytest.mark.parametrize("kind", ["UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "BIGINT", "FLOAT", "DECIMAL(9, 2)"])
+def test_a_number_may_be_of_any_type(tmp_path: Path, kind: str) -> None:
+    query = f"SELECT 1::BIGINT AS ts, 7::{kind} AS price, 100::{kind} AS size, 'buy' AS side"
+    _, columns = read_all(write(series_of(tmp_path, "trades", "X"), query))
+    assert [column.tolist() for column in columns] == [[7.0], [100.0], [1.0]]
+
+
 @pytest.mark.parametrize(
     "query, message",
     [
