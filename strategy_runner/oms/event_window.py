@@ -27,8 +27,11 @@ class EventWindow:
             self.next = max(self.next or 0, event.number + 1)
 
     def hear_next(self, number: int) -> None:
-        """What a beat or an answer says: more reliable than what was heard so far."""
+        """What a beat or an answer says: more reliable than what was heard so far. If that was more, the OMS may have lost it,
+        and what comes then has the same numbers: it is forgotten, and asked for if it is there after all."""
         self.next = number
+        while self._events and self._events[-1].number >= number:
+            self._events.pop()
 
     def has_news(self, from_number: int) -> bool:
         """Whether there may be an event of this number or a later one."""

@@ -1,5 +1,6 @@
 """The event window gives what it heard without a gap, or says that the OMS has to be asked."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,16 @@ def test_what_is_older_than_the_window_has_to_be_asked_for() -> None:
     window.hear(event(number) for number in range(WINDOW_EVENTS + 5))
     assert window.take(4, 1) is None
     assert window.take(5, 1) == [event(5)]
+
+
+def test_what_was_heard_of_an_oms_that_lost_it_is_forgotten() -> None:
+    """Events that came later with the numbers of those were passed over, and these given in their place."""
+    window, later = EventWindow(), msgspec.structs.replace(event(3), event_ns=7)
+    window.hear(event(number) for number in range(6))
+    window.hear_next(3)
+    assert window.take(3, 10) == []
+    window.hear((later,))
+    assert window.take(2, 10) == [event(2), later]
 
 
 @given(st.lists(st.integers(0, 12)), st.integers(0, 12), st.integers(1, 5))

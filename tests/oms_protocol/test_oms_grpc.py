@@ -158,6 +158,21 @@ def test_a_stream_of_news_that_ends_at_once_is_opened_again_in_peace(folder: Pat
     venue.stop()
 
 
+def test_what_an_oms_has_lost_is_not_told_in_place_of_what_happened_then(venue: GrpcVenue, way: Way) -> None:
+    """As one that was restored from a copy: its next event has the number of one that was heard before."""
+    oms, lost, later = way(), order(), order()
+    oms.submit([order()])
+    oms.submit([lost])
+    assert len(follow(oms, 0, 2)) == 2
+    venue.stop()
+    venue.backend._events["acme"].pop()
+    venue.start()
+    assert eventually(lambda: oms.submit([later]), "an answer")
+    (told,) = follow(oms, 1, 1)
+    assert told.report is not None
+    assert told.report.client_order_id == later.client_order_id
+
+
 class ShortOfBreath(GrpcVenue):
     """Ends each stream after one beat."""
 
