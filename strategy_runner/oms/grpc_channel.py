@@ -29,6 +29,8 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 2_000),
+    # of any ping: one that the library sends to measure the wire stands before ours, and has a minute otherwise
+    ("grpc.http2.ping_timeout_ms", 2_000),
 )
 _NO_PROXY = ("grpc.enable_http_proxy", 0)
 

@@ -30,6 +30,7 @@ except ImportError as missing:
 TIMEOUT_S = 2.0
 _RECONNECT_WAIT_S = 0.1
 _CONNECT_TIMEOUT_S = 1
+_PING_INTERVAL_S, _PINGS_UNANSWERED_MAX = 1, 2  # the library would ask a dead connection for minutes
 _CREDENTIALS = re.compile(r"-BEGIN NATS USER JWT-+\n\S+\n.*-BEGIN USER NKEY SEED-+\n(\S+)\n", re.DOTALL)
 _FAULTS = (nats.errors.Error, TimeoutError, OSError)
 _T = TypeVar("_T")
@@ -96,6 +97,8 @@ class NatsConnection:
                     user_credentials=RawCredentials(self._credentials) if self._credentials else None,
                     tls=self._tls,
                     connect_timeout=_CONNECT_TIMEOUT_S,
+                    ping_interval=_PING_INTERVAL_S,
+                    max_outstanding_pings=_PINGS_UNANSWERED_MAX,
                     reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type]  # any number does, says asyncio.sleep
                     max_reconnect_attempts=-1,
                     error_cb=self._note,

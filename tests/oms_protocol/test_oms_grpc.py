@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oms.venue import LATE_S, VenueBackend
 from orders import eventually, follow, order
+from sinkhole import sinkhole
 
 from strategy_runner.errors import SafetyRefusal
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, OrderState
@@ -156,6 +157,21 @@ def test_a_stream_of_news_that_ends_at_once_is_opened_again_in_peace(folder: Pat
     assert time.monotonic() - begun >= 3 * WATCH_AGAIN_S
     oms.close()
     venue.stop()
+
+
+def test_a_connection_that_passes_nothing_on_any_more_is_replaced(venue: GrpcVenue) -> None:
+    """It stands, so nobody is told that it is dead; for a minute every order was without an answer."""
+    with sinkhole(venue.port) as (port, frozen):
+        oms = GrpcOms("acme", f"127.0.0.1:{port}", timeout_s=1.0)
+        sent = order()
+        oms.submit([sent])
+        assert len(follow(oms, 0, 1)) == 1
+        frozen.set()
+        with pytest.raises(OmsUnavailable):
+            oms.open_orders()
+        found = eventually(oms.open_orders, "an answer over another connection")
+        assert [report.client_order_id for report in found] == [sent.client_order_id]
+        oms.close()
 
 
 def test_what_an_oms_has_lost_is_not_told_in_place_of_what_happened_then(venue: GrpcVenue, way: Way) -> None:

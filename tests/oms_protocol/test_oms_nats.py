@@ -16,6 +16,7 @@ import pytest
 from nats_server import NatsServer
 from oms.venue import VenueBackend
 from orders import eventually, order
+from sinkhole import sinkhole
 
 from strategy_runner.errors import StateError
 from strategy_runner.model.instrument import Instrument
@@ -157,6 +158,24 @@ def test_a_server_killed_again_and_again_loses_and_doubles_nothing(
     kept = {position.symbol: position.quantity for position in eventually(feed.positions, "positions")}
     assert kept == held(events)
     feed.close()
+
+
+def test_a_connection_that_passes_nothing_on_any_more_is_replaced(
+    server: NatsServer, connect: Connect, venue: VenueBackend
+) -> None:
+    """It stands, so nobody is told that it is dead; for minutes no event came, and no order went."""
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(trade(venue, 2))
+    with sinkhole(server.port) as (port, frozen):
+        connection = NatsConnection(f"nats://127.0.0.1:{port}", timeout_s=1.0)
+        feed = NatsFeed(connection, "acme")
+        assert len(read(feed, 0, 4)) == 4
+        frozen.set()
+        with pytest.raises(OmsUnavailable):
+            feed.positions()
+        NatsPublisher(connect(), "acme", INSTRUMENTS).publish(trade(venue, 1))
+        assert len(read(feed, 4, 2)) == 2
+        feed.close()
+        connection.close()
 
 
 def test_an_answer_that_got_lost_makes_no_second_event(connect: Connect, venue: VenueBackend) -> None:
