@@ -3,8 +3,10 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -157,6 +159,45 @@ def test_a_stream_of_news_that_ends_at_once_is_opened_again_in_peace(folder: Pat
     assert time.monotonic() - begun >= 3 * WATCH_AGAIN_S
     oms.close()
     venue.stop()
+
+
+def test_a_distant_oms_is_connected_to_at_the_first_attempt(venue: GrpcVenue) -> None:
+    """Attempts were given up after 50 ms, then after a little more, and orders had no outcome meanwhile."""
+    with distant(venue.port, seconds=0.3) as (port, connections):
+        oms = GrpcOms("acme", f"127.0.0.1:{port}", timeout_s=5.0)
+        assert oms.open_orders() == []
+        assert len(connections) == 1
+        oms.close()
+
+
+@contextmanager
+def distant(port: int, *, seconds: float) -> Iterator[tuple[int, list[socket.socket]]]:
+    """A way to a port on which the server's first word takes its time. Its port, and the connections that were made."""
+    made: list[socket.socket] = []
+
+    def pump(source: socket.socket, sink: socket.socket, delay_s: float) -> None:
+        with suppress(OSError):
+            while received := source.recv(1 << 16):
+                time.sleep(delay_s)
+                delay_s = 0.0
+                sink.sendall(received)
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def accept(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client = listening.accept()[0]
+                made.append(client)
+                server = socket.create_connection(("127.0.0.1", port))
+                threading.Thread(target=pump, args=(client, server, 0.0), daemon=True).start()
+                threading.Thread(target=pump, args=(server, client, seconds), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept, args=(listening,), daemon=True)
+        thread.start()
+        yield listening.getsockname()[1], made
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_a_connection_that_passes_nothing_on_any_more_is_replaced(venue: GrpcVenue) -> None:
