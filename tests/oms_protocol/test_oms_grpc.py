@@ -200,8 +200,11 @@ def distant(port: int, *, seconds: float) -> Iterator[tuple[int, list[socket.soc
         thread.join()
 
 
-def test_a_connection_that_passes_nothing_on_any_more_is_replaced(venue: GrpcVenue) -> None:
+def test_a_connection_that_passes_nothing_on_any_more_is_replaced(
+    venue: GrpcVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It stands, so nobody is told that it is dead; for a minute every order was without an answer."""
+    monkeypatch.setattr("orders.PATIENCE_S", 45.0)
     with sinkhole(venue.port) as (port, frozen):
         oms = GrpcOms("acme", f"127.0.0.1:{port}", timeout_s=1.0)
         sent = order()
