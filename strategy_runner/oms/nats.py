@@ -18,6 +18,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.kv import KeyValue
 
 from strategy_runner.errors import StateError
 from strategy_runner.model.order import OmsEvent
@@ -208,13 +209,19 @@ class NatsFeed:
             info = await stream.stream_info(f"KV_{name}", subjects_filter=f"{prefix}>")
         except nats.js.errors.NotFoundError:
             return []
-        positions = []
-        for subject in sorted(info.state.subjects or ()):
-            with contextlib.suppress(nats.js.errors.NotFoundError):  # deleted
-                entry = await bucket.get(subject.removeprefix(prefix))
-                assert entry.value is not None
-                positions.append(position_of(entry.value))
-        return positions
+        keys = [subject.removeprefix(prefix) for subject in sorted(info.state.subjects or ())]
+        found = await asyncio.gather(
+            *(_value(bucket, key) for key in keys)
+        )  # a distant server is not waited for at each
+        return [position_of(value) for value in found if value is not None]
+
+
+async def _value(bucket: KeyValue, key: str) -> bytes | None:
+    """None for one that was deleted."""
+    try:
+        return (await bucket.get(key)).value or b""
+    except nats.js.errors.NotFoundError:
+        return None
 
 
 async def _acknowledge(message: Msg) -> None:

@@ -5,8 +5,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -282,6 +283,48 @@ def test_positions_are_all_there_also_where_the_server_is_slow_to_hand_out_what_
         assert {position.symbol: position.quantity for position in feed.positions()} == held(events)
         feed.close()
         connection.close()
+
+
+def test_a_hundred_positions_are_had_from_a_distant_server_in_time(
+    server: NatsServer, connect: Connect, venue: VenueBackend
+) -> None:
+    """Asked for one after the other they took longer than a call may, and nothing could ever be reconciled."""
+    venue.submit("acme", [order(account=f"account-{number}") for number in range(100)])
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(venue.events("acme", 0, 1_000))
+    with distant(server.port, seconds=0.02) as port:
+        connection = NatsConnection(f"nats://127.0.0.1:{port}", timeout_s=2.0)
+        connection.run(partial(_told, connection))
+        feed = NatsFeed(connection, "acme")
+        assert len({position.account for position in feed.positions()}) == 100
+        feed.close()
+        connection.close()
+
+
+@contextmanager
+def distant(port: int, *, seconds: float) -> Iterator[int]:
+    """A way to a port on which everything takes its time, in each direction."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while received := source.recv(1 << 16):
+                time.sleep(seconds)
+                sink.sendall(received)
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def accept(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client = listening.accept()[0]
+                server = socket.create_connection(("127.0.0.1", port))
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=pump, args=(source, sink), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept, args=(listening,), daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_positions_wait_for_the_events_that_made_them(
