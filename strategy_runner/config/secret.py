@@ -63,6 +63,8 @@ class SecretReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def _from_file(self, path: Path) -> str:
         try:
+            if path.is_fifo():  # whoever reads it would wait there for somebody to write into it
+                raise self._error(f"a readable file at {path}", "a pipe")
             with path.open("rb") as file:
                 raw = file.read(SECRET_BYTES_MAX + 1)
         except OSError as error:

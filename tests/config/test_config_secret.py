@@ -1,5 +1,6 @@
 """Secret references: read where they are needed, shown nowhere."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -79,3 +80,10 @@ def test_a_credential_outside_of_systemd_says_what_is_missing() -> None:
         'secret { credential = "key" }: '
         "expected CREDENTIALS_DIRECTORY to be set by systemd (LoadCredential=), found: it is not set"
     )
+
+
+def test_a_pipe_in_the_place_of_a_secret_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    os.mkfifo(path)
+    with pytest.raises(ConfigurationError, match=f"expected a readable file at {path}, found: a pipe"):
+        SecretReference(file=str(path)).resolve({})
