@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from strategy_runner.model.instrument import Instrument, decimal_of
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import Leg, OrderChange, OrderRequest, OrderType, Side, TimeInForce, client_order_id
 from strategy_runner.model.session import is_open, next_change
 from strategy_runner.model.signal import OrderTerms, SignalBody
@@ -40,13 +40,13 @@ def final(draft: OrderRequest) -> OrderRequest:
     )
 
 
-def as_exit(body: SignalBody, held: Decimal) -> SignalBody:
-    """A buy or sell that only reduces what is held, as the close that it is; any other as it stands. A `trail` of it was its stop
-    loss's, which an exit does not bring. Raises ValueError for a size that is no number."""
+def as_exit(body: SignalBody, held: Decimal, instrument: Instrument) -> SignalBody:
+    """A buy or sell whose order only reduces what is held, as the close that it is; any other as it stands. A `trail` of it was
+    its stop loss's, which an exit does not bring. Raises ValueError for a size that is no number."""
     if not held or body.action == "close" or body.size is None or body.size <= 0:
         return body
     side: Side = "buy" if body.action == "buy" else "sell"
-    if (held > 0) == (side == "buy") or decimal_of(body.size) > abs(held):
+    if (held > 0) == (side == "buy") or not 0 < instrument.rounded_quantity(body.size) <= abs(held):
         return body
     terms = None if body.terms is None else msgspec.structs.replace(body.terms, trail=None)
     return msgspec.structs.replace(body, action="close", reasons=(*body.reasons, _CLOSES[side]), terms=terms)

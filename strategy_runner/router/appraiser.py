@@ -99,7 +99,7 @@ class Appraiser:
     def _wish(self, arrival: Arrival, instrument: Instrument, moment: Moment | None, price: Decimal | None) -> _Case:
         """Raises ValueError, InvalidOperation for numbers that are none."""
         signal = arrival.body
-        body = as_exit(signal, held(self._record.state, signal.strategy, signal.symbol))
+        body = as_exit(signal, held(self._record.state, signal.strategy, signal.symbol), instrument)
         case = _Case(arrival=arrival, body=body)
         if body.size is None:
             case.ruling = Ruling("refused", BAD_SIZE)

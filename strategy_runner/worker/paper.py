@@ -20,6 +20,7 @@ from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, Sid
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import PrivateEntry, PrivateEvent, encode_private, is_told, slot_of
 from strategy_runner.model.record import Kind
+from strategy_runner.model.session import is_day_off
 from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
@@ -138,7 +139,10 @@ class PaperDesk:
     # -- inside ----------------------------------------------------------------------------------------------------------
 
     def _order(self, body: SignalBody) -> None:
-        body = as_exit(body, self.held)
+        instrument = self._spec.instrument
+        body = as_exit(body, self.held, instrument)
+        if body.action != "close" and is_day_off(instrument.hours, body.cause.event_ns):
+            return  # a router refuses it
         lone = self._lone_order(body)
         if lone is not None:
             self._lone, self.waits = lone, True

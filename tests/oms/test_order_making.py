@@ -62,14 +62,16 @@ def test_a_close_that_trails_is_a_stop_that_follows_and_only_reduces() -> None:
 
 def test_a_sale_of_what_is_held_goes_to_the_market_whatever_stop_loss_it_brings() -> None:
     sale = signal(action="sell", terms=OrderTerms(trail=2.0), stop_loss=102.0)
-    (leave,) = orders_of(as_exit(sale, D(2)), account="main", instrument=X)
+    (leave,) = orders_of(as_exit(sale, D(2), X), account="main", instrument=X)
     assert words(leave) == ("exit", "sell", "market", None, None, None, "gtc")
-    assert [order.leg for order in orders_of(as_exit(sale, D(1)), account="main", instrument=X)] == [
+    assert [order.leg for order in orders_of(as_exit(sale, D(1), X), account="main", instrument=X)] == [
         "entry",
         "stop_loss",
     ]
     limited = signal(action="sell", terms=OrderTerms(trail=2.0, limit_price=101.0), stop_loss=103.0)
-    (leave,) = orders_of(as_exit(limited, D(2)), account="main", instrument=X)
+    odd = msgspec.structs.replace(sale, size=2.04)
+    assert as_exit(odd, D(2), X).action == "close", "its order is one of 2"
+    (leave,) = orders_of(as_exit(limited, D(2), X), account="main", instrument=X)
     assert words(leave) == ("exit", "sell", "limit", D("101"), None, None, "gtc")
 
 

@@ -214,7 +214,7 @@ class Life:
         trails = terms is not None and terms.trail is not None
         stop = round(self._price - side, 2) if trails or luck.random() < 0.5 else None
         target = luck.choice((None, round(self._price + 1.5 * side, 2)))
-        size = luck.choice((0.5, 1.0, 2.0, 3.0))
+        size = luck.choice((0.5, 1.04, 2.0, 3.0))
         return self._body("buy" if side > 0 else "sell", size, stop_loss=stop, take_profit=target, terms=terms)
 
     def _close(self, held: float) -> SignalBody:

@@ -122,7 +122,7 @@ def by_the_book(life: list[Step], spec: PaperSpec, account: str) -> tuple[list[O
             fold(book.apply(met, event))
         for one in wishes:
             held = sum((position.quantity for position in book.positions()), D(0))
-            order, quantity = as_exit(one, held), None
+            order, quantity = as_exit(one, held, spec.instrument), None
             if order.action == "close":
                 left = (held if closing_side(order) == "sell" else -held) - closing(book)
                 quantity = min(map(spec.instrument.rounded_quantity, (one.size or 0.0, left)))
@@ -241,6 +241,22 @@ def test_exits_that_are_under_way_leave_the_next_one_what_they_do_not_close() ->
         "the others had nothing to close"
     )
     assert not desk.waits
+
+
+@pytest.mark.parametrize(("asset_class", "is_filled"), [("equity", False), ("crypto", True)])
+def test_nothing_is_entered_at_a_weekend_of_its_market_and_anything_may_be_left(
+    asset_class: str, is_filled: bool
+) -> None:
+    traded = msgspec.structs.replace(X, asset_class=asset_class)
+    desk = PaperDesk(PaperSpec(fills=FillSettings(), instrument=traded), SWING, "main")
+    desk.submit(wish(0, "X", NOW, "buy", 1.0, None, None))
+    assert met(desk, 100.0, 1) == [("entry", "fill", D(1))]
+    days = 4 * 24 * 3_600  # from Tuesday to Saturday
+    desk.submit(wish(1, "X", NOW + days * SECOND, "buy", 1.0, 95.0, None))
+    entered = [("entry", "fill", D(2))] if is_filled else []
+    assert met(desk, 100.0, days + 1) == entered
+    desk.submit(wish(2, "X", NOW + (days + 1) * SECOND, "close:long", 1.0, None, None))
+    assert [kind for leg, kind, _ in met(desk, 100.0, days + 2) if leg == "exit"] == ["fill"]
 
 
 def test_a_modification_is_judged_by_the_orders_that_are_open() -> None:
