@@ -246,8 +246,13 @@ class Machine:
         """Everything that the strategy has asked for of a record."""
         proposals = self._proposals[:]
         self._proposals.clear()
-        for proposal in proposals:
-            self._judge(proposal, subscription, ordinal, event)
+        passed = [
+            body
+            for proposal in proposals
+            if (body := self._judge(proposal, subscription, ordinal, event)).refusal is None
+        ]
+        if passed and self.paper is not None:
+            self.paper.submit(*passed)
 
     @property
     def has_faults(self) -> bool:
@@ -360,7 +365,9 @@ class Machine:
             return None
         return combined
 
-    def _judge(self, proposal: Proposal, subscription: Subscription, ordinal: int, event: Event | PrivateEvent) -> None:
+    def _judge(
+        self, proposal: Proposal, subscription: Subscription, ordinal: int, event: Event | PrivateEvent
+    ) -> SignalBody:
         spec, strategy = self.spec, self.strategy
         combined = None if self._combined is None else self._fresh(event.event_ns)
         moment = Moment(
@@ -411,8 +418,7 @@ class Machine:
         if refusal is None and not self._told_of_fills:
             strategy.position = position_after(draft, strategy.position)
         self._record(n, body, self.seq)
-        if refusal is None and self.paper is not None:
-            self.paper.submit(body)
+        return body
 
 
 def _private_subscription(spec: WorkerSpec, make: Callable[..., PrivateEvent] | None) -> Subscription:

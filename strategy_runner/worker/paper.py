@@ -69,20 +69,21 @@ class PaperDesk:
         self.offset = START
         self._book = self._new_book(BookState(client=key.client))
 
-    def submit(self, body: SignalBody) -> None:
-        """Makes the orders of a signal that passed, or changes those of an earlier one."""
-        if body.action in ORDERING:
-            self._order(body)
-            return
-        self._take_up_lone()
-        if body.action == "cancel":
-            self._queue += self._fold(self._book.cancel(cancelled_by(body)))
-        else:
-            changes = changes_of(body, self._spec.instrument)
-            if not any(map(self._is_refused, changes)):
-                for change in changes:
-                    self._queue += self._fold(self._book.modify(change)[0])
-        self._look()
+    def submit(self, *bodies: SignalBody) -> None:
+        """Makes the orders of signals of one record that passed, and changes those of earlier ones, in the order of a router's
+        desk: exits, entries, cancellations, modifications."""
+        orders = [body for body in bodies if body.action in ORDERING]
+        if len(orders) > 1:
+            orders.sort(key=self._is_entry)
+        last_exit = -1
+        for body in orders:
+            if self._order(body):
+                last_exit = bodies.index(body)
+        changes = bodies if not orders else [body for body in bodies if body.action not in ORDERING]
+        if last_exit >= 0 and self._lone is None:
+            self._end_others(bodies[last_exit + 1 :], changes)
+        for body in sorted(changes, key=lambda one: one.action):
+            self._change(body)
 
     def fill_alone(self, event: MarketEvent) -> bool:
         """Whether the next record of the symbol fills an order that stands alone, and does nothing else. If so `held` is what is
@@ -138,17 +139,32 @@ class PaperDesk:
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
-    def _order(self, body: SignalBody) -> None:
+    def _is_entry(self, body: SignalBody) -> bool:
+        return as_exit(body, self.held, self._spec.instrument).action != "close"
+
+    def _change(self, body: SignalBody) -> None:
+        self._take_up_lone()
+        if body.action == "cancel":
+            self._queue += self._fold(self._book.cancel(cancelled_by(body)))
+        else:
+            changes = changes_of(body, self._spec.instrument)
+            if not any(map(self._is_refused, changes)):
+                for change in changes:
+                    self._queue += self._fold(self._book.modify(change)[0])
+        self._look()
+
+    def _order(self, body: SignalBody) -> bool:
+        """Whether it makes an exit to the market."""
         instrument = self._spec.instrument
         body = as_exit(body, self.held, instrument)
         if body.action != "close" and is_day_off(instrument.hours, body.cause.event_ns):
-            return  # a router refuses it
+            return False  # a router refuses it
         lone = self._lone_order(body)
         if lone is not None:
             self._lone, self.waits = lone, True
-            return
+            return lone.leg == "exit"
         self._take_up_lone()
-        self._send(body)
+        return self._send(body)
 
     def _lone_order(self, body: SignalBody) -> LoneOrder | None:
         """Most signals are one market order, which lives until the next record: it need not go into the book for that."""
@@ -168,7 +184,7 @@ class PaperDesk:
     def _new_book(self, state: BookState) -> PaperBook:
         return PaperBook(state, {self._key.symbol: self._spec.instrument}, self._spec.fills)
 
-    def _send(self, body: SignalBody) -> None:
+    def _send(self, body: SignalBody) -> bool:
         quantity = None
         if body.action == "close":
             assert body.size is not None, "a signal that the worker passed has a size"
@@ -176,13 +192,12 @@ class PaperDesk:
             left -= sum((one.order.remaining for one in self._closing()), ZERO)
             quantity = min(self._rounded(body.size), self._rounded(left))
             if quantity <= 0:
-                return  # nothing is left to exit, and a router refuses it
+                return False  # nothing is left to exit, and a router refuses it
         requests = orders_of(body, account=self._account, instrument=self._spec.instrument, quantity=quantity)
         self._legs.update((request.client_order_id, request) for request in requests)
         self._queue += self._fold(self._book.submit(requests))
-        if body.action == "close" and requests[0].type == "market":
-            self._end_others()
         self._look()
+        return body.action == "close" and requests[0].type == "market"
 
     def _closing(self) -> list[PaperOrder]:
         """The exits to the market that are under way."""
@@ -198,13 +213,20 @@ class PaperDesk:
         is_sized = change.quantity is None or 0 < change.quantity <= known.order.quantity
         return not is_sized or any(one is not None and one <= 0 for one in (change.limit_price, change.stop_price))
 
-    def _end_others(self) -> None:
-        """Exits to the market of all that is held end what else is working, to enter or to leave, as a router's desk sees to."""
-        if sum((one.order.remaining for one in self._closing()), ZERO) < abs(self.held):
+    def _end_others(self, younger: Sequence[SignalBody], changes: Sequence[SignalBody]) -> None:
+        """Exits to the market of all that is held end what else is working, to enter or to leave, as a router's desk sees to; but
+        not the orders of `younger` signals. An exit that one of the `changes` cancels closes nothing."""
+        cancelled = [order_id for body in changes if body.action == "cancel" for order_id in cancelled_by(body)]
+        closing = [one.order.remaining for one in self._closing() if one.order.id not in cancelled]
+        if sum(closing, ZERO) < abs(self.held):
             return
-        orders = self._book.state.orders.values()
-        others = [one.order.id for one in orders if not (one.order.is_final or _closes_now(one))]
+        spared = {body.id for body in younger}
+        working = [
+            one.order for one in self._book.state.orders.values() if not (one.order.is_final or _closes_now(one))
+        ]
+        others = [order.id for order in working if order.request.signal_id not in spared]
         self._queue += self._fold(self._book.cancel(others))
+        self._look()
 
     def _fold(self, entry: Entry | None) -> list[OmsEvent]:
         if entry is None:

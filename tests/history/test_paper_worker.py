@@ -186,6 +186,30 @@ def test_an_order_meets_each_record_before_the_strategy_and_never_the_one_that_c
     assert fill.event_ns > first.event_ns
 
 
+def test_what_a_strategy_asks_for_at_one_record_goes_exits_first(root: Path) -> None:
+    class Turning(Strategy):
+        inputs = Inputs(trades=True)
+
+        def on_start(self) -> None:
+            self.trades = 0
+            self.filled: list[float] = []
+
+        def on_trade(self, trade: Trade) -> None:
+            self.trades += 1
+            if self.trades == 1:
+                self.buy(size=1.0)
+            elif self.trades == 3:
+                self.sell(size=3.0)
+                self.close(size=0.5)
+
+        def on_fill(self, fill: Fill) -> None:
+            self.filled.append(fill.size)
+
+    record_trades(root)
+    made = backtest(root, Turning, streams=("X/trade",), paper=PaperSpec(fills=FillSettings(), instrument=X))
+    assert made.filled[:3] == [1.0, -0.5, -3.0]  # type: ignore[attr-defined]
+
+
 def test_a_strategy_that_answers_every_word_with_an_order_does_not_keep_the_worker_from_reading_on(root: Path) -> None:
     class Quarrelsome(Strategy):
         inputs = Inputs(bars=True)

@@ -142,16 +142,28 @@ class Paced:
         self.oms.meet(event)
         self._go_on()
 
-    def submit(self, body: SignalBody) -> None:
-        raw, n = canonical(body), self._decisions.number
-        envelope = Envelope(n=n, seq=0, epoch=1, mode="mock", received_ns=0, recorded_ns=0, generation=GENERATION)
-        arrival = Arrival(KEY.folder, LoggedSignal(envelope, digest(raw), raw), body, 0)
-        (ruling,) = self._appraiser.rule([arrival], n, reconciled=True)
-        decision = Decision(
-            n, body.id, ruling.verdict, ruling.reason, n, envelope, raw, orders=ruling.orders, price=ruling.price
-        )
-        self._decisions.append([decision], {})
-        self._record.decided(decision, standing_wish(decision.orders, None))
+    def submit(self, bodies: Sequence[SignalBody]) -> None:
+        """What the worker asks for at one record comes together."""
+        at_ns = self._decisions.number
+        arrivals = [arrived(n, body) for n, body in enumerate(bodies, at_ns)]
+        rulings = self._appraiser.rule(arrivals, at_ns, reconciled=True)
+        decisions = [
+            Decision(
+                number=n,
+                signal_id=one.body.id,
+                verdict=ruling.verdict,
+                reason=ruling.reason,
+                decided_ns=at_ns,
+                envelope=one.logged.envelope,
+                body=one.logged.body,
+                orders=ruling.orders,
+                price=ruling.price,
+            )
+            for n, (one, ruling) in enumerate(zip(arrivals, rulings, strict=True), at_ns)
+        ]
+        self._decisions.append(decisions, {})
+        for decision in decisions:
+            self._record.decided(decision, standing_wish(decision.orders, None))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -161,6 +173,12 @@ class Paced:
             for work in (flow.take_events, flow.send, flow.tidy, flow.cancel, flow.modify):
                 is_working |= work()
         self._record.follow(self._written)
+
+
+def arrived(n: int, body: SignalBody) -> Arrival:
+    raw = canonical(body)
+    envelope = Envelope(n=n, seq=0, epoch=1, mode="mock", received_ns=0, recorded_ns=0, generation=GENERATION)
+    return Arrival(KEY.folder, LoggedSignal(envelope, digest(raw), raw), body, 0)
 
 
 def last_price(event: MarketEvent) -> float:
@@ -290,10 +308,11 @@ def live(seed: int, root: Path) -> int:
             story = f"seed {seed}, {life.settings}\n" + "\n".join(log)
             assert list(map(repr, flat_fills)) == list(map(repr, paced.fills())), story
             assert flat.held == paced.held, story
-            for body in life.wishes(float(flat.held)):
-                log.append(str(canonical(body)))
-                flat.submit(body)
-                paced.submit(body)
+            wishes = list(life.wishes(float(flat.held)))
+            if wishes:
+                log += [str(canonical(body)) for body in wishes]
+                flat.submit(*wishes)
+                paced.submit(wishes)
         return len(flat_fills)
 
 
