@@ -46,7 +46,8 @@ class Outbox:
             self._log.cut(_first_lost(path, offset, cuts))
         self._generation = generation
         self._mode = mode
-        self._recorded = _digests_from(path, offset, generation, n) if self._log.offset > offset else {}
+        # what is still to be derived again, in the order of n
+        self._recorded = _recorded_from(path, offset, generation, n) if self._log.offset > offset else {}
         self._from_n = n
         self.pending: list[tuple[Envelope, SignalBody]] = []
         self.epoch = self.received_ns = 0
@@ -56,9 +57,11 @@ class Outbox:
 
     @property
     def offset(self) -> int:
-        """End of the log: with nothing pending, the place where the next signal will stand."""
+        """The place of the next signal, with nothing pending: the end of the log, or, while signals are derived again, where the
+        first of those stands that are still to come. From a snapshot's place on a restart must find what it will derive."""
         assert not self.pending, "flush before the offset is used"
-        return self._log.offset
+        place, _ = next(iter(self._recorded.values()), (self._log.offset, b""))
+        return place
 
     def begin_after_recorded(self) -> int:
         """For a generation that comes back after another one and begins anew: its signals of old stay, its n goes on."""
@@ -102,9 +105,10 @@ class Outbox:
 
     def _is_known(self, n: int, body: SignalBody) -> bool:
         """Whether the log already holds this very signal. Raises DivergenceError if it holds another one of the same number."""
-        known = self._recorded.pop(n, None)
-        if known is None:
+        recorded = self._recorded.pop(n, None)
+        if recorded is None:
             return False
+        _, known = recorded
         hashed = digest(canonical(body))
         if known != hashed:
             raise DivergenceError(
@@ -145,17 +149,19 @@ def _first_lost(path: Path, offset: int, cuts: Sequence[tuple[int, int]]) -> int
         reader.close()
 
 
-def _digests_from(path: Path, offset: int, generation: str, n: int) -> dict[int, bytes]:
-    """Digest by n of the signals that stand in the log after the snapshot."""
+def _recorded_from(path: Path, offset: int, generation: str, n: int) -> dict[int, tuple[int, bytes]]:
+    """(place, digest) by n of the signals that stand in the log after the snapshot."""
     reader = LogReader(path, offset)
-    found: dict[int, bytes] = {}
+    found: dict[int, tuple[int, bytes]] = {}
+    place = offset
     try:
         while True:
             before = reader.offset
-            for _, payload in reader.read():
+            for following, payload in reader.read():
                 logged = _decode(payload)
                 if logged.envelope.generation == generation and logged.envelope.n >= n:
-                    found[logged.envelope.n] = logged.digest
+                    found[logged.envelope.n] = place, logged.digest
+                place = following
             if reader.offset == before:
                 return found
     finally:

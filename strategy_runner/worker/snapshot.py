@@ -18,7 +18,8 @@ _SUFFIX = ".snapshot"
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """`seq` is the next seq to read, `positions` the next ordinal of each stream, `live_from` the first seq whose signals
-    may leave (before it the strategy warms up), `log_offset` the end of the signal log, `machine` the pickled state."""
+    may leave (before it the strategy warms up), `log_offset` where the next signal stands in the signal log, or is to stand,
+    `machine` the pickled state."""
 
     generation: str
     seq: int

@@ -297,6 +297,42 @@ def test_killed_and_started_again_at_random_moments_it_says_what_an_undisturbed_
     assert numbers == list(range(len(numbers)))
 
 
+@pytest.mark.parametrize("stops", [True, False], ids=["stopped", "killed"])
+def test_a_worker_that_ends_while_it_derives_again_has_nothing_twice(
+    folder: Path, followers: Followers, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    """Its snapshot stands in the middle of what its log holds."""
+    rows, worker = random_rows(6, 60), spec_in(folder)
+    write_rows(new_tape(folder), rows)
+    run_out(followers.make(worker))
+    monkeypatch.setattr("strategy_runner.worker.follower.TURN_RECORDS_MAX", 20)
+    monkeypatch.setattr("strategy_runner.worker.follower.SNAPSHOT_RECORDS", 10)
+    again = followers.make(worker)
+    assert again.turn()
+    if stops:
+        again.stop()
+    assert 0 < snapshots(worker)[-1] < len(rows)
+    run_out(followers.make(worker))
+    assert [signal.envelope.n for signal in logged(folder / "talk.X" / "signals.log")] == list(
+        range(len(derived(rows)))
+    )
+    assert bodies_on_disk(folder / "talk.X") == derived(rows)
+
+
+def test_a_worker_that_is_killed_when_it_has_begun_to_derive_its_life_again_has_nothing_twice(
+    folder: Path, followers: Followers
+) -> None:
+    rows, worker = random_rows(6, 60), spec_in(folder)
+    write_rows(new_tape(folder), rows)
+    run_out(followers.make(worker))
+    for path in (folder / "talk.X").glob("*.snapshot"):
+        path.unlink()
+    followers.make(worker)
+    assert snapshots(worker) == [0]
+    run_out(followers.make(worker))
+    assert bodies_on_disk(folder / "talk.X") == derived(rows)
+
+
 def test_a_clean_stop_waits_for_the_durable_mark_and_leaves_a_snapshot_there(
     folder: Path, followers: Followers
 ) -> None:

@@ -75,6 +75,21 @@ def test_signals_derived_again_from_a_snapshot_are_compared_from_its_place_on(tm
     assert [signal.envelope.n for signal in logged(tmp_path / "signals.log")] == list(range(6))
 
 
+def test_its_place_is_where_the_first_signal_stands_that_is_still_to_be_derived_again(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    signals, places = bodies(4), []
+    for n, body in enumerate(signals):
+        places.append(box.offset)
+        box.record(n, body, seq=10 * n)
+        box.flush()
+    end = box.offset
+    again = outbox(tmp_path)
+    for n, body in enumerate(signals):
+        assert again.offset == places[n]
+        again.record(n, body, seq=10 * n)
+    assert again.offset == end
+
+
 def test_another_signal_of_the_same_number_is_a_divergence_and_nothing_is_written(tmp_path: Path) -> None:
     box = outbox(tmp_path)
     record_all(box, bodies(2))
