@@ -59,7 +59,7 @@ class WarmOptions(ServerOptions):  # type: ignore[misc]  # supervisor ships no t
         birth, self.next_birth = self.next_birth, None
         if birth is None:
             return int(super().fork())
-        return self._zygote.bear(birth)
+        return self._zygote.bear(birth, self.pidhistory)
 
     def processes_from_section(self, parser: Any, section: str, group_name: str, klass: Any = None) -> Any:
         """Sections that read as they did last time are not parsed again: a thousand would hold the loop for 0.6 s."""

@@ -22,7 +22,8 @@ import subprocess
 import sys
 import traceback
 from _signal import pthread_sigmask  # type: ignore[import-not-found]  # signal's own makes enums: 50 KB of a child's memory
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import msgspec
@@ -30,6 +31,7 @@ import msgspec
 from strategy_runner.errors import StateError
 from strategy_runner.supervision.child import leave_parent, run_and_exit, take_own_output
 from strategy_runner.supervision.programs import ENTRY_MODULE, PINNED_ENVIRONMENT
+from strategy_runner.supervision.watchdog.process import ENDED, read_stat
 
 # zmq without a context: a context owns threads, and threads do not survive a fork
 LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
@@ -73,12 +75,16 @@ class Zygote:
         if self._socket is None:
             self._process, self._socket = _start(self._entry, self._modules)
 
-    def bear(self, birth: Birth) -> int:
-        """Forks a worker and returns its process id, a child of this process. Blocks a few milliseconds; raises OSError."""
+    def bear(self, birth: Birth, known: Container[int]) -> int:
+        """Forks a worker and returns its process id, a child of this process. Blocks a few milliseconds; raises OSError.
+
+        `known` are those born before. A zygote may die, or stand still, between a birth and its answer.
+        """
         try:
             return self._ask(birth)
-        except (BrokenPipeError, ConnectionResetError, EOFError):
+        except (BrokenPipeError, ConnectionResetError, EOFError, TimeoutError):
             self.close()
+            _end_unknown(known)
             return self._ask(birth)
 
     def close(self) -> None:
@@ -123,6 +129,17 @@ def _start(entry: str, modules: Sequence[str]) -> tuple[subprocess.Popen[bytes],
     theirs.close()
     ours.settimeout(ANSWER_TIMEOUT_S)
     return process, ours
+
+
+def _end_unknown(known: Container[int]) -> None:
+    """Ends what a zygote bore and told nobody of: it would hold the folder of the one that is born in its place, and nobody could
+    stop it. It has its zygote's command line."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid, stat = int(folder.name), read_stat(int(folder.name))
+        if stat is None or stat.parent != os.getpid() or stat.state in ENDED or pid in known:
+            continue
+        if __name__.encode() in (folder / "cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
 
 
 # -- the zygote's own side ---------------------------------------------------------------------------------------------
