@@ -1,10 +1,8 @@
 """Verb explain: a signal's way from its records to the sinks, or why a worker is parked."""
 
-import os
-
 import click
 
-from strategy_runner.cli.output import show_json
+from strategy_runner.cli.output import show_json, takes_colours
 from strategy_runner.cli.signals import mode_option, run_of
 from strategy_runner.config.home import Home
 from strategy_runner.errors import UsageError
@@ -45,7 +43,7 @@ def _story_of_worker(home: Home, target: str, mode: str | None) -> Story:
 
 def _show_story(story: Story) -> None:
     for title, lines in story.chapters:
-        click.echo(click.style(title, bold=True) if os.isatty(1) and "NO_COLOR" not in os.environ else title)
+        click.echo(click.style(title, bold=True) if takes_colours() else title)
         for line in lines:
             click.echo(f"  {line}")
 

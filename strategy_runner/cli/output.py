@@ -63,14 +63,18 @@ def show_table(columns: Iterable[Column], rows: Iterable[Sequence[Any]]) -> None
         table, left_out = table.fitted(width)
         if left_out:
             talk(f"no room for {', '.join(reversed(left_out))}: a wider terminal or -o json shows all")
-    coloured = width is not None and "NO_COLOR" not in os.environ
-    for line in table.lines(width, *((_coloured, _bold) if coloured else ())):
+    for line in table.lines(width, *((_coloured, _bold) if takes_colours() else ())):
         click.echo(line)
 
 
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is, or None if it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def takes_colours() -> bool:
+    """Whether stdout is a terminal that can show them, and whoever sits there wants them."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def _cell(value: Any) -> str:

@@ -17,9 +17,15 @@ ROWS = 50
 
 def shown(firm: Firm, columns: int, *arguments: object) -> list[str]:
     """The lines a command shows on a terminal `columns` wide, without colours and without trailing space."""
+    text = raw(firm, columns, *arguments)
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split("\r\n")]
+
+
+def raw(firm: Firm, columns: int, *arguments: object, term: str = "xterm-256color") -> str:
+    """All that it writes there."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-    environ = {**clean_environment(None), "TERM": "xterm-256color"}
+    environ = {**clean_environment(None), "TERM": term}
     command = [*firm.command, *map(str, arguments)]
     with ThreadPoolExecutor(1) as reader, tempfile.NamedTemporaryFile() as err:
         shows = reader.submit(_everything, screen)
@@ -27,7 +33,7 @@ def shown(firm: Firm, columns: int, *arguments: object) -> list[str]:
         os.close(terminal)
         text = shows.result()
         assert code == 0, err.read()
-    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split("\r\n")]
+    return text
 
 
 def _everything(screen: int) -> str:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 from cli.clients import CROSSOVER, DOUBTFUL, KEYS
-from cli.terminal import shown
+from cli.terminal import raw, shown
 from end_to_end.harness import Firm, until
 
 from strategy_runner.cli import positions, risk, trading
@@ -53,6 +53,12 @@ def test_no_line_is_wider_than_the_terminal(screens: Screens, name: str, columns
     assert len(lines) > 3
     assert [line for line in lines if len(line) > columns] == []
     assert not any("…" in line for line in lines)
+
+
+def test_a_terminal_that_knows_no_colours_gets_none(running: Firm) -> None:
+    assert "\x1b[" in raw(running, USUAL, "status")
+    plain = raw(running, USUAL, "status", term="dumb")
+    assert f"{CLIENT}:router" in plain and "\x1b" not in plain
 
 
 def test_a_narrow_status_keeps_what_matters_and_a_usual_one_has_it_all(screens: Screens) -> None:
