@@ -9,7 +9,7 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_specs
 from strategy_runner.config.times import duration
-from strategy_runner.errors import StateError, StrategyRunnerError, sparing
+from strategy_runner.errors import StateError, StrategyRunnerError, TimeoutExpiredError, sparing
 from strategy_runner.model.names import WATCHDOG_NAME, WorkerKey
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
@@ -74,11 +74,9 @@ class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
 def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[FleetRow], list[str]]:
     """Rows of every process that matches, running or not, and the problems of files that could not be planned."""
     daemon = Daemon(home)
-    is_running = daemon.is_running()
-    reports = {report.full_name: report for report in daemon.processes()} if is_running else {}
+    reports, keeper, problems = _heard(home, daemon)
+    is_running = daemon.is_running() and not keeper
     specs, damaged = read_specs(home.daemon / "specs")
-    keeper = 0 if is_running else daemon.keeper()
-    problems = [f"{unheard(home, keeper)}; states are what processes say themselves"] if keeper else []
     problems += [told for name, told in sorted(damaged.items()) if target.client in (None, name.partition(":")[0])]
     wishes = read_wishes(home)
     for client in known_clients(home):
@@ -118,6 +116,18 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     rows = [_observed(row, specs) for row in _with_stops(rows, specs, now_ns, problems)]
     rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
     return rows, list(dict.fromkeys(problems))  # each client tells of a broken environment
+
+
+def _heard(home: Home, daemon: Daemon) -> tuple[dict[str, ProcessReport], int, list[str]]:
+    """What the daemon says of its processes, by name. Of one that is there and says nothing, its process and what is wrong."""
+    try:
+        if daemon.is_running():
+            return {report.full_name: report for report in daemon.processes()}, 0, []
+        keeper = daemon.keeper()
+        problem = unheard(home, keeper)
+    except TimeoutExpiredError as error:
+        keeper, problem = daemon.keeper(), str(error)
+    return {}, keeper, [f"{problem}; states are what processes say themselves"] if keeper else []
 
 
 def _unreported(name: str, pid: int) -> ProcessReport:

@@ -80,6 +80,19 @@ def test_a_daemon_whose_socket_was_removed_is_told_of_and_ended(running: Firm) -
 
 
 @pytest.mark.slow
+def test_processes_of_a_daemon_that_hangs_are_shown_as_they_say_they_are(running: Firm) -> None:
+    before, daemon = running.pids(), running.daemon_pid
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        ran = running.run("status", "-o", "json")
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    assert {row["name"]: row["pid"] for row in ran.json()} == before
+    assert {row["process_state"] for row in ran.json()} == {"UNKNOWN"}
+    assert "found none; states are what processes say themselves" in ran.err
+
+
+@pytest.mark.slow
 def test_what_cannot_be_asked_ends_a_stop_with_a_word(running: Firm) -> None:
     running.home.supervisor_socket.unlink()
     assert_one_message(running.run("stop", "acme", code=None), 5, "to listen there, found nobody", "down")
