@@ -23,7 +23,7 @@ from strategy_runner.errors import CorruptRecordError, StateError
 from strategy_runner.model.names import STRATEGY_PATTERN, SYMBOL_PATTERN, WorkerKey
 from strategy_runner.model.private import Slot, decode_private, slot_of
 from strategy_runner.model.stream import Stream, private
-from strategy_runner.tape.logs import START, Glance, LogReader
+from strategy_runner.tape.logs import FRAME_BYTES, START, Glance, LogReader
 
 TURN_BYTES_MAX = 1 << 18
 IsRecorded = Callable[[Stream, "Slot"], bool]
@@ -224,12 +224,9 @@ class _Tail:
 
     def _first_and_last(self) -> list[PrivateRecord]:
         found: list[PrivateRecord] = []
-        self._reader.offset, before = START, -1
-        while self._reader.offset != before:
-            before = offset = self._reader.offset
-            for following, payload in self._reader.read():
-                found = [*found[:1], self._record(payload, offset)]
-                offset = following
+        self._reader.offset = START
+        for end, payload in self._reader.read_to_end():
+            found = [*found[:1], self._record(payload, end - FRAME_BYTES - len(payload))]
         return found
 
     def _record(self, payload: bytes, offset: int) -> PrivateRecord:

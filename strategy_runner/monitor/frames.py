@@ -25,23 +25,15 @@ class Frames:
         """(offset, payload) of every whole frame."""
         reader = LogReader(self.path)
         try:
-            yield from self._frames(reader)
+            for end, payload in reader.read_to_end():
+                yield end - _FRAME.size - len(payload), payload
+                self.count += 1
             if self.path.exists():
                 self._judge(reader)
         except (CorruptRecordError, VersionMismatchError) as fault:
             self.damage = str(fault).removeprefix(f"{self.path}: ")
         finally:
             reader.close()
-
-    def _frames(self, reader: LogReader) -> Iterator[tuple[int, bytes]]:
-        while True:
-            before = at = reader.offset
-            for end, payload in reader.read():
-                yield at, payload
-                self.count += 1
-                at = end
-            if reader.offset == before:
-                return
 
     def _judge(self, reader: LogReader) -> None:
         with self.path.open("rb") as file:

@@ -195,6 +195,13 @@ class LogReader(_Opened):
         if at == 0 and block:
             _refuse_damage(self._fd, self.path, self.offset)
 
+    def read_to_end(self) -> Iterator[tuple[int, bytes]]:
+        """As `read`, until there is nothing more."""
+        before = -1
+        while self.offset != before:
+            before = self.offset
+            yield from self.read()
+
     def glance(self) -> Glance:
         """What its name stands for now, by one call of the system: a router asks it of a thousand logs twice a second."""
         try:
@@ -234,18 +241,19 @@ class LogReader(_Opened):
         return True
 
 
-def read_log(path: Path) -> Iterator[bytes]:
-    """Every whole frame of a log, from the beginning."""
-    reader = LogReader(path)
+def read_frames(path: Path, offset: int = START) -> Iterator[tuple[int, bytes]]:
+    """(offset behind it, payload) of every whole frame that a log has now, from an offset on. Raises as `LogReader.read`."""
+    reader = LogReader(path, offset)
     try:
-        while True:
-            before = reader.offset
-            for _, payload in reader.read():
-                yield payload
-            if reader.offset == before:
-                return
+        yield from reader.read_to_end()
     finally:
         reader.close()
+
+
+def read_log(path: Path) -> Iterator[bytes]:
+    """Every whole frame of a log, from the beginning."""
+    for _, payload in read_frames(path):
+        yield payload
 
 
 def refuse_garbage(path: Path) -> None:

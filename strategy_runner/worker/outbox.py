@@ -12,7 +12,7 @@ import msgspec
 
 from strategy_runner.errors import DivergenceError
 from strategy_runner.model.signal import Envelope, LoggedSignal, SignalBody, canonical, digest
-from strategy_runner.tape.logs import START, AppendLog, LogReader
+from strategy_runner.tape.logs import START, AppendLog, read_frames
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(LoggedSignal).decode
@@ -133,36 +133,22 @@ def decode_logged(payload: bytes) -> LoggedSignal:
 
 def _first_lost(path: Path, offset: int, cuts: Sequence[tuple[int, int]]) -> int:
     """Offset of the first signal whose record a power cut took, or the end of the log."""
-    reader = LogReader(path, offset)
     end = offset
-    try:
-        while True:
-            before = reader.offset
-            for following, payload in reader.read():
-                envelope = _decode(payload).envelope
-                if any(envelope.epoch < epoch and envelope.seq >= seq for epoch, seq in cuts):
-                    return end
-                end = following
-            if reader.offset == before:
-                return end
-    finally:
-        reader.close()
+    for following, payload in read_frames(path, offset):
+        envelope = _decode(payload).envelope
+        if any(envelope.epoch < epoch and envelope.seq >= seq for epoch, seq in cuts):
+            return end
+        end = following
+    return end
 
 
 def _recorded_from(path: Path, offset: int, generation: str, n: int) -> dict[int, tuple[int, bytes]]:
     """(place, digest) by n of the signals that stand in the log after the snapshot."""
-    reader = LogReader(path, offset)
     found: dict[int, tuple[int, bytes]] = {}
     place = offset
-    try:
-        while True:
-            before = reader.offset
-            for following, payload in reader.read():
-                logged = _decode(payload)
-                if logged.envelope.generation == generation and logged.envelope.n >= n:
-                    found[logged.envelope.n] = place, logged.digest
-                place = following
-            if reader.offset == before:
-                return found
-    finally:
-        reader.close()
+    for following, payload in read_frames(path, offset):
+        logged = _decode(payload)
+        if logged.envelope.generation == generation and logged.envelope.n >= n:
+            found[logged.envelope.n] = place, logged.digest
+        place = following
+    return found
