@@ -16,7 +16,7 @@ from strategy_runner.errors import CorruptRecordError
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.small_files import replace_file
-from strategy_runner.tape.logs import START, AppendLog, LogReader
+from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, read_frames
 
 SNAPSHOT_ENTRIES = 5_000
 RECENT_EVENTS = 4_096
@@ -67,15 +67,10 @@ class PaperJournal:
     def unread(self) -> list[Entry]:
         """The entries behind the snapshot, to be folded in order. Once, at the start."""
         found: list[Entry] = []
-        reader, before = LogReader(self.path, self._start), -1
-        while reader.offset != before:
-            before = at = reader.offset
-            for offset, payload in reader.read():
-                entry = _decode(payload)
-                self._note(entry, at)
-                found.append(entry)
-                at = offset
-        reader.close()
+        for end, payload in read_frames(self.path, self._start):
+            entry = _decode(payload)
+            self._note(entry, end - FRAME_BYTES - len(payload))
+            found.append(entry)
         self._log.sync()  # what a killed process had written is told now, so it must be durable now
         self.told = self.number
         return found
@@ -137,13 +132,11 @@ class PaperJournal:
 
     def _events_of_log(self, from_number: int, end: int) -> list[OmsEvent]:
         offset = next((at for number, at in reversed(self._marks) if number <= from_number), START)
-        reader, before = LogReader(self.path, offset), -1
         found: list[OmsEvent] = []
-        while reader.offset != before and (not found or found[-1].number + 1 < end):
-            before = reader.offset
-            for _, payload in reader.read():
-                found += [event for event in _decode(payload).events if from_number <= event.number < end]
-        reader.close()
+        for _, payload in read_frames(self.path, offset):
+            found += [event for event in _decode(payload).events if from_number <= event.number < end]
+            if found and found[-1].number + 1 == end:
+                break
         return found
 
     def _read_snapshot(self) -> _Snapshot | None:
