@@ -7,7 +7,7 @@ import msgspec
 
 from strategy_runner.errors import StateError
 from strategy_runner.router.audit_log import NO_HASH, SOURCES, AuditEntry, Source, holds, read_audit, source_log
-from strategy_runner.tape.logs import LogReader
+from strategy_runner.tape.logs import read_frames
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ def sizes(folder: Path) -> dict[Source, int]:
 def verify(folder: Path, until: Mapping[Source, int], pinned: tuple[int, str] | None = None) -> Verified:
     """Reads all of a run's audit log and of its sources; what they have beyond `until` is not missed. `pinned` is the number and
     hash of an entry that was kept elsewhere."""
-    sources = {source: _frames(source_log(folder, source)) for source in SOURCES}
+    sources = {source: read_frames(source_log(folder, source)) for source in SOURCES}
     counts: dict[Source, int] = dict.fromkeys(SOURCES, 0)
     chain, number, broken = NO_HASH, 0, ""
     try:
@@ -78,13 +78,3 @@ def _differs(entry: AuditEntry, source: Iterator[tuple[int, bytes]]) -> str:
         return ""
     found = "none" if there is None else f"another one, which ends at offset {there[0]}"
     return f"entry {entry.number}: expected entry {entry.ordinal} of {entry.source} as it was copied, found {found}"
-
-
-def _frames(path: Path) -> Iterator[tuple[int, bytes]]:
-    reader, before = LogReader(path), -1
-    try:
-        while reader.offset != before:
-            before = reader.offset
-            yield from reader.read()
-    finally:
-        reader.close()

@@ -16,7 +16,7 @@ from strategy_runner.router.breaker_log import breaker_log
 from strategy_runner.router.journal import decision_log
 from strategy_runner.router.operator_log import operator_log
 from strategy_runner.router.order_journal import order_log
-from strategy_runner.tape.logs import START, LogReader
+from strategy_runner.tape.logs import START, read_frames
 
 Source = Literal["operator", "decisions", "orders", "breakers"]
 SOURCES: tuple[Source, ...] = ("operator", "decisions", "orders", "breakers")
@@ -79,14 +79,9 @@ def source_log(folder: Path, source: Source) -> Path:
 
 def read_audit(folder: Path, offset: int = START) -> Iterator[tuple[int, AuditEntry]]:
     """(offset behind it, entry) of each entry from an offset on. Raises CorruptRecordError."""
-    reader, before = LogReader(audit_log(folder), offset), -1
-    try:
-        while reader.offset != before:
-            before = reader.offset
-            for end, payload in reader.read():
-                yield end, _decoded(reader.path, end, payload)
-    finally:
-        reader.close()
+    path = audit_log(folder)
+    for end, payload in read_frames(path, offset):
+        yield end, _decoded(path, end, payload)
 
 
 def _decoded(path: Path, end: int, payload: bytes) -> AuditEntry:

@@ -14,7 +14,7 @@ from strategy_runner.router.intake import WorkerCursor
 from strategy_runner.router.note import read_note, write_note
 from strategy_runner.router.position import Position
 from strategy_runner.tape.boot import this_boot
-from strategy_runner.tape.logs import START, AppendLog, LogReader, frame_behind
+from strategy_runner.tape.logs import START, AppendLog, LogReader, frame_behind, read_frames
 
 NOTE_DECISIONS = 5_000
 SEARCH_BYTES = 65_536
@@ -113,31 +113,24 @@ class Journal:
         self._log.close()
 
     def _scan(self, offset: int) -> None:
-        reader = LogReader(self.path, offset)
-        while True:
-            before = reader.offset
-            for _, payload in reader.read():
-                try:
-                    decision = _decode(payload)
-                    body, envelope = decode_body(decision.body), decision.envelope
-                except msgspec.DecodeError as error:  # whole, and not what a router writes
-                    raise CorruptRecordError(
-                        f"{self.path}: decision {self.number}: expected one as a router writes it, found: {error}"
-                    ) from error
-                assert decision.number == self.number, (decision.number, self.number)
-                self.number += 1
-                self.refusals += decision.verdict != "accepted"
-                worker = f"{body.strategy}.{body.symbol}"
-                known = self.cursors.get(worker, WorkerCursor({}))
-                self.cursors[worker] = known.after(envelope.generation, envelope.n, known.offset)
-                if body.refusal is None:
-                    position = self.positions.get(worker, Position()).of(envelope.generation)
-                    self.positions[worker] = position.after(
-                        body, accepted=decision.verdict == "accepted", size=decision.size
-                    )
-            if reader.offset == before:
-                break
-        reader.close()
+        for _, payload in read_frames(self.path, offset):
+            try:
+                decision = _decode(payload)
+                body, envelope = decode_body(decision.body), decision.envelope
+            except msgspec.DecodeError as error:  # whole, and not what a router writes
+                raise CorruptRecordError(
+                    f"{self.path}: decision {self.number}: expected one as a router writes it, found: {error}"
+                ) from error
+            assert decision.number == self.number, (decision.number, self.number)
+            self.number += 1
+            self.refusals += decision.verdict != "accepted"
+            worker = f"{body.strategy}.{body.symbol}"
+            known = self.cursors.get(worker, WorkerCursor({}))
+            self.cursors[worker] = known.after(envelope.generation, envelope.n, known.offset)
+            if body.refusal is None:
+                position = self.positions.get(worker, Position()).of(envelope.generation)
+                accepted = decision.verdict == "accepted"
+                self.positions[worker] = position.after(body, accepted=accepted, size=decision.size)
 
 
 class DecisionReader:

@@ -22,7 +22,7 @@ from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.router.note import read_note, write_note
 from strategy_runner.router.order_book import OrderBook, fold, is_stale, money_symbol, order_of, problem_of
 from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Heard, Intended, OrderEntry
-from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, LogReader
+from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, read_frames
 
 NOTE_ENTRIES = 5_000
 FILLS_MODE = 0o600
@@ -235,13 +235,13 @@ def cut_lost_entries(folder: Path, client: str) -> None:
 
 def read_orders(path: Path, offset: int = START) -> Iterator[tuple[int, OrderEntry]]:
     """(offset behind it, entry) of each entry that stands there now."""
-    for end, payload in _frames(path, offset):
+    for end, payload in read_frames(path, offset):
         yield end, decode_entry(payload)
 
 
 def read_fills(path: Path, offset: int = START) -> Iterator[PrivateEntry]:
     """Each entry of a fill log that stands there now."""
-    for _, payload in _frames(path, offset):
+    for _, payload in read_frames(path, offset):
         yield decode_private(payload)
 
 
@@ -258,16 +258,6 @@ def _comes_again(behind: Iterator[bytes]) -> bool:
 def _concerns_worker(event: OmsEvent, order: Order | None) -> bool:
     """An order that nobody here has sent, or that was forgotten, is no worker's: only what it would have moved is."""
     return order is not None or event.fill is not None or event.amount is not None
-
-
-def _frames(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
-    reader, before = LogReader(path, offset), -1
-    try:
-        while reader.offset != before:
-            before = reader.offset
-            yield from reader.read()
-    finally:
-        reader.close()
 
 
 def _read_note(path: Path, client: str) -> _Note:

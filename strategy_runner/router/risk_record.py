@@ -30,7 +30,7 @@ from strategy_runner.router.order_entry import OWN, Happened, Intended, Modified
 from strategy_runner.router.order_journal import Written, cut_lost_entries, decode_entry, order_log
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.files import is_full
-from strategy_runner.tape.logs import START, AppendLog, LogReader
+from strategy_runner.tape.logs import START, AppendLog, LogReader, read_frames
 
 NOTE_INTERVAL_S = 1.0
 
@@ -282,19 +282,15 @@ class RiskRecord:
                     decide_below(entry.decision + 1)
                 self._follow(entry)
 
-        turns, before = LogReader(path, offset), -1
-        while turns.offset != before:
-            before = turns.offset
-            for end, payload in turns.read():
-                turn = decode_turn(payload)
-                for event in turn.events:
-                    apply(self.state, event)
-                while shortened and shortened[0][0] <= end:
-                    shortened.popleft()
-                counted = turn.orders
-                follow_to(min([counted, *(left for _, left in shortened)]))
-                decide_below(turn.decisions)
-        turns.close()
+        for end, payload in read_frames(path, offset):
+            turn = decode_turn(payload)
+            for event in turn.events:
+                apply(self.state, event)
+            while shortened and shortened[0][0] <= end:
+                shortened.popleft()
+            counted = turn.orders
+            follow_to(min([counted, *(left for _, left in shortened)]))
+            decide_below(turn.decisions)
         self._is_moved = self._is_due = self.orders < counted
         decide_below(None)
         reader.close()
@@ -343,15 +339,12 @@ def _are_unsynced(behind: Iterator[bytes]) -> bool:
 def _shortened(path: Path, offset: int) -> deque[tuple[int, int]]:
     """(offset behind it, orders) of each turn that counts less of the order journal than the one before it."""
     found: deque[tuple[int, int]] = deque()
-    turns, before, counted = LogReader(path, offset), -1, 0
-    while turns.offset != before:
-        before = turns.offset
-        for end, payload in turns.read():
-            orders = _decode_count(payload).orders
-            if orders < counted:
-                found.append((end, orders))
-            counted = orders
-    turns.close()
+    counted = 0
+    for end, payload in read_frames(path, offset):
+        orders = _decode_count(payload).orders
+        if orders < counted:
+            found.append((end, orders))
+        counted = orders
     return found
 
 
