@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import zlib
 from pathlib import Path
 from typing import Literal
 
 _READ_BYTES = 1 << 16
+_CRC_BYTES = 4
 
 # what a file that is replaced has on the disk when it takes its name: each outlives kill -9
 Synced = Literal[
@@ -53,6 +55,17 @@ def replace_file(
         raise
     if synced == "name":
         sync_path(path.parent)
+
+
+def with_crc(payload: bytes) -> bytes:
+    """The payload behind its crc."""
+    return zlib.crc32(payload).to_bytes(_CRC_BYTES, "little") + payload
+
+
+def checked(raw: bytes) -> bytes | None:
+    """The payload that `with_crc` was given; None if its crc is another one. Of an empty file it is empty, and the crc holds."""
+    payload = raw[_CRC_BYTES:]
+    return payload if int.from_bytes(raw[:_CRC_BYTES], "little") == zlib.crc32(payload) else None
 
 
 def write_all(fd: int, content: bytes, offset: int) -> None:

@@ -4,7 +4,6 @@ After a kill the feed goes on from the newest checkpoint, makes the records abov
 appends from where the tape ends.
 """
 
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import msgspec
 
 from strategy_runner.feed.derive import DerivationState
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import checked, replace_file, with_crc
 
 _KEPT = 2
 
@@ -38,10 +37,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, durable: int, need
     One that is `needed` bears its name on the disk, too, when this returns: a power cut that takes any other's name takes
     what it replaced back with it. Raises OSError; the older checkpoints then still stand.
     """
-    payload = msgspec.msgpack.encode(checkpoint)
     replace_file(
         folder / f"{checkpoint.seq:015d}.checkpoint",
-        zlib.crc32(payload).to_bytes(4, "little") + payload,
+        with_crc(msgspec.msgpack.encode(checkpoint)),
         synced="name" if needed else "content",
         temporary=folder / "checkpoint.new",
     )
@@ -79,10 +77,8 @@ def oldest_checkpoint_seq(folder: Path) -> int:
 
 def _read(path: Path) -> Checkpoint | None:
     """None if it is not whole."""
-    raw = path.read_bytes()
-    if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
-        return None
+    payload = checked(path.read_bytes())
     try:
-        return msgspec.msgpack.decode(raw[4:], type=Checkpoint)
-    except msgspec.DecodeError:  # an empty file has a crc that holds
+        return None if payload is None else msgspec.msgpack.decode(payload, type=Checkpoint)
+    except msgspec.DecodeError:
         return None

@@ -1,6 +1,5 @@
 """Checks of what follows the decisions and the records: cursors of sinks, dead letters, snapshots, checkpoints."""
 
-import zlib
 from pathlib import Path
 
 from strategy_runner.monitor.finding import Finding, error, ok, warning
@@ -10,6 +9,7 @@ from strategy_runner.sinks.duckdb_watermark import read_watermark
 from strategy_runner.sinks.interface import SinkUnavailable
 from strategy_runner.sinks.quantconnect_file import damage_of
 from strategy_runner.sinks.quantconnect_progress import UnreadableProgress, load_progress
+from strategy_runner.small_files import checked
 
 _REBUILT = "nothing to do: the router rebuilds it from the decision log at its next start"
 
@@ -102,7 +102,7 @@ def _check_crcs(check: str, folder: Path, pattern: str, consequence: str) -> lis
             raw = path.read_bytes()
         except FileNotFoundError:
             continue  # a newer one has taken its place
-        if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
+        if checked(raw) is None:
             broken.append(path)
     advice = f"rm it: {consequence}"
     make = error if broken and len(broken) == len(files) else warning

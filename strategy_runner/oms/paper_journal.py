@@ -5,7 +5,6 @@ The log alone is the truth. A snapshot that is lost or damaged costs a longer re
 """
 
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ import msgspec
 from strategy_runner.errors import CorruptRecordError
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.oms.paper_state import BookState, Entry
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import checked, replace_file, with_crc
 from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, read_frames
 
 SNAPSHOT_ENTRIES = 5_000
@@ -110,8 +109,7 @@ class PaperJournal:
     def write_snapshot(self, taken: Snapshot) -> None:
         """Raises OSError; the older snapshot then still stands."""
         self.sync()
-        payload = taken.payload
-        replace_file(self._snapshot_path, zlib.crc32(payload).to_bytes(4, "little") + payload, synced="content")
+        replace_file(self._snapshot_path, with_crc(taken.payload), synced="content")
         self._snapshot_entries = taken.entries
         self.restart_seq = max(self.restart_seq, taken.seq)
 
@@ -141,10 +139,10 @@ class PaperJournal:
 
     def _read_snapshot(self) -> _Snapshot | None:
         try:
-            raw = self._snapshot_path.read_bytes()
-            if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
+            payload = checked(self._snapshot_path.read_bytes())
+            if payload is None:
                 return None
-            snapshot = msgspec.msgpack.decode(raw[4:], type=_Snapshot)
+            snapshot = msgspec.msgpack.decode(payload, type=_Snapshot)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         if snapshot.state.client != self._client:

@@ -5,13 +5,12 @@ cut the indexes are made from the records, and this says with which ordinal each
 and fsync of the folder before anything is removed.
 """
 
-import zlib
 from pathlib import Path
 
 import msgspec
 
 from strategy_runner.errors import CorruptRecordError
-from strategy_runner.small_files import replace_file
+from strategy_runner.small_files import checked, replace_file, with_crc
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -25,19 +24,18 @@ class Kept(msgspec.Struct, frozen=True):
 
 def write_kept(path: Path, kept: Kept) -> None:
     """Returns when it is on the disk. Raises OSError; what was written before may then still stand."""
-    payload = msgspec.msgpack.encode(kept)
-    replace_file(path, zlib.crc32(payload).to_bytes(4, "little") + payload, synced="name")
+    replace_file(path, with_crc(msgspec.msgpack.encode(kept)), synced="name")
 
 
 def read_kept(path: Path) -> Kept:
     """Raises CorruptRecordError; nothing was removed yet if there is no such file."""
     try:
-        raw = path.read_bytes()
+        payload = checked(path.read_bytes())
     except FileNotFoundError:
         return Kept()
-    if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
+    if payload is None:
         raise CorruptRecordError(f"{path}: expected bytes that match their crc, found others")
     try:
-        return msgspec.msgpack.decode(raw[4:], type=Kept)
-    except msgspec.DecodeError as error:  # an empty file has a crc that holds
+        return msgspec.msgpack.decode(payload, type=Kept)
+    except msgspec.DecodeError as error:
         raise CorruptRecordError(f"{path}: expected where retention has come to: {error}") from error

@@ -5,12 +5,11 @@ client's own folder, the one place where pickle is allowed.
 """
 
 import os
-import zlib
 from pathlib import Path
 
 import msgspec
 
-from strategy_runner.small_files import read_whole, replace_file
+from strategy_runner.small_files import checked, read_whole, replace_file, with_crc
 
 _KEPT = 2
 _SUFFIX = ".snapshot"
@@ -35,10 +34,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_snapshot(folder: Path, snapshot: Snapshot, *, durable: bool = True) -> None:
     """Raises OSError; the older snapshots then still stand."""
-    payload = msgspec.msgpack.encode(snapshot)
     replace_file(
         folder / f"{snapshot.seq:015d}{_SUFFIX}",
-        zlib.crc32(payload).to_bytes(4, "little") + payload,
+        with_crc(msgspec.msgpack.encode(snapshot)),
         synced="name" if durable else "nothing",
         temporary=folder / "snapshot.new",
         permissions=0o640,
@@ -84,11 +82,9 @@ def remove_snapshots(folder: Path, *, above: int = -1) -> None:
 
 def _read(path: Path) -> Snapshot | None:
     """None if it is not whole."""
-    raw = read_whole(path)
-    if int.from_bytes(raw[:4], "little") != zlib.crc32(raw[4:]):
-        return None
+    payload = checked(read_whole(path))
     try:
-        return msgspec.msgpack.decode(raw[4:], type=Snapshot)
+        return None if payload is None else msgspec.msgpack.decode(payload, type=Snapshot)
     except msgspec.DecodeError:
         return None
 
