@@ -30,13 +30,6 @@ INHERITED = ("mode", "routes", "log_level", "limits", "storage", "messaging", "o
 ENVIRONMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
-class LoadedClients(msgspec.Struct, frozen=True):
-    """The clients that are whole, and the problems of those that are not, both by client name."""
-
-    clients: dict[str, Loaded[ClientConfig]]
-    problems: dict[str, tuple[str, ...]]
-
-
 def load_environment(
     home: Home, name: str, *, environ: Mapping[str, str], overrides: Mapping[str, object]
 ) -> Loaded[EnvironmentConfig]:
@@ -83,29 +76,9 @@ def load_client(
     return _decoded(ClientConfig, reading, tree, file, unknown(assigned, (EnvironmentConfig, ClientConfig)))
 
 
-def load_clients(
-    home: Home,
-    environment: Loaded[EnvironmentConfig],
-    *,
-    environ: Mapping[str, str],
-    overrides: Mapping[str, object],
-) -> LoadedClients:
-    """Every folder below clients/. A broken file stops its own client and no other.
-
-    Raises ConfigurationError if there is no clients/ folder to look into.
-    """
-    clients: dict[str, Loaded[ClientConfig]] = {}
-    problems: dict[str, tuple[str, ...]] = {}
-    for client in client_names(home):
-        try:
-            clients[client] = load_client(home, client, environment, environ=environ, overrides=overrides)
-        except ConfigurationError as error:
-            problems[client] = error.problems
-    return LoadedClients(clients, problems)
-
-
 def client_names(home: Home) -> list[str]:
-    """The folders below clients/, sorted; hidden ones (.git, __pycache__) are nobody's."""
+    """The folders below clients/, sorted; hidden ones (.git, __pycache__) are nobody's. Raises ConfigurationError if there is no
+    clients/ folder to look into."""
     try:
         return sorted(path.name for path in home.clients.iterdir() if path.is_dir() and path.name[0] not in "._")
     except OSError as error:

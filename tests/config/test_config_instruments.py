@@ -8,7 +8,7 @@ import pytest
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
-from strategy_runner.config.load import load_clients, load_environment
+from strategy_runner.config.load import client_names, load_client, load_environment
 from strategy_runner.config.schema import InstrumentConfig
 from strategy_runner.risk.limits import limits_of
 
@@ -50,7 +50,8 @@ def test_another_calendar_gives_its_hours() -> None:
 
 def test_the_samples_have_limits_that_let_their_own_sizes_through() -> None:
     environment = load_environment(HOME, "local-dev", environ={}, overrides={})
-    for name, client in load_clients(HOME, environment, environ={}, overrides={}).clients.items():
+    for name in client_names(HOME):
+        client = load_client(HOME, name, environment, environ={}, overrides={})
         limits = limits_of(client.value.risk, instruments_of(environment.value.instruments))
         total = Decimal(0)
         for strategy in client.value.strategies:

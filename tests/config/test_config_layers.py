@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import load_client, load_clients, load_environment
+from strategy_runner.config.load import client_names, load_client, load_environment
 from strategy_runner.config.loaded import Loaded, rows
 from strategy_runner.config.schema import ClientConfig, EnvironmentConfig, RiskConfig
 from strategy_runner.errors import ConfigurationError
@@ -221,7 +221,7 @@ def test_a_variable_that_only_the_environment_knows_leaves_the_clients_alone(hom
     assert "STRATEGY_RUNNER__TAPE__RETENTION_HOURS" not in client.origins.values()
 
 
-def test_one_broken_client_stops_no_other(home: Home) -> None:
+def test_a_client_that_is_broken_says_so_itself(home: Home) -> None:
     write(home.client_config("broken"), CLIENT.replace('"1m"', '"1 minute"'))
     write(home.client_config("all"), CLIENT)
     home.client_config("empty").parent.mkdir()
@@ -229,28 +229,25 @@ def test_one_broken_client_stops_no_other(home: Home) -> None:
     write(home.clients / ".git" / "client.toml", "not a client either")
     environment, _ = both(home)
 
-    loaded = load_clients(home, environment, environ={}, overrides={})
-
-    assert list(loaded.clients) == ["odum"]
-    assert loaded.problems == {
-        "all": ('clients/all: expected a name that is not reserved, found "all"',),
-        "broken": (
-            "clients/broken/client.toml: strategies[0].timeframe (ride): "
-            'expected a timeframe such as 1s, 5m, 1h or 1d, found "1 minute"',
-        ),
-        "empty": (
-            "clients/empty/client.toml: expected a readable file at "
-            f"{home.client_config('empty')}, found: no such file or directory",
-        ),
+    assert client_names(home) == ["all", "broken", "empty", "odum"]
+    problems = {
+        "all": 'clients/all: expected a name that is not reserved, found "all"',
+        "broken": "clients/broken/client.toml: strategies[0].timeframe (ride): "
+        'expected a timeframe such as 1s, 5m, 1h or 1d, found "1 minute"',
+        "empty": "clients/empty/client.toml: expected a readable file at "
+        f"{home.client_config('empty')}, found: no such file or directory",
     }
+    for name, problem in problems.items():
+        with pytest.raises(ConfigurationError) as raised:
+            load_client(home, name, environment, environ={}, overrides={})
+        assert raised.value.problems == (problem,)
 
 
 def test_a_home_without_a_clients_folder_says_where_it_should_be(home: Home, tmp_path: Path) -> None:
-    environment, _ = both(home)
     other = Home(tmp_path / "elsewhere")
 
     with pytest.raises(ConfigurationError) as raised:
-        load_clients(other, environment, environ={}, overrides={})
+        client_names(other)
 
     expected = f"clients: expected a folder at {other.clients}, found: no such file or directory"
     assert str(raised.value).startswith(expected)

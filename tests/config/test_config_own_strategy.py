@@ -4,13 +4,13 @@ from pathlib import Path
 
 from strategy_runner.model.event import Quote
 from strategy_runner.strategies.interface import Strategy
-from strategy_runner.strategies.registry import find
+from strategy_runner.strategies.registry import load_client_strategies
 
 FOLDER = Path(__file__).parents[2] / "clients" / "christian" / "strategies"
 
 
 def watcher() -> Strategy:
-    strategy = find("spread_watch", FOLDER).strategy
+    strategy = load_client_strategies(FOLDER)["spread_watch"]
     params = strategy.Params(window=3, entry_ratio=1.5)  # type: ignore[call-arg]  # its own Params, known by name only
     watch = strategy(params, symbol="XAUUSD", timeframe="1m")
     watch.on_start()

@@ -7,34 +7,37 @@ import pytest
 
 from strategy_runner.config.availability import history_folder, unavailable, unreadable_secrets
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import LoadedClients, load_client, load_clients, load_environment
+from strategy_runner.config.load import client_names, load_client, load_environment
 from strategy_runner.config.loaded import Loaded
-from strategy_runner.config.schema import EnvironmentConfig
+from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.model.timeframe import timeframe_ns
-from strategy_runner.strategies.registry import find
+from strategy_runner.strategies.registry import BUILTIN, load_client_strategies
 
 HOME = Home(Path(__file__).parents[2])
 
 
-def samples(name: str, overrides: dict[str, object] | None = None) -> tuple[Loaded[EnvironmentConfig], LoadedClients]:
-    environment = load_environment(HOME, name, environ={}, overrides=overrides or {})
-    return environment, load_clients(HOME, environment, environ={}, overrides=overrides or {})
+def samples(
+    name: str, overrides: dict[str, object] | None = None
+) -> tuple[Loaded[EnvironmentConfig], dict[str, Loaded[ClientConfig]]]:
+    given = overrides or {}
+    environment = load_environment(HOME, name, environ={}, overrides=given)
+    names = client_names(HOME)
+    return environment, {one: load_client(HOME, one, environment, environ={}, overrides=given) for one in names}
 
 
 @pytest.mark.parametrize("name", ["local-dev", "integration", "cloud"])
 def test_every_sample_is_whole(name: str) -> None:
-    environment, loaded = samples(name)
+    environment, clients = samples(name)
 
     assert environment.value.environment == name
-    assert list(loaded.clients) == ["christian", "ikenna", "odum"]
-    assert loaded.problems == {}
+    assert list(clients) == ["christian", "ikenna", "odum"]
 
 
 def test_local_development_needs_nothing_that_does_not_exist() -> None:
-    environment, loaded = samples("local-dev")
+    environment, clients = samples("local-dev")
 
-    assert [line for client in loaded.clients.values() for line in unavailable(environment, client)] == []
+    assert [line for client in clients.values() for line in unavailable(environment, client)] == []
 
 
 def test_the_mock_market_of_local_development_starts_at_a_fixed_moment() -> None:
@@ -45,66 +48,67 @@ def test_the_mock_market_of_local_development_starts_at_a_fixed_moment() -> None
 
 
 def test_the_sample_parameters_are_those_their_strategies_take() -> None:
-    _, loaded = samples("local-dev")
+    _, clients = samples("local-dev")
 
-    for name, client in loaded.clients.items():
+    for name, client in clients.items():
+        known = {**BUILTIN, **load_client_strategies(HOME.client_strategies(name))}
         for strategy in client.value.strategies:
-            found = find(strategy.strategy, HOME.client_strategies(name))
-            msgspec.convert(strategy.params, found.strategy.Params)
+            found = known[strategy.strategy]
+            msgspec.convert(strategy.params, found.Params)
             assert timeframe_ns(strategy.timeframe) > 0
-            assert bool(strategy.models) == found.strategy.inputs.predictions
+            assert bool(strategy.models) == found.inputs.predictions
 
 
 def test_what_integration_and_cloud_need_from_outside_is_said() -> None:
-    environment, loaded = samples("integration")
-    assert unavailable(environment, loaded.clients["odum"]) == [
+    environment, clients = samples("integration")
+    assert unavailable(environment, clients["odum"]) == [
         "configs/integration.toml: messaging.kind: redis: not available yet; use local"
     ]
 
-    environment, loaded = samples("cloud")
-    assert unavailable(environment, loaded.clients["odum"]) == [
+    environment, clients = samples("cloud")
+    assert unavailable(environment, clients["odum"]) == [
         "configs/cloud.toml: storage.kind: bigquery: not available yet; use duckdb",
         "configs/cloud.toml: messaging.kind: pubsub: not available yet; use local",
     ]
 
 
 def test_routes_that_do_not_exist_yet_are_refused_where_they_are_asked_for() -> None:
-    environment, loaded = samples("local-dev", {"routes": ["oms", "quantconnect", "bigquery"]})
+    environment, clients = samples("local-dev", {"routes": ["oms", "quantconnect", "bigquery"]})
 
     why = "not available yet; use oms, quantconnect, or none: every signal is in the client's DuckDB file"
-    assert unavailable(environment, loaded.clients["ikenna"]) == [f"command line: routes: bigquery: {why}"]
+    assert unavailable(environment, clients["ikenna"]) == [f"command line: routes: bigquery: {why}"]
 
 
 def test_live_mode_without_a_source_is_refused_and_so_is_one_that_nobody_wrote() -> None:
-    environment, loaded = samples("local-dev", {"mode": "live"})
-    assert unavailable(environment, loaded.clients["ikenna"]) == [
+    environment, clients = samples("local-dev", {"mode": "live"})
+    assert unavailable(environment, clients["ikenna"]) == [
         "configs/local-dev.toml: live.source: expected a source, since the command line asks for mode live, found nothing"
     ]
 
-    environment, loaded = samples("local-dev", {"mode": "live", "live.source": "websocket"})
-    assert unavailable(environment, loaded.clients["ikenna"]) == [
+    environment, clients = samples("local-dev", {"mode": "live", "live.source": "websocket"})
+    assert unavailable(environment, clients["ikenna"]) == [
         "command line: live.source: websocket: not available yet; no live source exists so far"
     ]
 
 
 def test_recorded_modes_want_a_folder_of_history() -> None:
-    environment, loaded = samples("local-dev", {"mode": "historical"})
-    assert unavailable(environment, loaded.clients["ikenna"]) == [
+    environment, clients = samples("local-dev", {"mode": "historical"})
+    assert unavailable(environment, clients["ikenna"]) == [
         "configs/local-dev.toml: history.folder: "
         "expected a folder of recorded history here or as --history DIR, "
         "since the command line asks for mode historical, found nothing"
     ]
     assert history_folder(HOME, environment.value) is None
 
-    environment, loaded = samples("local-dev", {"mode": "historical", "history.folder": "history"})
-    assert unavailable(environment, loaded.clients["ikenna"]) == []
+    environment, clients = samples("local-dev", {"mode": "historical", "history.folder": "history"})
+    assert unavailable(environment, clients["ikenna"]) == []
     assert history_folder(HOME, environment.value) == HOME.root / "history"
 
 
 def test_secrets_that_cannot_be_read_here_are_listed_with_the_keys_that_want_them() -> None:
-    _, loaded = samples("local-dev")
+    _, clients = samples("local-dev")
 
-    assert unreadable_secrets(loaded.clients["ikenna"], {"IKENNA_QC_API_KEY": "hunter2"}) == [
+    assert unreadable_secrets(clients["ikenna"], {"IKENNA_QC_API_KEY": "hunter2"}) == [
         "clients/ikenna/client.toml: quantconnect.project_id: "
         'secret { env = "IKENNA_QC_PROJECT_ID" }: '
         "expected the environment variable IKENNA_QC_PROJECT_ID, found: it is not set"
