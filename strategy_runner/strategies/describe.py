@@ -90,6 +90,7 @@ def resolve(folder: Path, uses: Sequence[Use], timeout_s: float = TIMEOUT_S) -> 
 
 
 def _known(folder: Path, entering: Callable[[Path], None]) -> dict[str, type[Strategy]]:
+    """The client's own come before the built-in ones, so that a new one of these never replaces a client's."""
     return {**BUILTIN, **load_client_strategies(folder, entering)}
 
 

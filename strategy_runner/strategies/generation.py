@@ -5,47 +5,31 @@ in; what cannot (limits, log level, folders) stays out, and changing it keeps th
 """
 
 import sys
-from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 import strategy_runner
-from strategy_runner.config.spec import ModelSpec, PaperSpec, ProtectionSpec
+from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.strategies import indicators, interface
 from strategy_runner.strategies.client_code import code_path
-from strategy_runner.strategies.interface import Params, Strategy
+from strategy_runner.strategies.interface import Strategy
 from strategy_runner.strategies.kept_code import code_files
 
 
-def generation(
-    code_digest: str,
-    *,
-    params: Params | Mapping[str, Any],
-    timeframe: str,
-    models: Sequence[ModelSpec],
-    size: float,
-    protection: ProtectionSpec,
-    extra_symbols: Sequence[str],
-    venue: str = "",
-    account: str = "",
-    has_fills: bool = False,
-    paper: PaperSpec | None = None,
-    is_observed: bool = False,
-) -> str:
-    """8 hex digits of BLAKE2b over the canonical JSON of the arguments and the versions that matter.
+def generation(code_digest: str, spec: WorkerSpec) -> str:
+    """8 hex digits of BLAKE2b over the canonical JSON of what a spec says that matters, and of the versions.
 
-    `params` should be complete (Params, or Resolved.params of describe.py), so that writing a default out changes
-    nothing. `venue` is part of a signal's body. A strategy that holds what was filled (`has_fills`), or what it fills itself
-    (`paper`), is another one than one that holds what it asked for, and another one in each `account`; and one that is only
-    observed has nothing to do with the positions of one that trades.
+    Its `params` should be complete (Resolved.params of describe.py), so that writing a default out changes nothing. `venue` is
+    part of a signal's body. A strategy that holds what was filled (`fills`), or what it fills itself (`paper`), is another one
+    than one that holds what it asked for, and another one in each `account`; and one that is only observed has nothing to do
+    with the positions of one that trades.
     """
-    position: object = "observed" if is_observed else "signals"
-    if paper is not None or has_fills:
-        position = (paper or "fills", account)
+    position: object = "observed" if spec.is_observed else "signals"
+    if spec.paper is not None or spec.fills:
+        position = (spec.paper or "fills", spec.account)
     versions = {
         "strategy_runner": strategy_runner.__version__,
         "numpy": np.__version__,
@@ -53,13 +37,13 @@ def generation(
     }
     decided_by = {
         "code": code_digest,
-        "params": params,
-        "timeframe": timeframe,
-        "models": list(models),
-        "size": float(size),
-        "protection": protection,
-        "extra_symbols": list(extra_symbols),
-        "venue": venue,
+        "params": spec.params,
+        "timeframe": spec.timeframe,
+        "models": spec.models,
+        "size": float(spec.size),
+        "protection": spec.protection,
+        "extra_symbols": spec.extra_symbols,
+        "venue": spec.venue,
         "position": position,
         "versions": versions,
     }

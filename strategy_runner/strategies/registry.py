@@ -3,12 +3,9 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import msgspec
-
 from strategy_runner.config.suggest import did_you_mean
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.strategies.client_code import code_path, shown, strategies_in, strategy_files
-from strategy_runner.strategies.generation import code_digest, generation
 from strategy_runner.strategies.guard import refuse_nondeterminism
 from strategy_runner.strategies.guard_runtime import watch
 from strategy_runner.strategies.interface import Strategy
@@ -16,22 +13,8 @@ from strategy_runner.strategies.kept_code import is_admitted
 from strategy_runner.strategies.mean_reversion import MeanReversion
 from strategy_runner.strategies.momentum_rider import MomentumRider
 from strategy_runner.strategies.moving_average_crossover import MovingAverageCrossover
-from strategy_runner.strategies.params import build_params
 from strategy_runner.strategies.swing_high import SwingHigh
 from strategy_runner.strategies.swing_low import SwingLow
-
-__all__ = [
-    "BUILTIN",
-    "Found",
-    "build_params",
-    "builtin",
-    "code_digest",
-    "find",
-    "generation",
-    "load",
-    "load_client_strategies",
-    "unknown_strategy",
-]
 
 BUILTIN: dict[str, type[Strategy]] = {
     "mean_reversion": MeanReversion,
@@ -40,28 +23,6 @@ BUILTIN: dict[str, type[Strategy]] = {
     "swing_high": SwingHigh,
     "swing_low": SwingLow,
 }
-
-
-class Found(msgspec.Struct, frozen=True):
-    """A strategy's class, and the client's own file that holds it ("" for a built-in one)."""
-
-    strategy: type[Strategy]
-    code: str
-
-
-def find(name: str, folder: Path | None = None) -> Found:
-    """The strategy of a name: the client's own, else the built-in one, so that a new built-in never replaces a client's.
-
-    `folder` is the client's strategies folder. Imports the client's code: in the CLI use describe.py instead. Raises
-    ConfigurationError.
-    """
-    own = load_client_strategies(folder) if folder else {}
-    if name in own:
-        strategy = own[name]
-        return Found(strategy, code_path(strategy))
-    if name in BUILTIN:
-        return Found(BUILTIN[name], "")
-    raise unknown_strategy(name, own)
 
 
 def load(name: str, code: str) -> type[Strategy]:

@@ -168,7 +168,7 @@ def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved) -
     )
     limits = config.limits_of(strategy)
     historical = config.mode == HISTORICAL
-    return WorkerSpec(
+    spec = WorkerSpec(
         client=run.client,
         strategy=strategy.id,
         symbol=symbol,
@@ -184,20 +184,7 @@ def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved) -
         protection=protection,
         streams=tuple(stream.name for stream in streams),
         mode=config.mode,
-        generation=generation(
-            found.description.code_digest,
-            params=found.params,
-            timeframe=strategy.timeframe,
-            models=models,
-            size=strategy.size,
-            protection=protection,
-            extra_symbols=strategy.extra_symbols,
-            venue=account.venue,
-            account=account.account,
-            has_fills=bool(orders.fills),
-            paper=orders.paper,
-            is_observed=config.posture == "observation",
-        ),
+        generation="",
         market=run.market,
         router_doorbell=home.router_endpoint(run.client, "doorbell"),
         folder=str(home.worker(key, config.mode)),
@@ -219,6 +206,7 @@ def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved) -
         checked_bars=run.wish.checked_bars if historical else None,
         is_observed=config.posture == "observation",
     )
+    return msgspec.structs.replace(spec, generation=generation(found.description.code_digest, spec))
 
 
 def _kept_code(home: Home, client: str, strategy: Description) -> str:

@@ -2,14 +2,16 @@
 
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StrategyError
-from strategy_runner.strategies import registry
+from strategy_runner.strategies.generation import code_digest, generation
 from strategy_runner.strategies.interface import Strategy
+from strategy_runner.strategies.params import build_params
+from strategy_runner.strategies.registry import load
 
 
 def make_strategy(spec: WorkerSpec) -> Strategy:
     """Imports the client's own code if it is one of theirs. Raises ConfigurationError, StrategyError."""
-    found = registry.load(spec.strategy_type, spec.code)
-    params = registry.build_params(found, spec.params, f"clients/{spec.client}/client.toml: {spec.strategy}: params")
+    found = load(spec.strategy_type, spec.code)
+    params = build_params(found, spec.params, f"clients/{spec.client}/client.toml: {spec.strategy}: params")
     try:
         return found(params, symbol=spec.symbol, timeframe=spec.timeframe, seed=int(spec.generation, 16))
     except Exception as error:
@@ -18,18 +20,4 @@ def make_strategy(spec: WorkerSpec) -> Strategy:
 
 def generation_now(spec: WorkerSpec) -> str:
     """The generation that a spec has with the code and versions of today. Raises ConfigurationError."""
-    found = registry.load(spec.strategy_type, spec.code)
-    return registry.generation(
-        registry.code_digest(found),
-        params=spec.params,
-        timeframe=spec.timeframe,
-        models=spec.models,
-        size=spec.size,
-        protection=spec.protection,
-        extra_symbols=spec.extra_symbols,
-        venue=spec.venue,
-        account=spec.account,
-        has_fills=bool(spec.fills),
-        paper=spec.paper,
-        is_observed=spec.is_observed,
-    )
+    return generation(code_digest(load(spec.strategy_type, spec.code)), spec)

@@ -4,9 +4,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from strategy_runner.config.spec import ModelSpec, PaperSpec, ProtectionSpec
+from strategy_runner.config.spec import (
+    LimitsSpec,
+    MarketSpec,
+    ModelProviderSpec,
+    ModelSpec,
+    PaperSpec,
+    ProtectionSpec,
+    WorkerSpec,
+)
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.strategies.generation import code_digest, generation
@@ -16,15 +25,35 @@ from strategy_runner.strategies.registry import load_client_strategies
 from strategy_runner.strategies.swing_high import SwingHigh
 
 MODEL = ModelSpec(id="m", confidence_threshold=0.5, lookback_window=1, weight=1.0)
-BASE: dict[str, Any] = {
-    "params": MovingAverageCrossoverParams(),
-    "timeframe": "1m",
-    "models": (MODEL,),
-    "size": 1.0,
-    "protection": ProtectionSpec(stop_loss_fraction=0.01),
-    "extra_symbols": ("ETH-USD",),
-    "venue": "binance",
-}
+BASE = WorkerSpec(
+    client="ada",
+    strategy="cross",
+    symbol="BTC-USD",
+    strategy_type="moving_average_crossover",
+    code="",
+    params=msgspec.to_builtins(MovingAverageCrossoverParams()),
+    timeframe="1m",
+    models=(MODEL,),
+    extra_symbols=("ETH-USD",),
+    venue="binance",
+    account="main",
+    size=1.0,
+    protection=ProtectionSpec(stop_loss_fraction=0.01),
+    streams=("BTC-USD/bar.1m",),
+    mode="mock",
+    generation="",
+    market=MarketSpec(tape="", doorbell="", frames=""),
+    router_doorbell="",
+    folder="",
+    log="",
+    log_level="info",
+    limits=LimitsSpec(memory_limit_mb=64, cpu_limit=1.0),
+    from_start=False,
+    history=None,
+    slots="",
+    parallel=0,
+    predictor=ModelProviderSpec(provider="mock", seed=1),
+)
 PAPER = PaperSpec(
     fills=FillSettings(),
     instrument=Instrument(
@@ -34,9 +63,13 @@ PAPER = PaperSpec(
 HEADER = "from strategy_runner.strategies.interface import Strategy\n"
 
 
+def of(code: str = "code", **change: Any) -> str:
+    return generation(code, msgspec.structs.replace(BASE, **change))
+
+
 def test_it_is_8_hex_digits_and_always_the_same() -> None:
-    first = generation("code", **BASE)
-    assert first == generation("code", **BASE)
+    first = of()
+    assert first == of()
     assert len(first) == 8
     assert int(first, 16) >= 0
 
@@ -44,7 +77,7 @@ def test_it_is_8_hex_digits_and_always_the_same() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"params": MovingAverageCrossoverParams(fast=21)},
+        {"params": {"fast": 21, "slow": 50}},
         {"timeframe": "5m"},
         {"models": ()},
         {"models": (MODEL, MODEL)},
@@ -52,23 +85,27 @@ def test_it_is_8_hex_digits_and_always_the_same() -> None:
         {"protection": ProtectionSpec()},
         {"extra_symbols": ()},
         {"venue": "kraken"},
+        {"is_observed": True},
     ],
 )
 def test_everything_that_decides_a_signal_changes_it(change: dict[str, Any]) -> None:
-    assert generation("code", **(BASE | change)) != generation("code", **BASE)
-    assert generation("other code", **BASE) != generation("code", **BASE)
+    assert of(**change) != of()
+    assert of("other code") != of()
 
 
-@pytest.mark.parametrize("filled", [{"has_fills": True}, {"paper": PAPER}], ids=["by an OMS", "by itself"])
+def test_what_decides_no_signal_leaves_it_alone() -> None:
+    elsewhere = {"folder": "/srv/other", "log_level": "debug", "limits": LimitsSpec(memory_limit_mb=128, cpu_limit=2.0)}
+    assert of(**elsewhere) == of()
+
+
+@pytest.mark.parametrize("filled", [{"fills": "fills.log"}, {"paper": PAPER}], ids=["by an OMS", "by itself"])
 def test_what_holds_is_another_one_in_each_account(filled: dict[str, Any]) -> None:
-    holding = BASE | filled
-    assert generation("code", account="one", **holding) != generation("code", account="two", **holding)
-    assert generation("code", account="one", **BASE) == generation("code", account="two", **BASE)
+    assert of(account="one", **filled) != of(account="two", **filled)
+    assert of(account="one") == of(account="two")
 
 
 def test_params_count_by_value_in_whatever_form_they_come() -> None:
-    as_table = BASE | {"params": {"slow": 50, "fast": 20}, "size": 1}
-    assert generation("code", **as_table) == generation("code", **BASE)
+    assert of(params={"slow": 50, "fast": 20}, size=1) == of()
 
 
 def test_built_in_strategies_have_digests_of_their_own() -> None:

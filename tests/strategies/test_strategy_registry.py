@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from strategy_runner.errors import ConfigurationError
-from strategy_runner.strategies.client_code import snake_case, strategy_name
-from strategy_runner.strategies.registry import BUILTIN, builtin, find, load, load_client_strategies
+from strategy_runner.strategies.client_code import code_path, snake_case, strategy_name
+from strategy_runner.strategies.describe import Use, resolve
+from strategy_runner.strategies.registry import BUILTIN, builtin, load, load_client_strategies
 from strategy_runner.strategies.swing_high import SwingHigh
 
 HEADER = "from strategy_runner.strategies.interface import Inputs, Params, Strategy\n"
@@ -39,23 +40,25 @@ def test_an_unknown_name_gets_a_suggestion_and_the_known_ones(tmp_path: Path) ->
     with pytest.raises(
         ConfigurationError, match=r"expected one of mean_reversion, mine, .*swing_low, found .*did you mean swing_high"
     ):
-        find("swing_hihg", folder)
+        resolve(folder, [Use("swing_hihg", {}, "strategies[0]")])
 
 
 def test_a_clients_own_strategy_is_found_with_its_file(tmp_path: Path) -> None:
     folder = write(
         tmp_path, "ada", mine="class Breakout(Strategy): ...\nclass Other(Strategy):\n    name = 'fade-v2'\n"
     )
-    assert set(load_client_strategies(folder)) == {"breakout", "fade-v2"}
-    found = find("fade-v2", folder)
-    assert (found.strategy.__name__, found.code) == ("Other", str(folder / "mine.py"))
-    assert load("fade-v2", found.code) is found.strategy
-    assert find("swing_high", folder).code == ""
+    own = load_client_strategies(folder)
+    assert set(own) == {"breakout", "fade-v2"}
+    found = own["fade-v2"]
+    assert (found.__name__, code_path(found)) == ("Other", str(folder / "mine.py"))
+    assert load("fade-v2", code_path(found)) is found
+    assert code_path(SwingHigh) == ""
 
 
 def test_a_clients_own_strategy_comes_before_a_built_in_one_of_its_name(tmp_path: Path) -> None:
     folder = write(tmp_path, "ada", mine="class SwingHigh(Strategy): ...\n")
-    assert find("swing_high", folder).strategy is not SwingHigh
+    (found,) = resolve(folder, [Use("swing_high", {}, "strategies[0]")])
+    assert found.description.code == str(folder / "mine.py")
     assert load("swing_high", "") is SwingHigh
 
 
