@@ -42,10 +42,6 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         """The largest quantity on the lot grid that is not above it: an order never asks for more than was decided."""
         return _on_grid(quantity, self.lot_size, _EXACT.remainder)
 
-    def notional(self, price: Decimal, quantity: Decimal) -> Decimal:
-        """In `currency`; never negative for a positive price."""
-        return abs(quantity) * price * self.multiplier
-
 
 def decimal_of(number: float | Decimal) -> Decimal:
     """The number as it is written, not as its bits are: 0.1 is 0.1. Raises ValueError for NaN and infinity."""

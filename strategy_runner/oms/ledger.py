@@ -123,14 +123,6 @@ def funding_of(position: Position, rate: Decimal, price: Decimal, instrument: In
         return (-rate * position.quantity * price * instrument.multiplier).quantize(_COST_STEP, ROUND_HALF_EVEN)
 
 
-def totals(account: Account) -> dict[str, Decimal]:
-    """Quantity per symbol over all strategies."""
-    found: dict[str, Decimal] = {}
-    for position in account.positions.values():
-        found[position.symbol] = found.get(position.symbol, ZERO) + position.quantity
-    return found
-
-
 def unrealised(position: Position, price: Decimal, instrument: Instrument) -> Decimal:
     """Before fees, in the instrument's currency."""
     with localcontext(EXACT):

@@ -21,10 +21,9 @@ import msgspec
 from strategy_runner.bus.doorbell import StreamListener
 from strategy_runner.errors import ConfigurationError, StateError
 from strategy_runner.model.fill_settings import FillSettings
-from strategy_runner.model.instrument import Instrument, decimal_of
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest, OrderState
 from strategy_runner.model.position import ZERO, Position
-from strategy_runner.oms.ledger import Valuation, valuation
 from strategy_runner.oms.market_tail import MarketTail, Tick
 from strategy_runner.oms.paper_book import PaperBook
 from strategy_runner.oms.paper_journal import PaperJournal
@@ -245,17 +244,6 @@ class PaperOms:
         desk = self._desk(client)
         with self._lock:
             return desk.journal.events(from_number, limit)
-
-    def valuation(self, client: str, account: str, currency: str, rates: Mapping[str, Decimal]) -> Valuation | None:
-        """An account at the last prices; None if it has never traded. Raises MissingPriceError."""
-        desk = self._desk(client)
-        with self._lock:
-            state = desk.book.state
-            found = state.accounts.get(account)
-            prices = {symbol: decimal_of(price) for symbol, price in state.prices.items()}
-        if found is None:
-            return None
-        return valuation(found, currency, prices=prices, rates=rates, instruments=self._instruments)
 
     def last_number(self, client: str) -> int:
         """How many events of a client can be read."""

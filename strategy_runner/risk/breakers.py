@@ -193,11 +193,6 @@ def stopping(state: RiskState, strategy: str, symbol: str, now_ns: int) -> Latch
     return found
 
 
-def posture(state: RiskState, strategy: str, symbol: str, now_ns: int) -> Posture:
-    latch = stopping(state, strategy, symbol, now_ns)
-    return Posture.ACTIVE if latch is None else latch.posture
-
-
 def entries_to_cancel(state: RiskState, now_ns: int) -> dict[str, str]:
     """By client order id, working entries that a latch covers, with the reason: stopped means that they must not be filled any
     more either. Where the OMS is not agreed with nobody knows what an order is, and none is touched."""

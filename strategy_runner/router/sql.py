@@ -5,19 +5,16 @@ answer    {"columns": [...], "rows": [[...], ...]}  or  {"error": text, "exit_co
 """
 
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 from strategy_runner.bus.request import RequestServer, request
 from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError, UsageError
+from strategy_runner.sinks.interface import SqlSession
 
 POLL_MS = 200
 TIMEOUT_S = 30.0
 LIMIT_ROWS_MAX = 100_000
 _ERRORS = {error.exit_code: error for error in (UsageError, TimeoutExpiredError)}
-
-
-class SqlSession(Protocol):
-    def query(self, sql: str, limit: int, timeout_s: float) -> tuple[list[str], list[tuple[Any, ...]]]: ...
 
 
 class SqlService:

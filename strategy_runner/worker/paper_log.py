@@ -24,10 +24,6 @@ class PaperLog:
         self._pending: list[bytes] = []
         self._offset = offset
 
-    @property
-    def is_waiting(self) -> bool:
-        return bool(self._pending)
-
     def begin(self) -> None:
         """A new life begins: what an older one filled was another account's."""
         self._log.cut(START)

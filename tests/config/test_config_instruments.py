@@ -58,7 +58,7 @@ def test_the_samples_have_limits_that_let_their_own_sizes_through() -> None:
             of_strategy = Decimal(0)
             for symbol in strategy.symbols:
                 price = Decimal(str(environment.value.instruments[symbol].price))
-                worth = limits.instruments[symbol].notional(price, Decimal(str(strategy.size)))
+                worth = Decimal(str(strategy.size)) * price * limits.instruments[symbol].multiplier
                 assert limits.max_order_value is not None
                 assert worth <= limits.max_order_value, (name, strategy.id, symbol)
                 assert Decimal(str(strategy.size)) <= limits.max_position_size[symbol]

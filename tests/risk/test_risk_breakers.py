@@ -10,11 +10,17 @@ from risk_desk import CLIENT, SECOND_NS, Desk, limits
 from strategy_runner.errors import StateError
 from strategy_runner.model.order import OrderReport, OrderState
 from strategy_runner.risk import events
-from strategy_runner.risk.breakers import BREAKERS, REASONS, entries_to_cancel, posture
+from strategy_runner.risk.breakers import BREAKERS, REASONS, entries_to_cancel, stopping
 from strategy_runner.risk.day import trading_day
 from strategy_runner.risk.report import gauges
 from strategy_runner.risk.state import Posture, RiskState, decode_state, encode_state
 from strategy_runner.risk.transition import apply
+
+
+def posture(desk: Desk, strategy: str, symbol: str) -> Posture | None:
+    """Of the latch that stops a worker."""
+    latch = stopping(desk.state, strategy, symbol, desk.now_ns)
+    return None if latch is None else latch.posture
 
 
 def losing_desk() -> Desk:
@@ -263,7 +269,7 @@ def test_an_operator_stops_exactly_what_was_named(scope: tuple[str, str], stoppe
     desk = Desk()
     desk.stop("halted", *scope)
     workers = (("high", "BTC-USD"), ("high", "DAX"), ("low", "BTC-USD"))
-    assert {worker for worker in workers if posture(desk.state, *worker, desk.now_ns) is Posture.HALTED} == stopped
+    assert {worker for worker in workers if posture(desk, *worker) is Posture.HALTED} == stopped
     desk.resume(*scope)
     assert desk.open() == set()
 
@@ -283,10 +289,10 @@ def test_the_strictest_of_several_stops_counts() -> None:
     desk = Desk()
     desk.stop("halted", "high", "BTC-USD")
     desk.stop("reducing")
-    assert posture(desk.state, "high", "BTC-USD", desk.now_ns) is Posture.HALTED
-    assert posture(desk.state, "low", "BTC-USD", desk.now_ns) is Posture.REDUCING
+    assert posture(desk, "high", "BTC-USD") is Posture.HALTED
+    assert posture(desk, "low", "BTC-USD") is Posture.REDUCING
     desk.stop("reducing", "high", "BTC-USD")
-    assert posture(desk.state, "high", "BTC-USD", desk.now_ns) is Posture.REDUCING
+    assert posture(desk, "high", "BTC-USD") is Posture.REDUCING
 
 
 def test_an_operator_does_not_settle_a_difference_with_the_oms() -> None:
