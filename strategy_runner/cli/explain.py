@@ -2,7 +2,7 @@
 
 import click
 
-from strategy_runner.cli.output import show_json, takes_colours
+from strategy_runner.cli.output import nameless_output_option, show_json, takes_colours
 from strategy_runner.cli.signals import mode_option, run_of
 from strategy_runner.config.home import Home
 from strategy_runner.errors import UsageError
@@ -15,14 +15,7 @@ from strategy_runner.supervision.worker_story import tell_worker
 @click.command()
 @click.argument("signal_id", metavar="ID|WORKER")
 @mode_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Form of the result.",
-)
+@nameless_output_option
 @click.pass_obj
 def explain(home: Home, signal_id: str, mode: str | None, output: str) -> None:
     """Show a signal's way from its records to the sinks, or why a worker (CLIENT:STRATEGY:SYMBOL) is parked."""

@@ -3,13 +3,16 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from strategy_runner.cli.table import Column, Table
+
+_T = TypeVar("_T")
 
 STYLES: dict[str, dict[str, Any]] = {
     "trading": {"fg": "green"},
@@ -36,14 +39,15 @@ STYLES: dict[str, dict[str, Any]] = {
     "STOPPED": {"dim": True},
 }
 
-output_option = click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "name"]),
-    default="table",
-    show_default=True,
-    help="Form of the result.",
-)
+
+def _option(*forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "-o", "--output", type=click.Choice(forms), default=forms[0], show_default=True, help="Form of the result."
+    )
+
+
+output_option = _option("table", "json", "name")
+nameless_output_option = _option("table", "json")
 
 
 def talk(message: str) -> None:
@@ -53,6 +57,26 @@ def talk(message: str) -> None:
 
 def show_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value).decode())
+
+
+def show_results(
+    found: Sequence[_T],
+    output: str,
+    *,
+    name: Callable[[_T], str],
+    table: Callable[[Sequence[_T]], object],
+    otherwise: str = "",
+) -> None:
+    """Results in the form that is asked for; where there are none, `otherwise` says so in place of an empty table."""
+    if output == "json":
+        show_json(found)
+    elif output == "name":
+        for one in found:
+            click.echo(name(one))
+    elif found or not otherwise:
+        table(found)
+    else:
+        talk(otherwise)
 
 
 def show_table(columns: Iterable[Column], rows: Iterable[Sequence[Any]]) -> None:
@@ -87,6 +111,10 @@ def _coloured(text: str) -> str:
 
 def _bold(text: str) -> str:
     return click.style(text, bold=True)
+
+
+def money(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:,.2f}"
 
 
 def age(seconds: float | None) -> str | None:

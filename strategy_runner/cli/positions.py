@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import click
 
-from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.output import money, output_option, show_results, show_table, talk
 from strategy_runner.cli.signals import mode_option, must_name_something, run_of
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
@@ -55,16 +55,12 @@ def positions(home: Home, target: str, mode: str | None, output: str) -> None:
     if not found:
         raise_all(faults)
         must_name_something(home, target)
-    if output == "json":
-        show_json(found)
-    elif output == "name":
-        for holding in found:
-            click.echo(holding.key.name)
-    elif found:
-        show_table(_COLUMNS, [*map(_row, found), *_totals(found)])
-    else:
-        talk("no fills yet")
+    show_results(found, output, name=lambda one: one.key.name, table=_show_positions, otherwise="no fills yet")
     raise_all(faults)
+
+
+def _show_positions(found: Sequence[Holding]) -> None:
+    show_table(_COLUMNS, [*map(_row, found), *_totals(found)])
 
 
 @click.command()
@@ -82,19 +78,18 @@ def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
     found = balances(home, runs, os.environ, faults)
     if not found:
         raise_all(faults)
-    if output == "json":
-        show_json(found)
-    elif output == "name":
-        for one in found:
-            click.echo(f"{one.client} {one.account}")
-    elif found:
-        show_table(_ACCOUNT_COLUMNS, map(_account_row, found))
-        for one in found:
-            if one.problem:
-                talk(one.problem)
-    else:
-        talk("no account has traded, and none has cash to begin with" if runs else "no client has run yet")
+    otherwise = "no account has traded, and none has cash to begin with" if runs else "no client has run yet"
+    show_results(
+        found, output, name=lambda one: f"{one.client} {one.account}", table=_show_accounts, otherwise=otherwise
+    )
     raise_all(faults)
+
+
+def _show_accounts(found: Sequence[Balance]) -> None:
+    show_table(_ACCOUNT_COLUMNS, map(_account_row, found))
+    for one in found:
+        if one.problem:
+            talk(one.problem)
 
 
 def _account_row(one: Balance) -> tuple[object, ...]:
@@ -103,7 +98,7 @@ def _account_row(one: Balance) -> tuple[object, ...]:
     if value is None:
         return one.client, one.account, cash, None, None, None, None, None
     numbers = (value.value, value.equity, value.margin, value.free)
-    return one.client, one.account, cash, *map(_money, numbers), value.currency
+    return one.client, one.account, cash, *map(money, numbers), value.currency
 
 
 def _row(one: Holding) -> tuple[object, ...]:
@@ -114,11 +109,11 @@ def _row(one: Holding) -> tuple[object, ...]:
         f"{one.quantity.normalize():f}",
         _short(one.average_price) if one.quantity else None,
         None if one.last_price is None else _short(one.last_price),
-        _money(one.realised),
-        _money(one.unrealised),
-        _money(one.fees),
-        _money(one.funding),
-        _money(one.profit),
+        money(one.realised),
+        money(one.unrealised),
+        money(one.fees),
+        money(one.funding),
+        money(one.profit),
         one.currency,
     )
 
@@ -149,7 +144,7 @@ def _totals(found: Sequence[Holding]) -> list[tuple[object, ...]]:
         own = [one for one in found if (one.client, one.currency) == (client, currency)]
         if len(own) > 1:
             sums = (
-                _money(_sum([getattr(one, what) for one in own]))
+                money(_sum([getattr(one, what) for one in own]))
                 for what in ("realised", "unrealised", "fees", "funding", "profit")
             )
             rows.append((f"{client} total", None, sum(one.fills for one in own), None, None, None, *sums, currency))
@@ -160,10 +155,6 @@ def _sum(numbers: Sequence[Decimal | None]) -> Decimal | None:
     """What is unknown of one is unknown of all."""
     known = [number for number in numbers if number is not None]
     return sum(known, Decimal(0)) if len(known) == len(numbers) else None
-
-
-def _money(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount:,.2f}"
 
 
 def _short(price: Decimal) -> str:

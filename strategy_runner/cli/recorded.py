@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.output import nameless_output_option, output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import bar
 from strategy_runner.cli.running import split_symbols
 from strategy_runner.cli.table import Column
@@ -129,14 +129,7 @@ def backtest(
 )
 @click.option("--member", default="", help="Member of a zip.")
 @click.option("--replace", is_flag=True, help="Replace a series that is there already.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Form of the result.",
-)
+@nameless_output_option
 def import_(
     source: Path,
     history: Path,

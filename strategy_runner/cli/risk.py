@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import click
 
-from strategy_runner.cli.output import age, output_option, show_json, show_table, talk
+from strategy_runner.cli.output import age, money, output_option, show_json, show_table, talk
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.errors import UsageError
@@ -80,12 +80,12 @@ def _show_gauges(client: str, found: list[Gauge]) -> None:
 
 def _show_equity(state: RiskState) -> None:
     """What the formulas of losses are made of."""
-    now = "not known, a rate is missing" if state.equity is None else _money(state.equity)
+    now = "not known, a rate is missing" if state.equity is None else money(state.equity)
     currency = limits_in_force(state).currency
     words = (
         f"equity {now} {currency}",
-        f"at the day's start {_money(state.day_start_equity)}",
-        f"highest {_money(state.peak_equity)}",
+        f"at the day's start {money(state.day_start_equity)}",
+        f"highest {money(state.peak_equity)}",
     )
     click.echo("; ".join(words))
 
@@ -120,10 +120,6 @@ def _show_rules(found: list[Gauge]) -> None:
     if rules:
         click.echo()
         show_table(columns, [(name, *rule) for name, rule in rules.items()])
-
-
-def _money(amount: Decimal) -> str:
-    return f"{amount:,.2f}"
 
 
 def _plain(number: Decimal) -> str:

@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 
 import click
 
 from strategy_runner.cli.numbers import FiniteRange
-from strategy_runner.cli.output import age, output_option, show_json, show_table, talk
+from strategy_runner.cli.output import age, output_option, show_json, show_results, show_table, talk
 from strategy_runner.cli.progress import ready_bar
 from strategy_runner.cli.signals import MODES
 from strategy_runner.cli.table import Column
@@ -175,17 +176,10 @@ def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None
 @click.pass_obj
 def status(home: Home, target: str, output: str) -> None:
     """Show every process, and whether it does its work."""
-    rows = _rows(home, target)
-    if output == "json":
-        show_json(rows)
-    elif output == "name":
-        for row in rows:
-            click.echo(row.name)
-    else:
-        show_status(rows)
+    show_results(_rows(home, target), output, name=attrgetter("name"), table=_show_status)
 
 
-def show_status(rows: list[FleetRow]) -> None:
+def _show_status(rows: Sequence[FleetRow]) -> None:
     reasons = [row.reason for row in rows]
     columns = [
         Column("name"),

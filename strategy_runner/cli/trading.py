@@ -2,16 +2,17 @@
 
 import heapq
 import os
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 from typing import TypeVar
 
 import click
 
-from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.output import money, output_option, show_results, show_table
 from strategy_runner.cli.positions import runs_of
+from strategy_runner.cli.signal_lines import moment
 from strategy_runner.cli.signals import mode_option, must_name_something
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
@@ -51,15 +52,8 @@ def orders(home: Home, target: str, only_open: bool, last: int | None, mode: str
     if not found:
         raise_all(faults)
         must_name_something(home, target)
-    if output == "json":
-        show_json(found)
-    elif output == "name":
-        for row in found:
-            click.echo(row.client_order_id)
-    elif found:
-        _show_orders(found)
-    else:
-        talk("no orders")
+    name = attrgetter("client_order_id")
+    show_results(found, output, name=name, table=_show_orders, otherwise="no orders")
     raise_all(faults)
 
 
@@ -78,20 +72,11 @@ def fills(home: Home, target: str, last: int | None, mode: str | None, output: s
         fill
         for fill in heapq.merge(*logs, key=lambda fill: fill.event_ns)
         if _is_meant(parsed, fill.client, fill.strategy, fill.symbol)
-    ]
+    ][-(last or 0) :]
     if not found:
         raise_all(faults)
         must_name_something(home, target)
-    found = found[-(last or 0) :]
-    if output == "json":
-        show_json(found)
-    elif output == "name":
-        for fill in found:
-            click.echo(fill.fill_id)
-    elif found:
-        _show_fills(found)
-    else:
-        talk("no fills")
+    show_results(found, output, name=attrgetter("fill_id"), table=_show_fills, otherwise="no fills")
     raise_all(faults)
 
 
@@ -113,15 +98,8 @@ def report(home: Home, target: str, level: str | None, mode: str | None, output:
     if not found:
         raise_all(faults)
         must_name_something(home, target)
-    if output == "json":
-        show_json(found)
-    elif output == "name":
-        for row in found:
-            click.echo(f"{row.level} {row.name}")
-    elif found:
-        _show_report(found)
-    else:
-        talk("no fills yet")
+    name = "{0.level} {0.name}".format
+    show_results(found, output, name=name, table=_show_report, otherwise="no fills yet")
     raise_all(faults)
 
 
@@ -143,7 +121,7 @@ def _is_meant(target: Target, client: str, strategy: str, symbol: str) -> bool:
     return target.matches(WorkerKey(client, strategy, symbol).name)
 
 
-def _show_orders(found: list[OrderRow]) -> None:
+def _show_orders(found: Sequence[OrderRow]) -> None:
     columns = (
         Column("time (UTC)", spare=3),
         Column("worker"),
@@ -160,7 +138,7 @@ def _show_orders(found: list[OrderRow]) -> None:
     )
     rows = [
         (
-            _moment(one.at_ns),
+            moment(one.at_ns),
             WorkerKey(one.client, one.strategy, one.symbol).name,
             one.leg,
             one.side,
@@ -178,7 +156,7 @@ def _show_orders(found: list[OrderRow]) -> None:
     show_table(columns, rows)
 
 
-def _show_fills(found: list[Fill]) -> None:
+def _show_fills(found: Sequence[Fill]) -> None:
     columns = (
         Column("event time (UTC)", spare=1),
         Column("worker", spare=3),  # the signal names it
@@ -191,12 +169,12 @@ def _show_fills(found: list[Fill]) -> None:
     )
     rows = [
         (
-            _moment(one.event_ns),
+            moment(one.event_ns),
             WorkerKey(one.client, one.strategy, one.symbol).name,
             one.side,
             _plain(one.quantity),
             _plain(one.price),
-            _money(one.fee),
+            money(one.fee),
             one.currency,
             one.signal_id,
         )
@@ -205,7 +183,7 @@ def _show_fills(found: list[Fill]) -> None:
     show_table(columns, rows)
 
 
-def _show_report(found: list[ReportRow]) -> None:
+def _show_report(found: Sequence[ReportRow]) -> None:
     columns = (
         Column("by"),
         Column("name"),
@@ -228,13 +206,13 @@ def _show_report(found: list[ReportRow]) -> None:
             one.closed.trades,
             None if one.closed.win_rate is None else f"{one.closed.win_rate:.0%}",
             None if one.closed.profit_factor is None else f"{one.closed.profit_factor:.2f}",
-            _money(one.closed.result),
-            _money(one.open),
-            _money(one.profit),
-            _money(one.fees),
-            _money(one.closed.max_drawdown),
-            _money(one.closed.best),
-            _money(one.closed.worst),
+            money(one.closed.result),
+            money(one.open),
+            money(one.profit),
+            money(one.fees),
+            money(one.closed.max_drawdown),
+            money(one.closed.best),
+            money(one.closed.worst),
             one.currency,
         )
         for one in found
@@ -242,16 +220,8 @@ def _show_report(found: list[ReportRow]) -> None:
     show_table(columns, rows)
 
 
-def _moment(ns: int) -> str:
-    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{ns // 1_000_000 % 1000:03d}"
-
-
 def _plain(number: Decimal) -> str:
     return f"{number:.8f}".rstrip("0").rstrip(".")
-
-
-def _money(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount:,.2f}"
 
 
 COMMANDS = [orders, fills, report]

@@ -10,7 +10,7 @@ from cli.clients import CROSSOVER, DOUBTFUL, KEYS
 from cli.terminal import raw, shown
 from end_to_end.harness import Firm, until
 
-from strategy_runner.cli import positions, risk, trading
+from strategy_runner.cli import output, positions, risk, trading
 from strategy_runner.cli.table import Column, Table
 
 CLIENT = "christian-and-sons"
@@ -146,5 +146,5 @@ def test_a_price_has_no_zeros_at_its_end(number: str, shown: str) -> None:
 )
 def test_a_number_of_any_size_is_written_out(number: str, money: str, plain: str) -> None:
     amount = Decimal(number)
-    assert trading._money(amount) == positions._money(amount) == money
+    assert output.money(amount) == money
     assert trading._plain(amount) == risk._plain(amount).replace(",", "") == plain
