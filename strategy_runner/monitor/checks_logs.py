@@ -14,7 +14,7 @@ from strategy_runner.model.signal import LoggedSignal, SignalBody, decode_body, 
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.frames import Frames
 from strategy_runner.router.intake import worker_log
-from strategy_runner.router.journal import decision_log
+from strategy_runner.router.journal import decision_log, decode_decision
 from strategy_runner.tape.status import State, read_status
 from strategy_runner.worker.genesis import Genesis, genesis_path
 from strategy_runner.worker.outbox import decode_logged
@@ -22,7 +22,6 @@ from strategy_runner.worker.outbox import decode_logged
 _RESTORE = "restore the file from a copy; the worker compares what it derives with it and stops at the first difference"
 _RESTORE_DECISIONS = "restore the file from a copy: the sinks hold what it held"
 _TORN = "nothing to do: its writer cuts it off when it starts, and writes anew what it said"
-_decode_decision = msgspec.msgpack.Decoder(Decision).decode
 _ENDED = (State.STOPPED, State.FINISHED)
 
 # digests of a worker's signals, by generation, in the order of n
@@ -119,7 +118,7 @@ def _check_decisions(log: _Decided, client: str, signals: dict[str, Signals]) ->
         if offset >= log.size:
             break
         try:
-            decision = _decode_decision(payload)
+            decision = decode_decision(payload)
             body = decode_body(decision.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as problem:
             fault = f"no decision: {problem}"

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from strategy_runner.model.decision import Decision
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.signal import decode_body
 from strategy_runner.router.audit_log import AuditEntry, read_audit
 from strategy_runner.router.breaker_log import decode_breaker
+from strategy_runner.router.journal import decode_decision
 from strategy_runner.router.operator_log import decode_action
 from strategy_runner.router.order_entry import (
     CancelWanted,
@@ -25,7 +25,6 @@ from strategy_runner.router.order_entry import (
 from strategy_runner.router.order_journal import decode_entry as decode_order
 
 _json = msgspec.json.Encoder().encode
-_decode_decision = msgspec.msgpack.Decoder(Decision).decode
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +68,7 @@ _Read = tuple[int, dict[str, str], Any]
 
 
 def _decision(payload: bytes) -> _Read:
-    decision = _decode_decision(payload)
+    decision = decode_decision(payload)
     body = decode_body(decision.body)
     told = msgspec.structs.asdict(decision) | {"body": msgspec.Raw(decision.body)}
     words = {

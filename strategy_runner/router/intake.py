@@ -14,8 +14,8 @@ import msgspec
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
 from strategy_runner.model.signal import LoggedSignal, SignalBody, decode_body, digest, signal_id
 from strategy_runner.tape.logs import START, Glance, LogReader
+from strategy_runner.worker.outbox import decode_logged
 
-_decode = msgspec.msgpack.Decoder(LoggedSignal).decode
 READ_BYTES = 1 << 18
 
 
@@ -90,7 +90,7 @@ class WorkerIntake:
             before = self._reader.offset  # a whole read may hold nothing but what was decided before the last stop
             try:
                 for offset, payload in self._reader.read(READ_BYTES):
-                    self._take(_decode(payload), offset)
+                    self._take(decode_logged(payload), offset)
             except (CorruptRecordError, VersionMismatchError) as error:
                 if self._reader.offset == before == self._decided_to != START and not self._is_again:
                     self._begin_again()  # the place that was noted may be one of another log

@@ -23,7 +23,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Decision).decode
+decode_decision = msgspec.msgpack.Decoder(Decision).decode
 
 
 class Note(msgspec.Struct, kw_only=True):
@@ -101,13 +101,11 @@ class Journal:
 
     def digests_of(self, worker: str) -> dict[tuple[str, int], bytes]:
         """Digest of the body of each decided signal of a worker, by (generation, n). Reads the whole log."""
-        reader, found = DecisionReader(self.path), {}
-        while decisions := reader.read():
-            for decision in decisions:
-                if decision.signal_id.partition("@")[0].endswith(f":{worker}"):
-                    found[decision.envelope.generation, decision.envelope.n] = digest(decision.body)
-        reader.close()
-        return found
+        return {
+            (decision.envelope.generation, decision.envelope.n): digest(decision.body)
+            for decision in read_decisions(self.path)
+            if decision.signal_id.partition("@")[0].endswith(f":{worker}")
+        }
 
     def close(self) -> None:
         self._log.close()
@@ -115,7 +113,7 @@ class Journal:
     def _scan(self, offset: int) -> None:
         for _, payload in read_frames(self.path, offset):
             try:
-                decision = _decode(payload)
+                decision = decode_decision(payload)
                 body, envelope = decode_body(decision.body), decision.envelope
             except msgspec.DecodeError as error:  # whole, and not what a router writes
                 raise CorruptRecordError(
@@ -156,7 +154,7 @@ class DecisionReader:
             before = self._reader.offset
             for offset, payload in self._reader.read(READ_BYTES):
                 if self._next >= self._from and (not accepted or _decode_head(payload).verdict == "accepted"):
-                    found.append(_decode(payload))
+                    found.append(decode_decision(payload))
                 self._next += 1
                 if below is not None and offset >= below:
                     return found
@@ -170,6 +168,12 @@ class DecisionReader:
 
 def decision_log(folder: Path) -> Path:
     return folder / "decisions.log"
+
+
+def read_decisions(path: Path) -> Iterator[Decision]:
+    """Each decision that a log has now, in order."""
+    for _, payload in read_frames(path):
+        yield decode_decision(payload)
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -211,7 +215,7 @@ def cut_lost_decisions(folder: Path) -> None:
 
 def _are_one_append(behind: Iterator[bytes]) -> bool:
     """Each append is synced before the next, and all of one were decided at one moment."""
-    return len({_decode(payload).decided_ns for payload in behind}) == 1
+    return len({decode_decision(payload).decided_ns for payload in behind}) == 1
 
 
 def _read_note(path: Path) -> Note:

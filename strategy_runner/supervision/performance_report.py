@@ -18,7 +18,7 @@ from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import decode_private
 from strategy_runner.model.signal import ModelVote, decode_body
-from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.router.journal import decision_log, read_decisions
 from strategy_runner.router.market import Market
 from strategy_runner.supervision.holdings import fill_logs, market_of_run
 from strategy_runner.supervision.target import Target
@@ -151,13 +151,10 @@ def _is_meant(target: Target, event: OmsEvent) -> bool:
 
 
 def _votes(home: Home, client: str, mode: str, signal_ids: set[str]) -> dict[str, tuple[ModelVote, ...]]:
-    found: dict[str, tuple[ModelVote, ...]] = {}
     path = decision_log(home.router(client, mode))
     refuse_garbage(path)
-    reader = DecisionReader(path)
-    while decisions := reader.read():
-        for decision in decisions:
-            if decision.signal_id in signal_ids:
-                found[decision.signal_id] = decode_body(decision.body).models
-    reader.close()
-    return found
+    return {
+        decision.signal_id: decode_body(decision.body).models
+        for decision in read_decisions(path)
+        if decision.signal_id in signal_ids
+    }

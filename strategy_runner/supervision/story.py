@@ -16,7 +16,7 @@ from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import SignalBody, decode_body, digest
 from strategy_runner.model.stream import Stream
 from strategy_runner.router.cut_off import read_cut_off
-from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.router.journal import decision_log, read_decisions
 from strategy_runner.supervision.story_orders import MEANINGS, orders_of_signal
 from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.reader import TapeReader
@@ -69,11 +69,9 @@ def tell(home: Home, signal_id: str, mode: str | None) -> Story:
 
 def _find(home: Home, key: WorkerKey, run: str, signal_id: str) -> Decision:
     folder = home.router(key.client, run)
-    reader = DecisionReader(decision_log(folder))
-    while decisions := reader.read():
-        for decision in decisions:
-            if decision.signal_id == signal_id:
-                return decision
+    for decision in read_decisions(decision_log(folder)):
+        if decision.signal_id == signal_id:
+            return decision
     cut_off = read_cut_off(folder).get(key.folder)
     because = f"; its worker is cut off by the router: {cut_off}" if cut_off else ""
     raise UsageError(f"{signal_id}: expected a decided signal of the {run} run of {key.client}, found none{because}")

@@ -15,7 +15,7 @@ from strategy_runner.model.signal import Envelope, LoggedSignal, SignalBody, can
 from strategy_runner.tape.logs import START, AppendLog, read_frames
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(LoggedSignal).decode
+decode_logged = msgspec.msgpack.Decoder(LoggedSignal).decode
 
 
 class Outbox:
@@ -127,15 +127,11 @@ def is_derived_again(behind: Iterator[bytes]) -> bool:
     return True
 
 
-def decode_logged(payload: bytes) -> LoggedSignal:
-    return _decode(payload)
-
-
 def _first_lost(path: Path, offset: int, cuts: Sequence[tuple[int, int]]) -> int:
     """Offset of the first signal whose record a power cut took, or the end of the log."""
     end = offset
     for following, payload in read_frames(path, offset):
-        envelope = _decode(payload).envelope
+        envelope = decode_logged(payload).envelope
         if any(envelope.epoch < epoch and envelope.seq >= seq for epoch, seq in cuts):
             return end
         end = following
@@ -147,7 +143,7 @@ def _recorded_from(path: Path, offset: int, generation: str, n: int) -> dict[int
     found: dict[int, tuple[int, bytes]] = {}
     place = offset
     for following, payload in read_frames(path, offset):
-        logged = _decode(payload)
+        logged = decode_logged(payload)
         if logged.envelope.generation == generation and logged.envelope.n >= n:
             found[logged.envelope.n] = place, logged.digest
         place = following

@@ -115,8 +115,8 @@ def test_a_restart_reads_what_came_since_the_note_however_long_the_log_is(
         journal.note({})
     journal.close()
     read: list[bytes] = []
-    decode = journal_module._decode
-    monkeypatch.setattr(journal_module, "_decode", lambda payload: read.append(payload) or decode(payload))
+    decode = journal_module.decode_decision
+    monkeypatch.setattr(journal_module, "decode_decision", lambda payload: read.append(payload) or decode(payload))
     again = Journal(tmp_path)
     assert again.number == 600
     assert len(read) <= 50
