@@ -10,10 +10,10 @@ from strategy_runner.cli.output import output_option, show_json, show_table, tal
 from strategy_runner.cli.table import Column
 from strategy_runner.config.availability import unreadable_secrets
 from strategy_runner.config.home import Home, checked_socket
-from strategy_runner.config.load import client_names, load_client, load_environment
+from strategy_runner.config.load import client_names, load_client, load_environment, unknown_client
 from strategy_runner.config.loaded import Loaded, Row, rows
 from strategy_runner.config.schema import RiskConfig
-from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
+from strategy_runner.errors import ConfigurationError, SafetyRefusal
 from strategy_runner.strategies.scaffold import new_client as scaffold_client
 from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
 from strategy_runner.supervision.layout import init_home
@@ -155,10 +155,9 @@ def _check_client(home: Home, client: str, environment: str) -> list[Finding]:
 
 
 def _must_know(home: Home, client: str) -> None:
-    if client not in client_names(home):
-        raise UsageError(
-            f"{client}: expected a client of {home.clients}, one of {', '.join(client_names(home)) or 'none'}"
-        )
+    known = client_names(home)
+    if client not in known:
+        raise unknown_client(home, client, known)
 
 
 COMMANDS = [check, show_config, init, new_client, new_strategy]

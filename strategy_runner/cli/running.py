@@ -17,7 +17,7 @@ from strategy_runner.cli.signals import MODES
 from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names
+from strategy_runner.config.load import client_names, unknown_client
 from strategy_runner.errors import ConfigurationError, NotRunningError, UsageError
 from strategy_runner.supervision import steering
 from strategy_runner.supervision.control import Daemon
@@ -313,7 +313,7 @@ def _rows(home: Home, target: str) -> list[FleetRow]:
     if parsed.client in known:
         workers = [row.name for row in fleet(home, Target(client=parsed.client), os.environ)[0]]
         raise UsageError(f"{target}: expected a strategy or worker of {parsed.client}, one of {', '.join(workers)}")
-    raise UsageError(f"{target}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
+    raise unknown_client(home, target, known)
 
 
 def _warn(problems: Iterable[str]) -> None:

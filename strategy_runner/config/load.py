@@ -5,7 +5,7 @@ command line: each later layer wins. All faults of a file are found in one go.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from strategy_runner.config.schema import ClientConfig, EnvironmentConfig
 from strategy_runner.config.secret import legible
 from strategy_runner.config.suggest import nearest
 from strategy_runner.config.toml_file import read_toml
-from strategy_runner.errors import ConfigurationError, reason_of
+from strategy_runner.errors import ConfigurationError, UsageError, reason_of
 from strategy_runner.model.names import CLIENT_PATTERN, RESERVED_CLIENTS
 
 # what a client takes from its environment where its own file says nothing
@@ -86,6 +86,10 @@ def client_names(home: Home) -> list[str]:
         raise ConfigurationError(
             f"clients: expected a folder at {home.clients}, found: {reason}; `strategy-runner init DIR` lays out a home"
         ) from error
+
+
+def unknown_client(home: Home, name: str, known: Sequence[str]) -> UsageError:
+    return UsageError(f"{name}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
 
 
 def _must_exist(home: Home, name: str, file: str) -> None:

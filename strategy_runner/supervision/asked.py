@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.load import unknown_client
 from strategy_runner.errors import SafetyRefusal, UsageError
 from strategy_runner.supervision.plan_client import worker_keys
 from strategy_runner.supervision.target import Target
@@ -17,7 +18,7 @@ def clients_of(home: Home, targets: list[Target], known: list[str]) -> list[str]
     named = [target.client for target in targets if target.client is not None]
     for client in named:
         if client not in known:
-            raise UsageError(f"{client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
+            raise unknown_client(home, client, known)
     return known if len(named) < len(targets) else sorted(set(named))
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names
+from strategy_runner.config.load import client_names, unknown_client
 from strategy_runner.config.spec import RouterSpec, WorkerSpec, write_spec
-from strategy_runner.errors import LockedError, SafetyRefusal, StrategyRunnerError, UsageError
+from strategy_runner.errors import LockedError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.history.quality import QualityReport
 from strategy_runner.supervision.plan import Plan, make_plan
 from strategy_runner.supervision.pool import run_all
@@ -48,10 +48,9 @@ def backtest(
 
     Raises UsageError, ConfigurationError, SafetyRefusal, and StrategyRunnerError with the log of a worker that failed.
     """
-    if client not in client_names(home):
-        raise UsageError(
-            f"{client}: expected a client of {home.clients}, one of {', '.join(client_names(home)) or 'none'}"
-        )
+    known = client_names(home)
+    if client not in known:
+        raise unknown_client(home, client, known)
     home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_state_version(home)
     wishes = read_wishes(home)

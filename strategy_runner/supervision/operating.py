@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.load import unknown_client
 from strategy_runner.errors import StateError, StrategyRunnerError, UsageError, sparing
 from strategy_runner.model.names import router_name
 from strategy_runner.risk.state import Latch
@@ -130,7 +131,7 @@ def _found(home: Home, target: Target) -> tuple[list[tuple[str, str]], dict[str,
     if target.program is not None:
         raise UsageError(f"{target}: expected CLIENT, CLIENT:STRATEGY, CLIENT:STRATEGY:SYMBOL, CLIENT:*:SYMBOL or all")
     if target.client is not None and target.client not in known:
-        raise UsageError(f"{target.client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
+        raise unknown_client(home, target.client, known)
     runs: list[tuple[str, str]] = []
     unread: dict[str, StateError | OSError] = {}
     for client in known if target.client is None else [target.client]:

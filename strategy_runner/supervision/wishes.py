@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names
+from strategy_runner.config.load import client_names, unknown_client
 from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming, reason_of
 from strategy_runner.model.names import RESERVED_CLIENTS
 from strategy_runner.small_files import read_whole, replace_file
@@ -161,7 +161,7 @@ def latest_mode(home: Home, client: str) -> str:
     if mode is None:
         known = client_names(home)
         if client not in known:
-            raise UsageError(f"{client}: expected a client of {home.clients}, one of {', '.join(known) or 'none'}")
+            raise unknown_client(home, client, known)
         raise UsageError(f"{client}: expected a run to read from, found none; start it first")
     return mode
 
