@@ -7,16 +7,16 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
-from strategy_runner.config.load import load_client, load_environment
+from strategy_runner.config.load import load_client
 from strategy_runner.config.loaded import Loaded
 from strategy_runner.config.paper import exact, opening_cash
 from strategy_runner.config.schema import EnvironmentConfig
 from strategy_runner.errors import ConfigurationError, StateError, StrategyRunnerError, sparing
-from strategy_runner.model.instrument import Instrument, decimal_of
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms.ledger import Account, MissingPriceError, Valuation, place, valuation
-from strategy_runner.supervision.holdings import market_of_run, positions_of_run
-from strategy_runner.supervision.wishes import read_wishes
+from strategy_runner.supervision.holdings import last_price, market_of_run, positions_of_run
+from strategy_runner.supervision.wishes import environment_in_use
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ def balances(
     """`runs` says by client which mode's run is read. A client whose file is broken or whose log is damaged is left out, and
     `faults` gets why. Raises ConfigurationError for the environment's file.
     """
-    environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={})
+    environment = environment_in_use(home, environ)
     instruments = instruments_of(environment.value.instruments)
     found: list[Balance] = []
     for client, mode in runs.items():
@@ -69,8 +69,7 @@ def _of_client(
     for name in sorted(opening.keys() | held.keys()):
         account = _account(client, name, opening.get(name, {}), held.get(name, []), instruments)
         symbols = {one.symbol for one in held.get(name, []) if one.quantity}
-        seen = {symbol: market.price(symbol) if market is not None else None for symbol in symbols}
-        prices = {symbol: decimal_of(price) for symbol, price in seen.items() if price is not None}
+        prices = {symbol: price for symbol in symbols if (price := last_price(market, symbol)) is not None}
         found.append(_balance(account, config.risk.currency, prices, rates, instruments))
     return found
 

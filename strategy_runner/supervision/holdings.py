@@ -9,7 +9,6 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
-from strategy_runner.config.load import load_environment
 from strategy_runner.errors import NotRunningError, StrategyRunnerError, sparing
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument, decimal_of
@@ -19,7 +18,7 @@ from strategy_runner.model.private import decode_private
 from strategy_runner.oms.ledger import unrealised
 from strategy_runner.router.market import Market
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import read_wishes
+from strategy_runner.supervision.wishes import environment_in_use
 from strategy_runner.tape.logs import read_log, refuse_garbage
 
 
@@ -56,8 +55,7 @@ def holdings(
 ) -> list[Holding]:
     """`runs` says by client which mode's run is read. A client with a damaged log is left out, and `faults` gets why. Raises
     ConfigurationError."""
-    environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={}).value
-    instruments = instruments_of(environment.instruments)
+    instruments = instruments_of(environment_in_use(home, environ).value.instruments)
     markets = {mode: market_of_run(home, mode) for mode in set(runs.values())}
     found: list[Holding] = []
     for client, mode in runs.items():
@@ -66,8 +64,7 @@ def holdings(
             held = _positions(fill_logs(home, client, mode))
         for position, fills in held:
             if target.matches(WorkerKey(client, position.strategy, position.symbol).name):
-                market = markets[mode]
-                price = market.price(position.symbol) if market is not None else None
+                price = last_price(markets[mode], position.symbol)
                 found.append(_holding(position, fills, instruments.get(position.symbol), price))
     return sorted(found, key=lambda holding: holding.key)
 
@@ -110,8 +107,7 @@ def _positions(logs: Iterable[Path]) -> list[tuple[Position, int]]:
     return [(position, fills[worker]) for worker, position in last.items()]
 
 
-def _holding(position: Position, fills: int, instrument: Instrument | None, price: float | None) -> Holding:
-    last = None if price is None else decimal_of(price)
+def _holding(position: Position, fills: int, instrument: Instrument | None, last: Decimal | None) -> Holding:
     gain: Decimal | None = None
     if not position.quantity:
         gain = Decimal(0)
@@ -140,3 +136,9 @@ def market_of_run(home: Home, mode: str) -> Market | None:
         return Market(home.market(mode) / "tape")
     except NotRunningError:
         return None
+
+
+def last_price(market: Market | None, symbol: str) -> Decimal | None:
+    """None where there is none yet, or no tape."""
+    price = None if market is None else market.price(symbol)
+    return None if price is None else decimal_of(price)

@@ -11,24 +11,22 @@ from strategy_runner.analytics.performance import Performance, performance
 from strategy_runner.analytics.trades import Open, Trade, Trades, trades_of
 from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
-from strategy_runner.config.load import load_environment
 from strategy_runner.errors import StrategyRunnerError, sparing
-from strategy_runner.model.instrument import decimal_of
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OmsEvent
+from strategy_runner.model.position import ZERO
 from strategy_runner.model.private import decode_private
 from strategy_runner.model.signal import ModelVote, decode_body
 from strategy_runner.router.journal import decision_log, read_decisions
 from strategy_runner.router.market import Market
-from strategy_runner.supervision.holdings import fill_logs, market_of_run
+from strategy_runner.supervision.holdings import fill_logs, last_price, market_of_run
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import read_wishes
+from strategy_runner.supervision.wishes import environment_in_use
 from strategy_runner.tape.logs import read_log, refuse_garbage
 
 Level = Literal["client", "strategy", "symbol", "model"]
 LEVELS: tuple[Level, ...] = ("client", "strategy", "symbol", "model")
 _PLACES: dict[Level, int] = {"client": 0, "strategy": 1, "symbol": 2}
-ZERO = Decimal(0)
 
 
 class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +57,7 @@ def report(
 ) -> list[ReportRow]:
     """`runs` says by client which mode's run is read. A client with a damaged log is left out, and `faults` gets why. Raises
     ConfigurationError."""
-    environment = load_environment(home, read_wishes(home).environment, environ=environ, overrides={}).value
-    instruments = instruments_of(environment.instruments)
+    instruments = instruments_of(environment_in_use(home, environ).value.instruments)
     rows: list[ReportRow] = []
     for client, mode in runs.items():
         with sparing(faults):
@@ -133,10 +130,10 @@ def _models(
 def _open(held: Iterable[Open], market: Market | None) -> Decimal | None:
     total = ZERO
     for one in held:
-        price = market.price(one.symbol) if market is not None else None
+        price = last_price(market, one.symbol)
         if price is None:
             return None
-        total += one.result_at(decimal_of(price))
+        total += one.result_at(price)
     return total
 
 

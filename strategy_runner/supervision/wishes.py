@@ -8,14 +8,16 @@ import fcntl
 import getpass
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names, unknown_client
+from strategy_runner.config.load import client_names, load_environment, unknown_client
+from strategy_runner.config.loaded import Loaded
+from strategy_runner.config.schema import EnvironmentConfig
 from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming, reason_of
 from strategy_runner.model.names import RESERVED_CLIENTS
 from strategy_runner.small_files import read_whole, replace_file
@@ -69,6 +71,11 @@ def read_wishes(home: Home) -> Wishes:
         raise StateError(
             f"{path}: expected what operators asked for, found: {error}; remove the file to forget it"
         ) from error
+
+
+def environment_in_use(home: Home, environ: Mapping[str, str]) -> Loaded[EnvironmentConfig]:
+    """Raises StateError, ConfigurationError."""
+    return load_environment(home, read_wishes(home).environment, environ=environ, overrides={})
 
 
 def write_wishes(home: Home, wishes: Wishes) -> None:
