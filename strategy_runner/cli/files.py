@@ -9,7 +9,7 @@ import msgspec
 from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.table import Column
 from strategy_runner.config.availability import unreadable_secrets
-from strategy_runner.config.home import Home, checked_socket
+from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names, load_client, load_environment, unknown_client
 from strategy_runner.config.loaded import Loaded, Row, rows
 from strategy_runner.config.schema import RiskConfig
@@ -19,7 +19,7 @@ from strategy_runner.strategies.scaffold import new_strategy as scaffold_strateg
 from strategy_runner.supervision.layout import init_home
 from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.plan_client import load_wished
-from strategy_runner.supervision.programs import SOCKET_SUFFIX, check_templates
+from strategy_runner.supervision.programs import check_sockets, check_templates
 from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
 
 environment_option = click.option(
@@ -118,7 +118,7 @@ def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
     if client is not None:
         _must_know(home, client)
     try:
-        _check_sockets(home)
+        check_sockets(home, client_names(home))
         check_templates(home)
         load_environment(home, environment, environ=os.environ, overrides={})
     except ConfigurationError as error:
@@ -127,14 +127,6 @@ def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
     for name in [client] if client else client_names(home):
         findings += _check_client(home, name, environment)
     return list(dict.fromkeys(findings))
-
-
-def _check_sockets(home: Home) -> None:
-    """Raises ConfigurationError if the home's path leaves no room for the name of a socket."""
-    checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + SOCKET_SUFFIX))
-    home.market_endpoint("doorbell")
-    for client in client_names(home):
-        home.router_endpoint(client, "doorbell")
 
 
 def _check_client(home: Home, client: str, environment: str) -> list[Finding]:

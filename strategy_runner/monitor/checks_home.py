@@ -4,13 +4,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from strategy_runner.config.home import STATE_VERSION, Home, checked_socket
+from strategy_runner.config.home import STATE_VERSION, Home
 from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.strategies.kept_code import is_whole
-from strategy_runner.supervision.programs import SOCKET_SUFFIX, check_templates
+from strategy_runner.supervision import programs
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -50,12 +50,7 @@ def check_state_version(home: Home) -> list[Finding]:
 def check_sockets(home: Home) -> list[Finding]:
     """Every socket's path must fit into what the kernel allows, also while supervisord binds it under a longer name."""
     try:
-        longest = checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + SOCKET_SUFFIX))
-        for purpose in ("doorbell", "frames", "private"):
-            home.market_endpoint(purpose)
-        for client in client_names(home):
-            home.router_endpoint(client, "doorbell")
-            home.oms_endpoint(client)
+        longest = programs.check_sockets(home, client_names(home))
     except ConfigurationError as fault:
         return [error("sockets", home.sockets, "paths that fit", str(fault), "move the home to a shorter path")]
     return [ok("sockets", home.sockets, f"paths fit, the daemon's has {len(str(longest))} bytes")]
@@ -76,7 +71,7 @@ def check_specs(home: Home) -> list[Finding]:
                 advice = "`strategy-runner apply` (or `up`) keeps it again, or starts the worker with today's if that is another"
                 findings.append(error("code", spec.code, f"the code of {spec.key.name}", "no file", advice))
     try:
-        check_templates(home)
+        programs.check_templates(home)
     except (ConfigurationError, OSError) as fault:
         advice = "copy supervisor/ from `strategy-runner init` of a new folder"
         findings.append(error("templates", home.templates, "templates for supervisord", str(fault), advice))

@@ -10,10 +10,10 @@ from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.host import Host, ProcessSeen
 from strategy_runner.supervision.conditions import read_actions, read_conditions
 from strategy_runner.supervision.control import Daemon
+from strategy_runner.supervision.fleet import BEAT_SILENCE_S
 from strategy_runner.tape.status import State, read_status
 
 ANSWER_TIMEOUT_S = 5.0
-BEAT_SILENCE_S = 10.0
 LATELY_S = 24 * 3600.0
 _OURS = ("strategy_runner.assembly", "strategy_runner.supervision.")
 _AT_WORK = (State.STARTING, State.CATCHING_UP, State.FOLLOWING)

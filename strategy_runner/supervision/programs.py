@@ -6,7 +6,7 @@ environment, so that a changed spec is a changed program and an unchanged one ke
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from string import Template
@@ -46,7 +46,7 @@ DESCRIPTORS_PER_PROGRAM = 3
 DESCRIPTORS_SPARE = 1024
 PROCESSES_SPARE = 64
 # supervisord binds its socket as PATH.PID first; 4194304 is the largest process id Linux hands out
-SOCKET_SUFFIX = ".4194304"
+_SOCKET_SUFFIX = ".4194304"
 # What its parser takes for a comment, a quote or the end of a value
 FORBIDDEN_CHARACTERS = frozenset("\n\r;#\"'")
 
@@ -106,6 +106,22 @@ def check_templates(home: Home) -> None:
     render(home, (Program(group="example", name="example", kind="worker", spec=home.var, digest="", log=home.var),))
 
 
+def check_sockets(home: Home, clients: Iterable[str]) -> Path:
+    """The daemon's socket as it is bound, if its path, and those of the market's and these clients', are ones that a socket can
+    have. Raises ConfigurationError."""
+    bound = _bound_socket(home)
+    for purpose in ("doorbell", "frames", "private"):
+        home.market_endpoint(purpose)
+    for client in clients:
+        home.router_endpoint(client, "doorbell")
+        home.oms_endpoint(client)
+    return bound
+
+
+def _bound_socket(home: Home) -> Path:
+    return checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + _SOCKET_SUFFIX))
+
+
 def _group_part(home: Home, group: str, members: Sequence[Program], python: str, entry: str) -> str:
     values = {
         "group": group,
@@ -118,7 +134,7 @@ def _group_part(home: Home, group: str, members: Sequence[Program], python: str,
 
 
 def _base_values(home: Home, programs: int) -> dict[str, str]:
-    checked_socket(home.supervisor_socket.with_name(home.supervisor_socket.name + SOCKET_SUFFIX))
+    _bound_socket(home)
     return {
         "socket": _value(home.supervisor_socket),
         "folder": _value(home.daemon),
