@@ -9,6 +9,7 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.times import moment
 from strategy_runner.errors import NotRunningError, StateError, UsageError
+from strategy_runner.history.columns import VALUE_COLUMNS
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.private import Slot
@@ -17,16 +18,14 @@ from strategy_runner.model.signal import SignalBody, decode_body, digest
 from strategy_runner.model.stream import Stream
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.journal import decision_log, read_decisions
-from strategy_runner.supervision.story_orders import MEANINGS, orders_of_signal
+from strategy_runner.supervision.story_orders import MEANINGS, fill_log, orders_of_signal
 from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import read_status
 from strategy_runner.worker.private_log import PrivateLog
 
 VALUES = {
-    Kind.TRADE: ("price", "size", "side"),
-    Kind.QUOTE: ("bid", "ask", "bid_size", "ask_size"),
-    Kind.BAR: ("open", "high", "low", "close", "volume"),
+    **VALUE_COLUMNS,
     Kind.PREDICTION: ("score", "confidence"),
     Kind.PRIVATE: ("offset", "digest", "digest", "entry"),
 }
@@ -90,9 +89,7 @@ def _told(home: Home, key: WorkerKey, run: str, body: SignalBody) -> list[str]:
     """Of a signal that answers to what became of an order: what the worker was told."""
     if Stream.parse(body.cause.stream).kind is not Kind.PRIVATE:
         return []
-    own = home.worker(key, run) / "fills.log"
-    path = own if own.exists() else home.fills(key.client, run)
-    log = PrivateLog(path, key)
+    log = PrivateLog(fill_log(home, key, run), key)
     try:
         entry = log.entry(Slot(*(value or 0.0 for value in body.cause.values)))
     except StateError as error:

@@ -21,8 +21,7 @@ def orders_of_signal(home: Home, key: WorkerKey, run: str, signal_id: str) -> li
     """Nothing for a signal of which no order was made. Raises StateError."""
     log = order_log(home.router(key.client, run))
     rows = [row for row in order_rows(log) if row.signal_id == signal_id] if log.exists() else []
-    own = home.worker(key, run) / "fills.log"
-    told = _told(own if own.exists() else home.fills(key.client, run), signal_id)
+    told = _told(fill_log(home, key, run), signal_id)
     fills: dict[str, list[Fill]] = {}
     for entry in told:
         if entry.event.fill is not None:
@@ -30,6 +29,12 @@ def orders_of_signal(home: Home, key: WorkerKey, run: str, signal_id: str) -> li
     if rows:
         return [line for row in rows for line in [_order(row), *map(_fill, fills.get(row.client_order_id, ()))]]
     return [_entry(entry) for entry in told]
+
+
+def fill_log(home: Home, key: WorkerKey, run: str) -> Path:
+    """A worker's own where it filled its orders itself, else the client's."""
+    own = home.worker(key, run) / "fills.log"
+    return own if own.exists() else home.fills(key.client, run)
 
 
 def _told(path: Path, signal_id: str) -> list[PrivateEntry]:
