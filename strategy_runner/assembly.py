@@ -147,15 +147,20 @@ def main(arguments: Sequence[str], others: Runs = NONE) -> int:
     """As a program of its own (stock supervisord, or by hand): output goes to the log that the environment names."""
     own_log = os.environ.get("STRATEGY_RUNNER_LOG")
     if own_log:
-        fd = os.open(own_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.dup2(fd, 1)
-        os.dup2(fd, 2)
-        os.close(fd)
+        take_output(Path(own_log))
     stopping, began = StopFlag(), time.monotonic()
     code = run(arguments, others, stopping)
     if code == 0:
         _outlast_start(stopping, began)  # a short run over history has ended well, and has not failed to start
     return code
+
+
+def take_output(log: Path) -> None:
+    """Output and errors of this process go to a log of its own."""
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
 
 
 # -- the processes -----------------------------------------------------------------------------------------------------

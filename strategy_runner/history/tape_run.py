@@ -11,11 +11,10 @@ from typing import NamedTuple
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.config.times import moment
 from strategy_runner.errors import CorruptRecordError, UsageError
-from strategy_runner.model.record import Kind
 from strategy_runner.model.signal import SignalBody, canonical
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape.reader import TapeReader
-from strategy_runner.worker.genesis import Genesis
+from strategy_runner.worker.genesis import Genesis, first_seq
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.private_log import PrivateLog, position_at
 from strategy_runner.worker.skips import Skips, read_skips
@@ -129,15 +128,7 @@ def rerun(spec: WorkerSpec, tape: Path, first: Genesis, last_seq: int) -> Iterat
 def beginning_at(spec: WorkerSpec, tape: Path, live_from: int) -> Genesis:
     """The genesis of a worker that is started anew when the tape stands at `live_from`: with the bars to warm up before it."""
     reader, warmup_bars = TapeReader(tape), make_strategy(spec).inputs.warmup_bars
-    seq = live_from
-    for stream in map(Stream.parse, spec.streams):
-        stream_id = reader.find(stream)
-        if stream_id is not None and warmup_bars and stream.kind in (Kind.BAR, Kind.PREDICTION):
-            end = reader.first_ordinal_at(stream_id, live_from)
-            first = max(0, end - warmup_bars)
-            if first < end:
-                seq = min(seq, reader.seqs(stream_id, first, first + 1)[0])
-    seq = max(seq, reader.head.first)
+    seq = first_seq(reader, map(Stream.parse, spec.streams), warmup_bars, live_from)
     held = position_at(reader, spec, seq) if spec.fills else 0.0
     return Genesis(spec=spec, seq=seq, live_from=live_from, n=0, position=held)
 

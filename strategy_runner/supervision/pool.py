@@ -54,9 +54,7 @@ def _fork(spec: Path, log: Path) -> int:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def run() -> int:
-        fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.dup2(fd, 1)
-        os.dup2(fd, 2)
+        assembly.take_output(log)
         return assembly.run([str(spec)])
 
     return fork_and_run(run)

@@ -17,7 +17,7 @@ from strategy_runner.tape.logs import START
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import APPLYING, State, StatusFile
 from strategy_runner.worker.fault_log import FaultLog
-from strategy_runner.worker.genesis import Genesis, genesis_on_tape, note_genesis, sync_genesis
+from strategy_runner.worker.genesis import Genesis, first_seq, genesis_on_tape, note_genesis, sync_genesis
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.paper_log import PaperLog
@@ -370,15 +370,10 @@ class Follower:
             if head.first:  # what an older life has signalled cannot be derived again
                 self._machine.n = self._outbox.begin_after_recorded()
         else:
-            self._live_from = self._seq = head.durable
+            self._live_from = head.durable
             self._machine.n = self._outbox.begin_after_recorded()
-            for subscription in self._positions:
-                stream_id = self._stream_id(subscription)
-                if stream_id is not None and warmup_bars and subscription.kind in (Kind.BAR, Kind.PREDICTION):
-                    end = self._reader.first_ordinal_at(stream_id, self._live_from)
-                    first = max(0, end - warmup_bars)
-                    if first < end:
-                        self._seq = min(self._seq, self._reader.seqs(stream_id, first, first + 1)[0])
+            streams = [subscription.stream for subscription in self._positions]
+            self._seq = first_seq(self._reader, streams, warmup_bars, self._live_from)
         self._seq = max(self._seq, head.first)
         for subscription in self._positions:
             stream_id = self._stream_id(subscription)

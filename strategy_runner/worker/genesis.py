@@ -6,6 +6,7 @@ what began as what, and where, is kept as long as the signals are.
 
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import msgspec
 
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import CorruptRecordError
+from strategy_runner.model.record import Kind
+from strategy_runner.model.stream import Stream
 from strategy_runner.tape.head import Head
 from strategy_runner.tape.logs import AppendLog, read_log
+from strategy_runner.tape.reader import TapeReader
 from strategy_runner.worker.snapshot import damaged_snapshots
 
 log = logging.getLogger(__name__)
@@ -29,6 +33,19 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     live_from: int
     n: int
     position: float = 0.0
+
+
+def first_seq(reader: TapeReader, streams: Iterable[Stream], warmup_bars: int, live_from: int) -> int:
+    """The first seq that is read where signals may leave from `live_from` on: with the bars to warm up before it."""
+    seq = live_from
+    for stream in streams:
+        stream_id = reader.find(stream)
+        if stream_id is not None and warmup_bars and stream.kind in (Kind.BAR, Kind.PREDICTION):
+            end = reader.first_ordinal_at(stream_id, live_from)
+            first = max(0, end - warmup_bars)
+            if first < end:
+                seq = min(seq, reader.seqs(stream_id, first, first + 1)[0])
+    return max(seq, reader.head.first)
 
 
 def genesis_path(folder: Path) -> Path:
