@@ -55,20 +55,9 @@ class Resolved(msgspec.Struct, frozen=True):
     params: dict[str, Any]
 
 
-def describe(folder: Path, timeout_s: float = TIMEOUT_S) -> dict[str, Description]:
-    """Every strategy a client can use, built-in ones too, by name. `folder` is the client's strategies folder.
-
-    Blocks up to `timeout_s`. Raises ConfigurationError with every fault of the client's files.
-    """
-
-    def work(entering: Callable[[Path], None]) -> dict[str, Description]:
-        return {name: _description(strategy) for name, strategy in _known(folder, entering).items()}
-
-    return _in_child(work, dict[str, Description], timeout_s)
-
-
 def resolve(folder: Path, uses: Sequence[Use], timeout_s: float = TIMEOUT_S) -> list[Resolved]:
-    """The strategies that a client's file names, with their params checked, in the order of `uses`.
+    """The strategies that a client's file names, with their params checked, in the order of `uses`. `folder` is the client's
+    strategies folder.
 
     Blocks up to `timeout_s`. Raises ConfigurationError with every fault of the client's files and of the uses.
     """

@@ -9,7 +9,7 @@ import pytest
 from worker.processes import await_that, is_alive
 
 from strategy_runner.errors import ConfigurationError
-from strategy_runner.strategies.describe import Use, describe, resolve
+from strategy_runner.strategies.describe import Use, resolve
 from strategy_runner.strategies.generation import code_digest
 from strategy_runner.strategies.interface import Inputs
 from strategy_runner.strategies.registry import BUILTIN
@@ -29,25 +29,24 @@ def write(home: Path, **files: str) -> Path:
 
 def problems(folder: Path, timeout_s: float = 20.0) -> tuple[str, ...]:
     with pytest.raises(ConfigurationError) as caught:
-        describe(folder, timeout_s)
+        resolve(folder, [], timeout_s)
     return caught.value.problems
 
 
 def test_it_describes_built_in_and_own_strategies(tmp_path: Path) -> None:
     folder = write(tmp_path, mine=MINE)
-    found = describe(folder)
-    assert set(found) == {*BUILTIN, "mine"}
-    assert found["swing_high"].inputs == BUILTIN["swing_high"].inputs
-    assert (found["swing_high"].code, found["swing_high"].code_digest) == ("", code_digest(BUILTIN["swing_high"]))
-    assert found["mine"].inputs == Inputs(quotes=True, timer="5s", symbols=("ETH-USD",))
-    assert found["mine"].code == str(folder / "mine.py")
+    built_in, mine = (one.description for one in resolve(folder, [Use("swing_high", {}, "a"), Use("mine", {}, "b")]))
+    assert built_in.inputs == BUILTIN["swing_high"].inputs
+    assert (built_in.code, built_in.code_digest) == ("", code_digest(BUILTIN["swing_high"]))
+    assert mine.inputs == Inputs(quotes=True, timer="5s", symbols=("ETH-USD",))
+    assert mine.code == str(folder / "mine.py")
 
 
 def test_client_code_runs_in_another_process_and_prints_to_stderr(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     text = "import strategy_runner.model\nstrategy_runner.model.touched = True\nprint('loud')\n"
-    describe(write(tmp_path, mine=text + MINE))
+    resolve(write(tmp_path, mine=text + MINE), [])
     assert not hasattr(sys.modules["strategy_runner.model"], "touched")
     out, err = capfd.readouterr()
     assert out == ""
@@ -59,10 +58,10 @@ def test_an_interrupt_at_the_birth_of_the_child_ends_both_without_a_word(tmp_pat
     code = f"""
 import os, signal
 from pathlib import Path
-from strategy_runner.strategies.describe import describe
+from strategy_runner.strategies.describe import resolve
 os.register_at_fork(after_in_{side}=lambda: os.kill(os.getpid(), signal.SIGINT))
 try:
-    describe(Path({str(write(tmp_path, mine=MINE))!r}))
+    resolve(Path({str(write(tmp_path, mine=MINE))!r}), [])
 except BaseException as error:
     print(type(error).__name__)
 try:
@@ -116,7 +115,7 @@ def test_what_a_library_started_ends_with_the_timeout_or_the_answer(
     )
     monkeypatch.syspath_prepend(tmp_path)
     folder = write(tmp_path, mine="import described_busy\n" + MINE)
-    assert "mine" in describe(folder, timeout_s=10.0)
+    assert resolve(folder, [Use("mine", {}, "a")], timeout_s=10.0)
     (folder / "mine.py").write_text(HEADER + "import described_busy\nwhile True:\n    pass\n")
     assert problems(folder, timeout_s=1.5)[0].endswith("within 1.5 s, found it still running")
     pids = started.read_text().split()
@@ -127,7 +126,7 @@ def test_what_a_library_started_ends_with_the_timeout_or_the_answer(
 
 def test_no_child_is_left_behind(tmp_path: Path) -> None:
     before = psutil.Process().children()  # whoever runs the tests may have some
-    describe(write(tmp_path, mine=MINE))
+    resolve(write(tmp_path, mine=MINE), [])
     assert psutil.Process().children() == before
 
 
