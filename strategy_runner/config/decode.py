@@ -195,6 +195,12 @@ class Reading:
             self.origins[leaf] = BUILT_IN
 
 
+def table_of(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    """The table under a key of an examined tree; empty where there is none, or something else in its place."""
+    table = tree.get(key)
+    return table if isinstance(table, dict) else {}
+
+
 def _own_id(kind: inspect.Type, given: Given) -> str:
     """The id of a table in a list, to name it beside its number."""
     own = given.get("id") if isinstance(bare(kind), inspect.StructType) else None

@@ -6,7 +6,7 @@ They look at the examined tree, faults and all, so that a wrong type in one key 
 from collections.abc import Iterator
 from typing import Any
 
-from strategy_runner.config.decode import Reading
+from strategy_runner.config.decode import Reading, table_of
 from strategy_runner.config.layers import BUILT_IN
 from strategy_runner.config.notation import found, join
 from strategy_runner.config.risk_rules import check_live_risk, check_risk, check_sizing
@@ -27,7 +27,7 @@ def check_environment(reading: Reading, tree: dict[str, Any], name: str) -> None
     _routes(reading, tree)
     _connections(reading, tree)
     check_wires(reading, tree)
-    check_paper(reading, tree, _table(tree, "instruments"))
+    check_paper(reading, tree, table_of(tree, "instruments"))
 
 
 def check_client(reading: Reading, tree: dict[str, Any], environment: EnvironmentConfig, environment_file: str) -> None:
@@ -38,7 +38,7 @@ def check_client(reading: Reading, tree: dict[str, Any], environment: Environmen
     for index, strategy in _strategies(tree):
         _strategy(reading, strategy, f"strategies[{index}]")
     _accounts(reading, tree)
-    check_risk(reading, _table(tree, "risk"), (strategy for _, strategy in _strategies(tree)))
+    check_risk(reading, table_of(tree, "risk"), (strategy for _, strategy in _strategies(tree)))
     check_paper(reading, tree, environment.instruments)
     if sends_orders(tree):
         traded = (symbol for _, strategy in _strategies(tree) for _, symbol in _strings(strategy.get("symbols")))
@@ -62,7 +62,7 @@ def _own_name(reading: Reading, tree: dict[str, Any], name: str) -> None:
 
 
 def _mock(reading: Reading, tree: dict[str, Any]) -> None:
-    mock = _table(tree, "mock")
+    mock = table_of(tree, "mock")
     start = mock.get("start", "now")
     if isinstance(start, str) and start != "now":
         try:
@@ -76,7 +76,7 @@ def _mock(reading: Reading, tree: dict[str, Any]) -> None:
 
 def _beats(reading: Reading, tree: dict[str, Any]) -> None:
     """One late beat is no silence."""
-    feed, built_in = _table(tree, "feed"), FeedConfig()
+    feed, built_in = table_of(tree, "feed"), FeedConfig()
     interval_s = feed.get("beat_interval_s", built_in.beat_interval_s)
     stale_after_s = feed.get("stale_after_s", built_in.stale_after_s)
     if not all(isinstance(value, int | float) for value in (interval_s, stale_after_s)):
@@ -101,7 +101,7 @@ def _connections(reading: Reading, tree: dict[str, Any]) -> None:
         ("messaging", "pubsub", {"project": "a Google Cloud project id"}),
         ("oms", "grpc", {"address": "an address such as HOST:PORT"}),
     ):
-        table = _table(tree, section)
+        table = table_of(tree, section)
         if table.get("kind") != kind:
             continue
         for key, expected in keys.items():
@@ -132,7 +132,7 @@ def _strategy(reading: Reading, strategy: dict[str, Any], path: str) -> None:
         for index, symbol in _repeated(strategy.get(key)):
             text = f"expected each symbol once, found {found(symbol)} again"
             reading.fault(f"{path}.{key}[{index}]", text, label=label)
-    check_sizing(reading, _table(strategy, "sizing"), f"{path}.sizing", label)
+    check_sizing(reading, table_of(strategy, "sizing"), f"{path}.sizing", label)
     models = strategy.get("models")
     if isinstance(models, list):
         ids = [model.get("id") if isinstance(model, dict) else None for model in models]
@@ -179,11 +179,11 @@ def _instruments(
 def _live_limits(reading: Reading, tree: dict[str, Any]) -> None:
     """Real money has no silent default: each limit must have been written by somebody."""
     traded = (symbol for _, strategy in _strategies(tree) for _, symbol in _strings(strategy.get("symbols")))
-    check_live_risk(reading, _table(tree, "risk"), traded)
+    check_live_risk(reading, table_of(tree, "risk"), traded)
     for key in ("memory_limit_mb", "cpu_limit"):
         path = f"limits.{key}"
         if reading.origins.get(path) == BUILT_IN:
-            value = _table(tree, "limits").get(key)
+            value = table_of(tree, "limits").get(key)
             reading.fault(path, f"expected a limit, since mode is live, found only the built-in {found(value)}")
     for index, strategy in _strategies(tree):
         if "time_to_live_s" not in strategy:
@@ -195,11 +195,6 @@ def _live_limits(reading: Reading, tree: dict[str, Any]) -> None:
 
 
 # -- looking at a tree that may have faults ----------------------------------------------------------------------------
-
-
-def _table(tree: dict[str, Any], key: str) -> dict[str, Any]:
-    table = tree.get(key)
-    return table if isinstance(table, dict) else {}
 
 
 def _strategies(tree: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:

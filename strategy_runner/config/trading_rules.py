@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from strategy_runner.config.decode import Reading
+from strategy_runner.config.decode import Reading, table_of
 from strategy_runner.config.instruments import currency_of
 from strategy_runner.config.notation import found, join
 from strategy_runner.config.schema import EnvironmentConfig, InstrumentConfig, RiskConfig
@@ -21,14 +21,14 @@ def check_trading(
     reading: Reading, tree: dict[str, Any], environment: EnvironmentConfig, symbols: Iterable[str]
 ) -> None:
     """`tree` is the client's, faults and all; `symbols` are those that its strategies trade."""
-    _rates(reading, _table(tree, "risk"), environment.instruments, symbols)
-    if _table(tree, "oms").get("kind", "paper") == "paper":
+    _rates(reading, table_of(tree, "risk"), environment.instruments, symbols)
+    if table_of(tree, "oms").get("kind", "paper") == "paper":
         _cash(reading, tree)
 
 
 def check_paper(reading: Reading, tree: dict[str, Any], instruments: dict[str, InstrumentConfig]) -> None:
     """Settings for a symbol that nobody knows are settings for nothing."""
-    for symbol in _table(_table(tree, "paper"), "symbols"):
+    for symbol in table_of(table_of(tree, "paper"), "symbols"):
         if symbol not in instruments:
             near = nearest(symbol, instruments)
             hint = f"; did you mean {found(near)}?" if near else ""
@@ -57,7 +57,7 @@ def _rates(
 
 def _cash(reading: Reading, tree: dict[str, Any]) -> None:
     """The cash of the accounts is the client's cash: what its limits are measured against must be what it has."""
-    risk, cash = _table(tree, "risk"), _table(_table(tree, "paper"), "cash")
+    risk, cash = table_of(tree, "risk"), table_of(table_of(tree, "paper"), "cash")
     accounts = set(_accounts(tree))
     if not cash:
         if len(accounts) > 1:
@@ -77,7 +77,7 @@ def _cash(reading: Reading, tree: dict[str, Any]) -> None:
 
 def _total(cash: dict[str, Any], risk: dict[str, Any]) -> Decimal | None:
     """In the client's currency; None where something of it is at fault, which is told elsewhere."""
-    own, rates = risk.get("currency", RiskConfig().currency), _table(risk, "rates")
+    own, rates = risk.get("currency", RiskConfig().currency), table_of(risk, "rates")
     total = Decimal(0)
     for held in cash.values():
         for currency, amount in held.items() if isinstance(held, dict) else ():
@@ -89,11 +89,6 @@ def _total(cash: dict[str, Any], risk: dict[str, Any]) -> Decimal | None:
 
 
 def _accounts(tree: dict[str, Any]) -> Iterator[str]:
-    for one in _table(tree, "accounts").values():
+    for one in table_of(tree, "accounts").values():
         if isinstance(one, dict) and isinstance(one.get("account"), str):
             yield one["account"]
-
-
-def _table(tree: dict[str, Any], key: str) -> dict[str, Any]:
-    table = tree.get(key)
-    return table if isinstance(table, dict) else {}

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from strategy_runner.config.decode import Reading
+from strategy_runner.config.decode import Reading, table_of
 from strategy_runner.config.notation import found
 
 ON_THIS_HOST = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
@@ -12,10 +12,10 @@ _WAYS = ("password", "token", "credentials")
 
 def check_wires(reading: Reading, tree: dict[str, Any]) -> None:
     """`tree` is an environment's or a client's, faults and all."""
-    oms = _table(tree, "oms")
-    nats = _table(oms, "nats")
-    _whole(reading, _table(oms, "tls"), "oms.tls")
-    _whole(reading, _table(nats, "tls"), "oms.nats.tls")
+    oms = table_of(tree, "oms")
+    nats = table_of(oms, "nats")
+    _whole(reading, table_of(oms, "tls"), "oms.tls")
+    _whole(reading, table_of(nats, "tls"), "oms.nats.tls")
     given = [way for way in _WAYS if way in nats]
     if len(given) > 1:
         text = f"expected one of password, token and credentials, found {' and '.join(given)}"
@@ -39,8 +39,3 @@ def _whole(reading: Reading, tls: dict[str, Any], path: str) -> None:
     for one, other in (("certificate", "key"), ("key", "certificate")):
         if one in tls and other not in tls:
             reading.fault(f"{path}.{other}", f"expected one, since {path}.{one} is given, found nothing")
-
-
-def _table(tree: dict[str, Any], key: str) -> dict[str, Any]:
-    table = tree.get(key)
-    return table if isinstance(table, dict) else {}
