@@ -6,9 +6,7 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import load_environment
-from strategy_runner.config.spec import (
-    WorkerSpec,
-)
+from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, StrategyRunnerError, UsageError
 from strategy_runner.supervision.plan_client import client_processes
 from strategy_runner.supervision.plan_feed import feed_process

@@ -25,7 +25,7 @@ def oms_process(
     environ: Mapping[str, str],
 ) -> Process | None:
     """None where no client's orders go to it. What it knows of clients that are `kept` stays as it is."""
-    fresh, others = _asking(planned), _asking(kept)
+    fresh, others = asking(planned), asking(kept)
     if not fresh and not others:
         return None
     modes = {router.mode for router in (*fresh.values(), *others.values())}
@@ -77,7 +77,7 @@ def _with_client(spec: PaperOmsSpec, router: RouterSpec, config: ClientConfig) -
     )
 
 
-def _asking(processes: Sequence[Process]) -> dict[str, RouterSpec]:
+def asking(processes: Sequence[Process]) -> dict[str, RouterSpec]:
     """The routers, by client, whose orders go to the paper OMS."""
     routers = [process.spec for process in processes if isinstance(process.spec, RouterSpec)]
     return {router.client: router for router in routers if is_paper(router.oms)}

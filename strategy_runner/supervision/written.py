@@ -21,7 +21,7 @@ from strategy_runner.config.spec import (
 )
 from strategy_runner.model.names import FEED_NAME
 from strategy_runner.supervision.plan import NOT_PLANNED, Plan, make_plan
-from strategy_runner.supervision.plan_oms import is_paper, only_clients
+from strategy_runner.supervision.plan_oms import asking, only_clients
 from strategy_runner.supervision.process import Process
 from strategy_runner.supervision.programs import Kind, write_configuration
 from strategy_runner.supervision.wishes import Wishes, read_wishes
@@ -129,14 +129,13 @@ def _with_damaged(home: Home, after: Wishes, readable: list[Process], damaged: C
 
 def _without_idle_oms(processes: list[Process]) -> list[Process]:
     """The paper OMS serves the clients that run, and nobody else."""
-    routers = [process.spec for process in processes if isinstance(process.spec, RouterSpec)]
-    asking = {router.client: router for router in routers if is_paper(router.oms)}
+    served = asking(processes)
     return [
-        msgspec.structs.replace(process, spec=only_clients(process.spec, asking))
+        msgspec.structs.replace(process, spec=only_clients(process.spec, served))
         if isinstance(process.spec, PaperOmsSpec)
         else process
         for process in processes
-        if asking or process.kind != "oms"
+        if served or process.kind != "oms"
     ]
 
 
