@@ -15,28 +15,15 @@ from strategy_runner.cli.table import Column, Table
 _T = TypeVar("_T")
 
 STYLES: dict[str, dict[str, Any]] = {
-    "trading": {"fg": "green"},
-    "publishing": {"fg": "green"},
-    "routing": {"fg": "green"},
-    "filling": {"fg": "green"},
-    "observing": {"fg": "cyan"},
-    "finished": {"fg": "cyan"},
-    "accepted": {"fg": "green"},
-    "refused": {"fg": "yellow"},
-    "expired": {"fg": "yellow"},
-    "reducing": {"fg": "yellow"},
-    "halted": {"fg": "red", "bold": True},
-    "failed": {"fg": "red", "bold": True},
-    "silent": {"fg": "red", "bold": True},
-    "ok": {"fg": "green"},
-    "equal": {"fg": "green"},
-    "warning": {"fg": "yellow"},
-    "error": {"fg": "red", "bold": True},
-    "different": {"fg": "red", "bold": True},
-    "FATAL": {"fg": "red", "bold": True},
-    "BACKOFF": {"fg": "yellow"},
-    "stopped": {"dim": True},
-    "STOPPED": {"dim": True},
+    word: style
+    for words, style in (
+        (("trading", "publishing", "routing", "filling", "accepted", "ok", "equal"), {"fg": "green"}),
+        (("observing", "finished"), {"fg": "cyan"}),
+        (("refused", "expired", "reducing", "warning", "BACKOFF"), {"fg": "yellow"}),
+        (("halted", "failed", "silent", "error", "different", "FATAL"), {"fg": "red", "bold": True}),
+        (("stopped", "STOPPED"), {"dim": True}),
+    )
+    for word in words
 }
 
 
