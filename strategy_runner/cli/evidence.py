@@ -16,12 +16,12 @@ from strategy_runner.config.home import Home
 from strategy_runner.errors import UsageError
 from strategy_runner.history.derivation_parity import DerivationParity
 from strategy_runner.history.parity import Difference, WorkerParity
-from strategy_runner.model.signal import SignalBody, decode_body
+from strategy_runner.model.signal import SignalBody, decode_body, worker_of
 from strategy_runner.monitor.doctor import examine
 from strategy_runner.monitor.finding import Finding
 from strategy_runner.monitor.host import look_at_host
 from strategy_runner.supervision.parity import Parity, check_parity
-from strategy_runner.supervision.replay import Change, Replayed, changes, run_replay, worker_of
+from strategy_runner.supervision.replay import Change, Replayed, changes, run_replay
 from strategy_runner.supervision.target import Target, parse_target
 
 TAPE_MODES = ["mock", "simulation", "live"]
@@ -226,7 +226,7 @@ def _difference_lines(first: Difference) -> list[str]:
 
 def _show_signals(signals: Sequence[Replayed], output: str, body: bool) -> None:
     bodies = [decode_body(signal.body) for signal in signals]
-    lines = SignalLines(max((len(worker_of(found)) for found in bodies), default=WORKER_CHARACTERS))
+    lines = SignalLines(max((len(worker_of(found.id)) for found in bodies), default=WORKER_CHARACTERS))
     if not body and output == "table":
         click.echo(lines.header())
     for signal, found in zip(signals, bodies, strict=True):

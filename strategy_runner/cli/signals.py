@@ -13,7 +13,7 @@ from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines
 from strategy_runner.config.home import Home
 from strategy_runner.errors import NotRunningError, StrategyRunnerError, UsageError, raise_all, sparing
 from strategy_runner.model.decision import Decision
-from strategy_runner.model.signal import SignalBody, decode_body
+from strategy_runner.model.signal import SignalBody, decode_body, worker_of
 from strategy_runner.router.journal import DecisionReader, decision_log
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import latest_mode
@@ -57,7 +57,9 @@ def signals(
         if not (follow and readers):
             raise_all(faults)
         must_name_something(home, target)
-    show = _printer(body, output, max((len(_worker(decision)) for decision in found), default=WORKER_CHARACTERS))
+    show = _printer(
+        body, output, max((len(worker_of(decision.signal_id)) for decision in found), default=WORKER_CHARACTERS)
+    )
     keep = 10 if follow and last is None else last
     show(found if keep is None else found[len(found) - keep :] if keep else [], True)
     told = 0
@@ -169,12 +171,8 @@ def _decisions(reader: DecisionReader, target: Target, accepted: bool) -> Iterat
         for decision in decisions:
             if accepted and decision.verdict != "accepted":
                 continue
-            if target.matches(_worker(decision)):
+            if target.matches(worker_of(decision.signal_id)):
                 yield decision
-
-
-def _worker(decision: Decision) -> str:
-    return decision.signal_id.partition("@")[0]
 
 
 def _clients_with_runs(home: Home) -> list[str]:

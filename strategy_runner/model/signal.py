@@ -125,3 +125,8 @@ def digest(raw: bytes) -> bytes:
 def signal_id(worker: str, generation: str, n: int) -> str:
     """`client:strategy.symbol@generation/n`: derived, never random."""
     return f"{worker}@{generation}/{n}"
+
+
+def worker_of(signal_id: str) -> str:
+    """The name of the worker whose signal it is."""
+    return signal_id.partition("@")[0]

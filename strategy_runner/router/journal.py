@@ -9,7 +9,7 @@ import msgspec
 
 from strategy_runner.errors import CorruptRecordError, DiskFullError
 from strategy_runner.model.decision import Decision, Verdict
-from strategy_runner.model.signal import decode_body, digest
+from strategy_runner.model.signal import decode_body, digest, worker_of
 from strategy_runner.router.intake import WorkerCursor
 from strategy_runner.router.note import read_note, write_note
 from strategy_runner.router.position import Position
@@ -104,7 +104,7 @@ class Journal:
         return {
             (decision.envelope.generation, decision.envelope.n): digest(decision.body)
             for decision in read_decisions(self.path)
-            if decision.signal_id.partition("@")[0].endswith(f":{worker}")
+            if worker_of(decision.signal_id).endswith(f":{worker}")
         }
 
     def close(self) -> None:

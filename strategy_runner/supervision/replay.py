@@ -17,7 +17,7 @@ from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import ConfigurationError, StateError, StrategyRunnerError, UsageError
 from strategy_runner.history.difference import FieldDifference, field_differences
 from strategy_runner.history.tape_run import TapeRun, beginning_at, missing_streams, period
-from strategy_runner.model.signal import SignalBody, decode_body
+from strategy_runner.model.signal import decode_body, worker_of
 from strategy_runner.router.intake import worker_log
 from strategy_runner.supervision.forked import run_forked
 from strategy_runner.supervision.parity import Show, recorded_mode, recorded_tape
@@ -231,11 +231,7 @@ def _keyed(signals: Iterable[Replayed]) -> list[tuple[tuple[str, str, int, int],
     found = []
     for signal in signals:
         body = decode_body(signal.body)
-        place = worker_of(body), body.cause.stream, body.cause.ordinal
+        place = worker_of(body.id), body.cause.stream, body.cause.ordinal
         found.append(((*place, turns[place]), signal))
         turns[place] += 1
     return found
-
-
-def worker_of(body: SignalBody) -> str:
-    return body.id.partition("@")[0]

@@ -14,7 +14,7 @@ from strategy_runner.model.decision import Decision
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.private import Slot
 from strategy_runner.model.record import Kind
-from strategy_runner.model.signal import SignalBody, decode_body, digest
+from strategy_runner.model.signal import SignalBody, decode_body, digest, worker_of
 from strategy_runner.model.stream import Stream
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.journal import decision_log, read_decisions
@@ -41,7 +41,7 @@ class Story(msgspec.Struct, frozen=True):
 def tell(home: Home, signal_id: str, mode: str | None) -> Story:
     """Raises UsageError if no such signal was decided."""
     try:
-        key = WorkerKey.parse(signal_id.partition("@")[0])
+        key = WorkerKey.parse(worker_of(signal_id))
     except ValueError:
         raise UsageError(
             f"signal: expected an id such as client:strategy.symbol@generation/n, found {signal_id!r}"
