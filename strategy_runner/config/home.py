@@ -1,4 +1,4 @@
-"""The home folder: clients/, configs/, supervisor/ and var/ (state). Every path in the system is named here and nowhere else."""
+"""The home folder: clients/, configs/, supervisor/ and var/ (state). Its folders are named here, and the sockets in it."""
 
 import os
 from pathlib import Path
