@@ -2,6 +2,9 @@
 
 Opening a new one makes the OMS refuse whatever of the old one may still be under way. So what the OMS says of an order from
 then on is final: an order that it has never taken can be sent again, or left.
+
+Who is told that a later session was opened has been replaced: it asks nothing more, or two routers would take the session from
+one another for ever. But for one of its own that came late: as many as were asked for without an answer.
 """
 
 import time
@@ -12,6 +15,7 @@ from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.refusal import OmsRefused
 
 _R = TypeVar("_R")
+_REPLACED = "another router of this client is at work, and this one sends nothing until it is started again"
 
 
 class Session:
@@ -22,6 +26,8 @@ class Session:
         self._forget = forget
         self._timeout_s = timeout_s
         self._name = ""
+        self._unanswered = 0
+        self._replaced = ""
 
     def ask(self, question: Callable[[str, float], _R]) -> _R:
         """The answer to `question(session, deadline)`. Raises OmsUnavailable, OmsRefused; blocks at most the time limit.
@@ -29,21 +35,27 @@ class Session:
         A session that ended with the OMS's last run is opened anew: that question was refused, so asking it again is asking
         it once.
         """
+        if self._replaced:
+            raise OmsUnavailable(self._replaced)
         deadline = time.monotonic() + self._timeout_s
         try:
             if not self._name:
-                self._name = self._open(deadline)
+                self._begin(deadline)
             try:
                 return question(self._name, deadline)
             except OmsRefused as refused:
                 if refused.code != "no_session":
                     raise
-            self._name = self._open(deadline)
+            self._begin(deadline)
             return question(self._name, deadline)
         except OmsUnavailable:
             self.give_up()
             raise
         except OmsRefused as refused:
+            if refused.code == "superseded":
+                self._unanswered -= 1
+                if self._unanswered < 0:
+                    self._replaced = f"{_REPLACED}: {refused}"
             if refused.code in ("no_session", "superseded"):
                 self.give_up()
             raise
@@ -51,3 +63,10 @@ class Session:
     def give_up(self) -> None:
         self._name = ""
         self._forget()
+
+    def _begin(self, deadline: float) -> None:
+        try:
+            self._name = self._open(deadline)
+        except OmsUnavailable:
+            self._unanswered += 1
+            raise

@@ -273,13 +273,17 @@ def test_a_refusal_is_certain_and_says_why(venue: GrpcVenue, way: Way) -> None:
     assert not venue.backend.placed
 
 
-def test_who_was_replaced_is_told_so(venue: GrpcVenue, way: Way) -> None:
+def test_who_was_replaced_is_told_so_and_asks_nothing_more(venue: GrpcVenue, way: Way) -> None:
     old, new = way(), way()
     old.submit([order()])
     new.submit([order()])
     with pytest.raises(OmsRefused, match="superseded"):
         old.submit([order()])
     assert len(venue.backend.placed) == 2
+    with pytest.raises(OmsUnavailable, match="another router of this client is at work"):
+        old.submit([order()])
+    new.submit([order()])
+    assert len(venue.backend.placed) == 3
 
 
 def test_a_token_goes_with_every_question(folder: Path) -> None:

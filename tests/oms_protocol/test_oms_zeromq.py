@@ -120,7 +120,7 @@ def test_a_session_of_before_the_restart_is_opened_anew_without_a_word(venue: Ve
     assert oms.submit([order()])[0].state is OrderState.ACKNOWLEDGED
 
 
-def test_who_was_replaced_is_told_so(venue: Venue, way: Way) -> None:
+def test_who_was_replaced_is_told_so_and_asks_nothing_more(venue: Venue, way: Way) -> None:
     old, new = way(), way()
     old.submit([order()])
     new.submit([order()])
@@ -128,6 +128,10 @@ def test_who_was_replaced_is_told_so(venue: Venue, way: Way) -> None:
         old.submit([order()])
     assert refused.value.code == "superseded"
     assert len(venue.placed()) == 2
+    with pytest.raises(OmsUnavailable, match="another router of this client is at work"):
+        old.submit([order()])
+    new.submit([order()])
+    assert len(venue.placed()) == 3
 
 
 def test_a_rejected_order_is_a_report_and_no_error(venue: Venue, way: Way) -> None:
