@@ -10,6 +10,7 @@ strategy that answers every word with an order cannot keep the worker from readi
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 from msgspec.structs import replace
@@ -73,16 +74,13 @@ class PaperDesk:
         """Makes the orders of signals of one record that passed, and changes those of earlier ones, in the order of a router's
         desk: exits, entries, cancellations, modifications."""
         orders = [body for body in bodies if body.action in ORDERING]
+        changes = [body for body in bodies if body.action not in ORDERING]
         if len(orders) > 1:
             orders.sort(key=self._is_entry)
-        last_exit = -1
-        for body in orders:
-            if self._order(body):
-                last_exit = bodies.index(body)
-        changes = bodies if not orders else [body for body in bodies if body.action not in ORDERING]
-        if last_exit >= 0 and self._lone is None:
-            self._end_others(bodies[last_exit + 1 :], changes)
-        for body in sorted(changes, key=lambda one: one.action):
+        exits = [body for body in orders if self._order(body)]
+        if exits and self._lone is None:
+            self._end_others(bodies[bodies.index(exits[-1]) + 1 :], changes)
+        for body in sorted(changes, key=attrgetter("action")):
             self._change(body)
 
     def fill_alone(self, event: MarketEvent) -> bool:
