@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.output import counted, output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import bar
 from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines, moment
 from strategy_runner.cli.table import Column
@@ -124,7 +124,9 @@ def replay(
         _show_changes(changes(found), output)
     else:
         _show_signals(found.signals, output, body)
-    talk(f"{found.records} records, {len(found.signals)} signals; recorded then: {len(found.recorded)}")
+    talk(
+        f"{counted(found.records, 'record')}, {counted(len(found.signals), 'signal')}; recorded then: {len(found.recorded)}"
+    )
     for problem in found.problems:
         talk(f"error: {problem}")
     return 1 if found.problems else 0
@@ -148,7 +150,7 @@ def doctor(home: Home, output: str) -> int:
     else:
         _show_findings(findings)
     errors, warnings = (sum(finding.level == level for finding in findings) for level in ("error", "warning"))
-    talk(f"{errors} errors, {warnings} warnings")
+    talk(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")
     return 1 if errors else 0
 
 

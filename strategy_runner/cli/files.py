@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.output import counted, output_option, show_json, show_table, talk
 from strategy_runner.cli.table import Column
 from strategy_runner.config.availability import unreadable_secrets
 from strategy_runner.config.home import Home
@@ -52,7 +52,7 @@ def check(home: Home, client: str | None, environment: str | None, output: str) 
             click.echo(f"{finding.level}: {finding.message}")
     errors = sum(finding.level == "error" for finding in findings)
     if errors:
-        raise ConfigurationError(f"{errors} {'error' if errors == 1 else 'errors'} in {home.root}")
+        raise ConfigurationError(f"{counted(errors, 'error')} in {home.root}")
     talk(f"ok: {client or ', '.join(client_names(home))}")
 
 
