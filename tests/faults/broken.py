@@ -66,7 +66,7 @@ def without_digests() -> None:
 
     def believe(self: Outbox, n: int, body: SignalBody, seq: int) -> None:
         if n in self._recorded:
-            self._recorded[n] = digest(canonical(body))
+            self._recorded[n] = self._recorded[n][0], digest(canonical(body))
         record(self, n, body, seq)
 
     Outbox.record = believe  # type: ignore[method-assign]

@@ -29,7 +29,7 @@ from strategy_runner.supervision import steering
 from strategy_runner.supervision.target import parse_target
 
 def look(event, found):
-    if event == "open" and "/specs/" in str(found[0]) and found[1] is not None and set(found[1]).isdisjoint("wax+"):
+    if event == "open" and "/specs/" in str(found[0]) and not found[2] & (os.O_WRONLY | os.O_RDWR):
         opened[Path(str(found[0])).stem] += 1
 
 home, opened = Home(Path(sys.argv[1])), Counter()
