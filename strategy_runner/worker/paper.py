@@ -73,14 +73,15 @@ class PaperDesk:
     def submit(self, *bodies: SignalBody) -> None:
         """Makes the orders of signals of one record that passed, and changes those of earlier ones, in the order of a router's
         desk: exits, entries, cancellations, modifications."""
-        orders = [body for body in bodies if body.action in ORDERING]
-        changes = [body for body in bodies if body.action not in ORDERING]
-        if len(orders) > 1:
-            orders.sort(key=self._is_entry)
+        orders: Sequence[SignalBody] = bodies
+        changes: Sequence[SignalBody] = ()
+        if len(bodies) > 1 or bodies[0].action not in ORDERING:  # mostly it is one order
+            orders = sorted([body for body in bodies if body.action in ORDERING], key=self._is_entry)
+            changes = sorted([body for body in bodies if body.action not in ORDERING], key=attrgetter("action"))
         exits = [body for body in orders if self._order(body)]
         if exits and self._lone is None:
             self._end_others(bodies[bodies.index(exits[-1]) + 1 :], changes)
-        for body in sorted(changes, key=attrgetter("action")):
+        for body in changes:
             self._change(body)
 
     def fill_alone(self, event: MarketEvent) -> bool:
