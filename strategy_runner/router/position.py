@@ -33,14 +33,16 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
     def was_never_entered(self, body: SignalBody) -> bool:
         """Whether nothing was let through of what the worker believes to hold and means to reduce."""
-        if body.action not in ORDERING:
+        if body.action not in ORDERING or self.wanted == self.held:
             return False
         return self._is_meant_as_exit(body) and self._change(body) * self.held >= 0
 
     def left_of(self, body: SignalBody) -> float | None:
         """How much there is to exit, for an exit of more than was let through; None for any other signal. To be asked of one that
         was entered."""
-        if body.action not in ORDERING or not self._is_meant_as_exit(body):
+        if body.action not in ORDERING or (body.action != "close" and self.wanted == self.held):
+            return None
+        if not self._is_meant_as_exit(body):
             return None
         return None if is_within(abs(self._change(body)), self.held) else abs(self.held)
 
