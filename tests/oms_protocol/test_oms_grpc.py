@@ -3,10 +3,9 @@
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oms.venue import LATE_S, VenueBackend
 from orders import eventually, follow, order
-from sinkhole import sinkhole
+from wire import sinkhole, way_to
 
 from strategy_runner.errors import SafetyRefusal
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, OrderState
@@ -173,31 +172,15 @@ def test_a_distant_oms_is_connected_to_at_the_first_attempt(venue: GrpcVenue) ->
 @contextmanager
 def distant(port: int, *, seconds: float) -> Iterator[tuple[int, list[socket.socket]]]:
     """A way to a port on which the server's first word takes its time. Its port, and the connections that were made."""
-    made: list[socket.socket] = []
+    heard: set[int] = set()
 
-    def pump(source: socket.socket, sink: socket.socket, delay_s: float) -> None:
-        with suppress(OSError):
-            while received := source.recv(1 << 16):
-                time.sleep(delay_s)
-                delay_s = 0.0
-                sink.sendall(received)
-            sink.shutdown(socket.SHUT_RDWR)
+    def before(connection: int, is_answer: bool) -> None:
+        if is_answer and connection not in heard:
+            heard.add(connection)
+            time.sleep(seconds)
 
-    def accept(listening: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                client = listening.accept()[0]
-                made.append(client)
-                server = socket.create_connection(("127.0.0.1", port))
-                threading.Thread(target=pump, args=(client, server, 0.0), daemon=True).start()
-                threading.Thread(target=pump, args=(server, client, seconds), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=accept, args=(listening,), daemon=True)
-        thread.start()
-        yield listening.getsockname()[1], made
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join()
+    with way_to(port, before) as way:
+        yield way
 
 
 def test_a_connection_that_passes_nothing_on_any_more_is_replaced(

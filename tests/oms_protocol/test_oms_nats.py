@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from nats_server import NatsServer
 from oms.venue import VenueBackend
 from orders import eventually, order
-from sinkhole import sinkhole
+from wire import sinkhole, way_to
 
 from strategy_runner.errors import StateError
 from strategy_runner.model.instrument import Instrument
@@ -303,28 +303,8 @@ def test_a_hundred_positions_are_had_from_a_distant_server_in_time(
 @contextmanager
 def distant(port: int, *, seconds: float) -> Iterator[int]:
     """A way to a port on which everything takes its time, in each direction."""
-
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while received := source.recv(1 << 16):
-                time.sleep(seconds)
-                sink.sendall(received)
-            sink.shutdown(socket.SHUT_RDWR)
-
-    def accept(listening: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                client = listening.accept()[0]
-                server = socket.create_connection(("127.0.0.1", port))
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=pump, args=(source, sink), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=accept, args=(listening,), daemon=True)
-        thread.start()
-        yield listening.getsockname()[1]
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join()
+    with way_to(port, lambda connection, is_answer: time.sleep(seconds)) as (way, _):
+        yield way
 
 
 def test_positions_wait_for_the_events_that_made_them(

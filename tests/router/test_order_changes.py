@@ -159,13 +159,19 @@ def test_a_stopped_strategy_may_cancel_and_not_move_an_entry(venue: OwnVenue, fl
     one.turn_until(lambda: state(one, signal_id) is OrderState.CANCELLED, "its end")
 
 
-def test_a_resting_exit_leaves_the_stop_in_place_and_a_close_passes_beside_it(venue: OwnVenue, floor: Make) -> None:
-    one = floor()
+def entered(one: Floor, venue: OwnVenue) -> str:
+    """A signal whose entry of 2 is filled, with a stop loss."""
     entry = one.say(size=2.0, stop_loss=90.0)
     entry_id = client_order_id(entry, "entry")
     one.turn_until(lambda: entry_id in venue.placed, "an entry at the venue")
     venue.fill(entry_id)
     one.turn_until(lambda: one.trading.record.state.books, "a fill")
+    return entry
+
+
+def test_a_resting_exit_leaves_the_stop_in_place_and_a_close_passes_beside_it(venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    entry = entered(one, venue)
     leave = one.say(action="close", size=2.0, reasons=("far", "closes:long"), terms=OrderTerms(limit_price=110.0))
     one.turn_until(lambda: state(one, leave, "exit") is OrderState.ACKNOWLEDGED, "a resting exit")
     assert state(one, entry, "stop_loss") is OrderState.ACKNOWLEDGED
@@ -181,11 +187,7 @@ def test_a_close_of_everything_closes_what_another_exit_does_not_and_ends_the_re
     venue: OwnVenue, floor: Make
 ) -> None:
     one = floor()
-    entry = one.say(size=2.0, stop_loss=90.0)
-    entry_id = client_order_id(entry, "entry")
-    one.turn_until(lambda: entry_id in venue.placed, "an entry at the venue")
-    venue.fill(entry_id)
-    one.turn_until(lambda: one.trading.record.state.books, "a fill")
+    entry = entered(one, venue)
     waits = rest(one)
     half = one.say(action="close", size=0.5, reasons=("half", "closes:long"))
     one.turn_until(lambda: state(one, half, "exit") is OrderState.ACKNOWLEDGED, "an exit under way")
