@@ -132,7 +132,8 @@ class NatsConnection:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         if self._client is not None:
-            with contextlib.suppress(*_FAULTS):  # the connection was lost
+            # the connection was lost; a TypeError is how asyncio tells of it from 3.13 on
+            with contextlib.suppress(*_FAULTS, TypeError):
                 await self._client.close()
 
     async def _note(self, error: Exception) -> None:

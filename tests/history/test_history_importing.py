@@ -324,7 +324,7 @@ def test_a_line_without_end_is_one_unparsable_row(make: Make) -> None:
 
 
 def test_a_row_nested_too_deeply_is_one_unparsable_row(make: Make) -> None:
-    columns, deep = "ts=0,price=1,size=2", "[" * 5_000 + "]" * 5_000
+    columns, deep = "ts=0,price=1,size=2", "[" * 200_000 + "]" * 200_000
     with pytest.raises(UsageError, match="expected one JSON array with a row an element"):
         make("trades", [f"[[1, 2, 3], {deep}]"], columns=columns, time="s", name="in.json")
     report = make("trades", ["[1, 2, 3]", deep, "[2, 2, 3]"], columns=columns, time="s", name="in.jsonl")

@@ -52,6 +52,7 @@ def test_one_whose_birth_was_not_answered_is_ended_before_another_is_born_in_its
     assert zygote._socket is not None
     zygote._socket.shutdown(socket.SHUT_RD)  # it forks, and dies of its answer
     known.add(zygote.bear(birth(fleet, "b"), known))
+    fleet.await_started("b")
     assert all(map(is_alive, known))
     assert born_here() == known
 

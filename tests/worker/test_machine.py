@@ -2,7 +2,9 @@
 
 import random
 import sys
+from functools import reduce
 from math import nan
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -302,7 +304,7 @@ def test_the_error_of_a_sum_is_no_position_and_keeps_none_open(kind: type[Steps]
     run.machine.start()
     run.apply([trade(n) for n in range(25)])
     positions = run.strategy.positions  # type: ignore[attr-defined]
-    assert positions[10] == sum([0.1] * 10), "while something is held it is the plain sum"
+    assert positions[10] == reduce(add, [0.1] * 10), "while something is held it is the plain sum"
     assert positions[10 + len(kind.downs) :] == [0.0] * (15 - len(kind.downs))
     assert {body.refusal for body in run.bodies} == {None} and len(run.bodies) == 10 + len(kind.downs)
 
