@@ -70,7 +70,7 @@ class GrpcOms:
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._channel = open_channel(address, credentials)
         self._stub: Any = OmsStub(self._channel)  # type: ignore[no-untyped-call]  # protoc writes no types for services
-        self._session = Session(self._open, lambda: None, timeout_s=timeout_s)
+        self._session = Session(address, self._open, lambda: None, timeout_s=timeout_s)
         self._window = EventWindow()
         self._heard = threading.Condition()  # guards window and heard_at, which the watching thread changes
         self._heard_at = time.monotonic()
@@ -101,11 +101,10 @@ class GrpcOms:
         for at in range(0, len(client_order_ids), IDS_MAX):
             batch = list(client_order_ids[at : at + IDS_MAX])
             answer = self._ask(self._stub.Query, pb.QueryRequest, client_order_ids=batch)
-            self._expect(len(answer.found) == len(batch), f"{len(batch)} reports", f"{len(answer.found)}")
             reports = [
                 self._struct(each.report, OrderReport) if each.HasField("report") else None for each in answer.found
             ]
-            self._expect_of(batch, reports)
+            self._session.expect_reports(batch, reports)
             found += reports
         return found
 
@@ -155,16 +154,13 @@ class GrpcOms:
         answer = self._ask(method, kind, **fields)
         reports = [self._struct(report, OrderReport) for report in answer.reports]
         if order_ids is not None:
-            self._expect(len(reports) == len(order_ids), f"{len(order_ids)} reports", f"{len(reports)}")
-            self._expect_of(order_ids, reports)
+            self._session.expect_reports(order_ids, reports)
         return reports
 
     def _asked_events(self, from_number: int, limit: int) -> list[OmsEvent]:
         history = self._ask(self._stub.Events, pb.EventsRequest, from_number=from_number, limit=limit)
         events = [self._struct(event, OmsEvent) for event in history.events]
-        numbers = [event.number for event in events]
-        expected = list(range(from_number, from_number + len(events)))
-        self._expect(numbers == expected, f"events from {from_number} on", f"{numbers[:3]}...")
+        self._session.expect_events(from_number, events)
         with self._heard:
             self._window.hear(events)
             self._window.hear_next(history.next)
@@ -206,19 +202,6 @@ class GrpcOms:
         except msgspec.ValidationError as error:
             self._session.give_up()
             raise OmsUnavailable(f"{self._address}: {message.DESCRIPTOR.name}: {error}") from None
-
-    def _expect_of(self, order_ids: Sequence[str], reports: Sequence[OrderReport | None]) -> None:
-        """Each is of the order that was asked about, or of none."""
-        for order_id, report in zip(order_ids, reports, strict=True):
-            if report is not None:
-                found = report.client_order_id
-                self._expect(found == order_id, f"a report of {order_id}", f"one of {found}")
-
-    def _expect(self, holds: bool, expected: str, found: str) -> None:
-        """An answer that cannot be the answer is none."""
-        if not holds:
-            self._session.give_up()
-            raise OmsUnavailable(f"{self._address}: expected {expected}, found {found}")
 
     # -- watching ------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,10 @@ RefusalCode = Literal[
     "refused",  # any other reason, told in words
 ]
 
+SESSION_OVER: frozenset[RefusalCode] = frozenset(
+    {"no_session", "superseded"}
+)  # only the session was wrong of what was asked
+
 
 class OmsRefused(SafetyRefusal):
     """The OMS did not do it. `code` is stable; a rejected order is no refusal but a report."""

@@ -64,7 +64,7 @@ class ZeroMqOms:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._caller: Caller | None = None
-        self._session = Session(self._open, self._hang_up, timeout_s=timeout_s)
+        self._session = Session(endpoint, self._open, self._hang_up, timeout_s=timeout_s)
         self._number = 0
         self._news = NewsListener(context, news_endpoint(endpoint), topic_of(client), frame_bytes_max=ANSWER_BYTES_MAX)
         self._wake = Wake()
@@ -90,8 +90,7 @@ class ZeroMqOms:
         for at in range(0, len(client_order_ids), IDS_MAX):
             batch = tuple(client_order_ids[at : at + IDS_MAX])
             reports = self._ask(Query(batch), Reports).reports
-            self._expect(len(reports) == len(batch), f"{len(batch)} reports", f"{len(reports)}")
-            self._expect_of(batch, reports)
+            self._session.expect_reports(batch, reports)
             found += reports
         return found
 
@@ -108,9 +107,7 @@ class ZeroMqOms:
         if events is None:
             history = self._ask(Events(from_number, min(limit, EVENTS_MAX)), History)
             events = list(history.events)
-            numbers = [event.number for event in events]
-            expected = list(range(from_number, from_number + len(events)))
-            self._expect(numbers == expected, f"events from {from_number} on", f"{numbers[:3]}...")
+            self._session.expect_events(from_number, events)
             self._window.hear(events)
             self._window.hear_next(history.next)
         self._position = from_number + len(events)
@@ -142,10 +139,10 @@ class ZeroMqOms:
         """Of these orders, or of any."""
         answered = self._ask(ask, Reports).reports
         reports = [report for report in answered if report is not None]
-        wanted = len(answered) if order_ids is None else len(order_ids)
-        self._expect(len(reports) == wanted, f"{wanted} reports", f"{len(reports)}")
-        if order_ids is not None:
-            self._expect_of(order_ids, reports)
+        if order_ids is None:
+            self._session.expect(len(reports) == len(answered), f"{len(answered)} reports", f"{len(reports)}")
+        else:
+            self._session.expect_reports(order_ids, reports)
         return reports
 
     def _ask(self, ask: Ask, kind: type[_R]) -> _R:
@@ -177,19 +174,6 @@ class ZeroMqOms:
             found = f"{type(reply).__name__.lower()} to {answer.number}"
             raise OmsUnavailable(f"{self._endpoint}: expected {expected}, found {found}")
         return reply
-
-    def _expect_of(self, order_ids: Sequence[str], reports: Sequence[OrderReport | None]) -> None:
-        """Each is of the order that was asked about, or of none."""
-        for order_id, report in zip(order_ids, reports, strict=True):
-            if report is not None:
-                found = report.client_order_id
-                self._expect(found == order_id, f"a report of {order_id}", f"one of {found}")
-
-    def _expect(self, holds: bool, expected: str, found: str) -> None:
-        """An answer that cannot be the answer is none."""
-        if not holds:
-            self._session.give_up()
-            raise OmsUnavailable(f"{self._endpoint}: expected {expected}, found {found}")
 
     def _hang_up(self) -> None:
         if self._caller is not None:

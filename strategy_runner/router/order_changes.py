@@ -14,7 +14,7 @@ from strategy_runner.oms import order_machine
 from strategy_runner.oms.interface import Oms, OmsUnavailable
 from strategy_runner.oms.order_machine import IllegalTransitionError, advance, report_of
 from strategy_runner.oms.order_making import cancelled_by, changes_of
-from strategy_runner.oms.refusal import OmsRefused
+from strategy_runner.oms.refusal import SESSION_OVER, OmsRefused
 from strategy_runner.router.order_entry import OWN, CancelWanted, Modified, ModifyWanted, OrderEntry
 from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
@@ -25,7 +25,6 @@ REASONS: dict[str, str] = {
     BY_STRATEGY: "its strategy has asked for the order to be cancelled",
     NOT_MODIFIED: "the OMS has left the order as it was",
 }
-_NO_SESSION = ("no_session", "superseded")
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +94,7 @@ class OrderChanges:
         try:
             return self._oms.modify(change)
         except OmsRefused as refused:
-            if refused.code in _NO_SESSION:
+            if refused.code in SESSION_OVER:
                 raise OmsUnavailable(str(refused)) from refused
             reason = f"oms_{refused.code}"
             return msgspec.structs.replace(report_of(one.order), state=OrderState.REJECTED, reason=reason)

@@ -26,7 +26,7 @@ from strategy_runner.oms.order_machine import (
     news_of_report,
     report_of,
 )
-from strategy_runner.oms.refusal import OmsRefused
+from strategy_runner.oms.refusal import SESSION_OVER, OmsRefused
 from strategy_runner.risk.checks import UNKNOWN_OUTCOME
 from strategy_runner.risk.limits import Rate
 from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueue, Waiting
@@ -47,7 +47,6 @@ ASK_AGAIN_S = 0.25
 CANCEL_AGAIN_S = 1.0
 NEVER_NS = 1 << 62
 ENTRY_ENDED = "entry_ended"
-_RETRIED = frozenset({"no_session", "superseded"})
 _ENDS: dict[OmsEventKind, type[Rejected | Expired | Cancelled]] = {
     "rejected": Rejected,
     "expired": Expired,
@@ -290,7 +289,7 @@ class OrderFlow:
 
     def _refused(self, numbers: list[int], refused: OmsRefused) -> None:
         """Sends again what only the session was wrong of; else finds out by halves which of them the OMS does not take."""
-        if refused.code in _RETRIED:
+        if refused.code in SESSION_OVER:
             self._enqueue_again(numbers)
             raise OmsUnavailable(str(refused))
         if len(numbers) == 1:
@@ -371,7 +370,7 @@ class OrderFlow:
         try:
             report = self._oms.cancel(order_id)
         except OmsRefused as refused:
-            if refused.code in _RETRIED:
+            if refused.code in SESSION_OVER:
                 raise OmsUnavailable(str(refused)) from refused
             self._uncancelled[order_id] = f"order {order_id}: not cancelled: {refused}"
             log.error("%s; next try in %g s", self._uncancelled[order_id], CANCEL_AGAIN_S)

@@ -28,7 +28,7 @@ class Server:
 
 def test_a_session_that_was_asked_for_and_came_late_replaces_nobody() -> None:
     server = Server()
-    session = Session(server.open, lambda: None, timeout_s=1.0)
+    session = Session("venue", server.open, lambda: None, timeout_s=1.0)
     server.is_silent = True
     for _ in range(2):
         with pytest.raises(OmsUnavailable):
