@@ -31,7 +31,7 @@ from strategy_runner.supervision.programs import (
 )
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.warm_fork import WarmOptions
-from strategy_runner.supervision.watchdog.process import ENDED, read_stat
+from strategy_runner.supervision.watchdog.process import ENDED, pids, read_stat
 from strategy_runner.supervision.zygote import Zygote
 from strategy_runner.tape.lock import FolderLock
 
@@ -107,11 +107,11 @@ def _end_left_behind(home: Home) -> None:
     """Ends what programs of a daemon that was killed had started: they died with it, and a child of theirs would hold their
     folders. It writes to a log of this home, in the group of a program that is gone; who leads his group is a person's."""
     logs = (home.var / "logs").resolve()
-    for process in Path("/proc").glob("[0-9]*"):
-        stat = read_stat(int(process.name))
-        if stat is not None and _has_ended(stat.group) and _writes_below(process, logs):
+    for pid in pids():
+        stat = read_stat(pid)
+        if stat is not None and _has_ended(stat.group) and _writes_below(pid, logs):
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(int(process.name), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
 
 
 def _has_ended(pid: int) -> bool:
@@ -119,9 +119,9 @@ def _has_ended(pid: int) -> bool:
     return stat is None or stat.state in ENDED
 
 
-def _writes_below(process: Path, logs: Path) -> bool:
+def _writes_below(pid: int, logs: Path) -> bool:
     with suppress(OSError):  # it has ended, or is another user's
-        return any((process / "fd" / number).readlink().is_relative_to(logs) for number in ("1", "2"))
+        return any(Path(f"/proc/{pid}/fd/{number}").readlink().is_relative_to(logs) for number in (1, 2))
     return False
 
 

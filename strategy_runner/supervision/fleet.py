@@ -74,8 +74,8 @@ class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
 def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[FleetRow], list[str]]:
     """Rows of every process that matches, running or not, and the problems of files that could not be planned."""
     daemon = Daemon(home)
-    reports, keeper, problems = _heard(home, daemon)
-    is_running = daemon.is_running() and not keeper
+    heard, keeper, problems = _heard(home, daemon)
+    reports = heard or {}
     specs, damaged = read_specs(home.daemon / "specs")
     problems += [told for name, told in sorted(damaged.items()) if target.client in (None, name.partition(":")[0])]
     wishes = read_wishes(home)
@@ -107,19 +107,20 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
             name,
         ),
     )
-    absent = _BY_A_PERSON if is_running else "its daemon is not heard" if keeper else "no daemon is running"
+    absent = _BY_A_PERSON if heard is not None else "its daemon is not heard" if keeper else "no daemon is running"
     if keeper:
         reports = {name: _unreported(name, pid) for name in names if (pid := holder(Path(specs[name].folder)))}
     rows = [_row(name, specs[name], reports.get(name), absent, now_ns) for name in names if target.matches(name)]
-    is_watched = is_running and WATCHDOG_NAME in reports
+    is_watched = heard is not None and WATCHDOG_NAME in heard
     seen = read_conditions(home.monitor) if is_watched else {}  # of one that was stopped it is what it saw last
     rows = [_observed(row, specs) for row in _with_stops(rows, specs, now_ns, problems)]
     rows = [_with_conditions(row, seen.get(row.name, ()), now_ns) for row in rows]
     return rows, list(dict.fromkeys(problems))  # each client tells of a broken environment
 
 
-def _heard(home: Home, daemon: Daemon) -> tuple[dict[str, ProcessReport], int, list[str]]:
-    """What the daemon says of its processes, by name. Of one that is there and says nothing, its process and what is wrong."""
+def _heard(home: Home, daemon: Daemon) -> tuple[dict[str, ProcessReport] | None, int, list[str]]:
+    """What the daemon says of its processes, by name; None where none does. Of one that is there and says nothing, its process
+    and what is wrong."""
     try:
         if daemon.is_running():
             return {report.full_name: report for report in daemon.processes()}, 0, []
@@ -127,7 +128,7 @@ def _heard(home: Home, daemon: Daemon) -> tuple[dict[str, ProcessReport], int, l
         problem = unheard(home, keeper)
     except TimeoutExpiredError as error:
         keeper, problem = daemon.keeper(), str(error)
-    return {}, keeper, [f"{problem}; states are what processes say themselves"] if keeper else []
+    return None, keeper, [f"{problem}; states are what processes say themselves"] if keeper else []
 
 
 def _unreported(name: str, pid: int) -> ProcessReport:

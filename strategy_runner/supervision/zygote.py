@@ -31,7 +31,7 @@ import msgspec
 from strategy_runner.errors import StateError
 from strategy_runner.supervision.child import leave_parent, run_and_exit, take_own_output
 from strategy_runner.supervision.programs import ENTRY_MODULE, PINNED_ENVIRONMENT
-from strategy_runner.supervision.watchdog.process import ENDED, read_stat
+from strategy_runner.supervision.watchdog.process import ENDED, pids, read_stat
 
 # zmq without a context: a context owns threads, and threads do not survive a fork
 LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
@@ -134,11 +134,11 @@ def _start(entry: str, modules: Sequence[str]) -> tuple[subprocess.Popen[bytes],
 def _end_unknown(known: Container[int]) -> None:
     """Ends what a zygote bore and told nobody of: it would hold the folder of the one that is born in its place, and nobody could
     stop it. It has its zygote's command line."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        pid, stat = int(folder.name), read_stat(int(folder.name))
+    for pid in pids():
+        stat = read_stat(pid)
         if stat is None or stat.parent != os.getpid() or stat.state in ENDED or pid in known:
             continue
-        if __name__.encode() in (folder / "cmdline").read_bytes():
+        if __name__.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGKILL)
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.supervision.watchdog.deeds import Deeds
-from strategy_runner.supervision.watchdog.process import ENDED, command_name, read_stat
+from strategy_runner.supervision.watchdog.process import ENDED, command_name, pids, read_stat
 from strategy_runner.supervision.watchdog.roster import Roster
 
 
@@ -20,9 +20,9 @@ class Children:
 
     def end(self, now: float) -> None:
         watched = {one.process.pid: one for one in self._roster if one.process is not None}
-        pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208
-        self._foreign &= pids
-        for pid in pids - self._foreign - watched.keys():
+        all_pids = set(pids())
+        self._foreign &= all_pids
+        for pid in all_pids - self._foreign - watched.keys():
             stat = read_stat(pid)
             if stat is None or stat.state in ENDED:
                 continue

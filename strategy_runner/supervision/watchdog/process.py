@@ -102,6 +102,11 @@ class ProcessHandle:
         os.close(self._stat)
 
 
+def pids() -> list[int]:
+    """Of every process there is."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208  the names alone
+
+
 def read_stat(pid: int) -> ProcessStat | None:
     """Of any process, by its number; None if there is none."""
     try:
