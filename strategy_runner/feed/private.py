@@ -23,7 +23,7 @@ from strategy_runner.errors import CorruptRecordError, StateError
 from strategy_runner.model.names import STRATEGY_PATTERN, SYMBOL_PATTERN, WorkerKey
 from strategy_runner.model.private import Slot, decode_private, slot_of
 from strategy_runner.model.stream import Stream, private
-from strategy_runner.tape.logs import FRAME_BYTES, START, Glance, LogReader
+from strategy_runner.tape.logs import START, Glance, LogReader, begin_of
 
 TURN_BYTES_MAX = 1 << 18
 IsRecorded = Callable[[Stream, "Slot"], bool]
@@ -226,7 +226,7 @@ class _Tail:
         found: list[PrivateRecord] = []
         self._reader.offset = START
         for end, payload in self._reader.read_to_end():
-            found = [*found[:1], self._record(payload, end - FRAME_BYTES - len(payload))]
+            found = [*found[:1], self._record(payload, begin_of(end, payload))]
         return found
 
     def _record(self, payload: bytes, offset: int) -> PrivateRecord:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from strategy_runner.errors import CorruptRecordError, VersionMismatchError
-from strategy_runner.tape.logs import MAGIC, PAYLOAD_BYTES_MAX, START, LogReader
+from strategy_runner.tape.logs import MAGIC, PAYLOAD_BYTES_MAX, START, LogReader, begin_of
 
 _FRAME = struct.Struct("<II")  # length and crc, as in tape/logs.py
 _LOOKS, _LOOK_INTERVAL_S = 5, 0.01
@@ -26,7 +26,7 @@ class Frames:
         reader = LogReader(self.path)
         try:
             for end, payload in reader.read_to_end():
-                yield end - _FRAME.size - len(payload), payload
+                yield begin_of(end, payload), payload
                 self.count += 1
             if self.path.exists():
                 self._judge(reader)

@@ -15,7 +15,7 @@ from strategy_runner.errors import CorruptRecordError
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.oms.paper_state import BookState, Entry
 from strategy_runner.small_files import checked, replace_file, with_crc
-from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, read_frames
+from strategy_runner.tape.logs import START, AppendLog, begin_of, read_frames
 
 SNAPSHOT_ENTRIES = 5_000
 RECENT_EVENTS = 4_096
@@ -68,7 +68,7 @@ class PaperJournal:
         found: list[Entry] = []
         for end, payload in read_frames(self.path, self._start):
             entry = _decode(payload)
-            self._note(entry, end - FRAME_BYTES - len(payload))
+            self._note(entry, begin_of(end, payload))
             found.append(entry)
         self._log.sync()  # what a killed process had written is told now, so it must be durable now
         self.told = self.number

@@ -15,9 +15,8 @@ RefusalCode = Literal[
     "refused",  # any other reason, told in words
 ]
 
-SESSION_OVER: frozenset[RefusalCode] = frozenset(
-    {"no_session", "superseded"}
-)  # only the session was wrong of what was asked
+# only the session was wrong of what was asked
+SESSION_OVER: frozenset[RefusalCode] = frozenset({"no_session", "superseded"})
 
 
 class OmsRefused(SafetyRefusal):

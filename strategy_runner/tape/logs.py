@@ -250,6 +250,11 @@ def read_frames(path: Path, offset: int = START) -> Iterator[tuple[int, bytes]]:
         reader.close()
 
 
+def begin_of(end: int, payload: bytes) -> int:
+    """Where the frame begins that ends there."""
+    return end - FRAME_BYTES - len(payload)
+
+
 def read_log(path: Path) -> Iterator[bytes]:
     """Every whole frame of a log, from the beginning."""
     for _, payload in read_frames(path):

@@ -12,7 +12,7 @@ import msgspec
 
 from strategy_runner.errors import DivergenceError
 from strategy_runner.model.signal import Envelope, LoggedSignal, SignalBody, canonical, digest
-from strategy_runner.tape.logs import START, AppendLog, read_frames
+from strategy_runner.tape.logs import START, AppendLog, begin_of, read_frames
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_logged = msgspec.msgpack.Decoder(LoggedSignal).decode
@@ -141,10 +141,8 @@ def _first_lost(path: Path, offset: int, cuts: Sequence[tuple[int, int]]) -> int
 def _recorded_from(path: Path, offset: int, generation: str, n: int) -> dict[int, tuple[int, bytes]]:
     """(place, digest) by n of the signals that stand in the log after the snapshot."""
     found: dict[int, tuple[int, bytes]] = {}
-    place = offset
-    for following, payload in read_frames(path, offset):
+    for end, payload in read_frames(path, offset):
         logged = decode_logged(payload)
         if logged.envelope.generation == generation and logged.envelope.n >= n:
-            found[logged.envelope.n] = place, logged.digest
-        place = following
+            found[logged.envelope.n] = begin_of(end, payload), logged.digest
     return found

@@ -7,7 +7,7 @@ new. A difference is a divergence.
 from pathlib import Path
 
 from strategy_runner.errors import DivergenceError
-from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, read_frames
+from strategy_runner.tape.logs import FRAME_BYTES, START, AppendLog, begin_of, read_frames
 from strategy_runner.worker.outbox import is_derived_again
 
 _OWNER_ONLY = 0o600
@@ -59,4 +59,4 @@ class PaperLog:
 
 def _payloads(path: Path, offset: int) -> dict[int, bytes]:
     """By the offset of their frames."""
-    return {end - FRAME_BYTES - len(payload): payload for end, payload in read_frames(path, offset)}
+    return {begin_of(end, payload): payload for end, payload in read_frames(path, offset)}
