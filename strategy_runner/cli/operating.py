@@ -4,7 +4,7 @@ import time
 
 import click
 
-from strategy_runner.cli.output import output_option, show_json, show_table, talk
+from strategy_runner.cli.output import counted, output_option, show_json, show_table, talk
 from strategy_runner.cli.running import known_target, show_until_ready, targets_argument, timeout_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
@@ -142,7 +142,7 @@ def reconcile(home: Home, client: str, accept: bool, reason: str, output: str) -
     rows = [(one.symbol, one.kind, one.whose, one.ours, one.theirs) for one in found.differences]
     if rows:
         show_table(columns, rows)
-        stop = "1 difference stops" if len(rows) == 1 else f"{len(rows)} differences stop"
+        stop = f"{counted(len(rows), 'difference')} {'stops' if len(rows) == 1 else 'stop'}"
         talk(f"{client}: {stop} entries; `reconcile {client} --accept --reason TEXT` settles them")
     else:
         talk(f"{client}: positions and orders are those of the OMS")
