@@ -65,7 +65,7 @@ class Echo(Strategy):
     def on_position(self, position: Position) -> None:
         assert self.position == position.size
         if not position.size:
-            self.close(f"told of {self._fills} fills, {self._bought:.6f} {self._sold:.6f} {self._fees:.3f}")
+            self.close(f"told of {self._fills} fills, {self._bought:.8f} {self._sold:.8f} {self._fees:.8f}")
 """
 # Waits for a price, comes nearer, gives up; its stop follows, and it leaves at a limit of its own.
 PATIENT = """
@@ -372,7 +372,11 @@ def agrees_with_fills(one: dict[str, Any], fills: list[Fill]) -> None:
 
 
 def told_of_echo(firm: Firm, mode: str, found: list[PrivateEntry]) -> None:
-    """What the strategy says that it was told, at each moment when it was flat, is what the fill log held then."""
+    """What the strategy says that it was told, at each moment when it was flat, is what the fill log held then.
+
+    Both say it to the eighth digit, which is the last that fees and quantities have: of fewer, sums of floats and of decimals
+    would round a tie apart.
+    """
     flat: dict[str, list[str]] = {}
     counts: dict[str, list[Any]] = {}
     for entry in found:
@@ -384,7 +388,7 @@ def told_of_echo(firm: Firm, mode: str, found: list[PrivateEntry]) -> None:
             count[3] += fill.fee
             if not entry.position.quantity:
                 flat.setdefault(entry.worker, []).append(
-                    f"told of {count[0]} fills, {count[1]:.6f} {count[2]:.6f} {count[3]:.3f}"
+                    f"told of {count[0]} fills, {count[1]:.8f} {count[2]:.8f} {count[3]:.8f}"
                 )
     said: dict[str, list[str]] = {}
     for body in bodies(firm, mode):
