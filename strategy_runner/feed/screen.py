@@ -17,6 +17,7 @@ from strategy_runner.model.record import PRICE_MAX, Kind
 
 EARLIEST_NS = 946_684_800_000_000_000  # 2000-01-01
 AHEAD_NS_MAX = 86_400_000_000_000
+LEAP_NS_MAX = 60_000_000_000
 LATE_NS_MAX = 1_000_000_000
 
 REASONS = {
@@ -29,6 +30,7 @@ REASONS = {
     "crossed": "bid above ask, or a bar whose prices contradict each other",
     "negative_volume": "a size or volume below 0",
     "implausible_time": "a time before the year 2000 or more than a day ahead",
+    "leap": "more than a minute ahead of the clock and of its series, and no second row agrees with it",
     "out_of_order": "more than a second older than the last row of its series",
     "duplicate": "a quote or bar that is the last one again",
     "late": "up to a second older than the last row of its series: kept, at that row's time",
@@ -48,6 +50,7 @@ class Screen:
         self.last_ns = dict(last_ns)
         self.counts: Counter[tuple[str, str]] = Counter()
         self._last: dict[Series, Raw] = {}
+        self._leapt_ns: dict[Series, int] = {}
 
     @property
     def dropped(self) -> int:
@@ -69,7 +72,7 @@ class Screen:
                 continue
             reason, sound = _fault_of(row, bases, now_ns), row
             if not reason and row[1] != _GAP:
-                sound, reason = self._in_order(row)
+                sound, reason = (row, "leap") if self._leaps(row, now_ns) else self._in_order(row)
             if reason:
                 self._count(row[0], reason, row)
                 continue
@@ -84,6 +87,18 @@ class Screen:
             f"{symbol}: {count} rows {reason} ({REASONS[reason]})"
             for (symbol, reason), count in sorted(self.counts.items())
         ]
+
+    def _leaps(self, row: Raw, now_ns: int) -> bool:
+        """Whether a row is ahead alone. Kept, it would put all that follow out of order; but two in a row that agree are
+        believed, for then it is the clock of this host that is behind."""
+        series, event_ns = (row[0], row[1]), row[2]
+        first_ns = self._leapt_ns.pop(series, None)
+        if event_ns <= max(now_ns, self.last_ns.get(series, 0)) + LEAP_NS_MAX:
+            return False
+        if first_ns is not None and abs(event_ns - first_ns) <= LEAP_NS_MAX:
+            return False
+        self._leapt_ns[series] = event_ns
+        return True
 
     def _in_order(self, row: Raw) -> tuple[Raw, str]:
         """The row, a late one at the time of the last, and why it is dropped, if it is."""

@@ -82,9 +82,26 @@ def test_sound_rows_stay_as_they_are() -> None:
         trade(1),
         bar(2, 1.0, 2.0, 0.5, 1.5, 0.0),
         bar(3, 1.0, 2.0, 0.5, 1.5, NAN),
-        trade(86_399),
+        trade(60),
     ]
     assert judge(*rows) == (rows, {}), "equal trades are real; each series has an order of its own"
+
+
+def test_a_row_that_is_ahead_alone_is_dropped_and_silences_nobody() -> None:
+    kept, counts = judge(trade(0), trade(3_600), trade(1), trade(3_600), quote(3_600), trade(2))
+    assert (kept, counts) == ([trade(0), trade(1), trade(2)], {"leap": 3})
+
+
+def test_two_rows_that_are_ahead_together_are_believed_and_so_is_what_follows_them() -> None:
+    kept, counts = judge(trade(0), trade(3_600), trade(3_601), trade(3_602), trade(3_650))
+    assert (kept, counts) == ([trade(0), trade(3_601), trade(3_602), trade(3_650)], {"leap": 1})
+    before = {("A", int(Kind.TRADE)): NOW + 3_600 * SECOND}
+    assert judge(trade(3_610), last_ns=before) == ([trade(3_610)], {}), "also after a restart"
+
+
+def test_bars_of_a_day_that_follow_one_another_do_not_leap() -> None:
+    rows = [bar(day * 86_400, 1.0, 2.0, 0.5, 1.5, 1.0) for day in (-2, -1, 0)]
+    assert judge(*rows) == (rows, {})
 
 
 def test_a_quote_or_bar_that_is_the_last_one_again_is_dropped() -> None:
