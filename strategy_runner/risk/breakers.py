@@ -3,14 +3,14 @@
 A breaker that opens leaves a latch in the state. Measures are defined once, for what trips and for what people are shown.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Literal
 
 import msgspec
 
 from strategy_runner.risk.book import ZERO
-from strategy_runner.risk.state import Latch, Posture, Reset, RiskState, limits_in_force, profits
+from strategy_runner.risk.state import Latch, Posture, Reset, RiskState, equity_of, limits_in_force
 from strategy_runner.risk.window import Window
 
 Scope = Literal["client", "strategy", "symbol", "worker", "any"]
@@ -131,22 +131,17 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.limit - self.value, ZERO)
 
 
-def money_measures(state: RiskState, gained: Mapping[str, Decimal]) -> list[Measure]:
-    """What a change of profit can trip; `gained` is the profit of each strategy."""
+def money_values(state: RiskState, equity: Decimal) -> Iterator[tuple[str, str, Decimal, Decimal]]:
+    """(breaker, strategy, value, limit) of all that a change of profit can trip, while every gain is known."""
     limits = limits_in_force(state)
-    found: list[Measure] = []
-    equity = state.cash + sum(gained.values(), ZERO)
     if limits.max_daily_loss is not None:
-        lost = state.day_start_equity - equity
-        found.append(Measure(breaker="daily_loss", value=lost, limit=limits.max_daily_loss))
-        for strategy, profit in gained.items():
+        yield "daily_loss", "", state.day_start_equity - equity, limits.max_daily_loss
+        for strategy, profit in state.totals.gains.items():
             lost = state.profits_at_day_start.get(strategy, ZERO) - profit
-            limit = limits.share(strategy) * limits.max_daily_loss
-            found.append(Measure(breaker="strategy_daily_loss", value=lost, limit=limit, strategy=strategy))
+            yield "strategy_daily_loss", strategy, lost, limits.share(strategy) * limits.max_daily_loss
     if limits.max_drawdown is not None and state.peak_equity > 0:
         peak = max(state.peak_equity, equity)
-        found.append(Measure(breaker="drawdown", value=(peak - equity) / peak, limit=limits.max_drawdown))
-    return found
+        yield "drawdown", "", (peak - equity) / peak, limits.max_drawdown
 
 
 def streak_measures(state: RiskState) -> Iterator[Measure]:
@@ -172,8 +167,11 @@ def count_measures(state: RiskState, now_ns: int) -> Iterator[Measure]:
 
 def measures(state: RiskState, now_ns: int) -> list[Measure]:
     """Everything that is measured, for people to see. What depends on an unknown equity is left out."""
-    gained = profits(state)
-    money = [] if gained is None else money_measures(state, gained)
+    equity = equity_of(state)
+    money = [
+        Measure(breaker=breaker, value=value, limit=limit, strategy=strategy)
+        for breaker, strategy, value, limit in (() if equity is None else money_values(state, equity))
+    ]
     return [*money, *streak_measures(state), *count_measures(state, now_ns)]
 
 

@@ -85,9 +85,10 @@ class Changed(Event, frozen=True, kw_only=True, tag="changed"):
 
 
 class Reported(Event, frozen=True, kw_only=True, tag="reported"):
-    """What the OMS knows of an order now."""
+    """What the OMS knows of an order now. With `has_fill` the fill is taken in next, which works the exposure out."""
 
     report: OrderReport
+    has_fill: bool = False
 
 
 class DayRolled(Event, frozen=True, kw_only=True, tag="day_rolled"):

@@ -85,11 +85,12 @@ def reported(state: RiskState, event: events.Reported) -> None:
         if is_positive(report.quantity) and report.filled.is_finite():
             changed = msgspec.structs.replace(changed, quantity=report.quantity, filled=report.filled)
         state.put_order(report.client_order_id, changed)
-        if (changed.quantity, changed.filled) != (order.quantity, order.filled):
+        if not event.has_fill and (changed.quantity, changed.filled) != (order.quantity, order.filled):
             refresh(state, order.strategy, order.symbol)
         return
     state.end_order(report.client_order_id)
-    refresh(state, order.strategy, order.symbol)
+    if not event.has_fill:
+        refresh(state, order.strategy, order.symbol)
     rate = limits_in_force(state).rejects
     if report.state is OrderState.REJECTED and rate is not None:
         window = _window(state, f"rejects {order.symbol}")

@@ -6,9 +6,9 @@ A latch goes by its own reset rule and by nothing else: not by a restart, not by
 import msgspec
 
 from strategy_runner.risk.book import ZERO
-from strategy_runner.risk.breakers import BREAKERS, Measure, money_measures, streak_measures
+from strategy_runner.risk.breakers import BREAKERS, Measure, money_values, streak_measures
 from strategy_runner.risk.events import Authority
-from strategy_runner.risk.state import Latch, RiskState, limits_in_force, profits
+from strategy_runner.risk.state import Latch, RiskState, equity_of, limits_in_force
 from strategy_runner.risk.working import worker_key
 
 
@@ -39,14 +39,13 @@ def latch(state: RiskState, name: str, at_ns: int, facts: str, *, strategy: str 
 
 def trip_by_money(state: RiskState, at_ns: int) -> None:
     """Takes in a change of equity: a new peak, and the breakers that it opens."""
-    gained = profits(state)
-    if gained is None:
-        state.equity = None
+    state.equity = equity = equity_of(state)
+    if equity is None:
         return
-    state.equity = state.cash + sum(gained.values(), ZERO)
-    state.peak_equity = max(state.peak_equity, state.equity)
-    for measure in money_measures(state, gained):
-        _trip(state, measure, at_ns)
+    state.peak_equity = max(state.peak_equity, equity)
+    for breaker, strategy, value, limit in money_values(state, equity):
+        if value >= limit:
+            _trip(state, Measure(breaker=breaker, value=value, limit=limit, strategy=strategy), at_ns)
 
 
 def trip_by_streak(state: RiskState, at_ns: int) -> None:

@@ -134,6 +134,11 @@ def profits(state: RiskState) -> dict[str, Decimal] | None:
     return None if state.totals.ungained else dict(state.totals.gains)
 
 
+def equity_of(state: RiskState) -> Decimal | None:
+    """Cash and all profits; None while a rate is missing."""
+    return None if state.totals.ungained else state.cash + sum(state.totals.gains.values(), ZERO)
+
+
 def mark(state: RiskState, book: Book) -> Decimal:
     """The last known price, which a fill is too."""
     return state.marks.get(book.symbol, book.average_price)

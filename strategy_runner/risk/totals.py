@@ -55,8 +55,8 @@ class Working:
 class Totals:
     """`entries` counts working entries and `unknown` by symbol the orders whose outcome is not known. `worths` by strategy and
     `worth` are of all that is exposed, `unpriced` counts what has no worth for want of a rate; `sizes` are by symbol. `gains` by
-    strategy leave out `ungained` workers, for want of a rate, and `moved` are those strategies whose gains have changed since
-    somebody looked. `places` has by symbol the workers with an exposure, in the order of their first."""
+    strategy leave out `ungained` workers, for want of a rate. `places` has by symbol the workers with an exposure, in the order
+    of their first."""
 
     def __init__(self, orders: Mapping[str, OpenOrder], exposures: Mapping[str, Exposure]) -> None:
         self.entries = self.unpriced = self.ungained = 0
@@ -65,14 +65,12 @@ class Totals:
         self.worths: dict[str, Decimal] = {}
         self.sizes: dict[str, Decimal] = {}
         self.gains: dict[str, Decimal] = {}
-        self.moved: set[str] = set()
         self.places: dict[str, list[str]] = {}
         self._working: dict[str, Working] = {}
         for order in orders.values():
             self.add_order(order)
         for key, exposure in exposures.items():
             self.put_exposure(key, None, exposure)
-        self.moved.clear()
 
     def of(self, key: str) -> Working:
         """What is working of a worker."""
@@ -117,7 +115,6 @@ class Totals:
         self.ungained += (after.gain is None) - (before.gain is None)
         if after.gain != before.gain or before is _NOTHING:
             self.gains[strategy] = _add(self.gains[strategy], _less(after.gain or ZERO, before.gain or ZERO))
-            self.moved.add(strategy)
 
 
 def counts_alike(before: OpenOrder, after: OpenOrder) -> bool:

@@ -17,7 +17,7 @@ from strategy_runner.sinks.interface import Sink
 RETRY_S_MIN = 0.2
 RETRY_S_MAX = 30.0
 # of a quarter of a megabyte each: a database asks for as much work to begin a statement as for thousands of rows
-BATCH_READS = 16
+BATCH_READS = 8
 
 log = logging.getLogger(__name__)
 

@@ -25,6 +25,7 @@ from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.order_flow import OrderFlow
 from strategy_runner.router.order_journal import OrderJournal, Written
 from strategy_runner.router.reconciliation import Difference
+from strategy_runner.router.right_of_way import GiveWay, no_way_given
 from strategy_runner.tape.files import is_full
 
 RETRY_S_MIN = 0.1
@@ -85,16 +86,18 @@ class Desk:
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._stop_by = 0.0
+        self._give_way: GiveWay = no_way_given
         self._oms: Oms | None = None
         self._oms_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
 
     # -- as a sink -----------------------------------------------------------------------------------------------------------
 
-    def start(self, instruments: Mapping[str, Instrument]) -> None:
+    def start(self, instruments: Mapping[str, Instrument], give_way: GiveWay = no_way_given) -> None:
         """What is durable by now, another router may have traded. `instruments` are those of every symbol that was ever traded:
         one that has left the plan may still have orders and a position."""
         self._instruments.update(instruments)
+        self._give_way = give_way
         self._seen = self._below
         self._thread.start()
 
@@ -213,6 +216,7 @@ class Desk:
         retry_at, retry_s = 0.0, RETRY_S_MIN
         spec = self._spec
         while True:
+            self._give_way()
             self._news.clear()
             stopping = self._stopping.is_set()
             if self._spec is not spec:
@@ -233,7 +237,9 @@ class Desk:
             if time.monotonic() >= retry_at:
                 try:
                     if flow.is_drained:  # no new order waits until fills of others are on the disk
+                        self._give_way()
                         worked |= flow.send()
+                    self._give_way()
                     worked |= flow.take_events()
                     worked |= flow.resolve()
                     worked |= flow.send()

@@ -83,6 +83,11 @@ class WorkerIntake:
         """How many bytes of the log have been read."""
         return self._reader.offset
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing waits, and the last reading saw all there was: its worker rings for what comes."""
+        return not self.queue and self._reader.is_at_end
+
     def fill(self) -> int:
         """Reads more signals when none are waiting; returns how many wait, 0 only at the end of the log or of trust."""
         before = -1

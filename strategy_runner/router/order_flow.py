@@ -42,7 +42,7 @@ from strategy_runner.router.order_journal import OrderJournal
 QUEUE_SIZE = 10_000
 # of one piece of work, between which signals that wait are decided
 BATCH_ORDERS_MAX = 100
-EVENTS_MAX = 100
+EVENTS_MAX = 50
 ASK_AGAIN_S = 0.25
 CANCEL_AGAIN_S = 1.0
 NEVER_NS = 1 << 62

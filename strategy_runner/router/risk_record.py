@@ -239,6 +239,8 @@ class RiskRecord:
                 apply(self.state, events.Changed(at_ns=entry.at_ns, change=entry.change, is_made=True))
             case Happened() if entry.counts:
                 event = entry.event
+                if event.report is not None:
+                    self._reported(entry.at_ns, event.report, has_fill=event.fill is not None)
                 if event.fill is not None:
                     apply(self.state, events.Filled(at_ns=entry.at_ns, fill=event.fill))
                 if event.amount is not None:
@@ -246,11 +248,9 @@ class RiskRecord:
                         at_ns=entry.at_ns, strategy=event.strategy, symbol=event.symbol, amount=event.amount
                     )
                     apply(self.state, paid)
-                if event.report is not None:
-                    self._reported(entry.at_ns, event.report)
 
-    def _reported(self, at_ns: int, report: OrderReport) -> None:
-        apply(self.state, events.Reported(at_ns=at_ns, report=report))
+    def _reported(self, at_ns: int, report: OrderReport, *, has_fill: bool = False) -> None:
+        apply(self.state, events.Reported(at_ns=at_ns, report=report, has_fill=has_fill))
 
     def _replay(self, offset: int) -> None:
         """Everything behind the note, in the order that the risk log keeps; what it has not kept comes last.

@@ -98,7 +98,7 @@ class Router:
             delivery.start(give_way)
             delivery.advance(self._journal.synced)
         if trading is not None:
-            trading.start(self._judge, self._journal.synced)
+            trading.start(self._judge, self._journal.synced, self._right_of_way.give_way_to_flood)
         if audit is not None:
             audit.start(give_way)
         status.enter(State.FOLLOWING)
@@ -193,10 +193,11 @@ class Router:
             if intake is None:
                 self._due.discard(worker)
                 continue
-            if not self._fill(intake):
-                self._due.discard(worker)
+            waiting = self._fill(intake)
             while intake.queue and intake.queue[0].seq < limit and len(ready) < TURN_SIGNALS_MAX:
                 ready.append(intake.pop())
+            if not waiting or intake.is_drained:
+                self._due.discard(worker)
             self._count(intake)
         return ready
 
@@ -261,7 +262,7 @@ class Router:
         What a full disk does not take is ruled on again at the next try: by then it may be late.
         """
         at_ns = time.time_ns()
-        self._right_of_way.tell(self._waited_ns(ready, at_ns))
+        self._tell_of_wait(ready, at_ns)
         if not ready:
             return 0
         decisions = self._unwritten
@@ -287,11 +288,13 @@ class Router:
         self._file.status.last_signal_ns = decisions[-1].decided_ns
         return len(decisions)
 
-    def _waited_ns(self, ready: list[Arrival], at_ns: int) -> int:
+    def _tell_of_wait(self, ready: list[Arrival], at_ns: int) -> None:
         """Where records come as fast as they go nobody waits."""
         if not ready or self._ordered or self._spec.bulk:
-            return 0
-        return at_ns - min(arrival.logged.envelope.recorded_ns for arrival in ready)
+            self._right_of_way.tell(0, 0)
+        else:
+            oldest_ns = min(arrival.logged.envelope.recorded_ns for arrival in ready)
+            self._right_of_way.tell(at_ns - oldest_ns, len(ready))
 
     def _decisions(self, ready: list[Arrival], rulings: list[Ruling], at_ns: int) -> list[Decision]:
         return [
@@ -304,7 +307,7 @@ class Router:
         if not self._unwritable:
             log.error("%s; holding %d signals and trying again", problem, len(ready))
         self._undecided, self._unwritten = ready, decisions
-        self._right_of_way.tell(0)
+        self._right_of_way.tell(0, 0)
         self._file.status.last_error = self._unwritable = problem
         self._next_try = time.monotonic() + FULL_DISK_PAUSE_S
 

@@ -17,6 +17,7 @@ from strategy_runner.router.appraiser import Appraiser
 from strategy_runner.router.desk import Desk
 from strategy_runner.router.intake import Arrival
 from strategy_runner.router.market import Market
+from strategy_runner.router.right_of_way import GiveWay
 from strategy_runner.router.risk_record import RiskRecord, standing_wish
 from strategy_runner.router.ruling import Judge, Ruling
 
@@ -38,12 +39,12 @@ class Trading:
         self._withdrawn: set[str] = set()
         self._wait_until = 0.0
 
-    def start(self, judge: Judge, synced: int) -> None:
+    def start(self, judge: Judge, synced: int, give_way: GiveWay) -> None:
         """Takes in the limits of now, and lets the desk begin; `synced` is how much of the decision log is durable."""
         self._appraiser = Appraiser(self._spec, judge, self.record, self._market)
         self._configure()
         self.desk.advance(synced)
-        self.desk.start(limits_in_force(self.record.state).instruments)
+        self.desk.start(limits_in_force(self.record.state).instruments, give_way)
         self._wait_until = time.monotonic() + RECONCILE_WAIT_S
 
     def reload(self, spec: RouterSpec) -> None:

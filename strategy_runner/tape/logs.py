@@ -31,6 +31,7 @@ MAGIC = b"SRLOG\0\0\0"
 _VERSION = 1
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
 SEARCH_BYTES = 256 * 1024
+_FEW_BYTES = 16 * 1024  # of a reader that follows
 _FRAME_SEARCH_BYTES = 2 * (_FRAME.size + PAYLOAD_BYTES_MAX)  # behind damage, for the next whole frame
 START = _HEADER.size
 FRAME_BYTES = _FRAME.size  # of a frame, before its payload
@@ -164,6 +165,8 @@ class LogReader(_Opened):
     def __init__(self, path: Path, offset: int = START) -> None:
         self.path = path
         self.offset = offset
+        self.is_at_end = False
+        """Whether the last read saw all there was."""
         self._inode = 0
 
     def read(self, bytes_max: int = 1 << 20) -> Iterator[tuple[int, bytes]]:
@@ -173,10 +176,12 @@ class LogReader(_Opened):
         """
         if self._fd < 0 and not self._open():
             return
-        there = os.fstat(self._fd).st_size - self.offset  # a read makes room for all it asks for
-        if there <= 0:
-            return
-        block = os.pread(self._fd, min(there, max(bytes_max, _FRAME.size)), self.offset)
+        asked = min(max(bytes_max, _FRAME.size), _FEW_BYTES)  # one call of the system, where there is little as mostly
+        block = os.pread(self._fd, asked, self.offset)
+        self.is_at_end = len(block) < asked
+        if not self.is_at_end and asked < bytes_max:
+            there = os.fstat(self._fd).st_size - self.offset  # a read makes room for all it asks for
+            block = os.pread(self._fd, max(0, min(there, bytes_max)), self.offset)
         if len(block) >= _FRAME.size:
             length = _FRAME.unpack_from(block)[0]
             if length <= PAYLOAD_BYTES_MAX and len(block) < _FRAME.size + length:

@@ -12,6 +12,7 @@ from worker.build import START_NS, short_folder
 
 from strategy_runner.model.signal import Envelope, LoggedSignal, canonical, digest
 from strategy_runner.router.delivery import Delivery
+from strategy_runner.router.intake import WorkerIntake
 from strategy_runner.router.journal import NOTE_DECISIONS
 from strategy_runner.router.right_of_way import GiveWay, no_way_given
 from strategy_runner.router.router import TURN_SIGNALS_MAX
@@ -82,6 +83,21 @@ def test_what_waits_at_the_gate_is_looked_at_again_at_once(root: Path, desk: Mak
     one.durable = 6
     one.router.wait()
     assert one.router.turn() == 1
+
+
+def test_a_log_that_was_read_to_its_end_is_read_again_when_its_worker_rings_and_not_before(
+    root: Path, desk: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talker, one = Talker(root), desk()
+    reads: list[WorkerIntake] = []
+    fill = WorkerIntake.fill
+    monkeypatch.setattr(WorkerIntake, "fill", lambda intake: (reads.append(intake), fill(intake))[1])
+    one.router._next_look = float("inf")
+    for seq in range(3):
+        talker.say(seq=seq)
+        one.router._due.add("talk.X")  # as it rings
+        assert [one.router.turn() for _ in range(3)] == [1, 0, 0]
+    assert len(reads) == 3
 
 
 def test_one_turn_decides_a_bounded_number_of_signals(root: Path, desk: Make) -> None:

@@ -56,6 +56,22 @@ def test_the_longest_payloads_are_read_and_so_is_what_stands_behind_them(tmp_pat
     assert list(read_log(tmp_path / "a.log")) == payloads
 
 
+@pytest.mark.parametrize("bytes_max", [1, 8, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 100_000, 1 << 20])
+def test_a_reader_knows_whether_it_has_seen_the_end(tmp_path: Path, bytes_max: int) -> None:
+    """It may have and not say so, when what it read ends where the log does; never the other way round."""
+    path = tmp_path / "a.log"
+    ends = written(path, [bytes([number]) * 1_000 for number in range(60)])
+    reader, seen = LogReader(path), 0
+    assert not reader.is_at_end
+    while frames := list(reader.read(bytes_max)):
+        seen += len(frames)
+        assert not reader.is_at_end or reader.offset == ends[-1]
+    assert (seen, reader.is_at_end) == (60, True)
+    AppendLog(path).append(b"more")
+    assert [payload for _, payload in reader.read(bytes_max)] == [b"more"]
+    reader.close()
+
+
 def test_a_log_that_is_not_there_yet_is_empty_and_then_found(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     reader = LogReader(path)
