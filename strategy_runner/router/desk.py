@@ -21,6 +21,7 @@ from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.limits import Rate, rate_of
 from strategy_runner.router.hand import Cancel, Flatten, Hand, Reconcile, Wish, Withdraw
 from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.router.order_book import LostStop
 from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.order_flow import OrderFlow
 from strategy_runner.router.order_journal import OrderJournal, Written
@@ -49,7 +50,8 @@ class Desk:
     """Opens the OMS in its own thread and trades with it until `stop`. The counts and words below are for others to read.
 
     `written` has what the journal was given, for who follows it to take out. `reconciled` is set once positions and orders have
-    been compared with the OMS's since the start, and `differences` is what was found last. `broken` is a fault of the disk
+    been compared with the OMS's since the start, and `differences` is what was found last; `lost_stops` are those that the OMS
+    rejected, of workers that hold or enter something. `broken` is a fault of the disk
     that ends the router.
     """
 
@@ -73,6 +75,7 @@ class Desk:
         self.open_orders = 0
         self.reconciled = threading.Event()
         self.differences: tuple[Difference, ...] = ()
+        self.lost_stops: tuple[LostStop, ...] = ()
         self.broken: OSError | None = None
         self._spec = spec
         self._oms_spec: OmsSpec = spec.oms
@@ -270,6 +273,7 @@ class Desk:
         book = journal.book
         self.cursor = book.next_decision
         self.acted = book.acted
+        self.lost_stops = tuple(book.unprotected.values())
         self.unknown, self.open_orders = flow.asking, len(book.orders)
         self.differences = hand.differences
         if hand.is_reconciled:

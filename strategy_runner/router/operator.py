@@ -16,6 +16,7 @@ from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.state import Latch, Posture
 from strategy_runner.router.acknowledgement import Acknowledgement, read_acknowledgement, write_acknowledgement
 from strategy_runner.router.breaker_log import BreakerLog
+from strategy_runner.router.lost_stops import LostStops
 from strategy_runner.router.operator_log import Action, ActionReader, refuse_loss
 from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.restarts import Restarts
@@ -40,6 +41,7 @@ class Operator:
         self._restarts = (
             Restarts(folder.parent, workers, client, on_restart, trading.record) if trading is not None else None
         )
+        self._lost_stops = LostStops(folder.parent, trading.desk) if trading is not None else None
         self._latches: list[Latch] = []
         before = read_acknowledgement(folder)
         self._known = before.taken if before is not None else 0
@@ -52,6 +54,8 @@ class Operator:
         """Takes what is new. Raises OSError, StateError: who cannot read what people ask must not trade."""
         if self._restarts is not None:
             self._restarts.turn()
+        if self._lost_stops is not None:
+            self._lost_stops.turn()
         actions = self._reader.read()
         if actions:
             self._reader.sync()

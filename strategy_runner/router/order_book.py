@@ -56,11 +56,21 @@ class Flattening(msgspec.Struct, frozen=True):
     rounds: int = 0
 
 
+class LostStop(msgspec.Struct, frozen=True):
+    """The OMS rejected a stop loss of this worker."""
+
+    order_id: str
+    scope: Scope
+    reason: str
+
+
 class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     """`entries` counts what was taken in, `fills` the entries of the fill log that are in it. `orders` by id, with the last so
     many that are over in `finished`; `accounts` by name; `contradicted` says of a symbol what cannot be true; `flattening` by
     the operator's action, as `reconciling`, which says whether it accepts. `closings` has by worker the last decision that
-    closed all it held, once the OMS has its exit. `instruments` has by symbol what its money was last counted with."""
+    closed all it held, once the OMS has its exit. `instruments` has by symbol what its money was last counted with.
+    `unprotected` has by worker the stop loss of what it holds or is entering that the OMS rejected, until that is over or an
+    action makes it flat."""
 
     client: str
     entries: int = 0
@@ -76,6 +86,7 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     reconciling: dict[int, bool] = {}
     closings: dict[str, int] = {}
     instruments: dict[str, Instrument] = {}
+    unprotected: dict[str, LostStop] = {}
 
     def __post_init__(self) -> None:
         self.__dict__["index"] = OrderIndex(self.orders.values())
@@ -128,6 +139,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
                 _advance(book, order_id, _SENT)
         case Told():
             _advance(book, entry.report.client_order_id, entry.news)
+            _forget_what_is_over(book)
         case Happened():
             _happen(book, entry, instruments)
         case Heard():
@@ -151,6 +163,11 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             book.acted = max(book.acted, entry.action)
             if entry.flatten is not None:
                 book.flattening[entry.action] = Flattening(entry.flatten)
+                book.unprotected = {
+                    worker: lost
+                    for worker, lost in book.unprotected.items()
+                    if not entry.flatten.covers(lost.scope.strategy, lost.scope.symbol)
+                }
             if entry.reconcile is not None:
                 book.reconciling[entry.action] = entry.reconcile
         case Flattened():
@@ -245,6 +262,7 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
     if account is not None:
         book.accounts[event.account] = account
         book.index.touched[event.strategy, event.symbol] = None
+    _forget_what_is_over(book)
 
 
 def _account_after(book: OrderBook, event: OmsEvent, instruments: Mapping[str, Instrument]) -> Account | None:
@@ -282,8 +300,19 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
         book.finished[order_id] = known.order
         while len(book.finished) > FINISHED_KEPT:
             del book.finished[next(iter(book.finished))]
+        if known.order.state is OrderState.REJECTED and known.order.request.leg == "stop_loss":
+            book.unprotected[".".join(known.worker)] = LostStop(order_id, Scope(*known.worker), known.order.reason)
     else:
         book.index.note(known)
+
+
+def _forget_what_is_over(book: OrderBook) -> None:
+    """A worker that holds nothing and is entering nothing needs no stop."""
+    for worker, lost in list(book.unprotected.items()):
+        strategy, symbol = lost.scope.strategy, lost.scope.symbol
+        is_entering = any(not one.order.request.reduce_only for one in book.index.of((strategy, symbol)))
+        if not is_entering and not book.held(strategy, symbol):
+            del book.unprotected[worker]
 
 
 def _merged(before: OrderChange | None, after: OrderChange) -> OrderChange:

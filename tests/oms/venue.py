@@ -16,6 +16,7 @@ What a fault does to the next submit that comes in:
     stop_before     the process stands still before it is executed, until `thaw`
     die_after       the process kills itself after it was executed and is durable, before it is answered
     reject          each of its orders is rejected
+    reject_stops    each of its stop losses is rejected, and the rest taken
 
 `python -m oms.venue` is the process. VenueBackend and FaultyCalls also serve inside a test's own process.
 """
@@ -80,7 +81,7 @@ class VenueBackend:
 
     def __init__(self, journal: Path, *, fills: bool = False, dedupe: bool = True) -> None:
         self.placed: Counter[str] = Counter()
-        self.rejecting = False
+        self.rejecting = self.rejecting_stops = False
         self.price = PRICE
         self.fills = fills
         self._dedupe = dedupe
@@ -98,7 +99,7 @@ class VenueBackend:
                 known = (client, order.client_order_id) in self._reports
                 if not known or not self._dedupe:
                     self._place(order)
-            self.rejecting = False
+            self.rejecting = self.rejecting_stops = False
             self._log.sync()
             return [self._reports[client, order.client_order_id] for order in orders]
 
@@ -161,20 +162,21 @@ class VenueBackend:
             self._log.sync()
 
     def _place(self, order: OrderRequest) -> None:
+        rejects = self.rejecting or (self.rejecting_stops and order.leg == "stop_loss")
         report = OrderReport(
             client_order_id=order.client_order_id,
             client=order.client,
-            state=OrderState.REJECTED if self.rejecting else OrderState.ACKNOWLEDGED,
+            state=OrderState.REJECTED if rejects else OrderState.ACKNOWLEDGED,
             quantity=order.quantity,
-            reason="venue_says_no" if self.rejecting else "",
+            reason="venue_says_no" if rejects else "",
             oms_order_id=f"venue-{sum(self.placed.values())}",
         )
-        if not self.rejecting:
+        if not rejects:
             self._keep(Placed(order))
         else:
             self._orders[order.client, order.client_order_id] = order
-        self._tell("rejected" if self.rejecting else "acknowledged", report, order)
-        if self.fills and not self.rejecting:
+        self._tell("rejected" if rejects else "acknowledged", report, order)
+        if self.fills and not rejects:
             self._fill(order)
 
     def _fill(self, order: OrderRequest, some: Decimal | None = None) -> None:
@@ -289,6 +291,8 @@ class FaultyCalls:
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "reject":
                 self._backend.rejecting = True
+            case "reject_stops":
+                self._backend.rejecting_stops = True
             case "":
                 pass
             case _:

@@ -1,0 +1,116 @@
+"""A stop loss that the OMS rejects leaves nobody unprotected: the entry is cancelled, what is held is exited, once."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oms.venue import Venue
+from router.trade import D, Floor
+from worker.build import short_folder
+
+from strategy_runner.model.order import client_order_id
+from strategy_runner.router.lost_stops import WHO
+from strategy_runner.router.operator_log import Action, read_actions
+from strategy_runner.router.order_entry import Intended
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with short_folder() as path:
+        yield path
+
+
+def begun(root: Path, *workers: str) -> Floor:
+    one = Floor(root, *workers)
+    one.start()
+    one.turn_until(one.trading.desk.reconciled.is_set, "reconciled")
+    return one
+
+
+def asked(root: Path) -> list[Action]:
+    return list(read_actions(root))
+
+
+def filled(floor: Floor) -> int:
+    return sum(entry.event.fill is not None for entry in floor.fills())
+
+
+def exits(floor: Floor) -> list[Any]:
+    return [e.order for e in floor.orders() if isinstance(e, Intended) and e.order.leg == "flatten"]
+
+
+def is_over(floor: Floor, root: Path) -> bool:
+    """The action is carried out, and nothing is left to do."""
+    desk = floor.trading.desk
+    return bool(asked(root)) and desk.acted == len(asked(root)) and not desk.open_orders and not desk.lost_stops
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
+def test_what_is_held_without_its_stop_exits_once(root: Path, killed: bool) -> None:
+    with Venue(root, fills=True) as venue:
+        one = begun(root, "talk.X", "walk.X")
+        one.say("walk.X", size=3.0)
+        one.turn_until(lambda: filled(one) == 1, "another's position")
+        venue.fault("reject_stops")
+        one.say("talk.X", size=2.0, stop_loss=90.0)
+        one.turn_until(lambda: filled(one) >= 2, "the fill")
+        if killed:
+            one.turn_until(lambda: asked(root), "the action")
+            one.kill()
+            one.start()
+        one.turn_until(lambda: is_over(one, root), "the exit")
+        (exit_,) = exits(one)
+        assert (exit_.side, exit_.quantity, exit_.strategy, exit_.symbol) == ("sell", D(2), "talk", "X")
+        assert venue.placed()[exit_.client_order_id] == 1
+        (action,) = asked(root)
+        assert (action.who, action.request.verb, action.request.scope) == (WHO, "flatten", ":talk:X")
+        assert action.request.reason == "the OMS rejected its stop loss: venue_says_no"
+        books = one.trading.record.state.books
+        one.turn_until(lambda: books["talk/X"].quantity == 0, "flat")
+        assert books["walk/X"].quantity == D(3), "what others hold is not touched"
+        one.stop()
+        one.close()
+
+
+def test_an_entry_without_its_stop_is_cancelled_before_it_fills(root: Path) -> None:
+    with Venue(root) as venue:
+        one = begun(root)
+        venue.fault("reject_stops")
+        entry_id = client_order_id(one.say(size=2.0, stop_loss=90.0), "entry")
+        one.turn_until(lambda: is_over(one, root), "the entry's end")
+        assert (venue.placed()[entry_id], exits(one), filled(one)) == (1, [], 0)
+        one.say(size=1.0, stop_loss=90.0)
+        one.turn_until(lambda: one.trading.desk.open_orders == 2, "the next entry, with its stop")
+        assert len(asked(root)) == 1
+        one.stop()
+        one.close()
+
+
+def test_an_entry_that_is_rejected_itself_needs_no_exit(root: Path) -> None:
+    with Venue(root) as venue:
+        one = begun(root)
+        venue.fault("reject")
+        one.say(size=2.0, stop_loss=90.0)
+        one.decided(1)
+        one.turn_until(lambda: one.trading.desk.cursor == 1 and not one.trading.desk.open_orders, "the rejection")
+        for _ in range(20):
+            one.turn_until(lambda: True, "a turn")
+            time.sleep(0.01)
+        assert (asked(root), one.trading.desk.lost_stops) == ([], ())
+        one.stop()
+        one.close()
+
+
+def test_a_second_stop_that_is_lost_is_exited_too(root: Path) -> None:
+    with Venue(root, fills=True) as venue:
+        one = begun(root)
+        for number in (1, 2):
+            venue.fault("reject_stops")
+            one.say(size=2.0, stop_loss=90.0)
+            one.turn_until(lambda number=number: len(asked(root)) == number, "the action")
+            one.turn_until(lambda: is_over(one, root), "the exit")
+            assert len(exits(one)) == number
+        one.stop()
+        one.close()
