@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -136,6 +137,30 @@ def _check_format(database: duckdb.DuckDBPyConnection, client: str) -> None:
         found = []
     if found != [(FORMAT, client)]:
         raise _WrongFormat(f"about: expected format {FORMAT} of client {client!r}, found {found}")
+    there = _columns(database)
+    for table, expected in _own_columns().items():
+        columns = there.get(table, [])
+        if columns != expected:
+            differing = sorted({*columns} ^ {*expected}) or "their order"
+            raise _WrongFormat(f"table {table}: expected the columns that it was made with, found {differing} altered")
+
+
+@cache
+def _own_columns() -> dict[str, list[str]]:
+    with duckdb.connect(config={"threads": "1"}) as database:
+        for statement in CREATE:
+            database.execute(statement)
+        return _columns(database)
+
+
+def _columns(database: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """Of each table the names and types of its columns, in their order: rows are inserted by place."""
+    found = database.execute("""
+        SELECT table_name, list(column_name || ' ' || data_type ORDER BY column_index)
+        FROM duckdb_columns() WHERE table_name IN (SELECT table_name FROM duckdb_tables())
+        GROUP BY table_name
+    """)
+    return dict(found.fetchall())
 
 
 def _passes(error: duckdb.Error) -> bool:

@@ -150,6 +150,39 @@ def test_the_file_of_another_client_or_format_is_set_aside(tmp_path: Path, sink:
         assert aside.execute("SHOW TABLES").fetchall() == [("holiday_photos",)]
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("ALTER TABLE signals ADD COLUMN mine INTEGER", "['mine INTEGER'] altered"),
+        ("ALTER TABLE signal_models DROP COLUMN weight", "['weight DOUBLE'] altered"),
+        ("ALTER TABLE signals ALTER COLUMN seq TYPE VARCHAR", "['seq BIGINT', 'seq VARCHAR'] altered"),
+        ("DROP TABLE watermark", "['next_number BIGINT'] altered"),
+        (
+            "CREATE TABLE w2 AS SELECT event_ns, * EXCLUDE event_ns FROM signal_models; DROP TABLE signal_models; "
+            "ALTER TABLE w2 RENAME TO signal_models",
+            "their order altered",
+        ),
+    ],
+    ids=["added", "dropped", "type", "table", "order"],
+)
+def test_a_file_that_somebody_altered_is_set_aside_and_rebuilt(
+    change: str, found: str, tmp_path: Path, sink: DuckDbSink, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each batch failed for ever, or went into the wrong columns."""
+    sink.write(log_of(5))
+    sink.close()
+    with duckdb.connect(str(tmp_path / "client.duckdb")) as altered:
+        altered.execute("CREATE TABLE notes (words VARCHAR); CREATE VIEW own AS SELECT 1 AS one")
+    assert sink.cursor() == 5, "what is beside the tables is not ours"
+    sink.close()
+    with duckdb.connect(str(tmp_path / "client.duckdb")) as altered:
+        altered.execute(change)
+    assert sink.cursor() == 0
+    assert found in caplog.text
+    sink.write(log_of(5))
+    assert (tmp_path / "client.duckdb.damaged-1").exists()
+
+
 def test_a_log_without_its_file_is_not_replayed_into_a_new_one(tmp_path: Path, sink: DuckDbSink) -> None:
     (tmp_path / "client.duckdb.wal").write_bytes(b"left alone")
     assert sink.cursor() == 0
