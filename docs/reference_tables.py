@@ -164,7 +164,7 @@ KEYS = {
     "strategies[].timeframe": "Of its bars and predictions, such as 1s, 5m, 1h, 1d.",
     "strategies[].models[].id": "The model's name; `model_id` is the same key.",
     "strategies[].models[].confidence_threshold": "Its part in the weighted threshold that entries must reach.",
-    "strategies[].models[].lookback_window": "Predictions kept.",
+    "strategies[].models[].lookback_window": "Predictions that the strategy may look back at (`predictions_of`).",
     "strategies[].models[].weight": "Relative to the other models of the strategy.",
     "strategies[].params": "The strategy's own parameters, checked against its `Params`.",
     "strategies[].size": "Of an entry that names none, in units of the instrument.",

@@ -103,7 +103,9 @@ class Aggregator:
         self._votes[symbol] = {}
 
     def latest(self, model: str, symbol: str) -> tuple[Prediction, ...]:
-        """The last `lookback_window` predictions taken in, oldest first."""
+        """The last `lookback_window` predictions taken in, oldest first. Raises ValueError for a model that is not configured."""
+        if model not in self._models:
+            raise ValueError(f"expected a model of {', '.join(self._models) or 'none'}, found {model!r}")
         return tuple(self._latest.get((model, symbol), ()))
 
     @property

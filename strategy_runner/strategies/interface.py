@@ -105,6 +105,7 @@ class Strategy:
         self._random: random.Random | None = None
         self._random_ns = -1
         self._proposals: list[Proposal] = []
+        self._predictions_of: Callable[[str], tuple[Prediction, ...]] = _nothing_predicted
 
     # -- called by the worker ------------------------------------------------------------------------------------------
 
@@ -173,6 +174,11 @@ class Strategy:
         stay as long as something was filled."""
         self._proposals.append(Proposal(action="cancel", reasons=reasons, of=of or self.last_signal))
 
+    def predictions_of(self, model: str) -> tuple[Prediction, ...]:
+        """The last predictions of one of the configured models for the strategy's symbol, oldest first: as many as its
+        `lookback_window`. Raises ValueError for another model."""
+        return self._predictions_of(model)
+
     @property
     def random(self) -> random.Random:
         """Randomness that a replay repeats: a generator seeded anew by worker and time whenever tape time moves on."""
@@ -180,3 +186,7 @@ class Strategy:
             self._random = random.Random(f"{self._seed}/{self.symbol}/{self.now_ns}")
             self._random_ns = self.now_ns
         return self._random
+
+
+def _nothing_predicted(model: str) -> tuple[Prediction, ...]:
+    return ()

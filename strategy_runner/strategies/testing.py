@@ -33,6 +33,16 @@ _CALLBACKS = {
 }
 
 
+class _Given:
+    """The predictions that a strategy was fed, all of them."""
+
+    def __init__(self) -> None:
+        self.by_model: dict[str, list[Prediction]] = {}
+
+    def __call__(self, model: str) -> tuple[Prediction, ...]:
+        return tuple(self.by_model.get(model, ()))
+
+
 def run(strategy_class: type[Strategy], events: Iterable[BenchEvent], **params: Any) -> list[Proposal]:
     """All proposals of a strategy over events, given in the order of a tape. A proposal without a size counts as 1.
 
@@ -55,6 +65,10 @@ def run(strategy_class: type[Strategy], events: Iterable[BenchEvent], **params: 
 def feed(strategy: Strategy, event: BenchEvent) -> list[Proposal]:
     """The proposals of one event; the strategy's position follows them."""
     strategy.now_ns = event.event_ns
+    if isinstance(event, Prediction):
+        given = strategy._predictions_of if isinstance(strategy._predictions_of, _Given) else _Given()
+        given.by_model.setdefault(event.model, []).append(event)
+        strategy._predictions_of = given
     getattr(strategy, _CALLBACKS[type(event)])(event)
     proposals = strategy._proposals[:]
     strategy._proposals.clear()

@@ -39,6 +39,7 @@ Record = Callable[[int, SignalBody, int], None]
 Keep = Callable[[bytes], None]
 # what a strategy's code may do wrong: a sys.exit in it must not look like a clean end of the worker
 RAISED = (Exception, SystemExit)
+_NOT_KEPT = ("_proposals", "_predictions_of", "params")  # of what a strategy has in `self`: the machine's own
 # which field of an event is the first of its numbers
 _FIRST_VALUE: dict[type[Event], int] = {Trade: 2, Quote: 2, Bar: 3, Prediction: 4, Timer: 2}
 
@@ -69,6 +70,7 @@ class Machine:
         self._name = spec.key.name
         self._proposals = strategy._proposals
         self._aggregator = Aggregator(spec.models)
+        strategy._predictions_of = lambda model: self._aggregator.latest(model, spec.symbol)
         self._combined: Combined | None = None
         self._price = NAN
         self._prediction_life_ns = timeframe_ns(spec.timeframe)
@@ -264,7 +266,7 @@ class Machine:
 
     def state(self) -> bytes:
         """Everything the machine remembers, for the snapshot. Raises StrategyError naming what cannot be kept."""
-        kept = {name: value for name, value in vars(self.strategy).items() if name not in ("_proposals", "params")}
+        kept = {name: value for name, value in vars(self.strategy).items() if name not in _NOT_KEPT}
         paper = self.paper.state() if self.paper else None
         try:
             return pickle.dumps(

@@ -106,3 +106,15 @@ def test_bars_follow_each_other_and_hold_their_prices() -> None:
     assert (first.event_ns, second.event_ns) == (3_600_000_000_000, 7_200_000_000_000)
     assert (first.open, first.high, first.low, first.close) == (10.0, 10.0, 10.0, 10.0)
     assert (second.open, second.high, second.low, second.close) == (10.0, 10.0, 8.0, 8.0)
+
+
+class LooksBack(Strategy):
+    inputs = Inputs(predictions=True)
+
+    def on_prediction(self, prediction: Prediction) -> None:
+        self.buy(str([one.score for one in self.predictions_of("m")]))
+
+
+def test_the_bench_gives_what_it_was_fed_to_a_strategy_that_looks_back() -> None:
+    fed = [Prediction("X", model, "1m", number, number / 10, 0.5) for number, model in enumerate("mnm", 1)]
+    assert [proposal.reasons for proposal in run(LooksBack, fed)] == [("[0.1]",), ("[0.1]",), ("[0.1, 0.3]",)]

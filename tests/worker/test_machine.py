@@ -228,6 +228,49 @@ class Silent(Strategy):
     inputs = Inputs(bars=True, predictions=True)
 
 
+class LooksBack(Strategy):
+    inputs = Inputs(predictions=True)
+
+    def on_start(self) -> None:
+        self.seen: list[tuple[list[float], list[float]]] = []
+
+    def on_prediction(self, prediction: Prediction) -> None:
+        first, second = ([one.score for one in self.predictions_of(model)] for model in ("m1", "m2"))
+        self.seen.append((first, second))
+
+
+def test_a_strategy_may_look_back_at_as_many_predictions_of_a_model_as_were_configured() -> None:
+    """Also after a restart between any two of them."""
+    rows = [
+        vote(model, minute, 0.9, sign * minute / 10)
+        for minute in range(1, 6)
+        for model, sign in (("m1", 1), ("m2", -1))
+    ]
+    streams = ("X/prediction.m1.1m", "X/prediction.m2.1m")
+    whole = Recorded(spec(*streams, models=MODELS), LooksBack)
+    whole.machine.start()
+    whole.apply(rows)
+    seen = whole.strategy.seen  # type: ignore[attr-defined]
+    assert seen[0] == ([0.1], [-0.1])
+    assert seen[-1] == ([0.3, 0.4, 0.5], [-0.3, -0.4, -0.5])
+    for at in range(len(rows)):
+        before = Recorded(spec(*streams, models=MODELS), LooksBack)
+        before.machine.start()
+        before.apply(rows[:at])
+        after = Recorded(spec(*streams, models=MODELS), LooksBack)
+        after.machine.restore(before.machine.state())
+        after._ordinals = dict(before._ordinals)
+        after.apply(rows[at:])
+        assert after.strategy.seen == seen  # type: ignore[attr-defined]
+
+
+def test_no_predictions_are_there_of_a_model_that_is_not_configured() -> None:
+    run = Recorded(spec("X/prediction.m1.1m", models=MODELS[:1]), LooksBack)
+    run.machine.start()
+    with pytest.raises(StrategyError, match="expected a model of m1, found 'm2'"):
+        run.apply([vote("m1", 1, 0.9)])
+
+
 # -- prices and positions ----------------------------------------------------------------------------------------------
 
 
