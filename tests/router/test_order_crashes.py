@@ -21,6 +21,7 @@ from strategy_runner.model.order import OrderState, client_order_id
 from strategy_runner.model.signal import OrderTerms
 from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.risk.state import encode_state
+from strategy_runner.router.operator_log import read_actions
 from strategy_runner.router.order_journal import order_log
 from strategy_runner.router.order_rows import order_rows
 from strategy_runner.router.risk_record import RiskRecord
@@ -157,6 +158,30 @@ class Change(Life):
         assert [verdict for verdict, _ in self._one.rulings()] == ["accepted"] * 3
 
 
+class LostStop(Life):
+    """The venue fills an entry and rejects its stop, so the worker is made flat. Begun again after a kill."""
+
+    def live(self) -> None:
+        one, backend = self._one, self._venue.backend
+        one.start()
+        self.entry = self.entry or one.say(size=2.0, stop_loss=90.0)
+        backend.fills, backend.rejecting_stops = True, client_order_id(self.entry, "entry") not in backend.placed
+        self._turn_until(lambda: len(backend.placed) == 2, "an entry and an exit at the venue")
+        self._turn_until(lambda: self._held() == 0 and not one.trading.record.state.orders, "flat, and no order open")
+        one.stop()
+
+    def check(self) -> None:
+        placed = self._venue.backend.placed
+        (exit_id,) = placed.keys() - {client_order_id(self.entry, "entry")}
+        assert placed.total() == 2
+        reports = {report.client_order_id: report for report in self._venue.backend._reports.values()}
+        assert (reports[exit_id].state, reports[exit_id].quantity) == ("filled", 2)
+        assert reports[client_order_id(self.entry, "stop_loss")].state == "rejected"
+        assert not any(held.quantity for held in self._venue.backend.positions(CLIENT))
+        (action,) = read_actions(self._one.root)
+        assert (action.who, action.request.scope) == ("lost_stop", ":talk:X")
+
+
 def run(
     root: Path, crash: Crash, monkeypatch: pytest.MonkeyPatch, kind: type[Life] = Life, *, power: bool = False
 ) -> None:
@@ -240,8 +265,18 @@ def test_a_router_killed_while_an_order_is_changed_changes_it_once(
     assert at > 35
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_router_killed_while_it_exits_what_has_lost_its_stop_exits_it_once(
+    after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 10 if after else 8
+    while crash_at(at, after, monkeypatch, LostStop):
+        at += 3
+    assert at > 25
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Life, Trip, Change])
+@pytest.mark.parametrize("kind", [Life, Trip, Change, LostStop])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_router_killed_at_every_step_has_sent_each_order_once(
     after: bool, kind: type[Life], monkeypatch: pytest.MonkeyPatch
@@ -253,7 +288,7 @@ def test_a_router_killed_at_every_step_has_sent_each_order_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Life, Trip, Change])
+@pytest.mark.parametrize("kind", [Life, Trip, Change, LostStop])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_power_cut_at_every_step_of_a_router_leaves_each_order_sent_once(
     after: bool, kind: type[Life], monkeypatch: pytest.MonkeyPatch
