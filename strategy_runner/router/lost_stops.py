@@ -1,4 +1,5 @@
-"""Lost stops: a worker whose stop loss the OMS rejected is made flat, since nobody watches what it holds.
+"""Lost stops: a worker whose stop loss the OMS rejected, or which ended before what it was to protect, is made flat, since nobody
+watches what it holds.
 
 What it is entering is cancelled, and what it holds exits to the market: by an action in the operator log, as if a person had said
 it, so that it is carried out once, whatever dies, and can be read.
@@ -54,5 +55,5 @@ class LostStops:
 
 
 def _flattening(lost: LostStop) -> Request:
-    reason = f"the OMS rejected its stop loss: {lost.reason or 'without a reason'}"
+    reason = f"its stop loss is lost: {lost.reason}"
     return Request(verb="flatten", strategy=lost.scope.strategy, symbol=lost.scope.symbol, reason=reason)

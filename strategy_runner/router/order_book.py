@@ -48,6 +48,7 @@ from strategy_runner.router.testimony import fault_of
 
 FINISHED_KEPT = 2_000  # for what comes late
 CLOSING_LEGS = ("exit", "flatten")
+LATE_FILL = "it had ended with its entry, which was filled after all"
 _SENT = Sent()
 
 
@@ -57,7 +58,7 @@ class Flattening(msgspec.Struct, frozen=True):
 
 
 class LostStop(msgspec.Struct, frozen=True):
-    """The OMS rejected a stop loss of this worker."""
+    """The stop loss of this worker has ended, and protects nothing: the OMS rejected it, or its entry was filled too late."""
 
     order_id: str
     scope: Scope
@@ -69,8 +70,7 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     many that are over in `finished`; `accounts` by name; `contradicted` says of a symbol what cannot be true; `flattening` by
     the operator's action, as `reconciling`, which says whether it accepts. `closings` has by worker the last decision that
     closed all it held, once the OMS has its exit. `instruments` has by symbol what its money was last counted with.
-    `unprotected` has by worker the stop loss of what it holds or is entering that the OMS rejected, until that is over or an
-    action makes it flat."""
+    `unprotected` has by worker the lost stop of what it holds or is entering, until that is over or an action makes it flat."""
 
     client: str
     entries: int = 0
@@ -256,6 +256,8 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
     if entry.instrument is not None:
         book.instruments[entry.instrument.symbol] = entry.instrument
     news = news_of_event(event)
+    if event.fill is not None:
+        _note_late_fill(book, event.fill.client_order_id)
     if news is not None:
         _advance(book, order_of(event), news)
     account = _account_after(book, event, instruments)
@@ -301,9 +303,23 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
         while len(book.finished) > FINISHED_KEPT:
             del book.finished[next(iter(book.finished))]
         if known.order.state is OrderState.REJECTED and known.order.request.leg == "stop_loss":
-            book.unprotected[".".join(known.worker)] = LostStop(order_id, Scope(*known.worker), known.order.reason)
+            book.unprotected[".".join(known.worker)] = LostStop(
+                order_id, Scope(*known.worker), f"the OMS rejected it: {known.order.reason or 'no reason given'}"
+            )
     else:
         book.index.note(known)
+
+
+def _note_late_fill(book: OrderBook, order_id: str) -> None:
+    """An entry that is over is filled after all, as an OMS may tell it: the stop that has ended with it protects that no more."""
+    entry = book.finished.get(order_id)
+    if entry is None or entry.request.leg != "entry":
+        return
+    worker = entry.request.strategy, entry.request.symbol
+    ended = [one.order for one in book.index.of(worker) if one.cancel] + list(book.finished.values())
+    for order in ended:
+        if order.request.leg == "stop_loss" and order.request.bracket == order_id and not order.filled:
+            book.unprotected[".".join(worker)] = LostStop(order.id, Scope(*worker), LATE_FILL)
 
 
 def _forget_what_is_over(book: OrderBook) -> None:

@@ -1,18 +1,22 @@
-"""A stop loss that the OMS rejects leaves nobody unprotected: the entry is cancelled, what is held is exited, once."""
+"""A stop loss that is lost leaves nobody unprotected: the entry is cancelled, what is held is exited, once."""
 
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from oms.venue import Venue
+from router.desk import CLIENT
+from router.own_venue import venue_in
 from router.trade import D, Floor
 from worker.build import short_folder
 
 from strategy_runner.model.order import client_order_id
 from strategy_runner.router.lost_stops import WHO
 from strategy_runner.router.operator_log import Action, read_actions
+from strategy_runner.router.order_book import LATE_FILL
 from strategy_runner.router.order_entry import Intended
 
 
@@ -66,7 +70,7 @@ def test_what_is_held_without_its_stop_exits_once(root: Path, killed: bool) -> N
         assert venue.placed()[exit_.client_order_id] == 1
         (action,) = asked(root)
         assert (action.who, action.request.verb, action.request.scope) == (WHO, "flatten", ":talk:X")
-        assert action.request.reason == "the OMS rejected its stop loss: venue_says_no"
+        assert action.request.reason == "its stop loss is lost: the OMS rejected it: venue_says_no"
         books = one.trading.record.state.books
         one.turn_until(lambda: books["talk/X"].quantity == 0, "flat")
         assert books["walk/X"].quantity == D(3), "what others hold is not touched"
@@ -112,5 +116,35 @@ def test_a_second_stop_that_is_lost_is_exited_too(root: Path) -> None:
             one.turn_until(lambda number=number: len(asked(root)) == number, "the action")
             one.turn_until(lambda: is_over(one, root), "the exit")
             assert len(exits(one)) == number
+        one.stop()
+        one.close()
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["late", "at once"])
+@pytest.mark.parametrize("before", [D(0), D(1)], ids=["nothing before", "a part before"])
+def test_a_fill_that_is_told_behind_the_end_of_its_entry_exits(root: Path, at_once: bool, before: Decimal) -> None:
+    """If its stop has ended with the entry. One of an entry that was filled in part works on, and one not cancelled yet."""
+    with venue_in(root) as venue:
+        one = begun(root)
+        entry_id = client_order_id(one.say(size=3.0, stop_loss=90.0), "entry")
+        one.turn_until(lambda: len(venue.placed) == 2, "a bracket at the venue")
+        if before:
+            venue.fill(entry_id, before)
+        venue.backend.cancel(CLIENT, entry_id)
+        if not at_once:
+            venue.server.on_news(CLIENT, venue.backend.last_number(CLIENT))
+            one.turn_until(lambda: one.trading.desk.open_orders == bool(before), "its end")
+        venue.fill(entry_id, D(2))
+        one.turn_until(lambda: filled(one) == 1 + bool(before), "the late fill")
+        if before or at_once:
+            one.turn_until(lambda: one.trading.desk.open_orders == 1, "only the stop left")
+            assert asked(root) == []
+        else:
+            one.turn_until(lambda: len(venue.placed) == 3, "an exit at the venue")
+            (exit_,) = exits(one)
+            assert (exit_.side, exit_.quantity) == ("sell", D(2))
+            venue.fill(exit_.client_order_id)
+            one.turn_until(lambda: is_over(one, root), "the exit")
+            assert asked(root)[0].request.reason == f"its stop loss is lost: {LATE_FILL}"
         one.stop()
         one.close()

@@ -178,8 +178,8 @@ class LostStop(Life):
         assert (reports[exit_id].state, reports[exit_id].quantity) == ("filled", 2)
         assert reports[client_order_id(self.entry, "stop_loss")].state == "rejected"
         assert not any(held.quantity for held in self._venue.backend.positions(CLIENT))
-        (action,) = read_actions(self._one.root)
-        assert (action.who, action.request.scope) == ("lost_stop", ":talk:X")
+        # a second one where a power cut took what the desk knew, and not the first action
+        assert {(one.who, one.request.scope) for one in read_actions(self._one.root)} == {("lost_stop", ":talk:X")}
 
 
 def run(
