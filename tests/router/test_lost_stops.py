@@ -120,10 +120,9 @@ def test_a_second_stop_that_is_lost_is_exited_too(root: Path) -> None:
         one.close()
 
 
-@pytest.mark.parametrize("at_once", [False, True], ids=["late", "at once"])
 @pytest.mark.parametrize("before", [D(0), D(1)], ids=["nothing before", "a part before"])
-def test_a_fill_that_is_told_behind_the_end_of_its_entry_exits(root: Path, at_once: bool, before: Decimal) -> None:
-    """If its stop has ended with the entry. One of an entry that was filled in part works on, and one not cancelled yet."""
+def test_a_fill_that_is_told_behind_the_end_of_its_entry_exits(root: Path, before: Decimal) -> None:
+    """If its stop has ended with the entry. One of an entry that was filled in part works on."""
     with venue_in(root) as venue:
         one = begun(root)
         entry_id = client_order_id(one.say(size=3.0, stop_loss=90.0), "entry")
@@ -131,12 +130,11 @@ def test_a_fill_that_is_told_behind_the_end_of_its_entry_exits(root: Path, at_on
         if before:
             venue.fill(entry_id, before)
         venue.backend.cancel(CLIENT, entry_id)
-        if not at_once:
-            venue.server.on_news(CLIENT, venue.backend.last_number(CLIENT))
-            one.turn_until(lambda: one.trading.desk.open_orders == bool(before), "its end")
+        venue.server.on_news(CLIENT, venue.backend.last_number(CLIENT))
+        one.turn_until(lambda: one.trading.desk.open_orders == bool(before), "its end")
         venue.fill(entry_id, D(2))
         one.turn_until(lambda: filled(one) == 1 + bool(before), "the late fill")
-        if before or at_once:
+        if before:
             one.turn_until(lambda: one.trading.desk.open_orders == 1, "only the stop left")
             assert asked(root) == []
         else:
