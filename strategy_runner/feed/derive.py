@@ -97,6 +97,7 @@ class Derivation:
                 models.sort(key=_model_name)
             elif stream.kind is Kind.CLOCK:
                 self._clocks[stream.timeframe] = _Clock(handle, timeframe_ns(stream.timeframe))
+        self._clocks = dict(sorted(self._clocks.items()))  # one order, however early each was wanted
         self._next_due = _AT_ONCE
 
     def trade(self, event_ns: int, price: float, size: float, side: float) -> None:

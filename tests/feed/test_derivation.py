@@ -182,6 +182,17 @@ def test_a_stream_added_later_begins_then() -> None:
     assert order(emitted) == [("trade", 10), ("trade", 130), ("bar.1m", 180), ("clock.1m", 180), ("trade", 190)]
 
 
+def test_at_one_moment_clocks_tick_in_one_order_however_early_each_was_wanted() -> None:
+    together, apart = Emissions(), Emissions()
+    at_once = derivation(trades("A"), ("A/clock.1s", "A/clock.10s"), together)
+    one_by_one = derivation(trades("A"), ("A/clock.1s",), apart)
+    one_by_one.want({clock("A", "10s"): "A/clock.10s"})
+    for target in (at_once, one_by_one):
+        feed(target, [("trade", 9 * SECOND, 10.0), ("trade", 10 * SECOND, 10.0)])
+    assert order(together) == [("clock.10s", 10), ("clock.1s", 10)]
+    assert apart == together
+
+
 def test_streams_are_shared_out_by_symbol_and_the_wall_clock_belongs_to_none() -> None:
     streams = [trades("A"), predictions("B", "m1", "1m"), clock("", "1s"), clock("A", "1s")]
     assert handles_by_symbol({stream: stream.name for stream in streams}) == {

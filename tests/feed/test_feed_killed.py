@@ -1,15 +1,18 @@
 """The feed killed at any moment: the tape it goes on writing is the one it would have written undisturbed."""
 
 import random
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from feed_process import FeedProcess, check_whole, contents, mock_spec, streams_of
+from feed_process import PATIENCE_S, FeedProcess, check_whole, contents, mock_spec, streams_of
 
 from strategy_runner.config.spec import MockSpec, ReplaySpec
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
+from strategy_runner.model.stream import Stream
+from strategy_runner.tape.reader import TapeReader
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
@@ -86,3 +89,28 @@ def test_a_killed_feed_makes_the_tape_of_an_undisturbed_one(
         assert 1 < reader.head.epoch <= kills + 1, "a process killed before it opened the tape began no epoch"
         check_whole(reader)
         assert reader.head.durable == reader.head.count
+
+
+def test_a_feed_that_was_asked_for_a_second_clock_while_it_ran_goes_on_after_a_kill() -> None:
+    """Both tick at one moment; their order is that of a feed that was asked for both at once."""
+    one, two = streams_of(("BTC-USD",), ("trade", "clock.1s")), streams_of(("BTC-USD",), ("clock.10s",))
+    with FeedProcess(one, mock=mock_spec(0, speed=200.0)) as feed:
+        feed.start()
+        feed.wait_records(50)
+        feed.rewrite((*one, *two))
+        deadline = time.monotonic() + PATIENCE_S
+        while not _has_ticked(feed.reader(), two[0]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        feed.kill()
+        so_far = contents(feed.reader())
+        feed.start()
+        feed.wait_records(len(so_far) + 50)
+        assert feed.stop() == 0
+        assert contents(feed.reader())[: len(so_far)] == so_far
+        check_whole(feed.reader())
+
+
+def _has_ticked(reader: TapeReader, name: str) -> bool:
+    stream_id = reader.find(Stream.parse(name))
+    return stream_id is not None and reader.entries(stream_id) > 2
