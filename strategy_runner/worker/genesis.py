@@ -42,7 +42,7 @@ def first_seq(reader: TapeReader, streams: Iterable[Stream], warmup_bars: int, l
         stream_id = reader.find(stream)
         if stream_id is not None and warmup_bars and stream.kind in (Kind.BAR, Kind.PREDICTION):
             end = reader.first_ordinal_at(stream_id, live_from)
-            first = max(0, end - warmup_bars)
+            first = max(reader.first_ordinal_at(stream_id, reader.head.first), end - warmup_bars)
             if first < end:
                 seq = min(seq, reader.seqs(stream_id, first, first + 1)[0])
     return max(seq, reader.head.first)

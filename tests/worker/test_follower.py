@@ -247,6 +247,21 @@ def test_beginning_now_on_a_tape_with_too_few_bars_goes_on_warming_up(folder: Pa
     assert refusals(folder) == ["warming_up"] * 5 + [None, None]
 
 
+def test_beginning_now_behind_what_retention_took_warms_up_with_the_bars_that_are_kept(
+    folder: Path, followers: Followers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index of the bars that it would have liked is gone, too."""
+    monkeypatch.setattr(files, "INDEX_ENTRIES", 64)
+    tape = new_tape(folder, segment_records=64)
+    write_rows(tape, minutes(0, 66))
+    assert tape.remove_before(130) == 2
+    worker = worker_spec(folder, streams=("X/trade", "X/bar.1m"), from_start=False)
+    follower = followers.make(worker, strategy(FromTheFourthBar, worker))
+    write_rows(tape, minutes(66, 68))
+    run_out(follower)
+    assert refusals(folder) == ["warming_up"] * 5 + [None, None]
+
+
 def test_now_is_the_durable_mark_so_that_a_restart_begins_at_the_same_place(folder: Path, followers: Followers) -> None:
     tape = new_tape(folder)
     write_rows(tape, minutes(0, 4))
