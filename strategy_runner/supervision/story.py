@@ -128,11 +128,13 @@ def on_tape(tape: TapeReader | None, stream: Stream, ordinal: int) -> str:
     stream_id = tape.find(stream)
     if stream_id is None or ordinal >= tape.entries(stream_id):
         return "not on the tape that is kept"
-    seq = tape.seqs(stream_id, ordinal, ordinal + 1)[0]
+    place = ""
     try:
+        seq = tape.seqs(stream_id, ordinal, ordinal + 1)[0]  # of an old record the index is gone, too
+        place = f"seq {seq}: "
         record = tape.record(seq)
     except StateError:
-        return f"seq {seq}: no longer kept (the tape begins at seq {tape.head.first})"
+        return f"{place}no longer kept (the tape begins at seq {tape.head.first})"
     return f"seq {seq}, epoch {record.epoch}, received {moment(record.received_ns)}, crc {record.crc:#010x} holds"
 
 

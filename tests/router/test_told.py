@@ -13,11 +13,14 @@ from strategy_runner.errors import UsageError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.signal import Envelope, canonical
+from strategy_runner.model.stream import Stream
 from strategy_runner.router.cut_off import write_cut_off
 from strategy_runner.router.journal import Journal
 from strategy_runner.supervision.story import tell
 from strategy_runner.supervision.worker_story import tell_worker
+from strategy_runner.tape import files
 from strategy_runner.tape.status import StatusFile
+from strategy_runner.tape.writer import TapeWriter
 
 
 @pytest.fixture
@@ -35,6 +38,29 @@ def test_an_expired_signal_is_explained_with_its_age_and_the_limit(home: Home) -
     ruled = dict(tell(home, body.id, "mock").chapters)["decision"]
     assert ruled[0].startswith("expired: late: older than the strategy's `time_to_live_s`")
     assert ruled[1] == "75.250 s old, 60 s allowed"
+
+
+def test_a_signal_whose_record_retention_took_with_its_index_is_explained_all_the_same(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "INDEX_ENTRIES", 64)
+    tape = TapeWriter(home.market("mock") / "tape", segment_records=64)
+    trade = tape.stream_id(Stream.parse("X/trade"))
+    for number in range(200):
+        tape.append(trade, START_NS + number, 100.0, 1.0, 1.0, 0.0, 0.0)
+    tape.publish()
+    tape.make_durable()
+    assert tape.remove_before(128) == 2
+    bodies = [body_of("talk.X", n) for n in (0, 150)]
+    envelope = Envelope(n=0, seq=0, epoch=1, mode="mock", received_ns=1, recorded_ns=START_NS, generation="0badcafe")
+    decided = [
+        Decision(number, body.id, "accepted", "", START_NS, envelope, canonical(body), 1, 0)
+        for number, body in enumerate(bodies)
+    ]
+    Journal(home.router(CLIENT, "mock")).append(decided, {})
+    old, new = (dict(tell(home, body.id, "mock").chapters)["record"] for body in bodies)
+    assert old[1] == "no longer kept (the tape begins at seq 128)"
+    assert new[1].startswith("seq 150, epoch 1,")
 
 
 def test_a_worker_that_is_cut_off_is_explained_and_so_is_a_signal_of_it_that_nobody_decided(home: Home) -> None:
