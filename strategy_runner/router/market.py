@@ -51,10 +51,7 @@ class Market:
             return None
         newest_ns = self._received_ns(reader.head.first)
         for stream_id in streams:
-            ordinal = reader.first_ordinal_at(stream_id, count) - 1
-            if ordinal < 0:
-                continue
-            seq = reader.seqs(stream_id, ordinal, ordinal + 1)[0]
+            seq = self._newest_seq(stream_id, count)
             if seq >= reader.head.first:
                 newest_ns = max(newest_ns, self._received_ns(seq))
         return max(0, self.clock_ns() - newest_ns)
@@ -86,15 +83,23 @@ class Market:
     def _newest(self, symbol: str) -> tuple[int, tuple[float, ...]] | None:
         """(kind, values) of the symbol's newest trade, quote or bar."""
         reader, count = self._reader, self._reader.head.count
-        newest = -1
-        for stream_id in self._streams_of(symbol) if count else ():
-            ordinal = reader.first_ordinal_at(stream_id, count) - 1
-            if ordinal >= 0:
-                newest = max(newest, reader.seqs(stream_id, ordinal, ordinal + 1)[0])
+        streams = self._streams_of(symbol) if count else []
+        newest = max((self._newest_seq(stream_id, count) for stream_id in streams), default=-1)
         if newest < reader.head.first:
             return None
         fields = reader.fields(newest)
         return int(fields[_KIND]), fields[_VALUES:]
+
+    def _newest_seq(self, stream_id: int, count: int) -> int:
+        """Of a stream's last record below `count`; -1 if there is none, or retention has taken it with its index."""
+        reader = self._reader
+        ordinal = reader.first_ordinal_at(stream_id, count) - 1
+        try:
+            return reader.seqs(stream_id, ordinal, ordinal + 1)[0] if ordinal >= 0 else -1
+        except CorruptRecordError:
+            if ordinal >= reader.first_ordinal_at(stream_id, reader.head.first):
+                raise
+            return -1
 
     def _received_ns(self, seq: int) -> int:
         """0 for a record that is gone: retention may take it between two looks."""

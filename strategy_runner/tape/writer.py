@@ -375,7 +375,7 @@ class TapeWriter:
             path = files.counts_path(self.folder)
             raise CorruptRecordError(f"{path}: expected {count} entries in all indexes, found {sum(self._entries)}")
         for stream_id, entries in enumerate(self._entries):
-            self._indexes.append(self._map_index(stream_id, max(entries - 1, 0) // files.INDEX_ENTRIES))
+            self._indexes.append(self._map_index(stream_id, entries // files.INDEX_ENTRIES))  # the next entry's
         if count % self._segment_records:
             self._open_segment(count)
         self._unsynced += self._sealed_above_the_mark()

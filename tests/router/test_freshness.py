@@ -15,8 +15,10 @@ from strategy_runner.config.spec import FreshnessSpec
 from strategy_runner.model.signal import decode_body
 from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.journal import decision_log
+from strategy_runner.router.market import Market
 from strategy_runner.sinks.quantconnect import QuantConnectSink
 from strategy_runner.sinks.quantconnect_row import csv_row
+from strategy_runner.tape import files
 from strategy_runner.tape.writer import TapeWriter
 
 S_NS = 1_000_000_000
@@ -270,6 +272,23 @@ def test_a_symbol_of_which_the_tape_carries_no_market_data_is_not_judged_by_it(s
     one.pass_s(61.0)
     talker.say(received_ns=one.now_ns)
     assert one.rulings() == [("accepted", "")]
+
+
+def test_a_symbol_of_which_retention_has_left_nothing_has_been_silent_since_and_has_no_price(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its index may be gone to the last entry."""
+    monkeypatch.setattr(files, "INDEX_ENTRIES", 64)
+    tape = new_tape(root, segment_records=64)
+    for number in range(64):
+        write_rows(tape, [("X/trade", number, (100.0, 1.0, 1.0))])
+    tape.received_ns = 5
+    for number in range(65):
+        write_rows(tape, [("Y/trade", number, (100.0, 1.0, 1.0))])
+    assert tape.remove_before(64) == 1
+    market = Market(root / "tape")
+    assert (market.price("X"), market.price("Y")) == (None, 100.0)
+    assert (market.silence_ns("X") or 0) > S_NS
 
 
 # -- exits of what was never entered -----------------------------------------------------------------------------------

@@ -96,6 +96,29 @@ def test_a_tape_whose_chunks_are_gone_opens_again(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("power_was_cut", [False, True])
+def test_a_stream_of_which_nothing_is_kept_and_whose_chunks_were_full_goes_on(
+    tmp_path: Path, power_was_cut: bool
+) -> None:
+    writer = open_writer(tmp_path, segment_records=SEGMENT)
+    for stream_id in [0] * 2 * CHUNK + [1] * 300:
+        writer.append(stream_id, 1, 0.0, 0.0, 0.0, 0.0, 0.0)
+    writer.publish()
+    writer.make_durable()
+    assert writer.remove_before(300) == 3
+    assert chunks(tmp_path, 0) == []
+    writer.close()
+    if power_was_cut:
+        Head(files.head_path(tmp_path), writable=True).boot = 1
+    again = open_writer(tmp_path)
+    reader = TapeReader(tmp_path)
+    assert reader.first_ordinal_at(0, 300) == reader.first_ordinal_at(0, again.seq) == 2 * CHUNK
+    again.append(0, 2, 0.0, 0.0, 0.0, 0.0, 0.0)
+    again.publish()
+    assert reader.seqs(0, 2 * CHUNK, reader.entries(0)) == [again.seq - 1]
+    again.close()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_after_a_power_cut_the_indexes_are_made_again_with_the_ordinals_they_had(tmp_path: Path, seed: int) -> None:
     writer = filled(tmp_path, 2_050)
