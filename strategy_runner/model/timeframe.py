@@ -3,8 +3,9 @@
 import re
 
 _UNITS_NS = {"s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000, "d": 86_400_000_000_000}
-_PATTERN = re.compile(r"([1-9][0-9]{0,5})([smhd])")
-PATTERN = r"^[1-9][0-9]{0,5}[smhd]$"
+# of days four digits: a bar of more may close at no time that 64 bits can say
+_PATTERN = re.compile(r"([1-9][0-9]{0,5}(?=[smh])|[1-9][0-9]{0,3}(?=d))([smhd])")
+PATTERN = f"^{_PATTERN.pattern}$"
 
 
 def timeframe_ns(timeframe: str) -> int:

@@ -569,6 +569,11 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
     ),
     (
         'timeframe = "5m"',
+        'timeframe = "10000d"',
+        ['strategies[1].timeframe (ride): expected a timeframe such as 1s, 5m, 1h or 1d, found "10000d"'],
+    ),
+    (
+        'timeframe = "5m"',
         "timeframe = 5",
         ["strategies[1].timeframe (ride): expected a timeframe such as 1s, 5m, 1h or 1d, found 5"],
     ),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategy_runner.feed.derive import Derivation, DerivationState, handles_by_symbol
+from strategy_runner.history.quality import END_NS
 from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
 
 SECOND = 1_000_000_000
@@ -180,6 +181,17 @@ def test_a_stream_added_later_begins_then() -> None:
     target.want({clock("A", "1m"): "A/clock.1m", bars("A", "1m"): "A/bar.1m"})
     feed(target, [("trade", 130 * SECOND, 10.0), ("trade", 190 * SECOND, 11.0)])
     assert order(emitted) == [("trade", 10), ("trade", 130), ("bar.1m", 180), ("clock.1m", 180), ("trade", 190)]
+
+
+@pytest.mark.parametrize("timeframe", ["999999s", "999999m", "999999h", "9999d"])
+def test_the_longest_bars_and_clocks_have_times_that_a_checkpoint_holds(timeframe: str) -> None:
+    """One client's timeframe ended the feed of all when it was to write one."""
+    target = derivation(trades("A"), (f"A/bar.{timeframe}", f"A/clock.{timeframe}"), Emissions())
+    for event_ns in (-END_NS // 2, 1, END_NS - 1):
+        feed(target, [("trade", event_ns, 10.0)])
+        state = target.state()
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=DerivationState) == state
+        assert max(state.bars[timeframe][0], state.ticks[timeframe]) < 1 << 63
 
 
 def test_at_one_moment_clocks_tick_in_one_order_however_early_each_was_wanted() -> None:

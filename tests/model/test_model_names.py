@@ -74,7 +74,7 @@ def test_timeframes_are_lengths() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["", "m", "0m", "01m", "-1m", "1.5m", "1 m", "1M", "1m\n", "1234567s"])
+@pytest.mark.parametrize("name", ["", "m", "0m", "01m", "-1m", "1.5m", "1 m", "1M", "1m\n", "1234567s", "10000d"])
 def test_what_is_no_timeframe_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="expected a timeframe such as 1s, 5m, 1h or 1d"):
         timeframe_ns(name)
