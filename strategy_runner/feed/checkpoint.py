@@ -5,6 +5,7 @@ appends from where the tape ends.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, durable: int, needed: bool = False) -> None:
-    """Removes those that are needed no more: all but the newest two, and the newest that is not above the durable mark, since
-    a power cut may take every one that is.
+    """Removes those that are needed no more: all but the newest two, and all below the newest that is not above the durable mark,
+    since a power cut may let the tape end anywhere above it, and each tells of the streams that there were from its seq on.
 
     One that is `needed` bears its name on the disk, too, when this returns: a power cut that takes any other's name takes
     what it replaced back with it. Raises OSError; the older checkpoints then still stand.
@@ -44,9 +45,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, durable: int, need
         temporary=folder / "checkpoint.new",
     )
     paths = sorted(folder.glob("*.checkpoint"))
-    safe = [path for path in paths if int(path.stem) <= durable][-1:]
-    for old in paths[:-_KEPT]:
-        if old not in safe:
+    for old, following in pairwise(paths[: 1 - _KEPT]):
+        if int(following.stem) <= durable:
             old.unlink()
 
 
