@@ -8,7 +8,6 @@ it fills its orders itself (paper.py), and makes these events itself. What the s
 that record as its cause.
 """
 
-import pickle
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from math import isfinite
@@ -31,6 +30,7 @@ from strategy_runner.strategies.interface import Proposal, Strategy
 from strategy_runner.worker.feedback import tell
 from strategy_runner.worker.paper import PaperDesk, fill_streams
 from strategy_runner.worker.run import Block
+from strategy_runner.worker.strategy_state import dumps, loads
 from strategy_runner.worker.subscription import Subscription
 from strategy_runner.worker.wish import draft_of, leave_out_not_finite, position_after
 
@@ -269,16 +269,20 @@ class Machine:
         kept = {name: value for name, value in vars(self.strategy).items() if name not in _NOT_KEPT}
         paper = self.paper.state() if self.paper else None
         try:
-            return pickle.dumps(
-                (self.n, self._price, self.warming, self._aggregator, self._combined, paper, kept), protocol=5
+            return dumps(
+                (self.n, self._price, self.warming, self._aggregator, self._combined, paper, kept), self.strategy
             )
         except Exception as error:
-            raise StrategyError(f"state: expected values that pickle, found {_unpicklable(kept)}: {error}") from error
+            raise StrategyError(
+                f"state: expected values that pickle, found {_unpicklable(kept, self.strategy)}: {error}"
+            ) from error
 
     def restore(self, state: bytes) -> None:
         """Raises StateError if it is not the state of this strategy."""
         try:
-            self.n, self._price, self.warming, self._aggregator, self._combined, paper, kept = pickle.loads(state)
+            self.n, self._price, self.warming, self._aggregator, self._combined, paper, kept = loads(
+                state, self.strategy
+            )
             if self.paper is not None:
                 self.paper.restore(paper)
         except Exception as error:
@@ -444,11 +448,11 @@ def _values(event: Event | PrivateEvent) -> tuple[float | None, ...]:
     return tuple([number if isfinite(number) else None for number in numbers])
 
 
-def _unpicklable(kept: dict[str, Any]) -> str:
+def _unpicklable(kept: dict[str, Any], strategy: Strategy) -> str:
     """The first attribute of a strategy that cannot be kept, with its type."""
     for name, value in kept.items():
         try:
-            pickle.dumps(value, protocol=5)
+            dumps(value, strategy)
         except Exception:
             return f"self.{name} ({type(value).__name__})"
     return "values that refer to one another"

@@ -538,6 +538,42 @@ def test_state_that_cannot_be_kept_is_named() -> None:
         run.machine.state()
 
 
+class Rules:
+    """What decides for a strategy, and asks it for what it wants."""
+
+    def __init__(self, owner: Strategy) -> None:
+        self.owner = owner
+        self.leave = owner.close
+
+    def look(self, price: float) -> None:
+        if self.owner.position == 0.0:
+            self.owner.buy(f"nothing held at {price:g}")
+        else:
+            self.leave(f"held at {price:g}")
+
+
+class HasRules(Strategy):
+    inputs = Inputs(trades=True)
+
+    def on_start(self) -> None:
+        self.rules = Rules(self)
+
+    def on_trade(self, trade: Trade) -> None:
+        self.rules.look(trade.price)
+
+
+def test_what_refers_to_its_strategy_speaks_for_it_after_a_restart_too() -> None:
+    with_rules = spec("X/trade")
+    first, second = Recorded(with_rules, HasRules), Recorded(with_rules, HasRules)
+    first.machine.start()
+    first.apply([trade(0)])
+    second.machine.restore(first.machine.state())
+    first.apply([trade(1), trade(2)])
+    second.apply([trade(1), trade(2)])
+    assert [body.action for body in second.bodies] == ["close", "buy"]
+    assert [body.reasons for body in second.bodies] == [body.reasons for body in first.bodies[1:]]
+
+
 def test_bytes_that_are_no_state_are_refused() -> None:
     run = Recorded(spec("X/trade"), Silent)
     with pytest.raises(StateError, match=r"snapshot: expected the state of acme:talk\.X"):
