@@ -33,8 +33,8 @@ _DIGITS_MAX = 25
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True):
-    """What a size is made from. `size` is the strategy's configured one, `volatility` the standard deviation of a year's
-    returns as a fraction of the price; None is not known."""
+    """What a size is made from. `size` is the strategy's configured one, `price` what the entry is likely to be filled at,
+    `volatility` the standard deviation of a year's returns as a fraction of the price; None is not known."""
 
     size: Decimal
     price: Decimal

@@ -155,7 +155,7 @@ class Appraiser:
         rate = rate_to_client(state, instrument.currency)
         basis = Basis(
             size=decimal_of(body.size),
-            price=price,
+            price=_entered_at(body, price),
             rate=Decimal(1) if rate is None else rate,
             equity=state.equity if rate is not None else None,
             stop=None if body.stop_loss is None else decimal_of(body.stop_loss),
@@ -256,3 +256,14 @@ class Appraiser:
     def _price(self, symbol: str) -> Decimal | None:
         price = self._market.price(symbol)
         return None if price is None else decimal_of(price)
+
+
+def _entered_at(body: SignalBody, price: Decimal) -> Decimal:
+    """What an entry is likely to be filled at: the market's price, or the one that it waits for. Raises ValueError for none."""
+    terms = body.terms
+    if terms is None:
+        return price
+    dearer, cheaper = (max, min) if body.action == "buy" else (min, max)
+    if terms.stop_price is not None:
+        price = dearer(price, decimal_of(terms.stop_price))
+    return price if terms.limit_price is None else cheaper(price, decimal_of(terms.limit_price))

@@ -236,6 +236,24 @@ def test_an_entry_that_names_no_size_is_sized_by_equity(floor: Make) -> None:
     assert quantities == [D(10), D(2)]
 
 
+def test_an_entry_that_waits_for_a_price_is_sized_by_what_it_costs_and_may_lose_there(floor: Make) -> None:
+    """Equity is 100,000, of which 1 % may be lost at the stop, and the market stands at 100.00."""
+    sizing = {"talk": SizingSpec(size=3.0, sizing=SizingConfig(kind="fixed_risk", fraction=0.01, max_fraction=50.0))}
+    one = floor(sizing=sizing)
+    for action, stop_loss, terms in (
+        ("buy", 98.0, OrderTerms(stop_price=108.0)),
+        ("buy", 88.0, OrderTerms(limit_price=90.0)),
+        ("sell", 102.0, OrderTerms(stop_price=92.0)),
+        ("sell", 112.0, OrderTerms(limit_price=110.0)),
+        ("buy", 95.0, OrderTerms(limit_price=105.0)),  # is filled at once, at the market's price
+        ("sell", 105.0, OrderTerms(stop_price=101.0)),
+        ("buy", 98.0, OrderTerms(stop_price=103.0, limit_price=108.0)),
+    ):
+        one.say(action=action, size=3.0, stop_loss=stop_loss, terms=terms)
+    quantities = [decision.orders[0].quantity for decision in one.decided(7)]
+    assert quantities == [D(100), D(500), D(100), D(500), D(200), D(200), D(200)]
+
+
 def test_a_row_of_quantconnect_asks_for_as_much_as_the_order(floor: Make) -> None:
     """Netted, sized by equity, or limited to what is held."""
     sizing = {"sized": SizingSpec(size=3.0, sizing=SizingConfig(kind="equity_fraction", fraction=0.01))}
