@@ -21,8 +21,10 @@ def check_trading(
     reading: Reading, tree: dict[str, Any], environment: EnvironmentConfig, symbols: Iterable[str]
 ) -> None:
     """`tree` is the client's, faults and all; `symbols` are those that its strategies trade."""
-    _rates(reading, table_of(tree, "risk"), environment.instruments, symbols)
-    if table_of(tree, "oms").get("kind", "paper") == "paper":
+    on_paper = table_of(tree, "oms").get("kind", "paper") == "paper"
+    cash = table_of(table_of(tree, "paper"), "cash") if on_paper else {}
+    _rates(reading, table_of(tree, "risk"), environment.instruments, symbols, cash)
+    if on_paper:
         _cash(reading, tree)
 
 
@@ -36,9 +38,13 @@ def check_paper(reading: Reading, tree: dict[str, Any], instruments: dict[str, I
 
 
 def _rates(
-    reading: Reading, risk: dict[str, Any], instruments: dict[str, InstrumentConfig], symbols: Iterable[str]
+    reading: Reading,
+    risk: dict[str, Any],
+    instruments: dict[str, InstrumentConfig],
+    symbols: Iterable[str],
+    cash: dict[str, Any],
 ) -> None:
-    """Equity is one number: each currency that is traded has a worth in the client's."""
+    """Equity is one number: each currency that is traded, or that an account begins with, has a worth in the client's."""
     own, rates = risk.get("currency", RiskConfig().currency), risk.get("rates", {})
     if not isinstance(own, str) or not isinstance(rates, dict):
         return
@@ -48,10 +54,13 @@ def _rates(
     missing: dict[str, str] = {}
     for symbol in symbols:
         if symbol in instruments:
-            missing.setdefault(currency_of(symbol, instruments[symbol]), symbol)
-    for currency, symbol in missing.items():
+            missing.setdefault(currency_of(symbol, instruments[symbol]), f"{symbol} is quoted in it")
+    for account, held in cash.items():
+        for currency in held if isinstance(held, dict) else ():
+            missing.setdefault(currency, f"{join('paper.cash', account)} has it")
+    for currency, why in missing.items():
         if currency != own and currency not in rates:
-            text = f"expected what one {currency} is worth in {own}, since {symbol} is quoted in it, found nothing"
+            text = f"expected what one {currency} is worth in {own}, since {why}, found nothing"
             reading.fault(join("risk.rates", currency), text)
 
 

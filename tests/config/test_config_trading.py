@@ -113,6 +113,11 @@ BROKEN = [
         'paper.cash.share: expected one of the accounts coins, shares, found "share"',
     ),
     (
+        "shares = { USD = 30_000.0 }",
+        "shares = { USD = 30_000.0, EUR = 5_000.0 }",
+        "risk.rates.EUR: expected what one EUR is worth in USD, since paper.cash.shares has it, found nothing",
+    ),
+    (
         'symbols = ["BTC-USD", "SPY"]',
         'symbols = ["BTC-USD", "ETH-USD"]',
         'strategies[0].symbols[1] (cross): expected an instrument of configs/local-dev.toml, found "ETH-USD"; it has '
