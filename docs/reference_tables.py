@@ -131,7 +131,7 @@ KEYS = {
     "accounts.SYMBOL.venue": "Where the client trades the symbol; stands in every signal.",
     "accounts.SYMBOL.account": "The client's account there. Every traded symbol needs one.",
     "risk.currency": "What all money of this table is in.",
-    "risk.rates": "What one unit of another currency is worth in `currency`; needed for each that is traded.",
+    "risk.rates": "What one unit of another currency is worth in `currency`; needed for each that is traded, or in `paper.cash`.",
     "risk.starting_cash": "What the client begins with. Equity is cash and what positions have gained. Live mode wants it given.",
     "risk.max_position_notional": "Worth of all positions, each strategy's own, long and short added up.",
     "risk.max_position_size": "By symbol, in its units: `{ BTC-USD = 0.5 }`. In live mode every traded symbol needs one.",

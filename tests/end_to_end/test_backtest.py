@@ -224,3 +224,31 @@ def test_a_run_over_history_under_the_supervisor_is_begun_once_and_finished(firm
         ours, ("EXITED", "finished")
     )
     assert all(firm.home.log(name).read_text().count("quality of") == 1 for name in ours[1:]), "run more than once"
+
+
+WORDS = """
+from strategy_runner.model.event import Trade
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Words(Strategy):
+    inputs = Inputs(trades=True)
+
+    def on_start(self):
+        self.words = {"rises", "falls", "is wide", "is thin", "is late", "is early", "is calm", "is wild"}
+
+    def on_trade(self, trade: Trade) -> None:
+        self.buy(*self.words)
+"""
+
+
+def test_a_set_of_words_has_one_order_in_every_backtest(firm: Firm) -> None:
+    client = CLIENT.replace('"slow"', '"words"').replace("params = { steps = STEPS }", "")
+    firm.write("clients/acme/client.toml", client.replace(', "ETH-USD"]', "]"))
+    firm.write("clients/acme/strategies/words.py", WORDS)
+    write_market(firm.root / "history", "BTC-USD", seed=1, seconds=5, per_second=1)
+    given = set()
+    for seed in range(3):
+        firm.run("backtest", "acme", "--history", firm.root / "history", environ={"PYTHONHASHSEED": str(seed)})
+        given.add(firm.run("signals", "acme", "--body").out)
+    assert len(given) == 1
