@@ -90,8 +90,8 @@ def client_processes(
         at_a_pace=_is_at_a_pace(environment.value, mode, wish),
     )
     workers = [
-        _worker(run, strategy, symbol, found)
-        for strategy, found in zip(loaded.value.strategies, resolved, strict=True)
+        _worker(run, strategy, symbol, found, f"{loaded.file}: strategies[{index}]")
+        for index, (strategy, found) in enumerate(zip(loaded.value.strategies, resolved, strict=True))
         for symbol in _symbols(strategy, wish)
     ]
     if wish.symbols and not workers:
@@ -148,11 +148,12 @@ def _resolve(home: Home, client: str, loaded: Loaded[ClientConfig]) -> list[Reso
     return resolve(home.client_strategies(client), uses)
 
 
-def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved) -> WorkerSpec:
+def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved, where: str) -> WorkerSpec:
+    """`where` begins what is said against the strategy. Raises ConfigurationError."""
     home, config = run.home, run.config
     key = WorkerKey(run.client, strategy.id, symbol)
-    streams = _streams(strategy, symbol, found, live=config.mode == "live")
-    orders = worker_orders(home, run.environment, config, key, streams, at_a_pace=run.at_a_pace)
+    streams = _streams(strategy, symbol, found, where, live=config.mode == "live")
+    orders = worker_orders(home, run.environment, config, key, streams, where, at_a_pace=run.at_a_pace)
     account = config.accounts[symbol]
     models = tuple(
         ModelSpec(
@@ -216,8 +217,10 @@ def _kept_code(home: Home, client: str, strategy: Description) -> str:
     return str(home.kept_strategies(client, strategy.folder_digest) / Path(strategy.code).name)
 
 
-def _streams(strategy: StrategyConfig, symbol: str, found: Resolved, *, live: bool) -> list[Stream]:
-    """Everything the strategy declared, for its symbol and the extra ones; predictions and the clock for its own only."""
+def _streams(strategy: StrategyConfig, symbol: str, found: Resolved, where: str, *, live: bool) -> list[Stream]:
+    """Everything the strategy declared, for its symbol and the extra ones; predictions and the clock for its own only.
+
+    Raises ConfigurationError."""
     inputs = found.description.inputs
     streams: list[Stream] = []
     for one in dict.fromkeys((symbol, *strategy.extra_symbols, *inputs.symbols)):
@@ -229,16 +232,16 @@ def _streams(strategy: StrategyConfig, symbol: str, found: Resolved, *, live: bo
         streams.append(clock("" if live else symbol, inputs.timer))
     if strategy.extra_symbols and not found.description.code:
         raise ConfigurationError(
-            f"strategy {strategy.id}: extra_symbols: expected none for the built-in {strategy.strategy}, which reads one "
+            f"{where}.extra_symbols ({strategy.id}): expected none for the built-in {strategy.strategy}, which reads one "
             f"symbol, found {', '.join(strategy.extra_symbols)}"
         )
     if not streams:
         raise ConfigurationError(
-            f"strategy {strategy.id}: inputs: expected some declared by {strategy.strategy}, found none"
+            f"{where} ({strategy.id}): inputs: expected some declared by {strategy.strategy}, found none"
         )
     if inputs.predictions and not strategy.models:
         raise ConfigurationError(
-            f"strategy {strategy.id}: models: expected at least one, since {strategy.strategy} reads predictions"
+            f"{where}.models ({strategy.id}): expected at least one, since {strategy.strategy} reads predictions, found none"
         )
     return streams
 

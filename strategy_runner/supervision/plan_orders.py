@@ -36,15 +36,17 @@ def worker_orders(
     config: ClientConfig,
     key: WorkerKey,
     streams: Iterable[Stream],
+    where: str,
     *,
     at_a_pace: bool,
 ) -> WorkerOrders:
-    """Raises ConfigurationError for a worker that reads no market of its symbol, and would have to fill its own orders."""
+    """Raises ConfigurationError for a worker that reads no market of its symbol, and would have to fill its own orders; `where`
+    begins what it says."""
     if "oms" not in config.routes:
         return WorkerOrders()
     if not at_a_pace and not any(stream.symbol == key.symbol and stream.kind in _MARKET for stream in streams):
         raise ConfigurationError(
-            f"strategy {key.strategy}: inputs: expected trades, quotes or bars, from which its orders are filled as fast as "
+            f"{where} ({key.strategy}): inputs: expected trades, quotes or bars, from which its orders are filled as fast as "
             "it goes, found none"
         )
     if at_a_pace:

@@ -51,6 +51,17 @@ BROKEN_FILES = {
         CROSSOVER.replace("fast = 2", "fast = 0"),
         ["strategies[0] (cross): params.fast: expected int >= 1, found 0"],
     ),
+    "strategy without models": (
+        CROSSOVER.replace("moving_average_crossover", "swing_high").replace("params = { fast = 2, slow = 4 }", ""),
+        ["strategies[0].models (cross): expected at least one, since swing_high reads predictions, found none"],
+    ),
+    "symbols not read": (
+        CROSSOVER + 'extra_symbols = ["ETH-USD"]\n',
+        [
+            "strategies[0].extra_symbols (cross): expected none for the built-in moving_average_crossover, which reads one "
+            "symbol, found ETH-USD"
+        ],
+    ),
     "no account": (
         CROSSOVER.replace('["BTC-USD"]', '["BTC-USD", "ETH-USD"]'),
         ["accounts.ETH-USD: expected { venue, account } for a symbol of cross, found nothing"],
