@@ -1,4 +1,5 @@
-"""Step: stop loss and take profit, from the strategy if it gave them, else as configured fractions of the entry price."""
+"""Step: stop loss and take profit, from the strategy if it gave them, else as configured fractions of the price of the entry:
+of the one that it waits for, if it waits for one, whatever entry price the strategy names."""
 
 from math import isfinite
 
@@ -17,11 +18,14 @@ REASONS = {
 def protect(draft: Draft, moment: Moment) -> str | None:
     if draft.action == "close":
         return None
-    price = draft.entry_price
+    price, terms = draft.entry_price, draft.terms
     assert price is not None, "validation comes before protection"
     side = 1.0 if draft.action == "buy" else -1.0
     fractions = moment.protection
-    trail = draft.terms.trail if draft.terms is not None else None
+    trail = None
+    if terms is not None:
+        trail, waits_for = terms.trail, terms.stop_price if terms.limit_price is None else terms.limit_price
+        price = price if waits_for is None else waits_for
     if draft.stop_loss is None and trail is not None:
         draft.stop_loss = price - side * trail
     if draft.stop_loss is None and fractions.stop_loss_fraction is not None:

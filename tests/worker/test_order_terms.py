@@ -75,6 +75,15 @@ def test_a_limit_entry_waits_for_its_price_and_a_stop_entry_for_the_other_side()
     assert told(stop).fills == [(101.5, 1.0)]
 
 
+def test_an_entry_is_protected_from_the_price_that_it_waits_for_whatever_its_strategy_expects() -> None:
+    wish = {"entry_price": 100.0, "limit_price": 90.0}
+    refused = run((("buy", {**wish, "stop_loss": 95.0}),), 100.0, 90.0, 90.0)
+    assert [body.refusal for body in refused.bodies] == ["stop_loss_on_wrong_side"]
+    trailing = run((("buy", {**wish, "trail": 2.0}),), 100.0, 90.0, 90.0)
+    assert [(body.entry_price, body.stop_loss) for body in trailing.bodies] == [(100.0, 88.0)]
+    assert told(trailing).fills == [(90.0, 2.0)]
+
+
 def test_an_order_that_must_fill_at_once_ends_if_it_does_not() -> None:
     made = run((("buy", {"limit_price": 99.0, "time_in_force": "ioc"}),), 100.0, 100.0, 99.0)
     assert told(made).fills == []
