@@ -89,8 +89,9 @@ def _resolved(use: Use, known: Mapping[str, type[Strategy]], entering: Callable[
     strategy = known[use.strategy]
     if code := code_path(strategy):
         entering(Path(code))  # a check across fields is the client's code too
-    params = build_params(strategy, use.params, use.where)
-    return Resolved(_description(strategy), msgspec.to_builtins(params))
+    params = msgspec.to_builtins(build_params(strategy, use.params, use.where))
+    build_params(strategy, params, use.where)  # as its workers will: nobody has checked the defaults yet
+    return Resolved(_description(strategy), params)
 
 
 def _description(strategy: type[Strategy]) -> Description:

@@ -154,6 +154,23 @@ def test_every_faulty_use_is_named(tmp_path: Path) -> None:
     assert wrong.startswith("client.toml: strategies[1]: params.bars: expected one of lookback_bars, exit_after_bars")
 
 
+@pytest.mark.parametrize(
+    ("default", "problem"),
+    [
+        ("float = float('inf')", "expected a finite number, found inf"),
+        ("Annotated[int, Meta(ge=1)] = 0", "expected int >= 1, found 0"),
+        ("str = None", "expected str, found None"),
+    ],
+)
+def test_a_default_that_no_worker_would_take_is_named(tmp_path: Path, default: str, problem: str) -> None:
+    imports = "from typing import Annotated\nfrom msgspec import Meta\n"
+    params = f"class MineParams(Params, frozen=True):\n    bars: {default}\n"
+    folder = write(tmp_path, mine=imports + params + MINE + "    Params = MineParams\n")
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(folder, [Use("mine", {}, "a.toml")])
+    assert caught.value.problems == (f"a.toml: params.bars: {problem}",)
+
+
 def test_a_check_of_params_that_kills_names_its_file(tmp_path: Path) -> None:
     check = unseen("import faulthandler; faulthandler.disable(); faulthandler._sigsegv()").strip()
     folder = write(
