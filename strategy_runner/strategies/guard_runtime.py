@@ -6,7 +6,7 @@ set. Python's own audit events tell of files, sockets and processes. The wall cl
 seeded have no events; they get a function in their place that asks first.
 
 The nearest caller decides, so the worker around a strategy is free. A library may do what it likes while it is imported, and
-`logging`, `warnings` and `zoneinfo` may always. Not seen: what C code asks of the system itself, and stopwatches in
+`copy`, `logging`, `warnings` and `zoneinfo` may always. Not seen: what C code asks of the system itself, and stopwatches in
 libraries (`time.perf_counter`), which measure and do not decide.
 """
 
@@ -34,7 +34,8 @@ _CLIENTS = f"{CLIENTS_PACKAGE}."
 _PRODUCT = "strategy_runner."
 # the strategy's own part of the product: what this does, it does for a strategy
 _FOR_STRATEGIES = ("strategy_runner.strategies.", "strategy_runner.model.")
-_ON_ERRANDS = frozenset({"importlib", "zipimport", "linecache", "logging", "traceback", "warnings", "zoneinfo"})
+# `copy` makes a generator before it gives it the state of the one that it copies
+_ON_ERRANDS = frozenset({"copy", "importlib", "zipimport", "linecache", "logging", "traceback", "warnings", "zoneinfo"})
 _NUMPY_RANDOM = "numpy.random"
 
 
