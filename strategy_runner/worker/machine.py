@@ -10,6 +10,7 @@ that record as its cause.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import chain
 from math import isfinite
 from typing import Any
 
@@ -266,7 +267,7 @@ class Machine:
 
     def state(self) -> bytes:
         """Everything the machine remembers, for the snapshot. Raises StrategyError naming what cannot be kept."""
-        kept = {name: value for name, value in vars(self.strategy).items() if name not in _NOT_KEPT}
+        kept = {name: value for name, value in _attributes(self.strategy) if name not in _NOT_KEPT}
         paper = self.paper.state() if self.paper else None
         try:
             return dumps(
@@ -287,7 +288,8 @@ class Machine:
                 self.paper.restore(paper)
         except Exception as error:
             raise StateError(f"snapshot: expected the state of {self.spec.key.name}, found: {error!r}") from error
-        vars(self.strategy).update(kept)
+        for name, value in kept.items():
+            object.__setattr__(self.strategy, name, value)
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
@@ -446,6 +448,12 @@ def _values(event: Event | PrivateEvent) -> tuple[float | None, ...]:
     if isfinite(sum(numbers)):  # then all of them are
         return numbers
     return tuple([number if isfinite(number) else None for number in numbers])
+
+
+def _attributes(strategy: Strategy) -> Iterable[tuple[str, Any]]:
+    """All of them, also what a class keeps in slots of its own, of which `vars` does not tell."""
+    state: Any = object.__getstate__(strategy)
+    return chain.from_iterable(part.items() for part in (state if isinstance(state, tuple) else (state,)) if part)
 
 
 def _unpicklable(kept: dict[str, Any], strategy: Strategy) -> str:

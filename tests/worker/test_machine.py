@@ -574,6 +574,28 @@ def test_what_refers_to_its_strategy_speaks_for_it_after_a_restart_too() -> None
     assert [body.reasons for body in second.bodies] == [body.reasons for body in first.bodies[1:]]
 
 
+class HasSlots(Strategy):
+    inputs = Inputs(trades=True)
+    __slots__ = ("seen",)
+
+    def on_start(self) -> None:
+        self.seen = 0
+
+    def on_trade(self, trade: Trade) -> None:
+        self.seen += 1
+        self.buy(f"trade {self.seen}")
+
+
+def test_what_a_strategy_keeps_in_slots_is_kept_over_a_restart_too() -> None:
+    with_slots = spec("X/trade")
+    first, second = Recorded(with_slots, HasSlots), Recorded(with_slots, HasSlots)
+    first.machine.start()
+    first.apply([trade(0)])
+    second.machine.restore(first.machine.state())
+    second.apply([trade(1)])
+    assert [body.reasons for body in second.bodies] == [("trade 2",)]
+
+
 def test_bytes_that_are_no_state_are_refused() -> None:
     run = Recorded(spec("X/trade"), Silent)
     with pytest.raises(StateError, match=r"snapshot: expected the state of acme:talk\.X"):
