@@ -15,7 +15,7 @@ from strategy_runner.errors import ConfigurationError, StateError, StrategyRunne
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.oms.ledger import Account, MissingPriceError, Valuation, place, valuation
-from strategy_runner.supervision.holdings import last_price, market_of_run, positions_of_run
+from strategy_runner.supervision.holdings import LastPrices, positions_of_run, prices_of_runs
 from strategy_runner.supervision.wishes import environment_in_use
 
 
@@ -38,10 +38,11 @@ def balances(
     """
     environment = environment_in_use(home, environ)
     instruments = instruments_of(environment.value.instruments)
+    prices = prices_of_runs(home, runs)
     found: list[Balance] = []
     for client, mode in runs.items():
         with sparing(faults):
-            found += _of_client(home, client, mode, environment, instruments, environ)
+            found += _of_client(home, client, mode, prices[mode], environment, instruments, environ)
     return found
 
 
@@ -49,6 +50,7 @@ def _of_client(
     home: Home,
     client: str,
     mode: str,
+    last: LastPrices,
     environment: Loaded[EnvironmentConfig],
     instruments: Mapping[str, Instrument],
     environ: Mapping[str, str],
@@ -64,12 +66,12 @@ def _of_client(
             raise
         return [_without_file(client, name, error) for name in sorted(held)]
     opening = opening_cash(config)
-    market, rates = market_of_run(home, mode), exact(config.risk.rates)
+    rates = exact(config.risk.rates)
     found: list[Balance] = []
     for name in sorted(opening.keys() | held.keys()):
         account = _account(client, name, opening.get(name, {}), held.get(name, []), instruments)
         symbols = {one.symbol for one in held.get(name, []) if one.quantity}
-        prices = {symbol: price for symbol in symbols if (price := last_price(market, symbol)) is not None}
+        prices = {symbol: price for symbol in symbols if (price := last.of(symbol)) is not None}
         found.append(_balance(account, config.risk.currency, prices, rates, instruments))
     return found
 

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,34 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
         return WorkerKey(self.client, self.strategy, self.symbol)
 
 
+class LastPrices:
+    """What each symbol cost last in one mode's run. Each is looked up once: the market goes on meanwhile, and rows of one answer
+    that stand for the same position must agree."""
+
+    def __init__(self, home: Home, mode: str) -> None:
+        self._tape = home.market(mode) / "tape"
+        self._known: dict[str, Decimal | None] = {}
+
+    def of(self, symbol: str) -> Decimal | None:
+        """None where there is none yet, or no tape."""
+        if symbol not in self._known:
+            price = None if self._market is None else self._market.price(symbol)
+            self._known[symbol] = None if price is None else decimal_of(price)
+        return self._known[symbol]
+
+    @cached_property
+    def _market(self) -> Market | None:
+        try:
+            return Market(self._tape)
+        except NotRunningError:
+            return None
+
+
+def prices_of_runs(home: Home, runs: Mapping[str, str]) -> dict[str, LastPrices]:
+    """By mode."""
+    return {mode: LastPrices(home, mode) for mode in set(runs.values())}
+
+
 def holdings(
     home: Home,
     runs: Mapping[str, str],
@@ -56,7 +85,7 @@ def holdings(
     """`runs` says by client which mode's run is read. A client with a damaged log is left out, and `faults` gets why. Raises
     ConfigurationError."""
     instruments = instruments_of(environment_in_use(home, environ).value.instruments)
-    markets = {mode: market_of_run(home, mode) for mode in set(runs.values())}
+    prices = prices_of_runs(home, runs)
     found: list[Holding] = []
     for client, mode in runs.items():
         held: list[tuple[Position, int]] = []
@@ -64,7 +93,7 @@ def holdings(
             held = _positions(fill_logs(home, client, mode))
         for position, fills in held:
             if target.matches(WorkerKey(client, position.strategy, position.symbol).name):
-                price = last_price(markets[mode], position.symbol)
+                price = prices[mode].of(position.symbol)
                 found.append(_holding(position, fills, instruments.get(position.symbol), price))
     return sorted(found, key=lambda holding: holding.key)
 
@@ -129,16 +158,3 @@ def _holding(position: Position, fills: int, instrument: Instrument | None, last
         profit=None if gain is None else position.realised + gain - position.fees + position.funding,
         currency=instrument.currency if instrument else None,
     )
-
-
-def market_of_run(home: Home, mode: str) -> Market | None:
-    try:
-        return Market(home.market(mode) / "tape")
-    except NotRunningError:
-        return None
-
-
-def last_price(market: Market | None, symbol: str) -> Decimal | None:
-    """None where there is none yet, or no tape."""
-    price = None if market is None else market.price(symbol)
-    return None if price is None else decimal_of(price)

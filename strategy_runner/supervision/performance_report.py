@@ -18,8 +18,7 @@ from strategy_runner.model.position import ZERO
 from strategy_runner.model.private import decode_private
 from strategy_runner.model.signal import ModelVote, decode_body
 from strategy_runner.router.journal import decision_log, read_decisions
-from strategy_runner.router.market import Market
-from strategy_runner.supervision.holdings import fill_logs, last_price, market_of_run
+from strategy_runner.supervision.holdings import LastPrices, fill_logs, prices_of_runs
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import environment_in_use
 from strategy_runner.tape.logs import read_log, refuse_garbage
@@ -58,6 +57,7 @@ def report(
     """`runs` says by client which mode's run is read. A client with a damaged log is left out, and `faults` gets why. Raises
     ConfigurationError."""
     instruments = instruments_of(environment_in_use(home, environ).value.instruments)
+    prices = prices_of_runs(home, runs)
     rows: list[ReportRow] = []
     for client, mode in runs.items():
         with sparing(faults):
@@ -65,12 +65,12 @@ def report(
             trades = trades_of(events, instruments)
             signal_ids = {one.signal_id for one in trades.ended} | {one.signal_id for one in trades.open}
             votes = _votes(home, client, mode, signal_ids)
-            rows += _rows(client, trades, votes, market_of_run(home, mode))
+            rows += _rows(client, trades, votes, prices[mode])
     return rows
 
 
 def _rows(
-    client: str, trades: Trades, votes: Mapping[str, tuple[ModelVote, ...]], market: Market | None
+    client: str, trades: Trades, votes: Mapping[str, tuple[ModelVote, ...]], prices: LastPrices
 ) -> Iterator[ReportRow]:
     currencies = dict.fromkeys([one.currency for one in trades.ended] + [one.currency for one in trades.open])
     for currency in currencies:
@@ -87,10 +87,10 @@ def _rows(
                     currency=currency,
                     fills=sum(trades.fills.get((client, *worker), 0) for worker in own),
                     closed=performance([one.result for one in ended if (one.strategy, one.symbol) in own]),
-                    open=_open([one for one in opened if (one.strategy, one.symbol) in own], market),
+                    open=_open([one for one in opened if (one.strategy, one.symbol) in own], prices),
                     fees=sum((trades.fees.get((client, *worker), ZERO) for worker in own), ZERO),
                 )
-        yield from _models(client, currency, ended, opened, votes, market)
+        yield from _models(client, currency, ended, opened, votes, prices)
 
 
 def _models(
@@ -99,7 +99,7 @@ def _models(
     ended: list[Trade],
     opened: list[Open],
     votes: Mapping[str, tuple[ModelVote, ...]],
-    market: Market | None,
+    prices: LastPrices,
 ) -> Iterator[ReportRow]:
     """A trade counts for each of its models, with that model's part of the result."""
     results: dict[str, list[Decimal]] = {}
@@ -108,7 +108,7 @@ def _models(
         for model, part in parts(one.result, votes.get(one.signal_id, ())).items():
             results.setdefault(model, []).append(part)
     for held in opened:
-        value = _open([held], market)
+        value = _open([held], prices)
         for model, part in parts(value or ZERO, votes.get(held.signal_id, ())).items():
             before = so_far.get(model, ZERO)
             so_far[model] = None if value is None or before is None else before + part
@@ -127,10 +127,10 @@ def _models(
         )
 
 
-def _open(held: Iterable[Open], market: Market | None) -> Decimal | None:
+def _open(held: Iterable[Open], prices: LastPrices) -> Decimal | None:
     total = ZERO
     for one in held:
-        price = last_price(market, one.symbol)
+        price = prices.of(one.symbol)
         if price is None:
             return None
         total += one.result_at(price)

@@ -91,6 +91,7 @@ def test_what_is_stopped_is_lifted_by_its_own_name_alone(desk: Firm) -> None:
 
 def test_flatten_leaves_nothing_and_the_trail_has_it_all(desk: Firm) -> None:
     until(lambda: _held(desk), "a position")
+    assert len({row["open"] for row in desk.run("report", "acme", "-o", "json").json()}) == 1  # while prices go on
     desk.run("flatten", "acme:*:BTC-USD", "--halt", "--reason", "enough")
     until(lambda: not _held(desk) and not _open_orders(desk), "nothing left")
     assert len(desk.run("fills", "acme", "-o", "name").lines) == sum(one.event.fill is not None for one in fills(desk))
