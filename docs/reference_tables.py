@@ -251,7 +251,7 @@ FIELDS = {
     "status.signals": "Signals recorded; for a router decided.",
     "status.refusals": "Of these, refused.",
     "status.last_signal": "Id of the last signal since the process began.",
-    "status.last_signal_age_s": "Its age.",
+    "status.last_signal_age_s": "Its age, also where a worker has only derived it again.",
     "status.since_s": "How long it has been in its trading state.",
     "status.last_error": "The last error it met.",
 }

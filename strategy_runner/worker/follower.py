@@ -491,7 +491,7 @@ class Follower:
         if has_applied:
             status.event_ns, status.lag_ns = self._machine.strategy.now_ns, max(0, now_ns - outbox.received_ns)
             if outbox.signals != status.signals:
-                status.last_signal, status.last_signal_ns = outbox.last_id, now_ns
+                status.last_signal, status.last_signal_ns = outbox.last_id, outbox.last_ns
         status.position = self._seq
         status.signals, status.refusals = outbox.signals, outbox.refusals
         status.progress, status.total = self._seq, self._head[COUNT]

@@ -51,7 +51,7 @@ class Outbox:
         self._from_n = n
         self.pending: list[tuple[Envelope, SignalBody]] = []
         self.epoch = self.received_ns = 0
-        self.last_id = ""
+        self.last_id, self.last_ns = "", 0  # of the last signal, and when its record was received
         self.signals = 0
         self.refusals = 0
 
@@ -71,7 +71,7 @@ class Outbox:
 
     def record(self, n: int, body: SignalBody, seq: int) -> None:
         """Takes a signal. Raises DivergenceError if the log already holds another one of the same number."""
-        self.last_id = body.id
+        self.last_id, self.last_ns = body.id, self.received_ns
         self.signals += 1
         self.refusals += body.refusal is not None
         if self._recorded and self._is_known(n, body):

@@ -409,6 +409,17 @@ def test_a_damaged_newest_snapshot_costs_time_and_nothing_else(folder: Path, fol
     assert status_of(worker).signals == len(derived(rows))
 
 
+def test_a_signal_that_is_derived_again_is_as_old_as_it_was(folder: Path, followers: Followers) -> None:
+    tape, rows, worker = new_tape(folder), random_rows(8, 20), spec_in(folder)
+    tape.received_ns = START_NS
+    write_rows(tape, rows)
+    for _ in range(2):  # the second one has only what the first one recorded
+        run_out(followers.make(worker))
+        page = status_of(worker)
+        assert page.signals == len(bodies_on_disk(folder / "talk.X")) > 0
+        assert page.last_signal_ns == START_NS
+
+
 def test_what_a_restart_reads_again_does_not_grow_with_the_tape(
     folder: Path, followers: Followers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
