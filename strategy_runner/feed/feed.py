@@ -233,6 +233,7 @@ class Feed:
         self._writer.make_durable()
         self._write_checkpoint()
         self._private.close()
+        self._tell_place()
         self._file.enter(State.STOPPED)
 
     # -- a full disk -----------------------------------------------------------------------------------------------------
@@ -396,7 +397,7 @@ class Feed:
         self._private.look()
         if self._frames.wanted:
             self._frames.beat(head.count, head.epoch)
-        status.position, status.records, status.event_ns = head.count, head.count, head.event_ns
+        self._tell_place()
         if self._screen is not None:
             status.refusals = self._screen.dropped
         if status.state is State.FOLLOWING:
@@ -408,6 +409,10 @@ class Feed:
         if now >= self._next_retention:
             self._retain()
             self._next_retention = now + RETENTION_INTERVAL_S
+
+    def _tell_place(self) -> None:
+        head, status = self._writer.head, self._file.status
+        status.position, status.records, status.event_ns = head.count, head.count, head.event_ns
 
     def _crowded(self) -> str:
         interval_ms = self._doorbell.interval_s * 1e3

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from feed_here import running, take_records
 from feed_process import PATIENCE_S, FeedProcess, check_whole, contents, mock_spec, streams_of
 
 from strategy_runner.assembly import make_feed
@@ -62,6 +63,13 @@ def test_a_feed_that_is_told_of_more_streams_carries_them_from_then_on() -> None
         undisturbed = times(other, "BTC-USD/trade")
         assert undisturbed[: len(trades_ns)] == trades_ns
         assert [other.record(seq)[8:11] for seq in _seqs(other, "BTC-USD/trade")[: len(own)]] == own
+
+
+def test_a_feed_that_was_stopped_says_how_far_its_tape_goes() -> None:
+    with FeedProcess(("BTC-USD/trade",), mock=mock_spec(0, speed=600.0)) as home:
+        with running(home) as feed:
+            take_records(home, feed, 500)
+        assert read_status(home.status_path).position == home.reader().head.count
 
 
 def _seqs(reader: TapeReader, name: str) -> list[int]:
