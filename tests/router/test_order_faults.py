@@ -24,8 +24,9 @@ from strategy_runner.oms.interface import Oms, OmsUnavailable
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.router import order_flow
+from strategy_runner.router.operator_log import read_actions
 from strategy_runner.router.order_book import OrderBook, fold
-from strategy_runner.router.order_entry import Intended
+from strategy_runner.router.order_entry import OWN, Intended
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -120,15 +121,21 @@ class Case:
         ours = book_of(self.one)
         is_sent = all(one.order.is_known for one in ours.orders.values())
         told = self.venue.backend.last_number(CLIENT)
-        return is_sent and not desk.unknown and ours.next_event == told
+        is_told = not desk.unknown and ours.next_event == told
+        return is_sent and is_told and not ours.unprotected and ours.acted == len(list(read_actions(self.one.root)))
 
     def check(self) -> None:
         one, venue = self.one, self.venue
         placed, book = Counter(venue.placed), book_of(one)
         assert not placed or max(placed.values()) == 1, placed
-        intents = [entry.order.client_order_id for entry in one.orders() if isinstance(entry, Intended)]
+        wanted = [entry for entry in one.orders() if isinstance(entry, Intended)]
+        intents = [entry.order.client_order_id for entry in wanted]
         decided = [order.client_order_id for decision in one.decisions() for order in decision.orders]
-        assert intents == decided
+        assert [entry.order.client_order_id for entry in wanted if entry.decision != OWN] == decided
+        exits = [entry.order for entry in wanted if entry.decision == OWN]
+        assert not exits or any(
+            order.request.leg == "stop_loss" and order.state is OrderState.REJECTED for order in book.finished.values()
+        ), exits
         assert len(set(intents)) == len(intents)
         assert placed.keys() <= set(intents)
         for order_id in intents:
