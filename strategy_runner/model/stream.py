@@ -46,15 +46,15 @@ class Stream(msgspec.Struct, frozen=True, order=True):
     def parse(cls, name: str) -> "Stream":
         """The stream of a name. Raises ValueError if the name is none."""
         symbol, slash, rest = name.partition("/")
-        if symbol == "clock" and slash:
+        word, _, qualifier = rest.partition(".")
+        kind = _BY_WORD.get(word)
+        if symbol == "clock" and slash and kind is None:  # else a symbol of that name
             if rest == _STEP:
                 return clock_steps()
             timeframe_ns(rest)
             return cls("", Kind.CLOCK, rest)
         if rest == _PRIVATE:
             return private(WorkerKey.parse(symbol))
-        word, _, qualifier = rest.partition(".")
-        kind = _BY_WORD.get(word)
         if not symbol or kind is None:
             raise ValueError(f"expected SYMBOL/KIND with kind one of {', '.join(_BY_WORD)}, found {name!r}")
         model, _, timeframe = qualifier.rpartition(".") if kind is Kind.PREDICTION else ("", "", qualifier)

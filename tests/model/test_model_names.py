@@ -17,6 +17,8 @@ from strategy_runner.model.timeframe import timeframe_ns
         (predictions("BTC-USD", "swing_v1", "5m"), "BTC-USD/prediction.swing_v1.5m"),
         (clock("BTC-USD", "1s"), "BTC-USD/clock.1s"),
         (clock("", "1s"), "clock/1s"),
+        (clock("clock", "1s"), "clock/clock.1s"),
+        (bars("clock", "1m"), "clock/bar.1m"),
         (Stream("BTC-USD", Kind.FUNDING), "BTC-USD/funding"),
         (Stream("BTC-USD", Kind.NEWS), "BTC-USD/news"),
     ],
