@@ -9,12 +9,13 @@ small, since everybody waits for it.
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import duckdb
 import msgspec
 import numpy as np
 
-from strategy_runner.errors import ConfigurationError, UsageError
+from strategy_runner.errors import ConfigurationError, StateError, UsageError
 from strategy_runner.history.catalog import Series
 from strategy_runner.history.columns import MISSING_NS, VALUE_COLUMNS, Times, Values
 from strategy_runner.history.engine import MEMORY_LIMIT_MB, open_engine, sql_path
@@ -70,7 +71,8 @@ def read_series(
 ) -> "SeriesReader":
     """Blocks of the rows with from_ns <= ts < to_ns, 0 for an open end: the same rows that reading all would give there.
 
-    Raises UsageError for an empty window, ConfigurationError if the file is not a series of this kind or is damaged.
+    Raises UsageError for an empty window, ConfigurationError if the file is not a series of this kind or is damaged, StateError
+    as soon as another file has taken its place: half of each would be a market that never was.
     """
     if from_ns and to_ns and to_ns <= from_ns:
         raise UsageError(f"{series.path}: window: expected an end after the start, found {from_ns} .. {to_ns}")
@@ -173,6 +175,7 @@ class SeriesReader(Iterator[Block]):
     def _prepare(self) -> str:
         """Checks the file's columns and gives the query of one range, whose row numbers are still to be appended."""
         path, source = self._series.path, f"read_parquet({sql_path(self._series.path)}, file_row_number = true)"
+        self._file = _file_at(path)
         try:
             described = self._engine.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
             ((counted,),) = self._engine.execute(f"SELECT count(*) FROM {source}").fetchall()
@@ -202,6 +205,8 @@ class SeriesReader(Iterator[Block]):
             raise ConfigurationError(
                 f"{path}: rows from {rows.start}: expected readable rows, found: {_first_line(error)}"
             ) from error
+        if _file_at(path) != self._file:
+            raise StateError(f"{path}: expected the file that reading began with, found another one, or other content")
         names = VALUE_COLUMNS[self._series.stream.kind]
         return _Chunk(arrays["file_row_number"], arrays["ts"], tuple(arrays[name] for name in names))
 
@@ -210,6 +215,15 @@ def _ranges(rows: int, first: int) -> list[range]:
     """Row groups, but for a beginning of `first` rows and for the end."""
     ends = sorted({min(rows, end) for end in (0, first, *range(_RANGE_ROWS, rows + _RANGE_ROWS, _RANGE_ROWS))})
     return [range(start, end) for start, end in pairwise(ends)]
+
+
+def _file_at(path: Path) -> tuple[int, ...]:
+    """By what a file is told from one that takes its place; nothing if there is none, of which DuckDB tells."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _as_float(name: str) -> str:

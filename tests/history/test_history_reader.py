@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_runner.errors import ConfigurationError, UsageError
+from strategy_runner.errors import ConfigurationError, StateError, UsageError
 from strategy_runner.history.catalog import Series, all_series, find_series, series_of
 from strategy_runner.history.columns import Times, Values
 from strategy_runner.history.engine import sql_text
@@ -317,3 +317,23 @@ def test_reading_ahead_gives_the_same_rows_from_a_small_block_on_and_may_end_ear
         assert len(next(reader)) == CHUNK_ROWS
     with pytest.raises(StopIteration):
         next(reader)
+
+
+@pytest.mark.parametrize("rows", [150_000, 300_000, 400_000])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_file_that_takes_the_place_of_the_one_being_read_ends_the_reading(
+    tmp_path: Path, rows: int, ahead: bool
+) -> None:
+    """`import --replace` beside a run gave it the beginning of one market and the rest of another."""
+    series = series_of(tmp_path, "trades", "X")
+    query = "SELECT range AS ts, {}.0 AS price, 1.0 AS size, 'buy' AS side FROM range({})"
+    write(series, query.format(1, 300_000))
+    write(series_of(tmp_path / "new", "trades", "X"), query.format(2, rows))
+    found: set[float] = set()
+    with read_series(series, ahead=ahead) as reader:
+        found |= set(next(reader).values[0].tolist())
+        (tmp_path / "new" / "trades" / "X.parquet").replace(series.path)
+        with pytest.raises(StateError, match=r"X\.parquet: expected the file that reading began with, found another"):
+            for block in reader:
+                found |= set(block.values[0].tolist())
+    assert found == {1.0}
