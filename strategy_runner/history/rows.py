@@ -145,6 +145,11 @@ def _header_positions(place: str, header: list[str], references: dict[str, str])
             raise UsageError(
                 f"{place}: columns: {ours}={reference}: expected a column of the file, found {', '.join(names)}"
             )
+        if not _is_index(reference) and names.count(reference) > 1:
+            raise UsageError(
+                f"{place}: columns: {ours}={reference}: expected one column of that name, found {names.count(reference)}; state "
+                f"its index from 0"
+            )
         if _is_index(reference) and int(reference) >= len(names):
             raise UsageError(f"{place}: columns: {ours}={reference}: expected an index below {len(names)}")
     return {ours: int(name) if _is_index(name) else names.index(name) for ours, name in references.items()}

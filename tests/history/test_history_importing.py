@@ -258,6 +258,17 @@ def test_a_name_the_file_does_not_have_is_refused_with_the_names_it_has(make: Ma
         make("trades", ['{"t": 1, "info": {}}'], columns="ts=t,price=p,size=info", time="s", name="in.jsonl")
 
 
+def test_a_name_that_two_columns_have_is_no_reference_and_an_index_is(make: Make, tmp_path: Path) -> None:
+    """Of adjusted prices and those that were paid, say: the first was taken."""
+    lines = ["ts,price,price,size", "1,100,50,3"]
+    with pytest.raises(
+        UsageError, match="price=price: expected one column of that name, found 2; state its index from 0"
+    ):
+        make("trades", lines, columns="ts=ts,price=price,size=size", time="s")
+    assert make("trades", lines, columns="ts=ts,price=2,size=size", time="s").kept == 1
+    assert stored(tmp_path / "history", "trades") == [(1_000_000_000, 50.0, 3.0, "")]
+
+
 def test_a_kind_a_symbol_and_an_open_stamp_that_make_no_sense_are_refused(make: Make, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="kind: expected trades, quotes or bars_<timeframe>"):
         make("candles", ["1,2,3"], columns=TRADES, time="s")
