@@ -93,6 +93,19 @@ def test_a_feed_whose_source_has_ended_says_so_and_starts_again_without_a_record
         assert feed.stop() == 0
 
 
+def test_a_mock_market_of_quotes_alone_has_bars_predictions_and_a_clock() -> None:
+    """Whoever reads bars waited for ever and was told nothing."""
+    mock = msgspec.structs.replace(mock_spec(2_000), trades_per_s=0.0)
+    kinds = ("quote", "bar.1m", "clock.1s", "prediction.m1.1m")
+    with FeedProcess(streams_of(("BTC-USD",), kinds), mock=mock) as feed:
+        feed.start()
+        feed.wait_finished()
+        bars, predictions = times(feed.reader(), "BTC-USD/bar.1m"), times(feed.reader(), "BTC-USD/prediction.m1.1m")
+        assert len(bars) > 30 and predictions == bars
+        assert len(times(feed.reader(), "BTC-USD/clock.1s")) > 60 * len(bars) / 2
+        assert feed.stop() == 0
+
+
 @pytest.mark.parametrize(
     "first, second", [(Kind.BAR, Kind.PREDICTION), (Kind.CLOCK, Kind.TRADE), (Kind.QUOTE, Kind.QUOTE)]
 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from strategy_runner.config.spec import MockSpec
 from strategy_runner.feed.sources.interface import Raw, Sleep
 from strategy_runner.model.record import Kind
-from strategy_runner.model.stream import Stream, trades
+from strategy_runner.model.stream import Stream, quotes, trades
 
 BLOCK_STEPS = 600
 _DEFAULT_PRICE = 100.0
@@ -116,7 +116,7 @@ class MockSource:
         self._last_ns = self._start_ns
 
     def base(self, symbol: str) -> Stream:
-        return trades(symbol)
+        return trades(symbol) if self._spec.trades_per_s else quotes(symbol)
 
     def add(self, symbols: Iterable[str]) -> None:
         for symbol in sorted(set(symbols) - self._walks.keys()):
