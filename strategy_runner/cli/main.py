@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -100,14 +101,29 @@ def main() -> None:
         code = StrategyRunnerError.exit_code
         _drop_output()
     except UnicodeEncodeError:
-        wrong = [word for word in sys.argv if any("\udc80" <= letter <= "\udcff" for letter in word)]
+        wrong = _not_in_utf8()
         if not wrong:
             raise
-        click.echo(f"error: expected arguments in UTF-8, found {', '.join(map(ascii, wrong))}", err=True)
+        click.echo(f"error: {wrong}", err=True)
         code = UsageError.exit_code
     except SystemExit:
         code = 0  # click's way out when the reader of a pipe has left: it has what it wanted
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _not_in_utf8() -> str:
+    """What of all that the command was given cannot be written anywhere; "" if everything can. No variable's value is shown."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith("STRATEGY_RUNNER")}
+    given = {
+        "arguments": {word: word for word in sys.argv},
+        "variables": {name: name + value for name, value in ours.items()},
+        "a current folder": {str(Path.cwd()): str(Path.cwd())},
+    }
+    for kind, words in given.items():
+        wrong = [shown for shown, word in words.items() if any("\udc80" <= letter <= "\udcff" for letter in word)]
+        if wrong:
+            return f"expected {kind} in UTF-8, found {', '.join(map(ascii, wrong))}"
+    return ""
 
 
 def _open_what_was_closed() -> None:

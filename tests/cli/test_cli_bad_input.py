@@ -211,6 +211,15 @@ def test_history_must_be_said_and_be_there(home: Firm) -> None:
     assert_one_message(missing, CONFIGURATION, "--history: expected a folder", "found nothing at /nowhere")
 
 
+def test_a_variable_that_is_no_utf_8_is_named_and_not_shown(home: Firm) -> None:
+    home.write(FILE, CROSSOVER)
+    write_market(home.root / "history", "BTC-USD", seed=1, seconds=5, per_second=1)
+    odd = home.root / os.fsdecode(b"odd\xff")
+    (home.root / "history").rename(odd)
+    ran = home.run("backtest", "acme", code=None, environ={"STRATEGY_RUNNER__HISTORY__FOLDER": str(odd)})
+    assert_one_message(ran, USAGE, "expected variables in UTF-8, found 'STRATEGY_RUNNER__HISTORY__FOLDER'")
+
+
 def test_live_needs_the_file_and_the_command_line_to_say_so(home: Firm) -> None:
     home.write(FILE, 'mode = "live"\n' + CROSSOVER + LIVE_LIMITS)
     assert_one_message(home.run("start", "acme", code=None), REFUSED, "expected --live on the command line, found none")
