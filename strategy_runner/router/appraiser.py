@@ -18,6 +18,7 @@ from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, draft_id, final, orders_of
 from strategy_runner.risk import sizing
 from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
+from strategy_runner.risk.breakers import BREAKERS, stopping
 from strategy_runner.risk.changes import NO_OPEN_ORDER, change_refusal
 from strategy_runner.risk.checks import UNKNOWN_INSTRUMENT, check
 from strategy_runner.risk.exits import NOTHING_TO_EXIT
@@ -72,13 +73,13 @@ class Appraiser:
         for arrival in arrivals:
             if arrival.body.symbol not in prices:
                 prices[arrival.body.symbol] = self._price(arrival.body.symbol)
-        cases = [self._open(arrival, moment, prices) for arrival in arrivals]
+        cases = [self._open(arrival, moment, prices, at_ns) for arrival in arrivals]
         self._aggregate(cases)
         return [self._close(case, prices[case.body.symbol], at_ns, reconciled) for case in cases]
 
     # -- before the others are heard -------------------------------------------------------------------------------------
 
-    def _open(self, arrival: Arrival, moment: Moment | None, prices: dict[str, Decimal | None]) -> _Case:
+    def _open(self, arrival: Arrival, moment: Moment | None, prices: dict[str, Decimal | None], at_ns: int) -> _Case:
         body = arrival.body
         if body.refusal is not None:
             return _Case(arrival=arrival, body=body, ruling=Ruling("refused", body.refusal))
@@ -92,11 +93,13 @@ class Appraiser:
         if body.symbol not in self._accounts:
             return _Case(arrival=arrival, body=body, ruling=Ruling("refused", NO_ACCOUNT))
         try:
-            return self._wish(arrival, instrument, moment, prices[body.symbol])
+            return self._wish(arrival, instrument, moment, prices[body.symbol], at_ns)
         except (ValueError, InvalidOperation):
             return _Case(arrival=arrival, body=body, ruling=Ruling("refused", BAD_SIZE))
 
-    def _wish(self, arrival: Arrival, instrument: Instrument, moment: Moment | None, price: Decimal | None) -> _Case:
+    def _wish(
+        self, arrival: Arrival, instrument: Instrument, moment: Moment | None, price: Decimal | None, at_ns: int
+    ) -> _Case:
         """Raises ValueError, InvalidOperation for numbers that are none."""
         signal = arrival.body
         body = as_exit(signal, held(self._record.state, signal.strategy, signal.symbol), instrument)
@@ -118,6 +121,9 @@ class Appraiser:
                 self._size(case, instrument, price)
         if self._spec.risk.aggregation == "all":
             return case  # nobody else is heard
+        latch = None if is_exit else stopping(self._record.state, body.strategy, body.symbol, at_ns)
+        if latch is not None and case.ruling is None:
+            case.ruling = Ruling("refused", BREAKERS[latch.breaker].refusal, price=price)  # before others lose to it
         side: Side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"
         case.wish = Wish(
             signal_id=body.id,

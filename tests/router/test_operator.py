@@ -13,6 +13,7 @@ from router.desk import Desk, Talker
 from router.trade import D, Floor
 from worker.build import short_folder
 
+from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import client_order_id
 from strategy_runner.risk.state import Posture
 from strategy_runner.router.acknowledgement import read_acknowledgement
@@ -104,6 +105,18 @@ def test_a_halt_stops_entries_of_its_scope_and_lets_exits_pass(root: Path, floor
             ("acme:walk.X", "accepted", ""),
             ("acme:talk.X", "accepted", ""),
         }
+
+
+@pytest.mark.parametrize("policy", ["priority", "net", "vote", "confidence"])
+def test_nobody_loses_to_a_strategy_that_is_halted(root: Path, floor: Make, policy: Any) -> None:
+    with Venue(root):
+        one = floor("high.X", "low.X", risk=RiskConfig(aggregation=policy, priorities=("high", "low")))
+        one.start()
+        acted(one, ask(root, "halt", strategy="high"))
+        one.say("high.X", size=9.0, confidence=0.9)
+        one.say("low.X", action="sell", size=1.0, confidence=0.1)
+        ruled = {(d.signal_id.partition("@")[0], d.verdict, d.reason) for d in one.decided(2)}
+        assert ruled == {("acme:high.X", "refused", "stopped_by_operator"), ("acme:low.X", "accepted", "")}
 
 
 def test_a_hard_halt_stops_exits_too(root: Path, floor: Make) -> None:
