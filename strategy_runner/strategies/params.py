@@ -7,9 +7,10 @@ from math import isfinite
 from typing import Any
 
 import msgspec
+import msgspec.inspect as inspect
 from msgspec.structs import FieldInfo
 
-from strategy_runner.config.notation import found
+from strategy_runner.config.notation import found, written
 from strategy_runner.config.suggest import did_you_mean
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.strategies.interface import Params, Strategy
@@ -65,8 +66,27 @@ def _value_problems(where: str, value: Any, expected_type: Any) -> list[str]:
         match = _MESSAGE.fullmatch(str(error))
         assert match is not None, "every message matches: the pattern's parts are optional"
         expected = match["expected"].replace("`", "").replace("Expected", "expected", 1)
+        if expected.startswith("Invalid enum value"):
+            expected = f"expected one of {', '.join(map(written, _choices(inspect.type_info(expected_type))))}"
         return [f"{where}{match['path'] or ''}: {expected}, found {found(value)}"]
     return []
+
+
+def _choices(kind: inspect.Type) -> list[Any]:
+    """The values of a Literal or Enum, or of those that a list or a table may hold."""
+    match kind:
+        case inspect.LiteralType(values=values):
+            return list(values)
+        case inspect.EnumType(cls=cls):
+            return [one.value for one in cls]
+        case inspect.UnionType(types=types):
+            return [choice for one in types for choice in _choices(one)]
+        case (
+            inspect.CollectionType(item_type=inner) | inspect.DictType(value_type=inner) | inspect.Metadata(type=inner)
+        ):
+            return _choices(inner)
+        case _:
+            return []
 
 
 def _floats(value: Any, path: str = "") -> Iterable[tuple[str, float]]:

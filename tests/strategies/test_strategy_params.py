@@ -1,7 +1,8 @@
 """Params from a file are typed, in range, finite and complete, or every fault is named."""
 
+from enum import Enum
 from math import inf, nan
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -61,6 +62,27 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(number: float
 def test_a_fault_inside_a_list_is_named_by_its_place() -> None:
     assert problems(Levels, {"levels": [1.0, -1.0]}) == (
         "client.toml: params.levels[1]: expected float > 0.0, found a list",
+    )
+
+
+class Side(Enum):
+    LONG = "long"
+    SHORT = "short"
+
+
+class SidesParams(Params, frozen=True):
+    side: Side | None = None
+    kinds: tuple[Literal["wide", "thin"], ...] = ()
+
+
+class Sides(Strategy):
+    Params = SidesParams
+
+
+def test_a_value_that_is_none_of_a_few_is_told_with_those() -> None:
+    assert problems(Sides, {"side": "lnog", "kinds": ["wide", "thick"]}) == (
+        'client.toml: params.side: expected one of "long", "short", found "lnog"',
+        'client.toml: params.kinds[1]: expected one of "thin", "wide", found a list',
     )
 
 
