@@ -171,7 +171,7 @@ class Appraiser:
         if sized.quantity is None:
             case.ruling = Ruling("refused", sized.refusal or sizing.NOT_FINITE)
         else:
-            case.quantity = sized.quantity
+            case.quantity = instrument.rounded_quantity(sized.quantity)  # written as a size that was named is
 
     # -- among the others --------------------------------------------------------------------------------------------------
 

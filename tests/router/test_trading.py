@@ -236,6 +236,15 @@ def test_an_entry_that_names_no_size_is_sized_by_equity(floor: Make) -> None:
     assert quantities == [D(10), D(2)]
 
 
+def test_an_entry_is_anothers_duplicate_whichever_of_them_was_sized(floor: Make) -> None:
+    sizing = {"talk": SizingSpec(size=3.0, sizing=SizingConfig(kind="equity_fraction", fraction=0.01))}
+    one = floor(sizing=sizing, risk=RiskConfig(duplicate_window_s=600.0))
+    one.say(size=3.0)
+    one.say(size=10.0)
+    one.decided(2)
+    assert one.rulings() == [("accepted", ""), ("refused", "duplicate_order")]
+
+
 def test_an_entry_that_waits_for_a_price_is_sized_by_what_it_costs_and_may_lose_there(floor: Make) -> None:
     """Equity is 100,000, of which 1 % may be lost at the stop, and the market stands at 100.00."""
     sizing = {"talk": SizingSpec(size=3.0, sizing=SizingConfig(kind="fixed_risk", fraction=0.01, max_fraction=50.0))}
