@@ -24,8 +24,10 @@ def protect(draft: Draft, moment: Moment) -> str | None:
     fractions = moment.protection
     trail = None
     if terms is not None:
-        trail, waits_for = terms.trail, terms.stop_price if terms.limit_price is None else terms.limit_price
-        price = price if waits_for is None else waits_for
+        trail = terms.trail
+        waits_for = [one for one in (terms.limit_price, terms.stop_price) if one is not None]
+        if waits_for:  # of a stop-limit the price that is nearer to its stop loss
+            price = min(waits_for) if side > 0 else max(waits_for)
     if draft.stop_loss is None and trail is not None:
         draft.stop_loss = price - side * trail
     if draft.stop_loss is None and fractions.stop_loss_fraction is not None:

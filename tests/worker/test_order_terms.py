@@ -84,6 +84,17 @@ def test_an_entry_is_protected_from_the_price_that_it_waits_for_whatever_its_str
     assert told(trailing).fills == [(90.0, 2.0)]
 
 
+def test_a_stop_limit_entry_is_protected_from_whichever_of_its_prices_is_nearer_to_its_stop_loss() -> None:
+    wish = {"stop_price": 103.0, "limit_price": 108.0}
+    trailing = run((("buy", {**wish, "trail": 2.0}),), 100.0, 103.5, 103.5, 103.5)
+    assert [body.stop_loss for body in trailing.bodies] == [101.0]
+    assert told(trailing).fills == [(103.5, 2.0)]
+    refused = run((("buy", {**wish, "stop_loss": 105.0}),), 100.0)
+    assert [body.refusal for body in refused.bodies] == ["stop_loss_on_wrong_side"]
+    short = run((("sell", {"stop_price": 97.0, "limit_price": 95.0, "trail": 2.0}),), 100.0)
+    assert [body.stop_loss for body in short.bodies] == [99.0]
+
+
 def test_an_order_that_must_fill_at_once_ends_if_it_does_not() -> None:
     made = run((("buy", {"limit_price": 99.0, "time_in_force": "ioc"}),), 100.0, 100.0, 99.0)
     assert told(made).fills == []
