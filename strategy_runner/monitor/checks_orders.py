@@ -14,7 +14,7 @@ from strategy_runner.monitor.checks_logs import ends
 from strategy_runner.monitor.finding import Finding, error, ok
 from strategy_runner.monitor.frames import Frames
 from strategy_runner.oms.paper_state import Entry
-from strategy_runner.router.order_entry import OrderEntry
+from strategy_runner.router.order_entry import Happened, OrderEntry
 from strategy_runner.router.order_journal import order_log
 
 _RESTORE = "restore the file from a copy; `strategy-runner reconcile` compares what is held with the OMS"
@@ -28,25 +28,33 @@ def check_orders(state: Path, oms: Path, client: str) -> list[Finding]:
     """`state` is one client's folder of one mode, `oms` that of its book at the paper OMS. Nothing where no order ever was."""
     findings: list[Finding] = []
     told: Fills = {}
-    logs = [state / "fills.log", *sorted((state / "workers").glob("*/fills.log"))]
-    logs = [path for path in logs if path.exists()]
+    # before the fill log, which has each entry first
+    desk, known = _check_desk(order_log(state / "router"))
+    logs = [path for path in sorted((state / "workers").glob("*/fills.log")) if path.exists()]
+    own = state / "fills.log"
+    if known or own.exists():
+        logs.insert(0, own)
     for path in logs:
-        findings += _check_fills(path, client, told)
-    findings += _check_desk(order_log(state / "router"))
+        findings += _check_fills(path, client, told, known if path == own else 0)
+    findings += desk
     # last, since what is filled meanwhile may be told of at once
     findings += _check_book(oms / "orders.log", client, told)
     return findings if findings or not logs else [ok("orders", state, f"{len(told)} fills of {client} whole")]
 
 
-def _check_fills(path: Path, client: str, told: Fills) -> list[Finding]:
+def _check_fills(path: Path, client: str, told: Fills, known: int) -> list[Finding]:
+    """`known` is how many entries the order journal knows of."""
     findings: list[Finding] = []
     frames = Frames(path)
-    for expected, (offset, payload) in enumerate(frames):
-        fault = _fill_fault(payload, expected, client, told)
+    for number, (offset, payload) in enumerate(frames):
+        fault = _fill_fault(payload, number, client, told)
         if fault:
-            place = f"offset {offset}: entry {expected} of {client}"
+            place = f"offset {offset}: entry {number} of {client}"
             findings.append(error("orders", path, place, fault, _RESTORE))
             break
+    if not findings and not frames.damage and frames.count < known:
+        expected, found = f"the {known} entries that the order journal knows of", str(frames.count)
+        return [error("orders", path, expected, found, _RESTORE)]
     writer = path.parent if path.parent.parent.name == "workers" else path.parent / "router"
     return findings + ends("orders", frames, writer / "status", _RESTORE)
 
@@ -70,14 +78,18 @@ def _fill_fault(payload: bytes, expected: int, client: str, told: Fills) -> str:
     return ""
 
 
-def _check_desk(path: Path) -> list[Finding]:
-    frames = Frames(path)
+def _check_desk(path: Path) -> tuple[list[Finding], int]:
+    """And how many entries of the fill log it knows of."""
+    frames, known = Frames(path), 0
     for offset, payload in frames:
         try:
-            _decode_desk(payload)
+            entry = _decode_desk(payload)
         except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-            return [error("orders", path, f"offset {offset}: an entry of the order desk", str(problem), _RESTORE)]
-    return ends("orders", frames, path.parent / "status", _RESTORE)
+            place = f"offset {offset}: an entry of the order desk"
+            return [error("orders", path, place, str(problem), _RESTORE)], known
+        if isinstance(entry, Happened):
+            known = entry.fills
+    return ends("orders", frames, path.parent / "status", _RESTORE), known
 
 
 def _check_book(path: Path, client: str, told: Fills) -> list[Finding]:

@@ -15,6 +15,7 @@ from strategy_runner.config.schema import RiskConfig
 from strategy_runner.errors import StateError
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent, OrderState
+from strategy_runner.monitor.checks_orders import check_orders
 from strategy_runner.oms.order_machine import Acknowledged, Lost, Sent, advance, new_order, report_of
 from strategy_runner.risk.events import Configured, DayRolled
 from strategy_runner.risk.limits import limits_of
@@ -166,7 +167,8 @@ def test_what_a_worker_was_told_of_is_counted_as_it_was_told(tmp_path: Path) -> 
 def test_a_fill_log_that_lacks_what_the_journal_knows_of_is_refused_and_gets_no_number_twice(
     tmp_path: Path, left: str
 ) -> None:
-    journal, fills = opened(tmp_path), tmp_path / "fills.log"
+    router, fills = tmp_path / "router", tmp_path / "fills.log"
+    journal = OrderJournal(router, fills, "acme", INSTRUMENTS)
     sent(journal)
     journal.take_events([filled(0)])
     first = journal.fills_offset
@@ -179,14 +181,20 @@ def test_a_fill_log_that_lacks_what_the_journal_knows_of_is_refused_and_gets_no_
         os.truncate(fills, first if left == "shortened" else len(whole) - 1)
     count = {"shortened": 1, "torn": 2, "gone": 0}[left]
     for _ in range(2):
-        again = opened(tmp_path)
+        (finding,) = check_orders(tmp_path, tmp_path / "none", "acme")
+        assert (finding.level, finding.subject, finding.found) == ("error", str(fills), str(count))
+        assert finding.expected == "the 3 entries that the order journal knows of"
+        assert finding.advice.startswith("restore the file from a copy")
+        again = OrderJournal(router, fills, "acme", INSTRUMENTS)
         with pytest.raises(
             StateError, match=rf"fills\.log: expected the 3 entries that the order journal knows of, found {count}"
         ):
             again.take_over()
         again.close()
     fills.write_bytes(whole)
-    again = opened(tmp_path)
+    (finding,) = check_orders(tmp_path, tmp_path / "none", "acme")
+    assert (finding.level, finding.found) == ("ok", "3 fills of acme whole")
+    again = OrderJournal(router, fills, "acme", INSTRUMENTS)
     again.take_over()
     again.take_events([filled(3)])
     again.close()
