@@ -10,7 +10,7 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.supervision.story import Story, on_tape, said, tape_of
 from strategy_runner.tape.reader import TapeReader
-from strategy_runner.tape.status import Status, read_status
+from strategy_runner.tape.status import State, Status, read_status
 from strategy_runner.worker.parking import TRIES, Trouble, latest_trouble
 from strategy_runner.worker.skips import read_skips
 
@@ -26,6 +26,9 @@ def tell_worker(home: Home, key: WorkerKey, mode: str) -> Story:
     trouble = latest_trouble(folder)
     cut_off = read_cut_off(home.router(key.client, mode)).get(key.folder)
     trust = [("cut off", [f"the router decides none of its signals: {cut_off}"])] if cut_off else []
+    if status.state is State.FAILED and (trouble is None or _is_past(status, trouble)):
+        chapters = [("worker", [_state(status)]), *trust, ("error", status.last_error.splitlines())]
+        return Story(key.name, [*chapters, ("way out", _way_out_of_failure(key))])
     if trouble is None:
         return Story(key.name, [("worker", [f"{_state(status)}; it never ended uncleanly"]), *trust])
     chapters = [("worker", _worker(status, trouble)), *trust]
@@ -37,12 +40,17 @@ def tell_worker(home: Home, key: WorkerKey, mode: str) -> Story:
     skipped = _skipped(folder, trouble.generation)
     if skipped:
         chapters.append(("skipped", skipped))
-    if trouble.is_parked:
+    if trouble.is_parked and not _is_past(status, trouble):
         chapters.append(("way out", _way_out(key, trouble)))
     return Story(key.name, chapters)
 
 
 def _worker(status: Status, trouble: Trouble) -> list[str]:
+    if _is_past(status, trouble):
+        return [
+            _state(status),
+            f"parked before, as generation {trouble.generation}, at {trouble.record}: {trouble.why}",
+        ]
     lines = [f"{_state(status)}, generation {trouble.generation}"]
     if trouble.is_parked:
         lines.append(
@@ -53,6 +61,11 @@ def _worker(status: Status, trouble: Trouble) -> list[str]:
     if trouble.resumed_ns:
         lines.append(f"resumed {moment(trouble.resumed_ns)}{_because(trouble.resumed_why)}")
     return lines
+
+
+def _is_past(status: Status, trouble: Trouble) -> bool:
+    """What is parked and yet was followed by a life of its own is another generation's."""
+    return trouble.is_parked and status.state not in (State.PARKED, State.STARTING)
 
 
 def _state(status: Status) -> str:
@@ -92,6 +105,13 @@ def _way_out(key: WorkerKey, trouble: Trouble) -> list[str]:
         "with other code or parameters it begins anew, without these troubles: edit, then strategy-runner apply"
     )
     return lines
+
+
+def _way_out_of_failure(key: WorkerKey) -> list[str]:
+    return [
+        f"strategy-runner start {key.name}: it tries again",
+        "with other code or parameters: edit, then strategy-runner apply",
+    ]
 
 
 def _because(reason: str) -> str:

@@ -9,7 +9,7 @@ from router.desk import CLIENT, body_of
 from worker.build import START_NS
 
 from strategy_runner.config.home import Home
-from strategy_runner.errors import UsageError
+from strategy_runner.errors import StrategyError, UsageError
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.signal import Envelope, canonical
@@ -19,8 +19,9 @@ from strategy_runner.router.journal import Journal
 from strategy_runner.supervision.story import tell
 from strategy_runner.supervision.worker_story import tell_worker
 from strategy_runner.tape import files
-from strategy_runner.tape.status import StatusFile
+from strategy_runner.tape.status import State, StatusFile
 from strategy_runner.tape.writer import TapeWriter
+from strategy_runner.worker.parking import Trouble, write_trouble
 
 
 @pytest.fixture
@@ -72,3 +73,34 @@ def test_a_worker_that_is_cut_off_is_explained_and_so_is_a_signal_of_it_that_nob
         tell(home, f"{key.name}@0badcafe/5", "mock")
     told = dict(tell_worker(home, key, "mock").chapters)["cut off"]
     assert told == ["the router decides none of its signals: expected signal 0badcafe/1, found 0badcafe/5"]
+
+
+def test_a_worker_that_failed_is_explained_with_its_error_and_the_ways_out(home: Home) -> None:
+    key = WorkerKey(CLIENT, "talk", "X")
+    StatusFile(home.worker(key, "mock") / "status").fail(StrategyError("on_start: AttributeError: missing"))
+    told = dict(tell_worker(home, key, "mock").chapters)
+    assert told["error"] == ["on_start: AttributeError: missing"]
+    assert told["worker"][0].startswith("failed since ") and "never" not in told["worker"][0]
+    assert told["way out"][0] == f"strategy-runner start {key.name}: it tries again"
+
+
+@pytest.mark.parametrize("is_failed", [False, True], ids=["runs", "failed"])
+def test_what_was_parked_with_other_code_is_told_as_past(home: Home, is_failed: bool) -> None:
+    key = WorkerKey(CLIENT, "talk", "X")
+    folder = home.worker(key, "mock")
+    page = StatusFile(folder / "status")
+    write_trouble(folder, Trouble(generation="0badcafe", seq=7, tries=3, ends_ns=(1,), parked_ns=1, why="3 tries"))
+    page.enter(State.PARKED)
+    told = dict(tell_worker(home, key, "mock").chapters)
+    assert told["worker"][1] == "parked at seq 7: 3 tries" and "way out" in told
+    if is_failed:
+        page.fail(StrategyError("the new code fails"))
+    else:
+        page.enter(State.FOLLOWING)
+    told = dict(tell_worker(home, key, "mock").chapters)
+    if is_failed:
+        assert told["error"] == ["the new code fails"]
+        assert "parked" not in str(told)
+    else:
+        assert told["worker"][1] == "parked before, as generation 0badcafe, at seq 7: 3 tries"
+        assert "way out" not in told
