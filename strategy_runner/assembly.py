@@ -259,12 +259,16 @@ def _run_router(spec: RouterSpec, path: Path, stopping: StopFlag) -> int:
     set_up_interpreter()
     folder = Path(spec.folder)
     lock = FolderLock(folder)
-    context = new_context()
-    market = _market(spec, stopping)
-    dead_letters = DeadLetterLog(folder / "dead_letters.log")
-    database = open_database(Path(spec.duckdb), spec.client, dead_letters)
-    server = SqlService(RequestServer(context, spec.sql), database)
-    router = make_router(spec, context, market, _deliveries(spec, database, dead_letters))
+    try:
+        context = new_context()
+        market = _market(spec, stopping)
+        dead_letters = DeadLetterLog(folder / "dead_letters.log")
+        database = open_database(Path(spec.duckdb), spec.client, dead_letters)
+        server = SqlService(RequestServer(context, spec.sql), database)
+        router = make_router(spec, context, market, _deliveries(spec, database, dead_letters))
+    except Exception as error:
+        StatusFile(folder / "status").fail(error)
+        raise
     try:
         if spec.bulk:
             _decide_in_bulk(spec, router, stopping)

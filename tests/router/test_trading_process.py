@@ -22,7 +22,7 @@ from strategy_runner.router.order_book import OrderBook
 from strategy_runner.router.order_book import fold as fold_order
 from strategy_runner.router.order_journal import order_log, read_fills, read_orders
 from strategy_runner.router.risk_record import RiskRecord
-from strategy_runner.tape.logs import read_log
+from strategy_runner.tape.logs import AppendLog, read_log
 from strategy_runner.tape.status import State, read_status
 
 WORKERS = ("talk.X", "calm.Y")
@@ -133,3 +133,19 @@ def test_killed_at_any_moment_router_and_oms_agree_on_every_order_fill_and_posit
     booked = sum((one.realised - one.fees + one.funding for one in held.values()), D(0))
     assert round(gained, 8) == round(booked, 8)  # an average of fills may have no end
     record.close()
+
+
+def test_a_router_that_cannot_begin_says_why_on_its_page(root: Path, processes: Processes) -> None:
+    market = MarketSpec(tape=str(root / "tape"), doorbell=f"ipc://{root}/bell.sock", frames="")
+    spec = msgspec.structs.replace(trading_spec(root, WORKERS, endpoint=f"ipc://{root}/oms.sock"), market=market)
+    new_tape(root)
+    damaged = Path(spec.folder) / "breakers.log"
+    log = AppendLog(damaged)
+    log.append_many((b"one" * 20, b"two" * 20))
+    log.close()
+    raw = damaged.read_bytes()
+    damaged.write_bytes(raw.replace(b"oneone", b"nonono", 1))
+    assert processes.start("router", spec).wait(60) != 0
+    status = read_status(Path(spec.folder) / "status")
+    assert status is not None and status.state is State.FAILED
+    assert str(damaged) in status.last_error
