@@ -37,7 +37,8 @@ def check_daemon(home: Home, host: Host) -> list[Finding]:
         advice = f"it hangs: look at {home.daemon / 'supervisord.log'}, then kill process {holder or 'of the socket'}"
         return [error("daemon", home.supervisor_socket, "an answer", str(fault), advice)]
     if pid is None and holder is not None:
-        advice = "it starts or stops now; if it stays so, kill it"
+        end_it = "`strategy-runner down` ends it with all that it runs" if _lives(holder, host) else "kill that one"
+        advice = f"it starts or stops now; if it stays so, {end_it}"
         return [
             error(
                 "daemon",
@@ -60,6 +61,7 @@ def check_daemon(home: Home, host: Host) -> list[Finding]:
 
 def check_strays(home: Home, host: Host, daemon: int | None) -> list[Finding]:
     """Processes of this home that are no descendants of its daemon: they may hold locks, or write beside a second copy."""
+    daemon = daemon or _holder(home.daemon / "lock", host)  # one whose socket is gone runs on
     family = _family(host, daemon)
     own, session = _ancestors(host, host.own_pid), _session(host, host.own_pid)
     findings = []
@@ -189,7 +191,11 @@ def _holder(path: Path, host: Host) -> int | None:
 
 
 def _word(pid: int, host: Host) -> str:
-    return "(alive)" if any(process.pid == pid for process in host.processes) else "(gone; a child of it has the lock)"
+    return "(alive)" if _lives(pid, host) else "(gone; a child of it has the lock)"
+
+
+def _lives(pid: int, host: Host) -> bool:
+    return any(process.pid == pid for process in host.processes)
 
 
 def _family(host: Host, daemon: int | None) -> set[int]:

@@ -67,6 +67,10 @@ def test_a_daemon_whose_socket_was_removed_is_told_of_and_ended(running: Firm) -
     assert {row["process_state"] for row in rows.values()} == {"UNKNOWN"}
     assert rows[WORKER]["trading_state"] == "trading"
     assert f"expected the daemon, process {daemon}, to listen there, found nobody" in ran.err
+    found = {one["check"]: one for one in running.run("doctor", "-o", "json", code=None).json()}
+    assert f"held by process {daemon} (alive)" in found["daemon"]["found"]
+    assert "`strategy-runner down` ends it" in found["daemon"]["advice"]
+    assert found["strays"]["level"] == "ok"
     assert "in force" in running.run("halt", "acme", "--reason", "test").err
     running.run("resume", "acme", "--reason", "test")
     with pytest.raises(TimeoutExpiredError, match="`strategy-runner down` ends it"):
