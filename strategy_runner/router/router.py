@@ -359,6 +359,8 @@ class Router:
         silence_ns = self._judge.feed_silence_ns()
         if silence_ns:
             faults.insert(0, f"feed stale for {silence_ns / 1e9:.0f} s")
+        if self._unwritable:
+            faults.insert(0, self._unwritable)
         status.reason = faults[0] if faults else ""
         self._file.write()
 

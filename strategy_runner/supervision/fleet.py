@@ -223,8 +223,8 @@ def router_folder(spec: WorkerSpec) -> Path:
 
 
 def _with_conditions(row: FleetRow, conditions: Sequence[Condition], now_ns: int) -> FleetRow:
-    """What the process says of itself, and behind it what the watchdog says of it."""
-    told = [one.told(now_ns) for one in conditions]
+    """What the process says of itself, and behind it what the watchdog says of it, if that is not the same."""
+    told = [one.told(now_ns) for one in conditions if not row.reason or one.reason not in row.reason]
     return msgspec.structs.replace(row, reason="; ".join([row.reason, *told] if row.reason else told)) if told else row
 
 
@@ -253,8 +253,8 @@ def _trading(spec: Spec, status: Status, report: ProcessReport | None, absent: s
     if status.state in (State.FOLLOWING, State.CATCHING_UP) and silent_s > BEAT_SILENCE_S:
         return "silent", f"no beat for {silent_s:.0f} s"
     word = _WORKER_WORDS[status.state]
-    if status.state is State.FOLLOWING:
-        word = _OTHER_WORDS.get(type(spec), word)
+    if status.state is State.FOLLOWING:  # what it waits for, such as a full disk, is its last error until that is over
+        return _OTHER_WORDS.get(type(spec), word), status.reason or status.last_error
     return word, status.last_error if status.state is State.FAILED else status.reason
 
 

@@ -1,6 +1,7 @@
 """The operator's hand through the real daemon: what a person types holds within two seconds, and is on record."""
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,18 @@ def test_what_is_stopped_is_lifted_by_its_own_name_alone(desk: Firm) -> None:
     assert_one_message(desk.run("halt", "acme:crosss", "--reason", "a test", code=None), 2, "cross.BTC-USD")
     desk.run("resume", "acme:cross", "--reason", "it works again")
     assert desk.status(WORKER)[WORKER]["trading_state"] == "trading"
+
+
+def test_a_worker_that_can_write_nothing_says_so_while_it_waits(desk: Firm) -> None:
+    pid = desk.status(WORKER)[WORKER]["pid"]
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        until(lambda: "cannot write signals" in desk.status(WORKER)[WORKER]["reason"], "a word of it")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    until(lambda: not desk.status(WORKER)[WORKER]["reason"], "nothing to say again")
+    assert desk.status(WORKER)[WORKER]["pid"] == pid
 
 
 def test_flatten_leaves_nothing_and_the_trail_has_it_all(desk: Firm) -> None:

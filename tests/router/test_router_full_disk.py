@@ -71,13 +71,14 @@ def test_what_a_full_disk_does_not_take_is_held_and_decided_once_when_there_is_s
     for _ in range(3):
         assert try_at_once(desk.router) == 0
         assert "cannot write decisions: No space left on device" in desk.status.last_error
+        assert "cannot write decisions" in desk.status.reason
     assert [decision.signal_id for decision in desk.decisions()] == said[:1]
     assert (len(sink.kept), desk.status.signals) == (1, 1)
     ballast.unlink()
     said.append(talker.say())
     try_at_once(desk.router)
     assert desk.decide() == said
-    assert desk.status.last_error == ""
+    assert desk.status.last_error == desk.status.reason == ""
     await_that(lambda: len(sink.kept) == len(said), "all decisions in the sink")
     desk.router.stop()
     assert [decision.signal_id for decision in sink.kept] == said
