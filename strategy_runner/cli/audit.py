@@ -79,7 +79,9 @@ def audit(
         raise StateError(f"{audit_log(folder)}: {found.broken}")
     if found.missing:
         left = ", ".join(f"{count} of {source}" for source, count in found.missing.items())
-        raise StateError(f"{audit_log(folder)}: expected all entries of its sources, found missing: {left}")
+        late = f"the router has not copied them for {LOOKS * LOOK_INTERVAL_S:g} s"
+        why = late if holder(folder / "router") else "the router copies them at its next start"
+        raise StateError(f"{audit_log(folder)}: expected all entries of its sources, found missing: {left}; {why}")
 
 
 def _verified(folder: Path, pin: tuple[int, str] | None) -> Verified:

@@ -227,3 +227,12 @@ def test_the_paper_oms_serves_others_while_one_clients_journal_is_damaged(firm: 
 
 def _fills(firm: Firm, client: str) -> int:
     return len(firm.run("fills", client, "-o", "name").lines)
+
+
+def test_an_audit_trail_that_lacks_what_no_router_has_copied_yet_says_when_it_will_have_it(firm: Firm) -> None:
+    assert "recorded as action" in firm.run("halt", "beta", "--reason", "test").err
+    _must_name(firm.run("audit", "verify", "beta", code=FAILURE), firm.root / "var/clients/beta/mock/audit.log")
+    assert (
+        "1 of operator; the router copies them at its next start" in firm.run("audit", "verify", "beta", code=None).err
+    )
+    firm.run("resume", "beta", "--reason", "test")
