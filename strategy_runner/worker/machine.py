@@ -71,7 +71,7 @@ class Machine:
         self._name = spec.key.name
         self._proposals = strategy._proposals
         self._aggregator = Aggregator(spec.models)
-        strategy._predictions_of = lambda model: self._aggregator.latest(model, spec.symbol)
+        strategy._predictions_of = self._predictions_of
         self._combined: Combined | None = None
         self._price = NAN
         self._prediction_life_ns = timeframe_ns(spec.timeframe)
@@ -292,6 +292,9 @@ class Machine:
             object.__setattr__(self.strategy, name, value)
 
     # -- inside ----------------------------------------------------------------------------------------------------------
+
+    def _predictions_of(self, model: str) -> tuple[Prediction, ...]:
+        return self._aggregator.latest(model, self.spec.symbol)
 
     def _meets_orders(self, subscription: Subscription) -> bool:
         return self.paper is not None and subscription.is_market
