@@ -3,10 +3,12 @@
 A latch goes by its own reset rule and by nothing else: not by a restart, not by profits that come back, not by wider limits.
 """
 
+from decimal import Decimal
+
 import msgspec
 
 from strategy_runner.risk.book import ZERO
-from strategy_runner.risk.breakers import BREAKERS, Measure, money_values, streak_measures
+from strategy_runner.risk.breakers import BREAKERS, money_values, streak_measures
 from strategy_runner.risk.events import Authority
 from strategy_runner.risk.state import Latch, RiskState, equity_of, limits_in_force
 from strategy_runner.risk.working import worker_key
@@ -44,13 +46,12 @@ def trip_by_money(state: RiskState, at_ns: int) -> None:
         return
     state.peak_equity = max(state.peak_equity, equity)
     for breaker, strategy, value, limit in money_values(state, equity):
-        if value >= limit:
-            _trip(state, Measure(breaker=breaker, value=value, limit=limit, strategy=strategy), at_ns)
+        _trip(state, breaker, strategy, value, limit, at_ns)
 
 
 def trip_by_streak(state: RiskState, at_ns: int) -> None:
-    for measure in streak_measures(state):
-        _trip(state, measure, at_ns)
+    for one in streak_measures(state):
+        _trip(state, one.breaker, one.strategy, one.value, one.limit, at_ns)
 
 
 def close_by_day(state: RiskState) -> None:
@@ -74,7 +75,6 @@ def lift(state: RiskState, authority: Authority, strategy: str, symbol: str) -> 
     state.latches = kept
 
 
-def _trip(state: RiskState, measure: Measure, at_ns: int) -> None:
-    if measure.value >= measure.limit:
-        facts = f"{measure.value:.6g} of {measure.limit:.6g}"
-        latch(state, measure.breaker, at_ns, facts, strategy=measure.strategy, symbol=measure.symbol)
+def _trip(state: RiskState, breaker: str, strategy: str, value: Decimal, limit: Decimal, at_ns: int) -> None:
+    if value >= limit:
+        latch(state, breaker, at_ns, f"{value:.6g} of {limit:.6g}", strategy=strategy)

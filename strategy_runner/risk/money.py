@@ -10,7 +10,7 @@ from strategy_runner.risk import events
 from strategy_runner.risk.book import ZERO, Book, after_fill, after_payment
 from strategy_runner.risk.exposure import refresh, refresh_all
 from strategy_runner.risk.latching import close_by_day, trip_by_money, trip_by_streak
-from strategy_runner.risk.state import RiskState, limits_in_force, profits
+from strategy_runner.risk.state import RiskState, equity_of, limits_in_force, profits
 from strategy_runner.risk.working import worker_key
 
 
@@ -81,11 +81,11 @@ def paid(state: RiskState, event: events.Paid) -> None:
 
 def day_rolled(state: RiskState, event: events.DayRolled) -> None:
     """A day cannot begin at an unknown equity: it begins with the first roll after the rate is known."""
-    gained = profits(state)
-    if event.day <= state.day or gained is None:
+    gained, equity = profits(state), equity_of(state)
+    if event.day <= state.day or gained is None or equity is None:
         return
     state.day = event.day
-    state.day_start_equity = state.cash + sum(gained.values(), ZERO)
+    state.day_start_equity = equity
     state.profits_at_day_start = gained
     state.losses_in_a_row = {}
     close_by_day(state)

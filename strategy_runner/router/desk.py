@@ -50,8 +50,8 @@ class Desk:
     """Opens the OMS in its own thread and trades with it until `stop`. The counts and words below are for others to read.
 
     `written` has what the journal was given, for who follows it to take out. `reconciled` is set once positions and orders have
-    been compared with the OMS's since the start, and `differences` is what was found last; `lost_stops` are those that the OMS
-    rejected, of workers that hold or enter something. `broken` is a fault of the disk
+    been compared with the OMS's since the start, and `differences` is what was found last; `lost_stops` are those of
+    workers that hold or enter something. `broken` is a fault of the disk
     that ends the router.
     """
 

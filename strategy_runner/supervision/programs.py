@@ -16,6 +16,7 @@ import msgspec
 
 from strategy_runner.config.home import Home, checked_socket
 from strategy_runner.errors import ConfigurationError, naming
+from strategy_runner.pinned_environment import PINNED_ENVIRONMENT
 from strategy_runner.small_files import replace_file
 
 ENTRY_MODULE = "strategy_runner.assembly"
@@ -23,15 +24,6 @@ ENTRY_MODULE = "strategy_runner.assembly"
 WATCHDOG_MODULE = "strategy_runner.supervision.watchdog.agent"
 SPEC_VARIABLE = "STRATEGY_RUNNER_SPEC"
 LOG_VARIABLE = "STRATEGY_RUNNER_LOG"
-
-# One thread a process: a thousand BLAS pools would fight for the cores, and a pool does not survive a fork.
-PINNED_ENVIRONMENT: Mapping[str, str] = {
-    "PYTHONHASHSEED": "0",
-    "MALLOC_ARENA_MAX": "1",  # a ZeroMQ thread needs no heap of its own
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-}
 
 Kind = Literal["watchdog", "feed", "oms", "router", "worker"]
 # Lower numbers start first and stop last.

@@ -29,8 +29,9 @@ from typing import NoReturn
 import msgspec
 
 from strategy_runner.errors import StateError
+from strategy_runner.pinned_environment import PINNED_ENVIRONMENT
 from strategy_runner.supervision.child import leave_parent, run_and_exit, take_own_output
-from strategy_runner.supervision.programs import ENTRY_MODULE, PINNED_ENVIRONMENT
+from strategy_runner.supervision.programs import ENTRY_MODULE
 from strategy_runner.supervision.watchdog.process import ENDED, pids, read_stat
 
 # zmq without a context: a context owns threads, and threads do not survive a fork

@@ -1,0 +1,12 @@
+"""The environment of every process of ours. The command looks at it before all else, so this module loads nothing."""
+
+from collections.abc import Mapping
+
+# One thread a process: a thousand BLAS pools would fight for the cores, and a pool does not survive a fork.
+PINNED_ENVIRONMENT: Mapping[str, str] = {
+    "PYTHONHASHSEED": "0",
+    "MALLOC_ARENA_MAX": "1",  # a ZeroMQ thread needs no heap of its own
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
