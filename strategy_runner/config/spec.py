@@ -81,7 +81,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
 
     `from_start` begins at the tape's first record instead of now; `history` is set in historical mode, where the worker makes
     its records itself, and at most `parallel` of them run at a time, each holding a lock in the folder `slots`. With
-    `checked_bars` it takes bars at once there, if its strategy can, and so many of the first of them one by one as well.
+    `checked_bars` it takes bars at once there, if its strategy can, and so many of the first of them one by one as well; with
+    `spare_core` another process may count its fills.
 
     `fills` is the client's fill log, "" for a client without an OMS. `paper` is set instead where its orders go to no OMS
     because nobody waits for one; with neither a position is what the worker's own signals ask for. `is_observed` marks a worker
@@ -119,6 +120,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     paper: PaperSpec | None = None
     checked_bars: int | None = None
     is_observed: bool = False
+    spare_core: bool = False
 
     @property
     def key(self) -> WorkerKey:

@@ -6,12 +6,14 @@ series that is recorded, whole blocks go to it without being derived row by row.
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import repeat
 from pathlib import Path
 
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.feed.derive import Derivation, handles_by_symbol
+from strategy_runner.history.bookkeeper import Bookkeeper
 from strategy_runner.history.both_ways import BothWays, Came
 from strategy_runner.history.catalog import Series, find_series
 from strategy_runner.history.quality import QualityReport
@@ -64,10 +66,11 @@ class Backtest:
         try:
             self._machine.start()
             series = self._only_series()
-            if series is None:
-                self._run_derived(stopping)
-            else:
-                self._run_blocks(series, stopping)
+            with self._second_process() as bookkeeper:
+                if series is None:
+                    self._run_derived(stopping)
+                else:
+                    self._run_blocks(series, stopping, bookkeeper)
             self._machine.stop()
         except StrategyRunnerError as error:
             self._flush()
@@ -88,6 +91,12 @@ class Backtest:
         """What the quality gate saw, by recorded series."""
         return self._reports()
 
+    def _second_process(self) -> AbstractContextManager[Bookkeeper | None]:
+        """Forked before the reader has a thread."""
+        if not self._spec.spare_core:
+            return nullcontext()
+        return Bookkeeper(self._outbox, self._machine.paper, self._paper)
+
     # -- both ways -------------------------------------------------------------------------------------------------------
 
     def _only_series(self) -> Series | None:
@@ -97,13 +106,16 @@ class Backtest:
         base = find_series(Path(self._history.folder), self._spec.symbol).base
         return base if self._machine.subscriptions[0].stream == base.stream else None
 
-    def _run_blocks(self, series: Series, stopping: Callable[[], bool]) -> None:
+    def _run_blocks(self, series: Series, stopping: Callable[[], bool], bookkeeper: Bookkeeper | None) -> None:
         subscription = self._machine.subscriptions[0]
+        counts_apart = bookkeeper is not None and self._paper is not None and not self._machine.listens
         ordinal = 0
         with read_series(series, self._history.from_ns, self._history.to_ns, ahead=True) as reader:
             self._reports = lambda: {series.stream.name: reader.report}
             apply = self._apply_events if self._twin is None else self._apply_columns(self._twin)
             for block in reader:
+                if bookkeeper is not None and counts_apart and not self._checks:
+                    bookkeeper.begin_counting()
                 apply(subscription, ordinal, block)
                 ordinal += len(block)
                 self._report(ordinal, int(block.ts[-1]), (reader.rows_done, reader.rows_total))

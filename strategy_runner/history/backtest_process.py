@@ -15,12 +15,14 @@ from strategy_runner.tape.status import StatusFile
 from strategy_runner.worker.confinement import OWN_MB, Confinement
 from strategy_runner.worker.strategy import make_strategy
 
+ORPHANS_S = 5.0  # what counted fills for a worker that was killed ends right after it
+
 log = logging.getLogger(__name__)
 
 
 def run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
     """Runs the process of a spec with a history; returns its exit code. What it raises stands on its page."""
-    lock = FolderLock(Path(spec.folder))
+    lock = FolderLock(Path(spec.folder), orphans_s=ORPHANS_S)
     status = StatusFile(Path(spec.folder) / "status")
     confinement = Confinement(spec.limits.memory_limit_mb, own_mb=OWN_MB + READING_MB)
     try:

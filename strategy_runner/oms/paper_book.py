@@ -61,12 +61,26 @@ class LoneOrder(msgspec.Struct, frozen=True, gc=False):
     quantity: Decimal
 
 
-class LoneFill(msgspec.Struct, frozen=True, gc=False):
-    """Such an order, the record that fills it, and the price before slippage."""
+class LoneFill(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What counts of such an order and of the record that fills it: `caused_ns` is the order's time, `event_ns` the record's, and
+    `price` the one before slippage."""
 
-    order: LoneOrder
-    event: MarketEvent
+    signal_id: str
+    leg: Literal["entry", "exit"]
+    side: Side
+    quantity: Decimal
+    caused_ns: int
+    event_ns: int
     price: float
+    is_quote: bool
+
+
+class LoneFills(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Fills that follow one another. `seq` is behind the last record, `market` the symbol's price by it."""
+
+    seq: int
+    market: float
+    fills: list[LoneFill]
 
 
 class PaperBook:
@@ -181,7 +195,7 @@ class PaperBook:
             return None
         if isinstance(event, Funding):
             return self._fund(seq, event)
-        self._note_price(event)
+        self._note_price(symbol, market_price(event))
         if not lanes:
             return None
         instrument, settings = self._instruments[symbol], self._settings_of(symbol)
@@ -212,16 +226,15 @@ class PaperBook:
         return order.leg == "entry" or (held if order.side == "sell" else held.copy_negate()) >= order.quantity
 
     def fill_lone(
-        self, seq: int, orders: Sequence[LoneFill], *, account: str, strategy: str, symbol: str
+        self, lone: LoneFills, *, account: str, strategy: str, symbol: str
     ) -> tuple[list[OmsEvent], list[Position]]:
         """Orders of `takes_lone` to which `fill_model.lone_price` has given a price: the same events and the same book as
-        `submit`, `apply` and `fold` of each give, in a fraction of the time, and the position behind each. `seq` is behind the
-        last record.
+        `submit`, `apply` and `fold` of each give, in a fraction of the time, and the position behind each.
 
         For who reads no tape and never asks for an order that has ended: it is not remembered.
         """
         state, instrument, settings = self.state, self._instruments[symbol], self._settings_of(symbol)
-        fills = self._lone_fills(orders, account, strategy, instrument, settings)
+        fills = self._lone_fills(lone.fills, account, strategy, instrument, settings)
         before = state.accounts.get(account) or Account(
             client=state.client, account=account, cash=self._opening.get(account, {})
         )
@@ -253,10 +266,10 @@ class PaperBook:
                 symbol=symbol,
             )
             events.append(event)
-        state.number, state.age, state.seq = number + 1, state.age + len(fills), seq
-        last = orders[-1]
-        state.event_ns = max(state.event_ns, last.order.body.cause.event_ns, last.event.event_ns)
-        self._note_price(last.event)
+        state.number, state.age, state.seq = number + 1, state.age + len(fills), lone.seq
+        last = lone.fills[-1]
+        state.event_ns = max(state.event_ns, last.caused_ns, last.event_ns)
+        self._note_price(symbol, lone.market)
         self._note_position(account, strategy, symbol)
         self._priced.clear()
         return events, positions
@@ -376,18 +389,14 @@ class PaperBook:
         instrument: Instrument,
         settings: FillSettings,
     ) -> list[Fill]:
-        prices = [
-            taker_price(one.price, one.order.side, settings, instrument, is_quote=type(one.event) is Quote)
-            for one in orders
-        ]
-        notionals = [(price, one.order.quantity) for price, one in zip(prices, orders, strict=True)]
+        prices = [taker_price(one.price, one.side, settings, instrument, is_quote=one.is_quote) for one in orders]
+        notionals = [(price, one.quantity) for price, one in zip(prices, orders, strict=True)]
         fees = first_fees(settings.fees, notionals, instrument.multiplier, "taker")
         client, symbol, currency = self.state.client, instrument.symbol, instrument.currency
         fills = []
         for one, price, fee in zip(orders, prices, fees, strict=True):
-            order = one.order
-            signal_id = order.body.id
-            order_id = client_order_id(signal_id, order.leg)
+            signal_id = one.signal_id
+            order_id = client_order_id(signal_id, one.leg)
             fill = Fill(
                 fill_id=f"{order_id}-0",
                 client_order_id=order_id,
@@ -396,28 +405,21 @@ class PaperBook:
                 account=account,
                 strategy=strategy,
                 symbol=symbol,
-                side=order.side,
+                side=one.side,
                 price=price,
-                quantity=order.quantity,
+                quantity=one.quantity,
                 fee=fee,
                 currency=currency,
                 liquidity="taker",
-                event_ns=one.event.event_ns,
+                event_ns=one.event_ns,
             )
             fills.append(fill)
         return fills
 
-    def _note_price(self, event: MarketEvent) -> None:
-        """The last price: the trade's, the quote's middle (or the one side it has), the bar's close."""
-        if isinstance(event, Trade):
-            price = event.price
-        elif isinstance(event, Quote):
-            price = next(filter(math.isfinite, (event.mid, event.bid, event.ask)), math.nan)
-        else:
-            price = event.close
+    def _note_price(self, symbol: str, price: float) -> None:
         if math.isfinite(price):
-            self.state.prices[event.symbol] = price
-            self._priced.add(event.symbol)
+            self.state.prices[symbol] = price
+            self._priced.add(symbol)
 
     def _work(self, lane: tuple[str, str, str]) -> None:
         """Notes what meets the market of a lane in which an order has changed."""
@@ -439,6 +441,15 @@ class PaperBook:
             self._positions[symbol].discard((account, strategy))
             if not self._positions[symbol]:
                 del self._positions[symbol]
+
+
+def market_price(event: MarketEvent) -> float:
+    """The trade's price, the quote's middle (or the one side it has), the bar's close; NaN where there is none."""
+    if isinstance(event, Trade):
+        return event.price
+    if isinstance(event, Quote):
+        return next(filter(math.isfinite, (event.mid, event.bid, event.ask)), math.nan)
+    return event.close
 
 
 def _works(paper: PaperOrder) -> bool:

@@ -54,6 +54,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     market: MarketSpec
     replay: ReplaySpec | None
     at_a_pace: bool
+    parallel: int
 
 
 def load_wished(
@@ -88,6 +89,7 @@ def client_processes(
         market=market_of(home, mode),
         replay=replay_of(home, environment.value, wish) if mode in (SIMULATION, HISTORICAL) else None,
         at_a_pace=_is_at_a_pace(environment.value, mode, wish),
+        parallel=(wish.parallel or os.cpu_count() or 1) if mode == HISTORICAL else 0,
     )
     workers = [
         _worker(run, strategy, symbol, found, f"{loaded.file}: strategies[{index}]")
@@ -99,6 +101,8 @@ def client_processes(
     if run.replay is not None:
         _check_history(loaded, Path(run.replay.folder), workers)
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
+    if run.parallel >= 2 * len(running):
+        running = [msgspec.structs.replace(worker, spare_core=True) for worker in running]
     router = _router(run, running)
     if run.at_a_pace and "oms" in run.config.routes:
         router = with_orders(home, run.environment, run.config, router)
@@ -200,7 +204,7 @@ def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved, w
         from_start=config.mode == SIMULATION,
         history=run.replay if historical else None,
         slots=str(home.sockets / "slots") if historical else "",
-        parallel=(run.wish.parallel or os.cpu_count() or 1) if historical else 0,
+        parallel=run.parallel,
         predictor=predictor_of(run.environment),
         fills=orders.fills,
         paper=orders.paper,

@@ -51,6 +51,7 @@ class Machine:
 
     `seq` is the tape's seq of the record at hand (-1 without a tape). `live` is False while the loop reads what lies before
     the worker's beginning: until then, and until each bar stream of its symbol gave `warmup_bars`, signals are refused.
+    `listens` is whether the strategy wants to be told of its orders.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Machine:
         self._keep = keep
         self.paper = PaperDesk(spec.paper, spec.key, spec.account) if spec.paper else None
         self._told_of_fills = bool(spec.fills or spec.paper)
-        self._listens = any(
+        self.listens = any(
             getattr(getattr(strategy, name), "__func__", None) is not getattr(Strategy, name)
             for name in ("on_fill", "on_position", "on_order")
         )
@@ -213,14 +214,14 @@ class Machine:
         """The worker's own orders meet a record of their symbol, before the strategy sees it."""
         for told in paper.meet(event):  # type: ignore[arg-type]  # what a stream of `is_market` gives
             self._keep(told.payload)
-            if self._listens:
+            if self.listens:
                 self._apply_private(self._private, told.entry.number, told.as_record())
-        if not self._listens:
+        if not self.listens:
             self.strategy.position = float(paper.held)
 
     def meet_soon(self, paper: PaperDesk, event: Event) -> None:
         """As `meet`; where nobody listens, what is told of it is kept no later than at `keep_filled`."""
-        if self._listens or not paper.fill_alone(event):  # type: ignore[arg-type]  # as in `meet`
+        if self.listens or not paper.fill_alone(event):  # type: ignore[arg-type]  # as in `meet`
             self.meet(paper, event)
         else:
             held = paper.held

@@ -7,6 +7,7 @@ new. A difference is a divergence: the worker stops and reports, it never guesse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
+from typing import Protocol
 
 import msgspec
 
@@ -14,8 +15,20 @@ from strategy_runner.errors import DivergenceError
 from strategy_runner.model.signal import Envelope, LoggedSignal, SignalBody, canonical, digest
 from strategy_runner.tape.logs import START, AppendLog, begin_of, read_frames
 
+Written = tuple[Envelope, bytes]  # a signal on its way into the log: its canonical bytes
+
 _encode = msgspec.msgpack.Encoder().encode
 decode_logged = msgspec.msgpack.Decoder(LoggedSignal).decode
+
+
+class Elsewhere(Protocol):
+    """Who writes the log in the outbox's place."""
+
+    def write(self, written: list[Written]) -> None: ...
+
+    def end_writing(self) -> int:
+        """The log's end, with all of it written."""
+        ...
 
 
 class Outbox:
@@ -41,7 +54,9 @@ class Outbox:
         let them out, since their records were never durable. With `is_restored` the offset is a snapshot's: the log was synced to
         there, and what stands behind it is derived again, so what a power cut took of it is no loss.
         """
+        self.path = path
         self._log = AppendLog(path, whole_to=offset, unsynced=is_derived_again if is_restored else None)
+        self._elsewhere: Elsewhere | None = None
         if cuts:
             self._log.cut(_first_lost(path, offset, cuts))
         self._generation = generation
@@ -62,6 +77,11 @@ class Outbox:
         assert not self.pending, "flush before the offset is used"
         place, _ = next(iter(self._recorded.values()), (self._log.offset, b""))
         return place
+
+    @property
+    def end(self) -> int:
+        """Of the log."""
+        return self._log.offset
 
     def begin_after_recorded(self) -> int:
         """For a generation that comes back after another one and begins anew: its signals of old stay, its n goes on."""
@@ -92,10 +112,34 @@ class Outbox:
         if not self.pending:
             return 0
         # all that is pending is encoded here, in a row: one by one between records costs twice as much, in cold caches
-        self._log.append_many([_entry(envelope, body) for envelope, body in self.pending])
-        written = len(self.pending)
+        written = [(envelope, canonical(body)) for envelope, body in self.pending]
+        (self._elsewhere or self).write(written)
         self.pending = []
-        return written
+        return len(written)
+
+    def write(self, written: list[Written]) -> None:
+        """Appends what another outbox of this log has flushed. Raises OSError."""
+        self._log.append_many([_encode(LoggedSignal(envelope, digest(raw), raw)) for envelope, raw in written])
+
+    def write_elsewhere(self, elsewhere: Elsewhere) -> None:
+        """What is flushed from now on another process writes."""
+        self._elsewhere = elsewhere
+
+    def come_back(self) -> None:
+        """Writes by itself again. Raises what the other process has ended with, and drops what is pending then: there may be a
+        gap before it, and a run again derives both."""
+        elsewhere, self._elsewhere = self._elsewhere, None
+        if elsewhere is None:
+            return
+        end = self._log.offset
+        try:
+            end = elsewhere.end_writing()
+        except Exception:
+            self.pending = []
+            raise
+        finally:
+            self._log.close()
+            self._log = AppendLog(self.path, whole_to=end)
 
     def sync(self) -> None:
         self._log.sync()
@@ -112,14 +156,9 @@ class Outbox:
         hashed = digest(canonical(body))
         if known != hashed:
             raise DivergenceError(
-                f"{self._log.path}: signal {body.id}: expected digest {known.hex()}, found {hashed.hex()} when derived again"
+                f"{self.path}: signal {body.id}: expected digest {known.hex()}, found {hashed.hex()} when derived again"
             )
         return True
-
-
-def _entry(envelope: Envelope, body: SignalBody) -> bytes:
-    raw = canonical(body)
-    return _encode(LoggedSignal(envelope, digest(raw), raw))
 
 
 def is_derived_again(behind: Iterator[bytes]) -> bool:

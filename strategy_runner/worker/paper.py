@@ -11,11 +11,13 @@ strategy that answers every word with an order cannot keep the worker from readi
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from strategy_runner.config.spec import PaperSpec
+from strategy_runner.model.event import Quote
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, Side
 from strategy_runner.model.position import ZERO, Position
@@ -28,11 +30,12 @@ from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.oms.fill_model import MarketEvent, lone_price
 from strategy_runner.oms.ledger import EXACT, Account, after_fill, place
 from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, orders_of
-from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneOrder, PaperBook
+from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneFills, LoneOrder, PaperBook, market_price
 from strategy_runner.oms.paper_state import BookState, Entry, PaperOrder
 from strategy_runner.tape.logs import FRAME_BYTES, START
 
 SIZES_KEPT = 64
+DeskState = tuple[object, ...]  # values that pickle
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +48,16 @@ class Told(msgspec.Struct, frozen=True, gc=False):
 
     def as_record(self) -> PrivateEvent:
         return PrivateEvent(self.event_ns, self.entry, slot_of(self.payload, self.offset, self.entry.number))
+
+
+class Elsewhere(Protocol):
+    """Who counts fills in the desk's place."""
+
+    def count(self, filled: LoneFills) -> None: ...
+
+    def end_counting(self) -> DeskState:
+        """The state of a desk that has counted all of them."""
+        ...
 
 
 class PaperDesk:
@@ -62,6 +75,8 @@ class PaperDesk:
         self._folder = key.folder
         self._lone: LoneOrder | None = None
         self._filled: list[LoneFill] = []
+        self._filled_by: MarketEvent | None = None
+        self._elsewhere: Elsewhere | None = None
         self._ready: list[Told] = []
         self.held = ZERO
         self._seq = 0
@@ -90,20 +105,58 @@ class PaperDesk:
         order, fills = self._lone, self._spec.fills
         if order is None:
             return False
-        price = lone_price(order.side, order.quantity, order.body.cause.event_ns + fills.latency_ns, event, fills)
+        body, side, quantity = order.body, order.side, order.quantity
+        caused_ns = body.cause.event_ns
+        price = lone_price(side, quantity, caused_ns + fills.latency_ns, event, fills)
         if price is None:
             return False
-        self.held = EXACT.add(self.held, order.quantity if order.side == "buy" else order.quantity.copy_negate())
-        self._filled.append(LoneFill(order, event, price))
+        self.held = EXACT.add(self.held, quantity if side == "buy" else quantity.copy_negate())
+        is_quote = type(event) is Quote
+        self._filled.append(LoneFill(body.id, order.leg, side, quantity, caused_ns, event.event_ns, price, is_quote))
+        self._filled_by = event
         self._seq += 1
         self._lone, self.waits = None, False
         return True
 
     def tell_filled(self) -> list[Told]:
-        """What is told of the orders that `fill_alone` has filled since the last call."""
-        self._count_filled()
+        """What is told of the orders that `fill_alone` has filled since the last call; nothing where another process tells."""
+        filled = self._take_filled()
+        if filled is not None and self._elsewhere is not None:
+            self._elsewhere.count(filled)
+        elif filled is not None:
+            self._ready += self.count(filled)
         ready, self._ready = self._ready, []
         return ready
+
+    def count(self, filled: LoneFills) -> list[Told]:
+        """Counts what `fill_alone` of this desk, or of its like in another process, has filled."""
+        events, positions = self._book.fill_lone(
+            filled, account=self._account, strategy=self._key.strategy, symbol=self._key.symbol
+        )
+        self._own = self._book.state.accounts[self._account]
+        return [
+            self._entry(event, position, one.signal_id, one.leg)
+            for event, position, one in zip(events, positions, filled.fills, strict=True)
+        ]
+
+    def count_elsewhere(self, elsewhere: Elsewhere) -> DeskState:
+        """Another process counts what `fill_alone` fills from now on, until an order needs the book. Gives the state that it goes
+        on from. What was filled before must have been told."""
+        lone, waits, self._lone = self._lone, self.waits, None
+        state = self.state()
+        self._lone, self.waits, self._elsewhere = lone, waits, elsewhere
+        return state
+
+    def come_back(self) -> None:
+        """Counts by itself again. Raises what the other process has ended with."""
+        if self._elsewhere is None:
+            return
+        self.tell_filled()
+        elsewhere, self._elsewhere = self._elsewhere, None
+        lone, seq, held = self._lone, self._seq, self.held
+        self.restore(elsewhere.end_counting())
+        assert self.held == held, (self.held, held)
+        self._lone, self._seq, self.waits = lone, seq, lone is not None
 
     def meet(self, event: MarketEvent) -> Sequence[Told]:
         """What the next record of the symbol does to the orders; first what waited for it."""
@@ -120,14 +173,14 @@ class PaperDesk:
         self._look()
         return heard
 
-    def state(self) -> tuple[object, ...]:
-        """Everything remembered, as values that pickle."""
+    def state(self) -> DeskState:
+        """Everything remembered."""
         self._take_up_lone()
         assert not self._ready, "what was filled is told before the state is kept"
         state = self._book.state
         return state, self._legs, self._queue, self._own, self._seq, self.number, self.offset
 
-    def restore(self, state: tuple[object, ...]) -> None:
+    def restore(self, state: DeskState) -> None:
         book, self._legs, self._queue, self._own, self._seq, self.number, self.offset = state  # type: ignore[assignment]  # as `state` gave them
         assert isinstance(book, BookState)
         self._lone = None
@@ -236,23 +289,20 @@ class PaperDesk:
 
     def _take_up_lone(self) -> None:
         """An order that stood alone goes into the book, as any other."""
-        self._count_filled()
+        self.come_back()
+        filled = self._take_filled()
+        if filled is not None:
+            self._ready += self.count(filled)
         if self._lone is not None:
             lone, self._lone = self._lone, None
             self._send(lone.body)
 
-    def _count_filled(self) -> None:
-        filled, self._filled = self._filled, []
-        if not filled:
-            return
-        events, positions = self._book.fill_lone(
-            self._seq + 1, filled, account=self._account, strategy=self._key.strategy, symbol=self._key.symbol
-        )
-        self._own = self._book.state.accounts[self._account]
-        self._ready += [
-            self._entry(event, position, one.order.body.id, one.order.leg)
-            for event, position, one in zip(events, positions, filled, strict=True)
-        ]
+    def _take_filled(self) -> LoneFills | None:
+        if self._filled_by is None:
+            return None
+        filled = LoneFills(self._seq + 1, market_price(self._filled_by), self._filled)
+        self._filled, self._filled_by = [], None
+        return filled
 
     def _told(self, event: OmsEvent) -> Told:
         if event.fill is not None:

@@ -18,11 +18,21 @@ class PaperLog:
 
     def __init__(self, path: Path, offset: int = START, *, is_restored: bool = False) -> None:
         """`is_restored` as for the outbox. Raises StateError if the log is damaged or ends before the offset, OSError."""
+        self.path = path
         unsynced = is_derived_again if is_restored else None
         self._log = AppendLog(path, whole_to=offset, permissions=_OWNER_ONLY, unsynced=unsynced)
         self._known = _payloads(path, offset)
         self._pending: list[bytes] = []
-        self._offset = offset
+        self.offset = offset
+        """The place of the next entry: the end of the log, or, while entries come again, within it."""
+
+    def go_on(self, offset: int) -> None:
+        """From the offset to which another process has brought the log. Raises StateError, OSError."""
+        assert not self._pending, "flush before another process writes"
+        self._log.close()
+        self._log = AppendLog(self.path, whole_to=offset, permissions=_OWNER_ONLY)
+        self._known = _payloads(self.path, offset)
+        self.offset = offset
 
     def begin(self) -> None:
         """A new life begins: what an older one filled was another account's."""
@@ -31,15 +41,15 @@ class PaperLog:
 
     def record(self, payload: bytes) -> None:
         """Takes an entry. Raises DivergenceError if the log holds another one in its place."""
-        offset = self._offset
-        self._offset += FRAME_BYTES + len(payload)
+        offset = self.offset
+        self.offset += FRAME_BYTES + len(payload)
         if not self._known:
             self._pending.append(payload)
             return
         known = self._known.pop(offset, None)
         if known != payload:
             raise DivergenceError(
-                f"{self._log.path}: offset {offset}: expected the entry that it holds, found another when filled again"
+                f"{self.path}: offset {offset}: expected the entry that it holds, found another when filled again"
             )
 
     def flush(self) -> int:
