@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -100,10 +101,11 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     )
     failed = [process for process in workers if codes[process.path] != 0]
     if failed:
-        raise StrategyRunnerError(_failure(home, failed[0], len(failed)))
+        raise StrategyRunnerError(_failure(home, failed[0], codes[failed[0].path], len(failed)))
     show(1, 1, "writing")
-    if run_all([(router.path, home.log(router.name))], parallel=1, show=lambda: None)[router.path] != 0:
-        raise StrategyRunnerError(_failure(home, router, 1))
+    code = run_all([(router.path, home.log(router.name))], parallel=1, show=lambda: None)[router.path]
+    if code != 0:
+        raise StrategyRunnerError(_failure(home, router, code, 1))
     if running_mode(home, client) is None:  # else what trades stays the run that is shown, also once it is stopped
         write_latest_run(home, client, Run(mode=HISTORICAL, wish=wish))
     return [_result(process, time.monotonic() - started[process.name]) for process in workers]
@@ -124,11 +126,13 @@ def _show_progress(workers: list[Process], show: Show) -> None:
     show(sum(s.progress for s in statuses), sum(s.total for s in statuses), f"{signals} signals")
 
 
-def _failure(home: Home, process: Process, count: int) -> str:
-    error = _status(process).last_error
+def _failure(home: Home, process: Process, code: int, count: int) -> str:
+    error = _status(process).last_error or (
+        f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    )
     more = f" (and {count - 1} more)" if count > 1 else ""
     log = home.log(process.name)
-    return f"{process.name}{more}: {error or 'failed'}\nlast lines of {log}:\n{last_lines(log)}"
+    return f"{process.name}{more}: {error}\nlast lines of {log}:\n{last_lines(log)}"
 
 
 def _result(process: Process, seconds: float) -> WorkerResult:

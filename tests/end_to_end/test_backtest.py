@@ -15,6 +15,7 @@ from worker.processes import is_alive
 from strategy_runner.analytics.performance import max_drawdown
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
+from strategy_runner.tape.status import read_status
 
 CLIENT = """
 [accounts]
@@ -74,7 +75,7 @@ def test_an_interrupted_backtest_leaves_no_process_and_the_next_one_is_whole(
     workers = firm.home.client_state("acme", "historical") / "workers"
     until(lambda: len(list(workers.glob("*/status"))) == 2, "both workers at work")
     pids = [pid for pid in firm.processes() if pid != running.pid]
-    assert len(pids) == 2
+    assert len(pids) >= 2  # more where there are cores for them
     if number == signal.SIGINT:
         os.killpg(running.pid, number)  # a terminal sends it to all of them
     else:
@@ -107,6 +108,20 @@ def test_one_run_over_a_clients_history_at_a_time(slow_firm: Firm) -> None:
     assert_one_message(
         firm.run("backtest", *arguments, code=None), 8, "a historical run is under way under the supervisor"
     )
+
+
+def test_a_worker_that_is_killed_is_told_of_with_its_signal(slow_firm: Firm) -> None:
+    firm = slow_firm
+    firm.write("clients/acme/client.toml", CLIENT.replace("STEPS", "100_000"))
+    running = firm.follow("backtest", "acme", "--history", firm.root / "history")
+    pages = firm.home.client_state("acme", "historical")
+    status = until(
+        lambda: next(filter(None, map(read_status, pages.glob("workers/*/status"))), None), "a worker's status"
+    )
+    os.kill(status.pid, signal.SIGKILL)
+    _, told = running.communicate(timeout=120)
+    assert running.returncode == 1
+    assert "ended by SIGKILL" in told
 
 
 def test_a_window_and_symbols_bound_what_is_read(firm: Firm, tmp_path: Path) -> None:
