@@ -13,6 +13,7 @@ from end_to_end.recordings import START_NS, write_market
 from worker.processes import is_alive
 
 from strategy_runner.analytics.performance import max_drawdown
+from strategy_runner.config.spec import WorkerSpec, read_spec
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.tape.status import read_status
@@ -122,6 +123,21 @@ def test_a_worker_that_is_killed_is_told_of_with_its_signal(slow_firm: Firm) -> 
     _, told = running.communicate(timeout=120)
     assert running.returncode == 1
     assert "ended by SIGKILL" in told
+
+
+def test_two_cores_for_each_worker_change_nothing_but_who_keeps_its_logs(slow_firm: Firm) -> None:
+    firm = slow_firm
+    firm.write("clients/acme/client.toml", 'routes = ["oms"]\n' + CLIENT.replace("STEPS", "0"))
+    specs = firm.home.client_state("acme", "historical") / "specs"
+    left = {}
+    for cores, has_spare in ((4, True), (3, False)):
+        firm.run("backtest", "acme", "--history", firm.root / "history", "--parallel", cores)
+        spec = read_spec(specs / "slow.BTC-USD.json")
+        assert isinstance(spec, WorkerSpec)
+        assert spec.spare_core is has_spare
+        left[cores] = firm.bodies("acme"), (Path(spec.folder) / "fills.log").read_bytes()
+    assert left[4] == left[3]
+    assert len(left[4][0].splitlines()) == 4_000
 
 
 def test_a_window_and_symbols_bound_what_is_read(firm: Firm, tmp_path: Path) -> None:
