@@ -120,11 +120,7 @@ class PaperDesk:
 
     def tell_filled(self) -> list[Told]:
         """What is told of the orders that `fill_alone` has filled since the last call; nothing where another process tells."""
-        filled = self._take_filled()
-        if filled is not None and self._elsewhere is not None:
-            self._elsewhere.count(filled)
-        elif filled is not None:
-            self._ready += self.count(filled)
+        self._count_filled()
         ready, self._ready = self._ready, []
         return ready
 
@@ -151,12 +147,12 @@ class PaperDesk:
         """Counts by itself again. Raises what the other process has ended with."""
         if self._elsewhere is None:
             return
-        self.tell_filled()
+        self._count_filled()
         elsewhere, self._elsewhere = self._elsewhere, None
         lone, seq, held = self._lone, self._seq, self.held
         self.restore(elsewhere.end_counting())
         assert self.held == held, (self.held, held)
-        self._lone, self._seq, self.waits = lone, seq, lone is not None
+        self._lone, self._seq, self.waits = lone, seq, self.waits or lone is not None
 
     def meet(self, event: MarketEvent) -> Sequence[Told]:
         """What the next record of the symbol does to the orders; first what waited for it."""
@@ -290,19 +286,20 @@ class PaperDesk:
     def _take_up_lone(self) -> None:
         """An order that stood alone goes into the book, as any other."""
         self.come_back()
-        filled = self._take_filled()
-        if filled is not None:
-            self._ready += self.count(filled)
+        self._count_filled()
         if self._lone is not None:
             lone, self._lone = self._lone, None
             self._send(lone.body)
 
-    def _take_filled(self) -> LoneFills | None:
+    def _count_filled(self) -> None:
         if self._filled_by is None:
-            return None
+            return
         filled = LoneFills(self._seq + 1, market_price(self._filled_by), self._filled)
         self._filled, self._filled_by = [], None
-        return filled
+        if self._elsewhere is None:
+            self._ready += self.count(filled)
+        else:
+            self._elsewhere.count(filled)
 
     def _told(self, event: OmsEvent) -> Told:
         if event.fill is not None:
