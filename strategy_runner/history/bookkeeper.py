@@ -9,6 +9,7 @@ It ends with its worker, and has no memory of its own: a run that is repeated de
 
 import pickle
 import signal
+from collections.abc import Iterable
 from fcntl import F_SETPIPE_SZ, fcntl
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -89,8 +90,8 @@ class Bookkeeper:
         state = pickle.dumps(self._desk.count_elsewhere(self))
         self._send(_Begin(state, self._log.offset))
 
-    def write(self, written: list[Written]) -> None:
-        self._send(_Signals(written))
+    def write(self, written: Iterable[Written]) -> None:
+        self._send(_Signals(list(written)))
 
     def end_writing(self) -> int:
         self._send(_End())

@@ -13,7 +13,7 @@ whose price moved (currencies, indices, metals); where the price stood still, a 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache, lru_cache
 from math import isfinite
@@ -30,6 +30,7 @@ from strategy_runner.model.position import ZERO
 from strategy_runner.model.timeframe import timeframe_ns
 
 MarketEvent = Trade | Quote | Bar
+Band = tuple[float, float]
 Moment = Literal["point", "open", "inside"]
 
 _RANK: dict[str, int] = {"market": 0, "stop": 1, "stop_limit": 1, "limit": 2}
@@ -124,6 +125,39 @@ def match(
             else:
                 bids.point(order, event.event_ns, event.bid, math.nan)
     return found
+
+
+def quiet_band(orders: Iterable[WorkingOrder]) -> Band | None:
+    """Prices between which the market neither fills nor moves any of the orders, whenever it trades there; None if there is no
+    knowing without `match`."""
+    low, high = -math.inf, math.inf
+    for order in orders:
+        if order.trail is not None or order.expires_ns:
+            return None
+        if order.rested:
+            bound, is_above = order.limit, order.side == "sell"
+        elif not order.triggered:
+            bound, is_above = order.stop, order.side == "buy"
+        else:
+            bound = None
+        if bound is None:
+            return None
+        if is_above:
+            high = min(high, bound)
+        else:
+            low = max(low, bound)
+    return low, high
+
+
+def is_quiet(band: Band, event: MarketEvent) -> bool:
+    """Whether all prices of an event are within a band: then `match` finds nothing."""
+    low, high = band
+    if type(event) is Bar:
+        return low < event.low and event.high < high and low < event.open < high and low < event.close < high
+    if type(event) is Trade:
+        return low < event.price < high
+    assert type(event) is Quote, event
+    return low < event.bid < high and low < event.ask < high
 
 
 def lone_price(

@@ -11,7 +11,7 @@ restart makes it again from the records after the last entry, or finds it in the
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -30,7 +30,17 @@ from strategy_runner.model.order import (
 )
 from strategy_runner.model.position import Position
 from strategy_runner.model.signal import SignalBody
-from strategy_runner.oms.fill_model import MarketEvent, Moment, WorkingOrder, match, rank, taker_price
+from strategy_runner.oms.fill_model import (
+    Band,
+    MarketEvent,
+    Moment,
+    WorkingOrder,
+    is_quiet,
+    match,
+    quiet_band,
+    rank,
+    taker_price,
+)
 from strategy_runner.oms.ledger import Account, after_fills, first_fees, funding_of, place
 from strategy_runner.oms.order_machine import (
     Acknowledged,
@@ -49,7 +59,15 @@ OPEN_ORDERS_MAX = 10_000
 NO_TAPE = -1
 _FILLED = OrderState.FILLED
 
-_Lanes = dict[tuple[str, str, str], list[WorkingOrder]]
+
+class _Lane(NamedTuple):
+    """What meets the market together, and the prices between which nothing happens to it."""
+
+    orders: list[WorkingOrder]
+    band: Band | None
+
+
+_Lanes = dict[tuple[str, str, str], _Lane]
 
 
 class LoneOrder(msgspec.Struct, frozen=True, gc=False):
@@ -201,7 +219,10 @@ class PaperBook:
         instrument, settings = self._instruments[symbol], self._settings_of(symbol)
         step = None
         for lane in sorted(lanes) if len(lanes) > 1 else lanes:
-            outcomes = match(lanes[lane], event, settings, instrument)
+            orders, band = lanes[lane]
+            if band is not None and is_quiet(band, event):
+                continue
+            outcomes = match(orders, event, settings, instrument)
             if outcomes:
                 step = step or self._step(event.event_ns, seq + 1)
                 opened = {execution.id: execution.moment for execution in step.take(outcomes)}
@@ -299,6 +320,11 @@ class PaperBook:
     def watched(self) -> set[str]:
         """The symbols whose records concern the book: those with open orders or a position."""
         return self._lanes.keys() | self._positions.keys()
+
+    def band(self, symbol: str) -> Band | None:
+        """The prices between which nothing happens to the one lane of a symbol; None if something may, or there is none."""
+        lanes = self._lanes.get(symbol, {})
+        return next(iter(lanes.values())).band if len(lanes) == 1 else None
 
     def report(self, client_order_id: str) -> OrderReport | None:
         paper = self.state.orders.get(client_order_id)
@@ -423,10 +449,11 @@ class PaperBook:
 
     def _work(self, lane: tuple[str, str, str]) -> None:
         """Notes what meets the market of a lane in which an order has changed."""
-        orders, symbol = self.state.orders, lane[2]
-        papers = [paper for order_id in self.state.index.lanes.get(lane, ()) if _works(paper := orders[order_id])]
+        known, symbol = self.state.orders, lane[2]
+        papers = [paper for order_id in self.state.index.lanes.get(lane, ()) if _works(paper := known[order_id])]
         if papers:
-            self._lanes.setdefault(symbol, {})[lane] = [paper.work for paper in sorted(papers, key=_precedence)]
+            orders = [paper.work for paper in sorted(papers, key=_precedence)]
+            self._lanes.setdefault(symbol, {})[lane] = _Lane(orders, quiet_band(orders))
         elif lane in self._lanes.get(symbol, ()):
             del self._lanes[symbol][lane]
             if not self._lanes[symbol]:

@@ -212,7 +212,9 @@ class Machine:
 
     def meet(self, paper: PaperDesk, event: Event) -> None:
         """The worker's own orders meet a record of their symbol, before the strategy sees it."""
-        for told in paper.meet(event):  # type: ignore[arg-type]  # what a stream of `is_market` gives
+        if paper.is_passed_by(event):  # type: ignore[arg-type]  # what a stream of `is_market` gives
+            return
+        for told in paper.meet(event):  # type: ignore[arg-type]  # as above
             self._keep(told.payload)
             if self.listens:
                 self._apply_private(self._private, told.entry.number, told.as_record())

@@ -4,7 +4,7 @@ What the worker derives again after a restart is compared with what the log alre
 new. A difference is a divergence: the worker stops and reports, it never guesses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
 from typing import Protocol
@@ -24,7 +24,7 @@ decode_logged = msgspec.msgpack.Decoder(LoggedSignal).decode
 class Elsewhere(Protocol):
     """Who writes the log in the outbox's place."""
 
-    def write(self, written: list[Written]) -> None: ...
+    def write(self, written: Iterable[Written]) -> None: ...
 
     def end_writing(self) -> int:
         """The log's end, with all of it written."""
@@ -112,12 +112,12 @@ class Outbox:
         if not self.pending:
             return 0
         # all that is pending is encoded here, in a row: one by one between records costs twice as much, in cold caches
-        written = [(envelope, canonical(body)) for envelope, body in self.pending]
-        (self._elsewhere or self).write(written)
+        (self._elsewhere or self).write((envelope, canonical(body)) for envelope, body in self.pending)
+        written = len(self.pending)
         self.pending = []
-        return len(written)
+        return written
 
-    def write(self, written: list[Written]) -> None:
+    def write(self, written: Iterable[Written]) -> None:
         """Appends what another outbox of this log has flushed. Raises OSError."""
         self._log.append_many([_encode(LoggedSignal(envelope, digest(raw), raw)) for envelope, raw in written])
 

@@ -27,7 +27,7 @@ from strategy_runner.model.session import is_day_off
 from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
-from strategy_runner.oms.fill_model import MarketEvent, lone_price
+from strategy_runner.oms.fill_model import Band, MarketEvent, is_quiet, lone_price
 from strategy_runner.oms.ledger import EXACT, Account, after_fill, place
 from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, orders_of
 from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneFills, LoneOrder, PaperBook, market_price
@@ -61,7 +61,8 @@ class Elsewhere(Protocol):
 
 
 class PaperDesk:
-    """One worker's orders, and what they become. `waits` while a record of its symbol would change anything."""
+    """One worker's orders, and what they become. `waits` while a record of its symbol may change anything; it does not where all
+    its prices lie within `band`."""
 
     def __init__(self, spec: PaperSpec, key: WorkerKey, account: str) -> None:
         self._spec = spec
@@ -81,6 +82,7 @@ class PaperDesk:
         self.held = ZERO
         self._seq = 0
         self.waits = False
+        self.band: Band | None = None
         self.number = 0
         self.offset = START
         self._book = self._new_book(BookState(client=key.client))
@@ -98,6 +100,10 @@ class PaperDesk:
             self._end_others(bodies[bodies.index(exits[-1]) + 1 :], changes)
         for body in changes:
             self._change(body)
+
+    def is_passed_by(self, event: MarketEvent) -> bool:
+        """Whether the next record of the symbol changes nothing, though orders wait: it does not touch where they rest."""
+        return self.band is not None and is_quiet(self.band, event)
 
     def fill_alone(self, event: MarketEvent) -> bool:
         """Whether the next record of the symbol fills an order that stands alone, and does nothing else. If so `held` is what is
@@ -163,6 +169,7 @@ class PaperDesk:
         entry = self._book.apply(self._seq, event)
         heard = self.tell_filled()
         if entry is None and not self._queue:
+            self.band = self._book.band(self._key.symbol)  # an order may have come to rest
             return heard
         news, self._queue = [*self._queue, *self._fold(entry)], []
         heard += [self._told(one) for one in news]
@@ -322,6 +329,7 @@ class PaperDesk:
     def _look(self) -> None:
         orders = self._book.state.orders
         self.waits = bool(self._queue) or any(not (one.waits or one.order.is_final) for one in orders.values())
+        self.band = None if self._queue else self._book.band(self._key.symbol)
         if len(self._legs) > len(orders) + len(self._queue):
             told_of = {event.report.client_order_id for event in self._queue if event.report is not None}
             self._legs = {one: leg for one, leg in self._legs.items() if one in orders or one in told_of}

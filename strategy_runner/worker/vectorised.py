@@ -11,9 +11,12 @@ import numpy.typing as npt
 from strategy_runner.errors import StrategyError
 from strategy_runner.model.event import Bar
 from strategy_runner.model.record import Kind
+from strategy_runner.oms.fill_model import Band
 from strategy_runner.strategies.interface import Bars, Strategy
 from strategy_runner.worker.machine import RAISED, Machine, describe
 from strategy_runner.worker.subscription import Subscription
+
+_LOOK_BARS = 64  # ahead for what touches an order, and then twice as many
 
 
 def reason_against(machine: Machine) -> str:
@@ -53,8 +56,10 @@ def _apply(machine: Machine, subscription: Subscription, first_ordinal: int, bar
     at = 0
     while True:
         meets = paper is not None and paper.waits
-        if not meets:
-            at = _of(strategy.position, flat, long, short)[at]
+        band = paper.band if paper is not None and meets else None
+        if not meets or band is not None:
+            candidate = _of(strategy.position, flat, long, short)[at]
+            at = candidate if band is None else _first_outside(band, bars, at, candidate)
         if at >= count:
             break
         event = Bar(symbol, timeframe, *[column[at] for column in columns])
@@ -89,6 +94,21 @@ def _of(
     if position > 0.0:
         return long
     return short if position < 0.0 else flat
+
+
+def _first_outside(band: Band, bars: Bars, begin: int, end: int) -> int:
+    """The first bar from `begin` on, and before `end`, that touches an order; `end` if there is none."""
+    low, high = band
+    look = _LOOK_BARS
+    while begin < end:
+        part = slice(begin, min(end, begin + look))
+        inside = (bars.low[part] > low) & (bars.high[part] < high)
+        for column in (bars.open[part], bars.close[part]):
+            inside &= (column > low) & (column < high)
+        if not inside.all():
+            return begin + int(inside.argmin())
+        begin, look = begin + look, 2 * look
+    return end
 
 
 def _following(mask: "npt.NDArray[np.bool_] | None", count: int) -> "memoryview[int]":

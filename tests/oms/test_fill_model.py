@@ -1,5 +1,6 @@
 """The fill model: what trades, quotes and bars do to orders, on the pessimistic side wherever the records do not tell."""
 
+import random
 from decimal import localcontext
 from typing import Any
 
@@ -10,7 +11,17 @@ from oms.paper_build import MINUTE, NOW, SECOND, TOUCH, D, X, bar, quote, reques
 from strategy_runner.config.paper import fill_settings
 from strategy_runner.config.schema import PaperConfig
 from strategy_runner.model.fill_settings import FeeSettings, FillSettings, fee_due, raw_fee
-from strategy_runner.oms.fill_model import Execution, Lapse, MarketEvent, Move, WorkingOrder, match, rank
+from strategy_runner.oms.fill_model import (
+    Execution,
+    Lapse,
+    MarketEvent,
+    Move,
+    WorkingOrder,
+    is_quiet,
+    match,
+    quiet_band,
+    rank,
+)
 from strategy_runner.oms.ledger import EXACT
 from strategy_runner.oms.order_machine import new_order
 from strategy_runner.oms.paper_request import working
@@ -46,6 +57,63 @@ def run(orders: list[WorkingOrder], *events: MarketEvent, settings: FillSettings
 
 def working_with(one: WorkingOrder, left: Any) -> WorkingOrder:
     return msgspec.structs.replace(one, remaining=left)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_between_the_prices_where_orders_rest_nothing_happens_to_them(seed: int) -> None:
+    luck = random.Random(seed)
+    settings = FillSettings(
+        queue=luck.choice(("touch", "through", "behind")),
+        queue_size=luck.choice((0.0, 3.0)),
+        participation=luck.choice((None, 0.3)),
+        latency_ns=luck.choice((0, SECOND)),
+    )
+
+    def price(n: int = 1) -> Any:
+        ticks = [round(luck.choice((luck.uniform(98, 102), luck.randint(98, 102), 100.5)), 2) for _ in range(n)]
+        return ticks[0] if n == 1 else ticks
+
+    def any_order(name: int) -> WorkingOrder:
+        kind = luck.choice(("limit", "stop", "stop_limit", "limit", "stop", "market", "trail", "day"))
+        changes: dict[str, Any] = {"side": luck.choice(("buy", "sell")), "type": kind}
+        if kind in ("trail", "day"):
+            changes |= {"type": "stop"} | (
+                {"trail": D(1)} if kind == "trail" else {"time_in_force": "day", "expires_ns": NOW + 9 * SECOND}
+            )
+        if "stop" in changes["type"]:
+            changes["stop_price"] = D(str(price()))
+        if "limit" in changes["type"]:
+            changes["limit_price"] = D(str(price()))
+        return order(f"o{name}", settings, **changes)
+
+    def any_event(at: int) -> MarketEvent:
+        at += 200_000 * (luck.random() < 0.1)  # days later
+        kind = luck.choice(("bar", "trade", "quote"))
+        if kind == "bar":
+            opened, closed = price(2)
+            if luck.random() < 0.2:  # no sound one
+                return bar(*price(4), at)
+            return bar(opened, max(opened, closed, price()), min(opened, closed, price()), closed, at)
+        if kind == "trade":
+            return trade(price(), at, luck.choice((0.5, 20.0)))
+        return quote(*sorted(price(2)), at)
+
+    quiet = 0
+    for _ in range(150):
+        live = {one.id: one for one in map(any_order, range(luck.randint(1, 4)))}
+        for at in range(8):
+            event = any_event(at)
+            orders = sorted(live.values(), key=rank)
+            found, band = match(orders, event, settings, X), quiet_band(orders)
+            if band is not None and is_quiet(band, event):
+                quiet += 1
+                assert found == [], (orders, event)
+            for outcome in found:
+                if isinstance(outcome, Move):
+                    live[outcome.order.id] = outcome.order
+                else:
+                    live.pop(outcome.id, None)
+    assert quiet > 20
 
 
 def test_a_market_order_fills_at_the_next_print() -> None:
