@@ -25,6 +25,7 @@ from strategy_runner.strategies.moving_average_crossover import MovingAverageCro
 
 NAME = "historical"
 _SMA = 'id = "sma"\nstrategy = "moving_average_crossover"\ntimeframe = "1m"\nparams = { fast = 20, slow = 50 }'
+_PROTECTED = f"{_SMA}\nstop_loss_fraction = 0.02\ntake_profit_fraction = 0.05"
 _EMA = 'id = "ema"\nstrategy = "ema_trades"\ntimeframe = "1m"'
 _AGAINST = "bare Python loop of the same rule"
 
@@ -43,6 +44,7 @@ def run(settings: Settings) -> Iterator[Figure]:
         closes = write_bars(home.root / "history", rows)
         bare, ran = _alternate(settings, home, lambda: _bare_bars(closes))
         yield figure(settings, NAME, "SMA 20/50 with paper fills", "bars/s", _rates(rows, ran), bare, _AGAINST)
+        free = _rates(rows, ran)
         command, alone = Sample.of(one.command_s for one in ran), Sample.of(one.worker_s for one in ran)
         yield figure(settings, NAME, "whole backtest command", "s", command, alone, "its worker alone")
         bare, ran = _alternate(settings, home, lambda: _bare_bars(closes), "--vectorised")
@@ -51,6 +53,11 @@ def run(settings: Settings) -> Iterator[Figure]:
         )
         alone = Sample.of(_rule_alone(closes) for _ in range(settings.runs))
         yield figure(settings, NAME, "SMA 20/50, on_bars alone", "bars/s", alone, bare, _AGAINST)
+    with _home(_PROTECTED) as home:
+        write_bars(home.root / "history", rows)
+        protected = _rates(rows, [_backtest(home) for _ in range(settings.runs)])
+        name = "SMA 20/50 with paper fills, stop loss and take profit"
+        yield figure(settings, NAME, name, "bars/s", protected, free, "the same without stop loss and take profit")
     yield from _compiled(settings, closes)
     with bench_home([SYMBOL], [_SMA]) as home:
         write_bars(home.root / "history", rows)
