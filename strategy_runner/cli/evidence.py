@@ -177,9 +177,11 @@ def _parity_tree(found: Parity) -> dict[str, Any]:
 def _show_parity(found: Parity) -> None:
     show_table(
         (
-            Column("worker"),
+            Column("worker", folds=True),
             Column("result"),
-            *(Column(title, right=True) for title in ("records", "signals", "different", "lost", "doubled", "alien")),
+            Column("records", right=True, spare=2),
+            Column("signals", right=True, spare=1),
+            *(Column(title, right=True) for title in ("different", "lost", "doubled", "alien")),
         ),
         ((w.worker, _word(w), w.records, w.signals, w.different, w.lost, w.doubled, w.alien) for w in found.workers),
     )
@@ -263,7 +265,13 @@ def _show_changes(found: Sequence[Change], output: str) -> None:
             click.echo(decode_body(change.signal.body).id)
         return
     show_table(
-        (Column("change"), Column("event time (UTC)"), Column("worker"), Column("action"), Column("what", folds=True)),
+        (
+            Column("change"),
+            Column("event time (UTC)"),
+            Column("worker", folds=True),
+            Column("action"),
+            Column("what", folds=True),
+        ),
         (_change_row(change) for change in found),
     )
 

@@ -83,7 +83,11 @@ def backtest(
             click.echo(result.name)
     else:
         show_table(
-            (Column("worker"), *(Column(title, right=True) for title in _FIGURES), Column("taken", folds=True)),
+            (
+                Column("worker", folds=True),
+                *(Column(title, right=True) for title in _FIGURES),
+                Column("taken", folds=True),
+            ),
             (
                 (
                     r.name,

@@ -182,7 +182,7 @@ def status(home: Home, target: str, output: str) -> None:
 def _show_status(rows: Sequence[FleetRow]) -> None:
     reasons = [row.reason for row in rows]
     columns = [
-        Column("name"),
+        Column("name", folds=True),
         Column("process"),
         Column("state"),
         Column("for", right=True),
