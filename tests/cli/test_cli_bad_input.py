@@ -246,9 +246,10 @@ def test_signals_that_never_came_are_not_an_empty_answer(home: Firm) -> None:
     home.write(FILE, CROSSOVER)
     assert_one_message(home.run("signals", "acme", code=None), USAGE, "acme: expected a run", "start it first")
     assert_one_message(home.run("sql", "acme", "SELECT 1", code=None), USAGE, "acme: expected a run", "start it first")
-    assert_one_message(
-        home.run("explain", "nonsense", code=None), USAGE, "nonsense: expected the id of a signal or one worker"
-    )
+    for what in ("nonsense", "acme:cross"):
+        assert_one_message(
+            home.run("explain", what, code=None), USAGE, f"{what}: expected the id of a signal, order or"
+        )
 
 
 def test_a_command_line_that_makes_no_sense_is_answered_with_what_does(home: Firm) -> None:
