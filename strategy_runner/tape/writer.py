@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from strategy_runner.errors import CorruptRecordError, DiskFullError
+from strategy_runner.errors import CorruptRecordError, DiskFullError, naming
 from strategy_runner.model.record import CODEC, SIZE
 from strategy_runner.model.stream import Stream
 from strategy_runner.small_files import sync_path
@@ -201,7 +201,8 @@ class TapeWriter:
             if self._segment_fd >= 0:
                 unsynced.append(os.dup(self._segment_fd))
         for fd in unsynced:
-            os.fdatasync(fd)
+            with naming(self.folder):
+                os.fdatasync(fd)
             os.close(fd)
         self.head.durable = target
         return target
