@@ -106,7 +106,8 @@ def counted(count: int, what: str) -> str:
 
 
 def money(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount:,.2f}"
+    """With two digits; an amount that rounds to nothing has no sign."""
+    return None if amount is None else f"{amount:z,.2f}"
 
 
 def age(seconds: float | None) -> str | None:

@@ -93,7 +93,7 @@ def _show_accounts(found: Sequence[Balance]) -> None:
 
 
 def _account_row(one: Balance) -> tuple[object, ...]:
-    cash = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(one.cash.items())) or None
+    cash = ", ".join(f"{money(amount)} {currency}" for currency, amount in sorted(one.cash.items())) or None
     value = one.value
     if value is None:
         return one.client, one.account, cash, None, None, None, None, None

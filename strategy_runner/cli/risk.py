@@ -123,7 +123,7 @@ def _show_rules(found: list[Gauge]) -> None:
 
 
 def _plain(number: Decimal) -> str:
-    return f"{number:,.8f}".rstrip("0").rstrip(".")
+    return f"{number:z,.8f}".rstrip("0").rstrip(".")
 
 
 def _where(client: str, one: Gauge | Use) -> str:

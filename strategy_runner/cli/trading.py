@@ -221,7 +221,7 @@ def _show_report(found: Sequence[ReportRow]) -> None:
 
 
 def _plain(number: Decimal) -> str:
-    return f"{number:.8f}".rstrip("0").rstrip(".")
+    return f"{number:z.8f}".rstrip("0").rstrip(".")
 
 
 COMMANDS = [orders, fills, report]

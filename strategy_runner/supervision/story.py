@@ -129,7 +129,7 @@ def _predictions(body: SignalBody, tape: TapeReader | None) -> list[str]:
     lines = []
     for vote in body.models:
         lines.append(
-            f"{vote.model}: score {vote.score:.4f}, confidence {vote.confidence:.4f}, weight {vote.weight:g}; "
+            f"{vote.model}: score {vote.score:z.4f}, confidence {vote.confidence:.4f}, weight {vote.weight:g}; "
             f"{vote.stream} ordinal {vote.ordinal}, {moment(vote.event_ns)}"
         )
         lines.append(on_tape(tape, Stream.parse(vote.stream), vote.ordinal))
