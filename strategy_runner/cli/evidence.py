@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from strategy_runner.cli.output import counted, output_option, show_json, show_table, talk
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import bar
 from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines, moment
 from strategy_runner.cli.table import Column
@@ -16,6 +16,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.errors import UsageError
 from strategy_runner.history.derivation_parity import DerivationParity
 from strategy_runner.history.parity import Difference, WorkerParity
+from strategy_runner.model.counted import counted
 from strategy_runner.model.signal import SignalBody, decode_body, worker_of
 from strategy_runner.monitor.doctor import examine
 from strategy_runner.monitor.finding import Finding

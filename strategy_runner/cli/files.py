@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from strategy_runner.cli.output import counted, output_option, show_json, show_table, talk
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.table import Column
 from strategy_runner.config.availability import unreadable_secrets
 from strategy_runner.config.home import Home
@@ -14,6 +14,7 @@ from strategy_runner.config.load import client_names, load_client, load_environm
 from strategy_runner.config.loaded import Loaded, Row, rows
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.errors import ConfigurationError, SafetyRefusal
+from strategy_runner.model.counted import counted
 from strategy_runner.strategies.scaffold import new_client as scaffold_client
 from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
 from strategy_runner.supervision.layout import init_home
