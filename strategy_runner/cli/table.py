@@ -12,8 +12,8 @@ import msgspec
 
 GAP = "  "
 FOLDED_CHARACTERS_MIN = 16
-# where a name may be parted, best first: christian:revert.SOL-USD, order_outcome_unknown
-_NAME_PARTS = (r"(?<=[:.@])", r"(?<=[_-])")
+# where a name may be parted, best first: christian:revert.SOL-USD, clients/christian/client.toml, order_outcome_unknown
+_NAME_PARTS = (r"(?<=[:.@/])", r"(?<=[_-])")
 Style = Callable[[str], str]
 
 

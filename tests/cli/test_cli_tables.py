@@ -157,12 +157,14 @@ def test_a_column_that_folds_gives_the_others_their_room() -> None:
 
 
 def test_a_name_that_folds_is_parted_where_its_parts_end() -> None:
-    names = ["acme:revert.SOL-USD", "christian-and-sons:crossover_eth.ETH-USD", "a" * 18, "b_c"]
+    names = ["acme:revert.SOL-USD", "christian-and-sons:crossover_eth.ETH-USD", "clients/acme/client.toml"]
+    names += ["a" * 18, "b_c"]
     table = Table((Column("worker", folds=True), Column("side")), [[name, "buy"] for name in names])
     lines = table.lines(24)
     assert [line.split()[0] for line in lines[1:]] == [
         *("acme:revert.", "SOL-USD"),
         *("christian-and-", "sons:", "crossover_eth.", "ETH-USD"),
+        *("clients/acme/", "client.toml"),
         "a" * 18,
         "b_c",
     ]
