@@ -34,7 +34,8 @@ def read_whole(path: Path) -> bytes:
 def replace_file(
     path: Path, content: bytes, *, synced: Synced, temporary: Path | None = None, permissions: int = 0o644
 ) -> None:
-    """Put `content` at `path`, which is the old file or the new one, whole, whatever dies meanwhile. Raises OSError.
+    """Put `content` at `path`, which is the old file or the new one, whole, whatever dies meanwhile. Raises OSError, with the
+    name of the file.
 
     `temporary` is for a path that is another one each time: what a kill leaves behind is then written over by the next.
     """
@@ -48,11 +49,11 @@ def replace_file(
         finally:
             os.close(fd)
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         # a full disk needs the space of the half-written file back
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     if synced == "name":
         sync_path(path.parent)
 
@@ -82,6 +83,8 @@ def sync_path(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(fd)
 

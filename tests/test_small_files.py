@@ -51,7 +51,7 @@ def test_a_disk_that_takes_a_part_leaves_the_old_file_and_has_its_space_back(pat
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(NEW) // 2, hard))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match=f"File too large: '{path}'"):
             replace_file(path, NEW, synced="content")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -87,6 +87,5 @@ def _client_toml(symbols: Sequence[str], strategies: Sequence[str], routes: Sequ
 
 def _instrument_toml(symbol: str, lot_size: float) -> str:
     return (
-        f'\n[instruments.{symbol}]\nasset_class = "crypto"\nvenue = "bench"\n'
-        f"price = 4_000.0\ntick_size = 0.25\nlot_size = {lot_size}\n"
+        f'\n[instruments.{symbol}]\nasset_class = "crypto"\nprice = 4_000.0\ntick_size = 0.25\nlot_size = {lot_size}\n'
     )

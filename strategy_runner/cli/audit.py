@@ -17,6 +17,7 @@ from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StateError, UsageError
 from strategy_runner.history.table_file import write_table
+from strategy_runner.model.counted import counted
 from strategy_runner.router.audit_check import Verified, sizes, verify
 from strategy_runner.router.audit_log import audit_log
 from strategy_runner.router.audit_rows import AuditRow, rows
@@ -74,7 +75,7 @@ def audit(
     elif output == "name":
         click.echo(f"{found.entries - 1}:{found.head}")
     else:
-        click.echo(f"{client} {run}: {found.entries} entries whole, head {found.entries - 1}:{found.head}")
+        click.echo(f"{client} {run}: {counted(found.entries, 'entry')} whole, head {found.entries - 1}:{found.head}")
     if found.broken:
         raise StateError(f"{audit_log(folder)}: {found.broken}")
     if found.missing:
@@ -109,14 +110,14 @@ def _export(found: Iterator[AuditRow], form: str, path: Path | None) -> None:
         if path is None:
             raise UsageError("--to-file: expected a file for parquet, found none")
         count = write_table(path, COLUMNS, (msgspec.structs.astuple(row) for row in found))
-        talk(f"{count} entries in {path}")
+        talk(f"{counted(count, 'entry')} in {path}")
         return
     if path is None:
         _write(found, form, sys.stdout)
         return
     with path.open("w", newline="") as file:
         count = _write(found, form, file)
-    talk(f"{count} entries in {path}")
+    talk(f"{counted(count, 'entry')} in {path}")
 
 
 def _write(found: Iterator[AuditRow], form: str, file: TextIO) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from strategy_runner.cli.output import counted, output_option, show_json, show_table, talk
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import bar
 from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines, moment
 from strategy_runner.cli.table import Column
@@ -16,6 +16,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.errors import UsageError
 from strategy_runner.history.derivation_parity import DerivationParity
 from strategy_runner.history.parity import Difference, WorkerParity
+from strategy_runner.model.counted import counted
 from strategy_runner.model.signal import SignalBody, decode_body, worker_of
 from strategy_runner.monitor.doctor import examine
 from strategy_runner.monitor.finding import Finding
@@ -177,9 +178,11 @@ def _parity_tree(found: Parity) -> dict[str, Any]:
 def _show_parity(found: Parity) -> None:
     show_table(
         (
-            Column("worker"),
+            Column("worker", folds=True),
             Column("result"),
-            *(Column(title, right=True) for title in ("records", "signals", "different", "lost", "doubled", "alien")),
+            Column("records", right=True, spare=2),
+            Column("signals", right=True, spare=1),
+            *(Column(title, right=True) for title in ("different", "lost", "doubled", "alien")),
         ),
         ((w.worker, _word(w), w.records, w.signals, w.different, w.lost, w.doubled, w.alien) for w in found.workers),
     )
@@ -263,7 +266,13 @@ def _show_changes(found: Sequence[Change], output: str) -> None:
             click.echo(decode_body(change.signal.body).id)
         return
     show_table(
-        (Column("change"), Column("event time (UTC)"), Column("worker"), Column("action"), Column("what", folds=True)),
+        (
+            Column("change"),
+            Column("event time (UTC)"),
+            Column("worker", folds=True),
+            Column("action"),
+            Column("what", folds=True),
+        ),
         (_change_row(change) for change in found),
     )
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import click
 import msgspec
 
-from strategy_runner.cli.output import counted, output_option, show_json, show_table, talk
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.table import Column
 from strategy_runner.config.availability import unreadable_secrets
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names, load_client, load_environment, unknown_client
 from strategy_runner.config.loaded import Loaded, Row, rows
-from strategy_runner.config.schema import RiskConfig
+from strategy_runner.config.schema import ClientConfig, RiskConfig, SizingConfig
 from strategy_runner.errors import ConfigurationError, SafetyRefusal
+from strategy_runner.model.counted import counted
 from strategy_runner.strategies.scaffold import new_client as scaffold_client
 from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
 from strategy_runner.supervision.layout import init_home
@@ -140,10 +141,20 @@ def _check_client(home: Home, client: str, environment: str) -> list[Finding]:
     except SafetyRefusal as error:
         return [Finding("error", str(error))]
     warnings = [Finding("warning", line) for line in unreadable_secrets(loaded, os.environ)]
-    if loaded.value.risk != RiskConfig() and "oms" not in loaded.value.routes:
-        why = "valid, and held to by no one: without the route oms there are no orders"
-        warnings.append(Finding("warning", f"{loaded.file}: risk: {why}"))
+    if "oms" not in loaded.value.routes:
+        warnings += [Finding("warning", f"{loaded.file}: {line}") for line in _without_orders(loaded.value)]
     return warnings
+
+
+def _without_orders(config: ClientConfig) -> list[str]:
+    """What a client asks for that only orders can have."""
+    why = "without the route oms there are no orders"
+    lines = [f"risk: valid, and held to by no one: {why}"] if config.risk != RiskConfig() else []
+    for index, strategy in enumerate(config.strategies):
+        keys = ["sizing"] if strategy.sizing != SizingConfig() else []
+        keys += ["on_restart"] if strategy.on_restart != "resume" else []
+        lines += [f"strategies[{index}].{key} ({strategy.id}): valid, and without effect: {why}" for key in keys]
+    return lines
 
 
 def _must_know(home: Home, client: str) -> None:

@@ -4,11 +4,12 @@ import time
 
 import click
 
-from strategy_runner.cli.output import counted, output_option, show_json, show_table, talk
+from strategy_runner.cli.output import output_option, show_json, show_table, talk
 from strategy_runner.cli.running import known_target, show_until_ready, targets_argument, timeout_option
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError, UsageError, raise_all
+from strategy_runner.model.counted import counted
 from strategy_runner.risk.breakers import RESETS
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.operator_log import Request

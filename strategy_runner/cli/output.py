@@ -100,13 +100,9 @@ def _bold(text: str) -> str:
     return click.style(text, bold=True)
 
 
-def counted(count: int, what: str) -> str:
-    """1 error, 2 errors."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 def money(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount:,.2f}"
+    """With two digits; an amount that rounds to nothing has no sign."""
+    return None if amount is None else f"{amount:z,.2f}"
 
 
 def age(seconds: float | None) -> str | None:

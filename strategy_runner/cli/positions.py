@@ -17,27 +17,27 @@ from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import clients_with_state, shown_mode
 
 _COLUMNS = (
-    Column("worker"),
-    Column("account", spare=3),
-    Column("fills", right=True),
+    Column("worker", folds=True),
+    Column("account", spare=5),
+    Column("fills", right=True, spare=2),
     Column("quantity", right=True),
-    Column("average", right=True, spare=2),
-    Column("last", right=True, spare=2),
-    Column("realised", right=True),
+    Column("average", right=True, spare=4),
+    Column("last", right=True, spare=4),
+    Column("realised", right=True, spare=1),
     Column("unrealised", right=True),
-    Column("fees", right=True, spare=1),
-    Column("funding", right=True, spare=4),
+    Column("fees", right=True, spare=3),
+    Column("funding", right=True, spare=6),
     Column("profit", right=True),
     Column("currency"),
 )
 _ACCOUNT_COLUMNS = (
-    Column("client"),
-    Column("account"),
-    Column("cash", right=True),
-    Column("positions", right=True, spare=1),
+    Column("client", folds=True),
+    Column("account", folds=True),
+    Column("cash", right=True, folds=True),
+    Column("positions", right=True, spare=3),
     Column("equity", right=True),
-    Column("margin", right=True),
-    Column("free", right=True),
+    Column("margin", right=True, spare=2),
+    Column("free", right=True, spare=1),
     Column("currency"),
 )
 
@@ -93,7 +93,7 @@ def _show_accounts(found: Sequence[Balance]) -> None:
 
 
 def _account_row(one: Balance) -> tuple[object, ...]:
-    cash = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(one.cash.items())) or None
+    cash = ", ".join(f"{money(amount)} {currency}" for currency, amount in sorted(one.cash.items())) or None
     value = one.value
     if value is None:
         return one.client, one.account, cash, None, None, None, None, None

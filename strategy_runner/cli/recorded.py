@@ -13,6 +13,7 @@ from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.config.times import duration
 from strategy_runner.errors import UsageError
+from strategy_runner.model.counted import counted
 from strategy_runner.supervision.historical import backtest as run_backtest
 from strategy_runner.supervision.process import HISTORICAL
 from strategy_runner.supervision.wishes import Wish, running_mode
@@ -83,7 +84,11 @@ def backtest(
             click.echo(result.name)
     else:
         show_table(
-            (Column("worker"), *(Column(title, right=True) for title in _FIGURES), Column("taken", folds=True)),
+            (
+                Column("worker", folds=True),
+                *(Column(title, right=True) for title in _FIGURES),
+                Column("taken", folds=True),
+            ),
             (
                 (
                     r.name,
@@ -171,7 +176,7 @@ def import_(
     rows = [("rows", report.seen, ""), ("sound", report.kept, "")]
     rows += [(rule, count, str(report.first.get(rule, ""))) for rule, count in report.counts.items()]
     longest = duration(report.longest_gap_ns)
-    rows.append(("gaps", report.gaps, f"{report.missing_intervals} bars missing, longest {longest}"))
+    rows.append(("gaps", report.gaps, f"{counted(report.missing_intervals, 'bar')} missing, longest {longest}"))
     show_table((Column("what"), Column("count", right=True), Column("first", folds=True)), rows)
     talk(f"wrote {history / kind / symbol}.parquet")
 

@@ -50,7 +50,7 @@ def _show_gauges(client: str, found: list[Gauge]) -> None:
     now_ns = time.time_ns()
     columns = [
         Column("breaker"),
-        Column("scope"),
+        Column("scope", folds=True),
         Column("state"),
         Column("value", right=True),
         Column("limit", right=True),
@@ -93,7 +93,7 @@ def _show_equity(state: RiskState) -> None:
 def _show_uses(client: str, found: list[Use]) -> None:
     columns = [
         Column("limit"),
-        Column("scope"),
+        Column("scope", folds=True),
         Column("used", right=True),
         Column("of", right=True),
         Column("left", right=True),
@@ -123,7 +123,7 @@ def _show_rules(found: list[Gauge]) -> None:
 
 
 def _plain(number: Decimal) -> str:
-    return f"{number:,.8f}".rstrip("0").rstrip(".")
+    return f"{number:z,.8f}".rstrip("0").rstrip(".")
 
 
 def _where(client: str, one: Gauge | Use) -> str:

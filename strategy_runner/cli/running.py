@@ -19,6 +19,7 @@ from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names, unknown_client
 from strategy_runner.errors import ConfigurationError, NotRunningError, UsageError
+from strategy_runner.model.counted import counted
 from strategy_runner.supervision import steering
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.differences import differences
@@ -142,7 +143,7 @@ def start(
     shared = ("feed", "oms")
     names = [p.name for p in plan.processes if p.kind in shared or any(_concerns(target, p.name) for target in parsed)]
     show_until_ready(home, plan, names, timeout)
-    talk(f"ready: {len(names)} processes")
+    talk(f"ready: {counted(len(names), 'process')}")
 
 
 @click.command()
@@ -182,7 +183,7 @@ def status(home: Home, target: str, output: str) -> None:
 def _show_status(rows: Sequence[FleetRow]) -> None:
     reasons = [row.reason for row in rows]
     columns = [
-        Column("name"),
+        Column("name", folds=True),
         Column("process"),
         Column("state"),
         Column("for", right=True),

@@ -9,6 +9,7 @@ from strategy_runner.cli.output import output_option, show_json, show_table, tal
 from strategy_runner.cli.signals import mode_option, run_of
 from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
+from strategy_runner.model.counted import counted
 from strategy_runner.router.sql import LIMIT_ROWS_MAX
 from strategy_runner.supervision.sql import run_sql
 
@@ -44,7 +45,7 @@ def sql(home: Home, client: str, query: str, limit: int, mode: str | None, outpu
         show_table((Column(title, right=right) for title, right in zip(columns, numbers, strict=True)), rows)
     if len(rows) == limit:
         more = "--limit shows more" if limit < LIMIT_ROWS_MAX else "the query may ask for the next, with OFFSET"
-        talk(f"the first {limit} rows; {more}")
+        talk(f"the first {counted(limit, 'row')}; {more}")
 
 
 def _keys(columns: Sequence[str]) -> list[str]:

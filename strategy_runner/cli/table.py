@@ -1,15 +1,19 @@
-"""A table as lines of text that fit a terminal: whole in a pipe; on a narrow screen less important columns go first.
+"""A table as lines of text that fit a terminal: whole in a pipe; on a narrow screen less important columns go first, and then
+texts and names take more lines.
 
 What does not fit even then stands one value a line. No value is ever cut short.
 """
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 GAP = "  "
-FOLDED_CHARACTERS_MIN = 20
+FOLDED_CHARACTERS_MIN = 16
+# where a name may be parted, best first: christian:revert.SOL-USD, clients/christian/client.toml, order_outcome_unknown
+_NAME_PARTS = (r"(?<=[:.@/])", r"(?<=[_-])")
 Style = Callable[[str], str]
 
 
@@ -90,7 +94,20 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def _folded(cell: str, width: int) -> list[str]:
-    return [cell] if len(cell) <= width else textwrap.wrap(cell, width)
+    if len(cell) <= width:
+        return [cell]
+    return textwrap.wrap(cell, width) if " " in cell else _name_folded(cell, width, _NAME_PARTS)
+
+
+def _name_folded(name: str, width: int, ends: Sequence[str]) -> list[str]:
+    """A name is parted where its parts end, and within a part only where that alone is too long."""
+    lines = [""]
+    for part in re.split(ends[0], name) if ends else textwrap.wrap(name, width):
+        if len(lines[-1]) + len(part) <= width:
+            lines[-1] += part
+        else:
+            lines += [part] if len(part) <= width else _name_folded(part, width, ends[1:])
+    return [line for line in lines if line]
 
 
 def _without(items: Sequence[object], index: int) -> list:  # type: ignore[type-arg]  # columns or cells, as given

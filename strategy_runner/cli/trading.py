@@ -123,18 +123,18 @@ def _is_meant(target: Target, client: str, strategy: str, symbol: str) -> bool:
 
 def _show_orders(found: Sequence[OrderRow]) -> None:
     columns = (
-        Column("time (UTC)", spare=3),
-        Column("worker"),
+        Column("time (UTC)", spare=5),
+        Column("worker", folds=True),
         Column("leg"),
         Column("side"),
-        Column("type", spare=2),
+        Column("type", spare=4),
         Column("quantity", right=True),
-        Column("price", right=True, spare=1),
-        Column("filled", right=True),
-        Column("at", right=True),
+        Column("price", right=True, spare=3),
+        Column("filled", right=True, spare=1),
+        Column("at", right=True, spare=2),
         Column("state"),
         Column("reason", folds=True),
-        Column("order", spare=4),
+        Column("order", spare=6),
     )
     rows = [
         (
@@ -158,14 +158,14 @@ def _show_orders(found: Sequence[OrderRow]) -> None:
 
 def _show_fills(found: Sequence[Fill]) -> None:
     columns = (
-        Column("event time (UTC)", spare=1),
-        Column("worker", spare=3),  # the signal names it
+        Column("event time (UTC)"),
+        Column("worker", folds=True),
         Column("side"),
         Column("quantity", right=True),
         Column("price", right=True),
-        Column("fee", right=True),
+        Column("fee", right=True, spare=1),
         Column("currency", spare=2),
-        Column("signal"),
+        Column("signal", spare=3),
     )
     rows = [
         (
@@ -186,17 +186,17 @@ def _show_fills(found: Sequence[Fill]) -> None:
 def _show_report(found: Sequence[ReportRow]) -> None:
     columns = (
         Column("by"),
-        Column("name"),
+        Column("name", folds=True),
         Column("trades", right=True),
-        Column("won", right=True),
-        Column("profit factor", right=True, spare=2),
+        Column("won", right=True, spare=1),
+        Column("profit factor", right=True, spare=4),
         Column("result", right=True),
-        Column("open", right=True),
+        Column("open", right=True, spare=2),
         Column("profit", right=True),
-        Column("fees", right=True, spare=1),
-        Column("max drawdown", right=True, spare=3),
-        Column("best", right=True, spare=4),
-        Column("worst", right=True, spare=5),
+        Column("fees", right=True, spare=3),
+        Column("max drawdown", right=True, spare=5),
+        Column("best", right=True, spare=6),
+        Column("worst", right=True, spare=7),
         Column("currency"),
     )
     rows = [
@@ -221,7 +221,7 @@ def _show_report(found: Sequence[ReportRow]) -> None:
 
 
 def _plain(number: Decimal) -> str:
-    return f"{number:.8f}".rstrip("0").rstrip(".")
+    return f"{number:z.8f}".rstrip("0").rstrip(".")
 
 
 COMMANDS = [orders, fills, report]

@@ -78,7 +78,7 @@ class Reading:
             key = str(aliases.get(word, word))
             inner = join(path, key)
             if key not in fields:
-                self._unknown(word, item, fields, path, label)
+                self._unknown(word, item, kind, path, label)
             elif key in tree:
                 self.fault(inner, f"expected it once, found {words[key]} and {word}", label=label, origin=item.origin)
             else:
@@ -164,10 +164,13 @@ class Reading:
         self.fault(path, f"expected {expected}, found {found(given.value)}{suggestion}", label=label)
         return BROKEN
 
-    def _unknown(self, key: str, item: Given, fields: dict[str, inspect.Field], path: str, label: str) -> None:
+    def _unknown(self, key: str, item: Given, kind: inspect.StructType, path: str, label: str) -> None:
+        is_gone = key in getattr(kind.cls, "gone", ())
+        fields = {field.name: field for field in kind.fields}
+        advice = "; it never had an effect: remove it" if is_gone else self._advice(key, fields, path)
         self.fault(
             join(path, key),
-            f"expected a known key, found {found(key)}{self._advice(key, fields, path)}",
+            f"expected a known key, found {found(key)}{advice}",
             label=label,
             origin=item.origin,
         )

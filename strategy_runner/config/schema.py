@@ -91,9 +91,10 @@ CrashWindow = Annotated[float, Meta(gt=0, le=86_400)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of a file. `aliases` are other words a key may be written with."""
+    """A table of a file. `aliases` are other words a key may be written with; `gone` are keys that older versions took."""
 
     aliases: ClassVar[dict[str, str]] = {}
+    gone: ClassVar[frozenset[str]] = frozenset()
 
 
 # -- sections of both files --------------------------------------------------------------------------------------------
@@ -120,8 +121,9 @@ class StorageConfig(Section, frozen=True, kw_only=True):
 class MessagingConfig(Section, frozen=True, kw_only=True):
     """How records come into the host and signals leave it. Inside the host it is always tape and ZeroMQ."""
 
+    gone: ClassVar[frozenset[str]] = frozenset({"queue_size"})
+
     kind: Literal["local", "redis", "pubsub"] = "local"
-    queue_size: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
     url: RedisUrl | None = None
     password: SecretReference | None = None
     project: BigQueryProject | None = None
@@ -273,11 +275,12 @@ class InstrumentConfig(Section, frozen=True, kw_only=True):
     """One symbol. `price` is where the mock market starts; `currency`, where not given, is the second half of a pair (BTC-USD,
     EURUSD) and else USD; `calendar` names the asset class whose trading hours hold instead of its own."""
 
+    gone: ClassVar[frozenset[str]] = frozenset({"venue"})
+
     price: Positive
     tick_size: Positive
     lot_size: Positive
     asset_class: AssetClass
-    venue: Word | None = None
     currency: Currency | None = None
     multiplier: Multiplier = 1.0
     margin_fraction: Fraction = 1.0

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from strategy_runner.feed.sources.interface import Raw
+from strategy_runner.model.counted import counted
 from strategy_runner.model.record import PRICE_MAX, Kind
 
 EARLIEST_NS = 946_684_800_000_000_000  # 2000-01-01
@@ -84,7 +85,7 @@ class Screen:
     def lines(self) -> list[str]:
         """What was found since the process began, a line for each symbol and reason."""
         return [
-            f"{symbol}: {count} rows {reason} ({REASONS[reason]})"
+            f"{symbol}: {counted(count, 'row')} {reason} ({REASONS[reason]})"
             for (symbol, reason), count in sorted(self.counts.items())
         ]
 

@@ -13,6 +13,7 @@ import msgspec
 
 from strategy_runner.errors import CorruptRecordError
 from strategy_runner.feed.derive import Derivation
+from strategy_runner.model.counted import counted
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars
 from strategy_runner.model.timeframe import timeframe_ns
@@ -237,7 +238,9 @@ def _compared(symbol: str, base: str, recorded: Iterator[_Entry], remade: Iterat
                 first = f"{left.stream.name} at {left.event_ns}: expected on the tape, found nothing"
     except CorruptRecordError as error:
         first = str(error)
-    notes = (f"{unverified} records rest on others that are not on the tape",) if unverified else ()
+    notes = (
+        (f"made of what is not on the tape, and not compared: {counted(unverified, 'record')}",) if unverified else ()
+    )
     return DerivationParity(symbol=symbol, base=base, records=records, first_difference=first, notes=notes)
 
 

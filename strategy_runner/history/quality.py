@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from strategy_runner.config.times import duration
 from strategy_runner.history.columns import MISSING_NS, Mask, Times, Values
+from strategy_runner.model.counted import counted
 from strategy_runner.model.record import PRICE_MAX, Kind
 from strategy_runner.model.stream import Stream
 
@@ -90,11 +91,13 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def summary(self) -> str:
         """One line for people."""
-        parts = [f"{self.seen} rows, {self.kept} kept"]
+        parts = [f"{counted(self.seen, 'row')}, {self.kept} kept"]
         parts += [f"{count} {rule}" for rule, count in self.counts.items()]
         if self.gaps:
             longest = duration(self.longest_gap_ns)
-            parts.append(f"{self.gaps} gaps ({self.missing_intervals} bars missing, longest {longest})")
+            parts.append(
+                f"{counted(self.gaps, 'gap')} ({counted(self.missing_intervals, 'bar')} missing, longest {longest})"
+            )
         return ", ".join(parts)
 
 

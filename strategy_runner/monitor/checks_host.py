@@ -7,6 +7,7 @@ from pathlib import Path
 
 from strategy_runner.config.home import Home
 from strategy_runner.errors import CorruptRecordError, NotRunningError, VersionMismatchError
+from strategy_runner.model.counted import counted
 from strategy_runner.model.record import SIZE
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.host import UNLIMITED, Host, ProcessSeen
@@ -108,12 +109,12 @@ def check_limits(host: Host, planned: int) -> list[Finding]:
     return [
         _limit("descriptors", host.descriptors_max, descriptors, planned, "raise LimitNOFILE= or `ulimit -Hn`"),
         _limit("processes", host.processes_max, tasks, planned, "raise TasksMax=, LimitNPROC= or kernel.pid_max"),
-        ok("memory", "memory", f"{_size(host.memory_available_bytes)} available for {planned} processes")
+        ok("memory", "memory", f"{_size(host.memory_available_bytes)} available for {counted(planned, 'process')}")
         if host.memory_available_bytes >= memory
         else warning(
             "memory",
             "memory",
-            f"{_size(memory)} for {planned} processes",
+            f"{_size(memory)} for {counted(planned, 'process')}",
             f"{_size(host.memory_available_bytes)} available",
             "run fewer workers on this host, or give it more memory",
         ),
@@ -179,8 +180,8 @@ def _step(folder: Path, host: Host, feed: ProcessSeen, started_ns: int) -> Findi
 def _limit(name: str, found: int, needed: int, planned: int, advice: str) -> Finding:
     if found >= needed:
         shown = "unlimited" if found >= UNLIMITED else str(found)
-        return ok("limits", name, f"{shown}, {needed} needed for {planned} processes")
-    return error("limits", name, f"at least {needed} for {planned} processes", str(found), advice)
+        return ok("limits", name, f"{shown}, {needed} needed for {counted(planned, 'process')}")
+    return error("limits", name, f"at least {needed} for {counted(planned, 'process')}", str(found), advice)
 
 
 def _package(name: str, least: str) -> Finding:

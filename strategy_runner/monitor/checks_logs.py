@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from strategy_runner.model.counted import counted
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.signal import LoggedSignal, SignalBody, decode_body, digest, signal_id
@@ -38,7 +39,9 @@ def check_client(state: Path, client: str) -> list[Finding]:
             signals[folder.name] = _check_worker(folder, client, findings)
     count = sum(len(of_one) for worker in signals.values() for of_one in worker.values())
     if not findings:
-        findings.append(ok("signals", state / "workers", f"{count} signals of {len(signals)} workers whole"))
+        findings.append(
+            ok("signals", state / "workers", f"{counted(count, 'signal')} of {counted(len(signals), 'worker')} whole")
+        )
     return findings + _check_decisions(decided, client, signals)
 
 
@@ -132,9 +135,9 @@ def _check_decisions(log: _Decided, client: str, signals: dict[str, Signals]) ->
         expected += 1
     findings += ends("decisions", frames, path.parent / "status", _RESTORE_DECISIONS)
     if not findings and expected < log.number:
-        told = f"{log.number} decisions, as the router says"
+        told = f"{counted(log.number, 'decision')}, as the router says"
         findings.append(error("decisions", path, told, str(expected), _RESTORE_DECISIONS))
-    return findings or [ok("decisions", path, f"{expected} decisions whole, {accepted} accepted")]
+    return findings or [ok("decisions", path, f"{counted(expected, 'decision')} whole, {accepted} accepted")]
 
 
 def _decision_fault(

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from strategy_runner.model.counted import counted
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.private import decode_private
 from strategy_runner.monitor.checks_logs import ends
@@ -39,7 +40,9 @@ def check_orders(state: Path, oms: Path, client: str) -> list[Finding]:
     findings += desk
     # last, since what is filled meanwhile may be told of at once
     findings += _check_book(oms / "orders.log", client, told)
-    return findings if findings or not logs else [ok("orders", state, f"{len(told)} fills of {client} whole")]
+    return (
+        findings if findings or not logs else [ok("orders", state, f"{counted(len(told), 'fill')} of {client} whole")]
+    )
 
 
 def _check_fills(path: Path, client: str, told: Fills, known: int) -> list[Finding]:
@@ -53,7 +56,7 @@ def _check_fills(path: Path, client: str, told: Fills, known: int) -> list[Findi
             findings.append(error("orders", path, place, fault, _RESTORE))
             break
     if not findings and not frames.damage and frames.count < known:
-        expected, found = f"the {known} entries that the order journal knows of", str(frames.count)
+        expected, found = f"the {counted(known, 'entry')} that the order journal knows of", str(frames.count)
         return [error("orders", path, expected, found, _RESTORE)]
     writer = path.parent if path.parent.parent.name == "workers" else path.parent / "router"
     return findings + ends("orders", frames, writer / "status", _RESTORE)
@@ -112,6 +115,6 @@ def _check_book(path: Path, client: str, told: Fills) -> list[Finding]:
     findings = ends("orders", frames, path.parents[1] / "status", _RESTORE)
     if filled and not frames.damage:
         name = next(iter(filled))
-        fault = f"{len(filled)} fills that it never made, the first {name}"
+        fault = f"{counted(len(filled), 'fill')} that it never made, the first {name}"
         findings.append(error("orders", path, f"every fill that {client} was told of", fault, _RESTORE))
     return findings

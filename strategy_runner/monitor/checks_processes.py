@@ -5,6 +5,7 @@ from pathlib import Path
 
 from strategy_runner.config.home import Home
 from strategy_runner.errors import ConfigurationError, NotRunningError, StrategyRunnerError, TimeoutExpiredError
+from strategy_runner.model.counted import counted
 from strategy_runner.model.names import MONITOR_GROUP, WATCHDOG_NAME
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.host import Host, ProcessSeen
@@ -132,7 +133,7 @@ def check_beats(home: Home, host: Host) -> list[Finding]:
             )
         else:
             beating += 1
-    return findings or [ok("beats", home.var, f"{beating} processes beat")]
+    return findings or [ok("beats", home.var, f"{counted(beating, 'process')} with a beat")]
 
 
 def check_watchdog(home: Home, host: Host, daemon: int | None) -> list[Finding]:

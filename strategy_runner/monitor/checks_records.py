@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from strategy_runner.model.counted import counted
 from strategy_runner.monitor.checks_logs import ends
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.frames import Frames
@@ -96,4 +97,4 @@ def _check_audit(state: Path, *, router_runs: bool) -> list[Finding]:
         told = ", ".join(f"{count} of {source}" for source, count in found.missing.items())
         advice = "nothing to do: the router copies them at its next start"
         return [warning("audit", path, "every entry of its sources", f"not copied yet: {told}", advice)]
-    return [ok("audit", path, f"{found.entries} entries whole, head {found.head[:16]}")]
+    return [ok("audit", path, f"{counted(found.entries, 'entry')} whole, head {found.head[:16]}")]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from strategy_runner.model.counted import counted
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.frames import Frames
 from strategy_runner.router.journal import decision_log
@@ -54,7 +55,13 @@ def _check_quantconnect(path: Path, journal: Path, *, router_runs: bool) -> list
     )
     if damage:
         return [error("sinks", path, "the files as they were written", one, _REBUILT) for one in damage]
-    return [ok("sinks", path, f"{progress.next_number} of {decisions} decisions, {len(progress.files)} files")]
+    return [
+        ok(
+            "sinks",
+            path,
+            f"{progress.next_number} of {counted(decisions, 'decision')}, {counted(len(progress.files), 'file')}",
+        )
+    ]
 
 
 def _check_duckdb(path: Path, journal: Path) -> list[Finding]:
@@ -67,7 +74,7 @@ def _check_duckdb(path: Path, journal: Path) -> list[Finding]:
     decisions = _count(journal)
     if watermark > decisions:
         return [_ahead(path, watermark, decisions)]
-    return [ok("sinks", path, f"{watermark} of {decisions} decisions")]
+    return [ok("sinks", path, f"{watermark} of {counted(decisions, 'decision')}")]
 
 
 def _count(journal: Path) -> int:

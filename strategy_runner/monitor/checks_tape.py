@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strategy_runner.errors import CorruptRecordError, NotRunningError, VersionMismatchError
+from strategy_runner.model.counted import counted
 from strategy_runner.model.record import DTYPE, SIZE, Kind
 from strategy_runner.model.stream import Stream
 from strategy_runner.monitor.finding import Finding, error, ok, warning
@@ -81,22 +82,25 @@ class _Tape:
         self._tell_noted()
         if not any(finding.level == "error" for finding in self.findings):
             kept = self.count - self.first
-            word = f"{kept} records whole, seq {self.first} to {self.count - 1}, {len(self.streams)} streams"
+            streams = counted(len(self.streams), "stream")
+            word = f"{counted(kept, 'record')} whole, seq {self.first} to {self.count - 1}, {streams}"
             self.findings.append(ok(CHECK, self.folder, word if kept > 0 else "empty"))
         return self.findings
 
     def _read_names(self) -> None:
-        counted = self._counted()  # before the names, which are written first
+        known = self._counted()  # before the names, which are written first
         frames = Frames(files.names_path(self.folder))
         for offset, payload in frames:
             try:
                 self.streams.append(Stream.parse(payload.decode()))
             except ValueError as fault:
                 self.report(frames.path, "a stream's name", f"offset {offset}: {fault}")
-        if counted > len(self.streams):
-            found = frames.torn or frames.damage or f"{len(self.streams)} names"
+        if known > len(self.streams):
+            found = frames.torn or frames.damage or counted(len(self.streams), "name")
             self.report(
-                frames.path, f"names of {counted} streams, as {files.counts_path(self.folder)} has counts", found
+                frames.path,
+                f"names of {counted(known, 'stream')}, as {files.counts_path(self.folder)} has counts",
+                found,
             )
         for path, damage in ((frames.path, frames.damage), *self._other_logs()):
             if damage:
@@ -255,7 +259,9 @@ class _Indexes:
         tape = self._tape
         if len(self._counts) < len(tape.streams):
             self._error(
-                files.counts_path(tape.folder), f"counts of {len(tape.streams)} streams", f"{len(self._counts)}"
+                files.counts_path(tape.folder),
+                f"counts of {counted(len(tape.streams), 'stream')}",
+                f"{len(self._counts)}",
             )
             return
         for first, path in tape.kept():

@@ -20,6 +20,7 @@ import msgspec
 
 from strategy_runner.bus.doorbell import StreamListener
 from strategy_runner.errors import ConfigurationError, StateError
+from strategy_runner.model.counted import counted
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent, OrderChange, OrderReport, OrderRequest, OrderState
@@ -125,8 +126,9 @@ class PaperOms:
         count = self._reader.head.count
         if book.state.seq > count:
             raise StateError(
-                f"{journal.path}: expected a book that has read at most the {count} records of the tape, found one that has "
-                f"read {book.state.seq}, of another tape; bring that one back, or move {journal.path.parent} away to begin anew"
+                f"{journal.path}: expected a book that has read at most the {counted(count, 'record')} of the tape, "
+                f"found one that has read {book.state.seq}, of another tape; bring that one back, "
+                f"or move {journal.path.parent} away to begin anew"
             )
         with self._lock:
             self._desks = {**self._desks, client: Desk(book, journal)}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from strategy_runner.errors import StateError, StrategyRunnerError
+from strategy_runner.model.counted import counted
 from strategy_runner.model.decision import Decision
 from strategy_runner.router.journal import DecisionReader
 from strategy_runner.router.right_of_way import GiveWay, no_way_given
@@ -90,7 +91,8 @@ class Delivery:
                     self._stopping.wait(0 if stopping or is_behind else self._pause_s)
                 elif self._below and reader.number < self.cursor:
                     raise StateError(
-                        f"{self._journal}: expected the {self.cursor} decisions that the sink has, found {reader.number}"
+                        f"{self._journal}: expected the {counted(self.cursor, 'decision')} that the sink has, "
+                        f"found {reader.number}"
                     )
                 elif stopping:
                     return

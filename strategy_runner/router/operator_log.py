@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from strategy_runner.errors import StateError, naming
+from strategy_runner.model.counted import counted
 from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.tape.logs import START, AppendLog, LogReader
 
@@ -100,7 +101,7 @@ def refuse_loss(folder: Path, number: int) -> None:
     word = read_acknowledgement(folder / "router")
     if word is not None and word.taken > number:
         raise StateError(
-            f"{operator_log(folder)}: expected the {word.taken} actions that the router has taken, found {number}: "
+            f"{operator_log(folder)}: expected the {counted(word.taken, 'action')} that the router has taken, found {number}: "
             "restore the file from a copy"
         )
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from strategy_runner.errors import StateError
+from strategy_runner.model.counted import counted
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.private import PrivateEntry, decode_private, encode_private, is_told
@@ -146,7 +147,7 @@ class OrderJournal:
                 entries += self._happened(entry.event, "", instrument)
         if self._fill_number < self.book.fills:
             raise StateError(
-                f"{self._fills.path}: expected the {self.book.fills} entries that the order journal knows of, "
+                f"{self._fills.path}: expected the {counted(self.book.fills, 'entry')} that the order journal knows of, "
                 f"found {self._fill_number}: restore the file from a copy"
             )
         if entries:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from strategy_runner.config.spec import RouterSpec
+from strategy_runner.model.counted import counted
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.instrument import decimal_of
 from strategy_runner.risk import events
@@ -89,7 +90,7 @@ class Trading:
         if self.desk.fault:
             found.append(f"OMS: {self.desk.fault}")
         if self.desk.unknown:
-            found.append(f"OMS: the outcome of {self.desk.unknown} orders is not known")
+            found.append(f"OMS: the outcome of {counted(self.desk.unknown, 'order')} is not known")
         return found
 
     def stop(self, timeout_s: float) -> None:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from strategy_runner.errors import naming
 from strategy_runner.sinks.quantconnect_progress import FileMark
 from strategy_runner.sinks.quantconnect_row import HEADER, CsvRow
 from strategy_runner.small_files import replace_file, write_all
@@ -34,8 +35,9 @@ def cut_file(path: Path, length: int) -> None:
     descriptor = os.open(path, os.O_WRONLY)
     try:
         if os.fstat(descriptor).st_size > length:
-            os.ftruncate(descriptor, length)
-            os.fsync(descriptor)
+            with naming(path):
+                os.ftruncate(descriptor, length)
+                os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -58,8 +60,9 @@ def _append(path: Path, offset: int, content: bytes) -> None:
         size = os.fstat(descriptor).st_size
         if size != offset:
             raise OSError(f"{path}: expected {offset} bytes, found {size}: somebody else writes this file")
-        write_all(descriptor, content, offset)
-        os.fdatasync(descriptor)
+        with naming(path):
+            write_all(descriptor, content, offset)
+            os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
 

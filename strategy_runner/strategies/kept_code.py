@@ -19,7 +19,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, naming
 from strategy_runner.small_files import sync_path
 
 _SUFFIXES = (".py", *EXTENSION_SUFFIXES)
@@ -115,7 +115,7 @@ def _compile(path: Path, shown: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -34,7 +34,8 @@ SHUTDOWN_TIMEOUT_S = 120.0
 # from the moment a daemon holds its home: it reads a file with every program before it listens
 LISTEN_TIMEOUT_S = 20.0
 LISTEN_INTERVAL_S = 0.02
-WAY_OUT = "`strategy-runner down` ends it with all that it runs, `up` brings back what should run"
+_ENDS = "ends the daemon with all that it runs, `up` brings back what should run"
+WAY_OUT = f"`strategy-runner down` {_ENDS}"
 
 
 class Daemon:
@@ -109,7 +110,16 @@ class Daemon:
             return msgspec.json.decode(proxy.strategy_runner.stop(list(names)), type=ChangeReport)
 
     def shutdown(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> None:
-        """Stop all programs and the daemon. Blocks until its process has ended. One that does not listen is sent a signal."""
+        """Stop all programs and the daemon. Blocks until its process has ended. One that does not listen is sent a signal; of one
+        that hangs the error says how to end it."""
+        try:
+            self._shut_down(timeout_s)
+        except TimeoutExpiredError as error:
+            pid = self.keeper()
+            by_force = f"; `kill -9 {pid}` {_ENDS}" if pid else ""
+            raise TimeoutExpiredError(f"{error}{by_force}") from None
+
+    def _shut_down(self, timeout_s: float) -> None:
         is_heard = self.is_running()
         pid = self.pid() if is_heard else self.keeper()
         if not pid:

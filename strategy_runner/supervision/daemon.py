@@ -37,6 +37,8 @@ from strategy_runner.tape.lock import FolderLock
 
 # a child forked just before its daemon was killed holds the lock for the moment it takes to die
 ORPHANS_S = 2.0
+# in the environment of whatever a daemon starts, and of what that starts: the home it was started for
+_BELONGS_TO = "STRATEGY_RUNNER_BELONGS_TO"
 
 
 def supervise(
@@ -58,6 +60,7 @@ def supervise(
         check_state_version(home)
         _clear_socket(home)
         _end_left_behind(home)
+        os.environ[_BELONGS_TO] = _root(home)
         enter_own_group()
         configuration = configuration_path(home)
         if not configuration.exists():
@@ -105,13 +108,26 @@ def _clear_socket(home: Home) -> None:
 
 def _end_left_behind(home: Home) -> None:
     """Ends what programs of a daemon that was killed had started: they died with it, and a child of theirs would hold their
-    folders. It writes to a log of this home, in the group of a program that is gone; who leads his group is a person's."""
-    logs = (home.var / "logs").resolve()
+    folders. It has that daemon's word in its environment; or has cleared it, and writes to a log of this home in the group of a
+    program that is gone. Who leads his group without the word is a person's."""
+    logs, word = (home.var / "logs").resolve(), f"{_BELONGS_TO}={_root(home)}".encode()
     for pid in pids():
         stat = read_stat(pid)
-        if stat is not None and _has_ended(stat.group) and _writes_below(pid, logs):
+        if stat is None or pid == os.getpid():
+            continue
+        if _was_told(pid, word) or (_has_ended(stat.group) and _writes_below(pid, logs)):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _root(home: Home) -> str:
+    return str(home.root.resolve())
+
+
+def _was_told(pid: int, word: bytes) -> bool:
+    with suppress(OSError):  # it has ended, or is another user's
+        return word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False
 
 
 def _has_ended(pid: int) -> bool:

@@ -15,6 +15,7 @@ from strategy_runner.config.load import client_names, unknown_client
 from strategy_runner.config.spec import RouterSpec, WorkerSpec, write_spec
 from strategy_runner.errors import LockedError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.history.quality import QualityReport
+from strategy_runner.model.counted import counted
 from strategy_runner.supervision.plan import Plan, make_plan
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process
@@ -123,7 +124,7 @@ def _status(process: Process) -> Status:
 def _show_progress(workers: list[Process], show: Show) -> None:
     statuses = [_status(process) for process in workers]
     signals = sum(status.signals for status in statuses)
-    show(sum(s.progress for s in statuses), sum(s.total for s in statuses), f"{signals} signals")
+    show(sum(s.progress for s in statuses), sum(s.total for s in statuses), counted(signals, "signal"))
 
 
 def _failure(home: Home, process: Process, code: int, count: int) -> str:

@@ -8,6 +8,7 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import WorkerSpec, read_specs
 from strategy_runner.errors import SafetyRefusal, UsageError
+from strategy_runner.model.counted import counted
 from strategy_runner.router.operator_log import Request, record
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.target import Target
@@ -87,8 +88,8 @@ def _skip(spec: WorkerSpec, trouble: Trouble, reason: str, now_ns: int) -> Skip:
     signalled = _signals_from(spec, trouble.seq)
     if signalled:
         raise SafetyRefusal(
-            f"{name}: {trouble.record}: expected a record that it has not acted upon, found {signalled} signals of this "
-            "generation from it on; they would not come out the same without it"
+            f"{name}: {trouble.record}: expected a record that it has not acted upon, "
+            f"found {counted(signalled, 'signal')} of this generation from it on; they would not come out the same without it"
         )
     return Skip(
         generation=spec.generation,

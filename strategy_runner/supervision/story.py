@@ -1,4 +1,6 @@
-"""The story of a signal: from the records that caused it, through the pipeline and the decision, to the sinks."""
+"""The story of a signal: from the records that caused it, through the pipeline and the decision, to the sinks. An order has
+that of its signal.
+"""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +20,13 @@ from strategy_runner.model.signal import SignalBody, decode_body, digest, worker
 from strategy_runner.model.stream import Stream
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.journal import decision_log, read_decisions
-from strategy_runner.supervision.story_orders import MEANINGS, fill_log, orders_of_signal
+from strategy_runner.supervision.story_orders import (
+    MEANINGS,
+    cause_of_order,
+    fill_log,
+    operator_action,
+    orders_of_signal,
+)
 from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import read_status
@@ -66,6 +74,18 @@ def tell(home: Home, signal_id: str, mode: str | None) -> Story:
     )
 
 
+def tell_order(home: Home, client: str, run: str, order_id: str) -> Story | None:
+    """The story behind the id of an order or a fill; None if this run of a client has no such. Raises as `tell`."""
+    found = cause_of_order(home, client, run, order_id)
+    if found is None:
+        return None
+    key, cause = found
+    action = operator_action(home, client, run, cause)
+    if action is None:
+        return tell(home, cause, run)
+    return Story(order_id, [("operator", [action]), ("orders", orders_of_signal(home, key, run, cause))])
+
+
 def _find(home: Home, key: WorkerKey, run: str, signal_id: str) -> Decision:
     folder = home.router(key.client, run)
     for decision in read_decisions(decision_log(folder)):
@@ -109,7 +129,7 @@ def _predictions(body: SignalBody, tape: TapeReader | None) -> list[str]:
     lines = []
     for vote in body.models:
         lines.append(
-            f"{vote.model}: score {vote.score:.4f}, confidence {vote.confidence:.4f}, weight {vote.weight:g}; "
+            f"{vote.model}: score {vote.score:z.4f}, confidence {vote.confidence:.4f}, weight {vote.weight:g}; "
             f"{vote.stream} ordinal {vote.ordinal}, {moment(vote.event_ns)}"
         )
         lines.append(on_tape(tape, Stream.parse(vote.stream), vote.ordinal))

@@ -22,7 +22,7 @@ from pathlib import Path
 from stat import S_ISREG
 from zlib import crc32
 
-from strategy_runner.errors import CorruptRecordError, VersionMismatchError
+from strategy_runner.errors import CorruptRecordError, VersionMismatchError, naming
 from strategy_runner.small_files import open_made
 
 _HEADER = struct.Struct("<8sII")
@@ -79,6 +79,10 @@ class AppendLog(_Opened):
         Raises VersionMismatchError, CorruptRecordError if the log ends below `whole_to` or is damaged behind it, OSError.
         """
         self.path = path
+        with naming(path):
+            self._begin(path, whole_to, permissions, unsynced)
+
+    def _begin(self, path: Path, whole_to: int, permissions: int, unsynced: Unsynced | None) -> None:
         self._fd = open_made(path, os.O_RDWR, permissions)
         if whole_to == START and _was_never_begun(self._fd):
             self.close()
@@ -120,21 +124,23 @@ class AppendLog(_Opened):
             written = os.pwrite(self._fd, block, first)
             while written < len(block):
                 written += os.pwrite(self._fd, block[written:], first + written)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._fd, first)
-            raise
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         self.offset = end
         return first
 
     def cut(self, offset: int) -> None:
         """Takes back every frame from `offset` on, where one begins: what they say never happened."""
         assert START <= offset <= self.offset
-        os.ftruncate(self._fd, offset)
+        with naming(self.path):
+            os.ftruncate(self._fd, offset)
         self.offset = offset
 
     def sync(self) -> None:
         """Returns when everything appended is on the disk. An error is final: the process must end, not try again."""
-        os.fdatasync(self._fd)
+        with naming(self.path):
+            os.fdatasync(self._fd)
 
     def _refuse_damage(self, unsynced: Unsynced | None) -> None:
         try:
@@ -224,7 +230,8 @@ class LogReader(_Opened):
     def sync(self) -> None:
         """Returns when everything that its writer has written so far is on the disk. Raises OSError."""
         if self._fd >= 0 or self._open():
-            os.fdatasync(self._fd)
+            with naming(self.path):
+                os.fdatasync(self._fd)
 
     def _open(self) -> bool:
         """False while there is no log, or its writer has not written the header yet."""

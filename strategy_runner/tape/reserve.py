@@ -7,7 +7,7 @@ the small files of workers and routers; the feed takes nothing more until it cou
 import os
 from pathlib import Path
 
-from strategy_runner.errors import DiskFullError
+from strategy_runner.errors import DiskFullError, naming
 from strategy_runner.tape import files
 
 
@@ -29,7 +29,8 @@ class Reserve:
             self.path.unlink(missing_ok=True)  # a smaller one of before: its space is wanted now
             return False
         held.close()
-        os.ftruncate(fd, self.size)  # the settings may ask for less than before
+        with naming(self.path):
+            os.ftruncate(fd, self.size)  # the settings may ask for less than before
         os.close(fd)
         self.is_held = True
         return True

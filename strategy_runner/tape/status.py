@@ -15,7 +15,7 @@ from time import time_ns  # bound here: once the determinism guard watches, `tim
 
 import msgspec
 
-from strategy_runner.errors import StrategyRunnerError
+from strategy_runner.errors import StrategyRunnerError, naming
 from strategy_runner.small_files import open_made, read_whole
 
 _HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13q"), struct.Struct("<64s128s384s")
@@ -91,8 +91,9 @@ class StatusFile:
     def __init__(self, path: Path) -> None:
         fd = open_made(path, os.O_RDWR, 0o640)
         try:
-            os.posix_fallocate(fd, 0, _SIZE)
-            self._page = mmap.mmap(fd, _SIZE)
+            with naming(path):
+                os.posix_fallocate(fd, 0, _SIZE)
+                self._page = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)
         self.words = memoryview(self._page).cast("Q")

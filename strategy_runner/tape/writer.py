@@ -19,7 +19,8 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from strategy_runner.errors import CorruptRecordError, DiskFullError
+from strategy_runner.errors import CorruptRecordError, DiskFullError, naming
+from strategy_runner.model.counted import counted
 from strategy_runner.model.record import CODEC, SIZE
 from strategy_runner.model.stream import Stream
 from strategy_runner.small_files import sync_path
@@ -201,7 +202,8 @@ class TapeWriter:
             if self._segment_fd >= 0:
                 unsynced.append(os.dup(self._segment_fd))
         for fd in unsynced:
-            os.fdatasync(fd)
+            with naming(self.folder):
+                os.fdatasync(fd)
             os.close(fd)
         self.head.durable = target
         return target
@@ -275,8 +277,8 @@ class TapeWriter:
         named = sum(1 for _ in read_log(path))
         if named < files.STREAMS_MAX and self._counts[named]:
             raise CorruptRecordError(
-                f"{path}: expected the name of stream {named}, of which there are {self._counts[named]} records, "
-                f"found {named} whole names"
+                f"{path}: expected the name of stream {named}, of which there are {counted(self._counts[named], 'record')}, "
+                f"found {counted(named, 'whole name')}"
             )
 
     def _remove_left_chunks(self) -> None:
@@ -330,7 +332,7 @@ class TapeWriter:
                     seq = first + int(np.argmax(of_records == stream_id))
                     raise CorruptRecordError(
                         f"{files.names_path(self.folder)}: expected the name of stream {stream_id}, which seq {seq} of {path} "
-                        f"has, found {len(self.streams)} names"
+                        f"has, found {counted(len(self.streams), 'name')}"
                     )
                 seqs = (np.flatnonzero(of_records == stream_id) + first).astype("<u8")
                 self._write_index(stream_id, entries[stream_id], seqs)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.config.spec import WorkerSpec
-from strategy_runner.errors import CorruptRecordError
+from strategy_runner.errors import CorruptRecordError, naming
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape.head import Head
@@ -62,7 +62,8 @@ def sync_genesis(folder: Path) -> None:
     """Returns when every beginning is on the disk: before a snapshot that outlives a power cut. Raises OSError."""
     fd = os.open(genesis_path(folder), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
-        os.fsync(fd)
+        with naming(genesis_path(folder)):
+            os.fsync(fd)
     finally:
         os.close(fd)
 

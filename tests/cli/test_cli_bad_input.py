@@ -242,13 +242,24 @@ def test_an_unknown_strategy_is_answered_with_the_workers_there_are(home: Firm) 
         assert_one_message(ran, USAGE, "acme:crass: expected", "cross.BTC-USD")
 
 
+def test_what_only_orders_can_have_is_told_of_where_there_are_none(home: Firm) -> None:
+    text = CROSSOVER.replace('"resume"', '"flatten"') + 'sizing = { kind = "equity_fraction", fraction = 0.1 }\n'
+    home.write(FILE, text)
+    told = home.run("check", "acme")
+    for key in ("sizing", "on_restart"):
+        assert f"strategies[0].{key} (cross): valid, and without effect: without the route oms" in told.out + told.err
+    home.write(FILE, text.replace('"quantconnect"', '"oms"'))
+    assert home.run("check", "acme").err == "ok: acme\n"
+
+
 def test_signals_that_never_came_are_not_an_empty_answer(home: Firm) -> None:
     home.write(FILE, CROSSOVER)
     assert_one_message(home.run("signals", "acme", code=None), USAGE, "acme: expected a run", "start it first")
     assert_one_message(home.run("sql", "acme", "SELECT 1", code=None), USAGE, "acme: expected a run", "start it first")
-    assert_one_message(
-        home.run("explain", "nonsense", code=None), USAGE, "nonsense: expected the id of a signal or one worker"
-    )
+    for what in ("nonsense", "acme:cross"):
+        assert_one_message(
+            home.run("explain", what, code=None), USAGE, f"{what}: expected the id of a signal, order or"
+        )
 
 
 def test_a_command_line_that_makes_no_sense_is_answered_with_what_does(home: Firm) -> None:

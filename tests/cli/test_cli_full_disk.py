@@ -1,6 +1,7 @@
 """A disk that takes nothing, and text that is no UTF-8: one line that names it, and no traceback."""
 
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli.clients import CROSSOVER
-from end_to_end.harness import Firm, Ran, assert_one_message, clean_environment, told
+from end_to_end.harness import Firm, Ran, assert_one_message, clean_environment, told, until
 from end_to_end.recordings import write_market
 
 FAILURE, USAGE, CONFIGURATION = 1, 2, 6
@@ -49,6 +50,16 @@ def test_a_fault_of_a_file_is_one_line_with_the_file(running: Firm) -> None:
             env=clean_environment(None),
         )
     assert (ended.returncode, ended.stderr) == (FAILURE, "error: output: No space left on device\n")
+
+
+def test_a_process_that_a_full_disk_ends_says_in_its_log_which_file(firm: Firm) -> None:
+    firm.write("clients/acme/client.toml", CROSSOVER.replace('"quantconnect"', '"oms"'))
+    firm.run("start", "acme")
+    journal, log = firm.root / "var/oms/mock/acme/orders.log", firm.root / "var/logs/oms/paper.log"
+    until(lambda: journal.exists() and journal.stat().st_size > log.stat().st_size + 10_000, "orders")
+    pid = firm.status("oms:paper")["oms:paper"]["pid"]
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (journal.stat().st_size, resource.RLIM_INFINITY))
+    until(lambda: f"{journal}: File too large" in log.read_text(), "a word of it", instead=log.read_text)
 
 
 def test_streams_that_the_caller_has_closed_lead_nowhere(running: Firm) -> None:

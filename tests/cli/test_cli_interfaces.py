@@ -185,7 +185,7 @@ def test_sql_answers_while_the_router_writes_and_after_it_has_stopped(firm: Firm
     decided = len(firm.bodies("acme").splitlines())
     assert firm.run("sql", "acme", count, "-o", "json").json()["signals"] == decided
     limited = firm.run("sql", "acme", "SELECT number FROM signals", "--limit", 1, "-o", "name")
-    assert (limited.lines, limited.err) == (["0"], "the first 1 rows; --limit shows more\n")
+    assert (limited.lines, limited.err) == (["0"], "the first 1 row; --limit shows more\n")
 
 
 def counted(ran: Ran) -> dict[str, Any] | None:

@@ -26,6 +26,59 @@ def running() -> Iterator[Firm]:
         yield firm
 
 
+# as wide as the samples of this project write their names and sums
+TRADING = """
+routes = ["oms"]
+
+[accounts]
+ETH-USD = { venue = "binance", account = "christian-spot" }
+
+[risk]
+starting_cash = 9_000_000.0
+max_daily_loss = 2_000_000.0
+max_position_notional = 8_000_000.0
+
+[[strategies]]
+id = "crossover_eth"
+strategy = "moving_average_crossover"
+symbols = ["ETH-USD"]
+timeframe = "10s"
+params = { fast = 2, slow = 4 }
+size = 5.0
+stop_loss_fraction = 0.01
+take_profit_fraction = 0.01
+"""
+# what a person needs of each on a narrow terminal: which process, what and how much
+NEEDED = {
+    "fills": (("fills", "christian"), "event time (UTC) worker side quantity price"),
+    "orders": (("orders", "christian"), "worker leg side quantity state reason"),
+    "positions": (("positions", "christian"), "worker quantity unrealised profit currency"),
+    "accounts": (("accounts", "christian"), "client account cash equity currency"),
+    "report": (("report", "christian"), "by name trades result profit currency"),
+    "risk": (("risk", "christian"), "breaker scope state value limit left"),
+    "parity": (("parity", "christian"), "worker result different lost doubled alien"),
+}
+
+
+@pytest.fixture(scope="module")
+def traded() -> Iterator[Firm]:
+    with Firm() as firm:
+        firm.write("clients/christian/client.toml", TRADING)
+        firm.run("start", "christian")
+        until(lambda: len(firm.run("fills", "christian", "-o", "name").lines) > 4, "fills")
+        yield firm
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_narrow_terminal_shows_a_table_with_what_a_person_needs(traded: Firm, name: str) -> None:
+    arguments, needed = NEEDED[name]
+    lines = shown(traded, NARROW, *arguments)
+    (head,) = [line for line in lines if line.split()[:1] == needed.split()[:1]][:1]
+    titles = iter(head.split())
+    assert all(word in titles for word in needed.split()), head  # in this order, others between them
+    assert [line for line in lines if len(line) > NARROW and "\r" not in line] == []
+
+
 COMMANDS = {
     "status": ("status",),
     "signals": ("signals", CLIENT),
@@ -103,6 +156,21 @@ def test_a_column_that_folds_gives_the_others_their_room() -> None:
     assert " ".join(line[13:] for line in lines[1:]).split() == words.split()
 
 
+def test_a_name_that_folds_is_parted_where_its_parts_end() -> None:
+    names = ["acme:revert.SOL-USD", "christian-and-sons:crossover_eth.ETH-USD", "clients/acme/client.toml"]
+    names += ["a" * 18, "b_c"]
+    table = Table((Column("worker", folds=True), Column("side")), [[name, "buy"] for name in names])
+    lines = table.lines(24)
+    assert [line.split()[0] for line in lines[1:]] == [
+        *("acme:revert.", "SOL-USD"),
+        *("christian-and-", "sons:", "crossover_eth.", "ETH-USD"),
+        *("clients/acme/", "client.toml"),
+        "a" * 18,
+        "b_c",
+    ]
+    assert max(map(len, lines)) <= 24
+
+
 def test_spare_columns_go_in_their_order_until_the_rest_fits() -> None:
     columns = (Column("a"), Column("b", spare=1), Column("c", spare=2), Column("d", right=True))
     table = Table(columns, [["1111", "2222", "3333", "4"]])
@@ -138,8 +206,11 @@ def test_a_price_has_no_zeros_at_its_end(number: str, shown: str) -> None:
     ("number", "money", "plain"),
     [
         ("1234.5678", "1,234.57", "1234.5678"),
-        ("-0.005", "-0.00", "-0.005"),
+        ("-0.005", "0.00", "-0.005"),
+        ("-0.006", "-0.01", "-0.006"),
         ("1E-9", "0.00", "0"),
+        ("-1E-9", "0.00", "0"),
+        ("-0.000", "0.00", "0"),
         ("100", "100.00", "100"),
         ("7E+26", "700" + ",000" * 8 + ".00", "7" + "0" * 26),
     ],

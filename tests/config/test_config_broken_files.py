@@ -179,8 +179,8 @@ BROKEN_ENVIRONMENTS: list[tuple[str, str, list[str]]] = [
     ),
     (
         'kind = "local"',
-        'kind = "local"\nqueue_size = 0',
-        ["messaging.queue_size: expected an integer in [1, 10000000], found 0"],
+        'kind = "local"\nqueue_size = 10_000',
+        ['messaging.queue_size: expected a known key, found "queue_size"; it never had an effect: remove it'],
     ),
     (
         'kind = "local"',
@@ -261,6 +261,11 @@ BROKEN_ENVIRONMENTS: list[tuple[str, str, list[str]]] = [
         "[instruments.ETH-USD]",
         '[instruments."ETH/USD"]',
         ['instruments."ETH/USD": expected a symbol such as BTC-USD as key, found "ETH/USD"'],
+    ),
+    (
+        '[instruments.ETH-USD]\nasset_class = "crypto"',
+        '[instruments.ETH-USD]\nvenue = "binance"\nasset_class = "crypto"',
+        ['instruments.ETH-USD.venue: expected a known key, found "venue"; it never had an effect: remove it'],
     ),
     (
         '[instruments.ETH-USD]\nasset_class = "crypto"',

@@ -89,7 +89,7 @@ def test_what_a_client_does_not_say_it_inherits_and_nothing_is_left_open(home: H
     assert (client.value.mode, client.origins["mode"]) == ("mock", "built-in")
     assert (client.value.log_level, client.origins["log_level"]) == ("warning", "configs/local-dev.toml")
     assert client.value.storage.kind == "duckdb"
-    assert client.value.messaging.queue_size == 10_000
+    assert client.value.messaging.kind == "local"
     assert client.value.limits.cpu_limit == 1.0
 
 

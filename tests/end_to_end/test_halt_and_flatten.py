@@ -36,7 +36,7 @@ size = 0.5
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def desk() -> Iterator[Firm]:
     with Firm() as firm:
         firm.write("clients/acme/client.toml", CLIENT)
@@ -82,6 +82,7 @@ def test_a_halt_holds_within_two_seconds_though_the_router_hangs(desk: Firm) -> 
 
 
 def test_what_is_stopped_is_lifted_by_its_own_name_alone(desk: Firm) -> None:
+    desk.run("halt", "acme:cross", "--reason", "a test")
     wrong = desk.run("resume", "acme", "--reason", "a test", code=None)
     assert_one_message(wrong, 2, "found nothing of exactly that", "acme:cross")
     assert_one_message(desk.run("resume", "acme:cross", code=None), 2, "--reason")
@@ -120,10 +121,33 @@ def test_flatten_leaves_nothing_and_the_trail_has_it_all(desk: Firm) -> None:
     told = desk.run("audit", "export", "acme", "--format", "json").objects()
     assert desk.run("audit", "export", "acme", "-o", "json").objects()[: len(told)] == told
     asked = [row["what"] for row in told if row["source"] == "operator" and row["what"] != "operator configure"]
-    assert asked == [f"operator {verb}" for verb in ("halt", "resume", "halt", "flatten", "reconcile")]
+    assert asked == [f"operator {verb}" for verb in ("halt", "flatten", "reconcile")]
     assert {"signal accepted", "order entry", "fill", "breaker operator opened", "operator configure"} <= {
         row["what"] for row in told
     }
+
+
+def test_an_order_is_explained_by_its_signal_or_by_what_a_person_asked_for(desk: Firm) -> None:
+    until(lambda: _flattened(desk), "an order that makes flat")
+    first, last = fills(desk)[0], _flattened(desk)[0]
+    order, fill = first.event.fill.client_order_id, first.event.fill.fill_id
+    story = desk.run("explain", first.signal_id).out
+    assert order in story and fill in story
+    assert desk.run("explain", order).out == desk.run("explain", fill).out == story
+    unknown = desk.run("explain", order[::-1], code=None)
+    assert_one_message(unknown, 2, "the id of a signal, order or fill that there is")
+
+    told = dict(desk.run("explain", last.client_order_id, "-o", "json").json()["chapters"])
+    assert ": flatten acme, " in told["operator"][0] and told["operator"][0].endswith(": enough")
+    assert told["orders"][0].startswith(f"flatten: {last.side} {last.quantity} market, ")
+
+
+def _flattened(desk: Firm) -> list[OrderRow]:
+    """The orders of `flatten`, which is asked for until it has found something to exit."""
+    found = [one for one in order_rows(order_log(router(desk))) if one.leg == "flatten"]
+    if not found and _held(desk):
+        desk.run("flatten", "acme", "--reason", "enough")
+    return found
 
 
 def fills(desk: Firm) -> list[PrivateEntry]:
@@ -131,7 +155,8 @@ def fills(desk: Firm) -> list[PrivateEntry]:
 
 
 def _held(desk: Firm) -> bool:
-    return bool(fills(desk)[-1].position.quantity)
+    told = fills(desk)
+    return bool(told and told[-1].position.quantity)
 
 
 def _open_orders(desk: Firm) -> list[OrderRow]:
@@ -139,6 +164,9 @@ def _open_orders(desk: Firm) -> list[OrderRow]:
 
 
 def test_what_is_only_observed_is_recorded_and_goes_nowhere_not_even_later(desk: Firm) -> None:
+    until(lambda: _held(desk), "a position")
+    desk.run("flatten", "acme:*:BTC-USD", "--halt", "--reason", "nothing is to be held")
+    until(lambda: not _held(desk) and not _open_orders(desk), "nothing left")
     desk.run("stop", "acme")
     desk.run("resume", "acme:*:BTC-USD", "--reason", "while nothing runs")
     traded = order_rows(order_log(router(desk)))

@@ -403,6 +403,8 @@ def explained_with_its_fills(firm: Firm, fill: Fill) -> None:
     told = dict(firm.run("explain", fill.signal_id, "-o", "json").json()["chapters"])["orders"]
     assert any(line.strip().startswith(f"{fill.quantity} at {fill.price} as {fill.liquidity}") for line in told), told
     assert any(line.endswith(f"; {fill.client_order_id}") for line in told), told
+    by_order = dict(firm.run("explain", fill.client_order_id, "-o", "json").json()["chapters"])
+    assert by_order["orders"] == told
 
 
 def numbers_on_the_tape(firm: Firm, mode: str, found: list[PrivateEntry]) -> list[int]:

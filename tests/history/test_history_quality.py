@@ -118,7 +118,7 @@ def test_gaps_are_counted_between_rows_that_are_kept_and_drop_nothing() -> None:
     assert report.kept == 5
     assert report.summary().endswith("2 gaps (6 bars missing, longest 6 min)")
     away = judge(Kind.BAR, bar(1), bar(1 + 327 * 1440))
-    assert away.summary() == "2 rows, 2 kept, 1 gaps (470879 bars missing, longest 327 d)"
+    assert away.summary() == "2 rows, 2 kept, 1 gap (470879 bars missing, longest 327 d)"
 
 
 def test_row_numbers_of_the_file_are_used_where_they_are_given() -> None:

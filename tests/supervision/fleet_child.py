@@ -34,8 +34,10 @@ def main(arguments: Sequence[str]) -> int:
             raise RuntimeError(f"{spec['name']} was told to crash")
         case "finish":
             return 0
-        case "parent":
+        case "parent" | "parent of a leader":
             if os.fork() == 0:
+                if spec["behaviour"] == "parent of a leader":
+                    os.setsid()
                 signal.alarm(60)  # whatever becomes of the test
                 ring("born")
                 signal.pause()

@@ -73,7 +73,7 @@ def test_a_daemon_whose_socket_was_removed_is_told_of_and_ended(running: Firm) -
     assert found["strays"]["level"] == "ok"
     assert "in force" in running.run("halt", "acme", "--reason", "test").err
     running.run("resume", "acme", "--reason", "test")
-    with pytest.raises(TimeoutExpiredError, match="`strategy-runner down` ends it"):
+    with pytest.raises(TimeoutExpiredError, match="`strategy-runner down` ends the daemon"):
         Daemon(running.home).listens(0.1)
 
     assert running.run("down").err == "daemon down\n"
@@ -94,6 +94,17 @@ def test_processes_of_a_daemon_that_hangs_are_shown_as_they_say_they_are(running
     assert {row["name"]: row["pid"] for row in ran.json()} == before
     assert {row["process_state"] for row in ran.json()} == {"UNKNOWN"}
     assert "found none; states are what processes say themselves" in ran.err
+
+
+@pytest.mark.slow
+def test_a_down_of_a_daemon_that_hangs_says_how_to_end_it(running: Firm) -> None:
+    before, daemon = running.pids(), running.daemon_pid
+    os.kill(daemon, signal.SIGSTOP)
+    assert_one_message(running.run("down", code=None), 5, "found none", f"`kill -9 {daemon}` ends the daemon with all")
+    os.kill(daemon, signal.SIGKILL)
+    until(lambda: not any(map(is_alive, (daemon, *before.values()))), "the end of all")
+    running.run("up")
+    assert running.pids().keys() == before.keys()
 
 
 @pytest.mark.slow

@@ -108,9 +108,12 @@ def test_what_a_program_has_started_ends_with_it_also_where_no_watchdog_is_left(
     await_end(born)
 
 
-def test_what_a_program_had_started_is_ended_by_the_daemon_after_one_that_was_killed(fleet: FleetHome) -> None:
+@pytest.mark.parametrize("behaviour", ["parent", "parent of a leader"])
+def test_what_a_program_had_started_is_ended_by_the_daemon_after_one_that_was_killed(
+    fleet: FleetHome, behaviour: str
+) -> None:
     """Its own death takes its children with it, and not theirs."""
-    daemon = fleet.start(fleet.program("parent", "parent"))
+    daemon = fleet.start(fleet.program("parent", behaviour))
     parent = fleet.await_started("parent")["parent"]
     born = fleet.await_word("born", ("parent",))["parent"]
     os.kill(daemon, signal.SIGKILL)

@@ -24,9 +24,10 @@ STEP_S = 0.5
 
 
 class Watch:
-    """Every child is a process of this one, which stands for the daemon. `pass_time` moves the watchdog's clock and looks."""
+    """Every child is a process of this one, which stands for the daemon unless another one is named. `pass_time` moves the
+    watchdog's clock and looks."""
 
-    def __init__(self, root: Path, **changes: Any) -> None:
+    def __init__(self, root: Path, daemon: int | None = None, **changes: Any) -> None:
         self.root = root
         self.now = 1_000.0
         self.spec = WatchdogSpec(
@@ -47,7 +48,8 @@ class Watch:
         (root / "specs").mkdir()
         self.children: list[subprocess.Popen[bytes]] = []
         self.status = StatusFile(root / "monitor" / "status")
-        self.agent = Watchdog(self.spec, daemon=os.getpid(), status=self.status, clock=lambda: self.now)
+        daemon = daemon or os.getpid()
+        self.agent = Watchdog(self.spec, daemon=daemon, status=self.status, clock=lambda: self.now)
 
     def add(self, name: str, **changes: Any) -> WorkerSpec:
         """The spec of a worker acme:NAME, where the watchdog finds it."""

@@ -319,8 +319,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFIN
 end = log.offset
 try:
     log.append_many([b"x" * 3000, b"y" * 3000])
-except OSError:
-    assert log.offset == end, log.offset
+except OSError as error:
+    assert (log.offset, error.filename) == (end, sys.argv[1]), (log.offset, error.filename)
     log.append(b"small")
     sys.exit(0)
 sys.exit(1)

@@ -45,6 +45,7 @@ GONE_S = 3.0
 # so long after its end a feed, router or OMS that supervisord gave up is tried again; a worker is its owner's business
 TRY_AGAIN_S = 15.0
 DAEMON_ANSWER_S = 2.0
+_RUNS = ("STARTING", "RUNNING")
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,8 @@ class Watchdog:
             self._measures[one.name].begin_anew(now)
 
     def _ask_about_the_missing(self, now: float) -> None:
-        """supervisord is asked only when a process is missing that should be there: whether it has given it up."""
+        """supervisord is asked only when a process is missing that should be there: whether it has given it up. One that runs may
+        hang before it has come to its page: it is watched from now on."""
         missing = [one for one in self._roster if one.process is None and one.is_expected and now - one.gone > GONE_S]
         if not missing:
             return
@@ -182,6 +184,8 @@ class Watchdog:
             reports = {one.full_name: one for one in daemon.processes(DAEMON_ANSWER_S)}
             for one in missing:
                 report = reports.get(one.name)
+                if report is not None and report.state in _RUNS:
+                    self._roster.adopt_unseen(one, report.pid, now)
                 if report is None or report.state != "FATAL":
                     continue
                 why = one.last_error or report.spawn_error or f"exit status {report.exit_status}"
@@ -203,7 +207,7 @@ class Watchdog:
         self._turn_of += part
         for name in {*turns, *self._flooding}:
             one, measures = self._roster[name], self._measures[name]
-            if one.process is None and one.seen_pid:
+            if one.seen_pid and (one.process is None or (one.is_unseen and one.process.pid == one.seen_pid)):
                 self._adopt(one, now)  # its page was half written when it was looked at
             measures.measure(now)
             (self._flooding.add if measures.is_flooding else self._flooding.discard)(name)

@@ -50,11 +50,10 @@ class Deeds:
         return True
 
     def note(self, one: Watched, action: ActionKind, reason: str) -> None:
-        log.warning("%s (process %d): %s: %s", one.name, one.seen_pid, action, reason)
+        pid = one.process.pid if one.process is not None else one.seen_pid
+        log.warning("%s (process %d): %s: %s", one.name, pid, action, reason)
         try:
-            self._actions.append(
-                Action(at_ns=time.time_ns(), name=one.name, pid=one.seen_pid, action=action, reason=reason)
-            )
+            self._actions.append(Action(at_ns=time.time_ns(), name=one.name, pid=pid, action=action, reason=reason))
         except OSError as error:
             log.error("the log of actions cannot be written: %s", error)
 

@@ -8,6 +8,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from strategy_runner.errors import naming
+
 _MB = 1 << 20
 # a log that would reach its limit within a minute is a flood
 FLOOD_S = 60.0
@@ -52,7 +54,7 @@ def rotate(path: Path) -> int:
     """
     older, temporary = path.with_name(path.name + ".1"), path.with_name(path.name + ".new")
     try:
-        with path.open("rb") as source, temporary.open("wb") as target:
+        with naming(older), path.open("rb") as source, temporary.open("wb") as target:
             shutil.copyfileobj(source, target, _MB)
             copied = target.tell()
         os.truncate(path, 0)

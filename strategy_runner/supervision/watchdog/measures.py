@@ -56,7 +56,7 @@ class Measures:
         self._round += 1
         self._measure_log(now)
         self._count_restarts(now)
-        if one.process is None:
+        if one.process is None or one.is_unseen:
             one.map_page()
             return
         if one.killed:

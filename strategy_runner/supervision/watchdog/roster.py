@@ -74,15 +74,19 @@ class Roster:
         self._let_go(one, now)
         if not one.adopt(self._daemon, now):
             return False
+        self._follow(one)
         assert one.process is not None
-        self._by_pidfd[one.process.pidfd] = one
-        self._ends.register(one.process.pidfd, select.EPOLLIN)
         if self._groups is not None and isinstance(one.spec, WorkerSpec) and one.is_follower:
             try:
                 self._groups.confine(one.name, one.process.pid, one.spec.limits)
             except OSError as error:
                 log.warning("%s: no control group of its own: %s", one.name, error)
         return True
+
+    def adopt_unseen(self, one: Watched, pid: int, now: float) -> None:
+        """Takes a process that supervisord names, and whose page does not yet, for the one to watch."""
+        if one.adopt_unseen(pid, self._daemon, now):
+            self._follow(one)
 
     def hear_ends(self, now: float) -> None:
         """Of processes that ended: what they had started ends too, or it would hold the lock of their folder."""
@@ -100,6 +104,11 @@ class Roster:
         for one in self:
             self._let_go(one, now)
         self._ends.close()
+
+    def _follow(self, one: Watched) -> None:
+        assert one.process is not None
+        self._by_pidfd[one.process.pidfd] = one
+        self._ends.register(one.process.pidfd, select.EPOLLIN)
 
     def _tell_damaged(self, damaged: dict[str, str]) -> None:
         """Each once: the folder is read again for every process that comes or goes."""

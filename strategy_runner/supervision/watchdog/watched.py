@@ -18,7 +18,7 @@ ROUTER_BEAT_S = 4.0
 BEATS_MISSED = 2.5
 _AT_WORK = frozenset({State.CATCHING_UP, State.FOLLOWING, State.FINISHED, State.HALTED})
 _STATES = {int(state): state for state in State}
-_ENDED_WELL = frozenset({State.STOPPED, State.FINISHED, State.PARKED})
+_ENDED_BY_ITSELF = frozenset({State.FINISHED, State.PARKED})
 _PAGE_BYTES = 4096
 # a wall clock that is slewed, and the kernel's ticks
 _CLOCK_SLACK_NS = 2_000_000_000
@@ -38,6 +38,7 @@ class Watched:
         self.half: ProcessStat | None = None  # how it was, `half_at`, when half of its time to be silent was over
         self.half_at = now
         self.killed = False
+        self.is_unseen = False  # the process has not said on its page that it is there: supervisord says so
         self._words = memoryview(bytes(_PAGE_BYTES)).cast("Q")
         self._inode = 0
         self._beat = self._applying = self._position = 0
@@ -80,19 +81,23 @@ class Watched:
     @property
     def place(self) -> str:
         """Where on the tape it is, for a person."""
+        if self.is_unseen:
+            return "with no word of its own yet"
         return f"at seq {self.position if self.applying is None else self.applying}"
 
     @property
     def what_is_missing(self) -> str:
         """What it should have shown by now."""
+        if self.is_unseen:
+            return "not ready"
         if self.applying is not None:
             return "no progress"
         return "not ready" if self.state is State.STARTING else "no beat"
 
     @property
     def is_expected(self) -> bool:
-        """It has not ended by itself or by order."""
-        return not isinstance(self.spec, WatchdogSpec) and self.state not in _ENDED_WELL
+        """It has not ended by itself; and if by order, it may have been started again since."""
+        return not isinstance(self.spec, WatchdogSpec) and self.state not in _ENDED_BY_ITSELF
 
     @property
     def is_follower(self) -> bool:
@@ -107,7 +112,7 @@ class Watched:
             return None  # a run over history works in chunks, or waits for its turn
         if isinstance(spec, RouterSpec) and spec.bulk:
             return None  # waits for the runs over history
-        if self.state is State.STARTING:
+        if self.is_unseen or self.state is State.STARTING:
             return start_s
         if self.state not in _AT_WORK:
             return None
@@ -142,21 +147,36 @@ class Watched:
         self.let_go(now)
         if not self.seen_pid:
             return False
-        stat = read_stat(self.seen_pid)
-        if stat is None or stat.state in ENDED or stat.parent != daemon:
+        stat = _child(self.seen_pid, daemon)
+        if stat is None or started_wall_ns(stat) > self._words[BEAT] + _CLOCK_SLACK_NS:
             return False
-        if started_wall_ns(stat) > self._words[BEAT] + _CLOCK_SLACK_NS:
+        if not self._take(self.seen_pid, now):
             return False
+        self.lives += 1
+        return True
+
+    def adopt_unseen(self, pid: int, daemon: int, now: float) -> bool:
+        """Takes a child of the daemon that its page does not name, until it does: it may hang before it has come to that."""
+        self.is_unseen = _child(pid, daemon) is not None and self._take(pid, now)
+        return self.is_unseen
+
+    def let_go(self, now: float) -> None:
+        self.is_unseen = False
+        if self.process is not None:
+            self.process.close()
+            self.process, self.gone = None, now
+
+    def _take(self, pid: int, now: float) -> bool:
         try:
-            self.process = ProcessHandle(self.seen_pid)
+            self.process = ProcessHandle(pid)
         except ProcessLookupError:
             return False
         self.begin_anew(now)
         self.born, self.killed = now, False
-        self.lives += 1
         return True
 
-    def let_go(self, now: float) -> None:
-        if self.process is not None:
-            self.process.close()
-            self.process, self.gone = None, now
+
+def _child(pid: int, daemon: int) -> ProcessStat | None:
+    """None unless it lives and is a child of the daemon."""
+    stat = read_stat(pid)
+    return None if stat is None or stat.state in ENDED or stat.parent != daemon else stat
