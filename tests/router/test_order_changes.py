@@ -15,7 +15,7 @@ from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import FINAL_STATES, OmsEvent, OrderState, client_order_id
 from strategy_runner.model.position import Position
 from strategy_runner.model.signal import OrderTerms
-from strategy_runner.oms.interface import Oms
+from strategy_runner.oms.interface import EventsUnavailable, Oms
 from strategy_runner.oms.ledger import Account, place
 from strategy_runner.oms.order_machine import Acknowledged, advance, report_of
 from strategy_runner.oms.order_making import orders_of
@@ -216,6 +216,54 @@ def test_a_close_of_everything_closes_what_another_exit_does_not_and_ends_the_re
     one.turn_until(lambda: state(one, waits) is OrderState.CANCELLED, "the end of what waited to enter")
     one.turn_until(lambda: state(one, entry, "stop_loss") is OrderState.CANCELLED, "the end of the stop")
     assert state(one, half, "exit") is OrderState.ACKNOWLEDGED
+
+
+class NoNews:
+    """An OMS that tells its events by a way that is down while somebody `holds` it."""
+
+    def __init__(self, oms: Oms) -> None:
+        self.holds = False
+        self._oms = oms
+
+    def events(self, from_number: int, limit: int) -> list[OmsEvent]:
+        if self.holds:
+            raise EventsUnavailable("nats://127.0.0.1:4222: expected an answer, found none")
+        return self._oms.events(from_number, limit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._oms, name)
+
+
+def test_while_no_fill_is_heard_of_exits_and_cancellations_leave_and_entries_wait(root: Path, venue: OwnVenue) -> None:
+    """Nothing left, so that nobody could leave a position or take back an entry while NATS was down."""
+    one = Floor(root, TALK)
+    way = NoNews(one._open_oms())
+    one._open_oms = lambda: way  # type: ignore[assignment, return-value]
+    one.start()
+    entered = holding(one, venue)
+    waiting = rest(one, size=1.0)
+    way.holds = True
+    one.turn_until(lambda: one.trading.desk.fault, "the fault")
+    assert one.trading.desk.fault.startswith(
+        "no fill is heard of, so only exits and cancellations leave: nats://127.0."
+    )
+    one.say(action="cancel", of=waiting, size=None, entry_price=None)
+    one.turn_until(lambda: is_over(venue, client_order_id(waiting, "entry")), "the end of the entry")
+    closed = one.say(action="close", size=2.0, reasons=("closes:long",))
+    late = one.say(size=1.0)
+    one.turn_until(lambda: client_order_id(closed, "exit") in venue.placed, "the exit at the venue")
+    one.turn_until(lambda: is_over(venue, client_order_id(entered, "stop_loss")), "the end of the stop")
+    venue.fill(client_order_id(closed, "exit"))
+    assert client_order_id(late, "entry") not in venue.placed
+    assert one.trading.record.state.books["talk/X"].quantity == 2
+    one.say(action="close", size=2.0, reasons=("closes:long",))
+    assert one.decided(6)[-1].reason == "nothing_to_exit", "what is being closed is closed once"
+    way.holds = False
+    one.turn_until(lambda: one.trading.record.state.books["talk/X"].quantity == 0, "what was filled meanwhile")
+    one.turn_until(lambda: client_order_id(late, "entry") in venue.placed, "the entry that waited")
+    assert not [entry for entry in one.orders() if isinstance(entry, Contradicted)]
+    assert max(venue.placed.values()) == 1
+    one.close()
 
 
 class LateNews:
