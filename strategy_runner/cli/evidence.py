@@ -108,7 +108,8 @@ def replay(
     """Run a recorded period with the files as they are now.
 
     Shows the signals that they would have given. Nothing is written and nothing is sent. Workers begin where they began
-    when it was recorded; with --from they begin there anew, with the bars they need to warm up.
+    when it was recorded; with --from they begin there anew, with as many bars before it as their strategy declares
+    (warmup_bars): a built-in one declares none, and begins cold.
     """
     with bar("workers") as show:
         found = run_replay(
@@ -128,6 +129,8 @@ def replay(
     talk(
         f"{counted(found.records, 'record')}, {counted(len(found.signals), 'signal')}; recorded then: {len(found.recorded)}"
     )
+    if found.cold:
+        talk(f"began cold at --from, with nothing of before: {', '.join(found.cold)}")
     for problem in found.problems:
         talk(f"error: {problem}")
     return 1 if found.problems else 0

@@ -63,6 +63,7 @@ def backtest(
 ) -> None:
     """Run a client over recorded history, as fast as it goes.
 
+    With --from strategies begin there, and see nothing of before.
     With --vectorised or --verify the first signal or fill that differs between on_bars and on_bar ends the run.
     """
     checked = ALL_BARS if verify else CHECKED_BARS if vectorised else None

@@ -4,6 +4,9 @@ A symbol's *base* series (trades, quotes or bars) drives its clock, its bars and
 t, in this order: what fell due before t (bars that closed, each followed by its predictions, and clock ticks, by time),
 then the record itself, then bars that it completes. Ticks that a pause skipped are one tick. Nothing here depends on
 which other symbols or streams anybody wants, so a worker that reads history alone sees what the tape would hold.
+
+A timeframe whose first record lies within an interval says nothing of that interval: nobody knows what was before, and half of
+a bar would pass for a whole one.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,14 +26,17 @@ Emit = Callable[[Handle, int, float, float, float, float, float], None]
 NAN = float("nan")
 _NEVER = 1 << 62
 _AT_ONCE = -1 << 63
+ALWAYS_KNOWN = -1 << 63
 
 
 class DerivationState(msgspec.Struct, frozen=True):
-    """By timeframe: open bars and next clock ticks; by model and timeframe: the closes a model remembers."""
+    """By timeframe: open bars, next clock ticks, and since when its records are known; by model and timeframe: the closes that a
+    model remembers."""
 
     bars: dict[str, tuple[int, float, float, float, float, float]]
     closes: dict[str, list[float]]
     ticks: dict[str, int]
+    known: dict[str, int] = {}
 
 
 class _Model(NamedTuple):
@@ -39,13 +45,17 @@ class _Model(NamedTuple):
 
 
 class _Timeframe:
-    """One timeframe's bars: the builder (None when the base series has them ready), and what listens to them."""
+    """One timeframe's bars: the builder (None when the base series has them ready), and what listens to them.
 
-    __slots__ = ("builder", "handle", "models", "timeframe")
+    `known_ns` is when the first record came, _NEVER before it."""
 
-    def __init__(self, timeframe: str, builder: BarBuilder | None) -> None:
+    __slots__ = ("builder", "handle", "interval_ns", "known_ns", "models", "timeframe")
+
+    def __init__(self, timeframe: str, builder: BarBuilder | None, known_ns: int) -> None:
         self.timeframe = timeframe
+        self.interval_ns = timeframe_ns(timeframe)
         self.builder = builder
+        self.known_ns = known_ns
         self.handle: Handle | None = None
         self.models: list[_Model] = []
 
@@ -62,15 +72,20 @@ class _Clock:
 
 
 class Derivation:
-    """State of one symbol. `handles` says which streams are wanted and what `emit` takes for them; others are not made."""
+    """State of one symbol. `handles` says which streams are wanted and what `emit` takes for them; others are not made.
 
-    def __init__(self, base: Stream, handles: Mapping[Stream, Handle], *, emit: Emit, seed: int) -> None:
+    `known_ns` is since when all records of the base series are known: their first if it is not given."""
+
+    def __init__(
+        self, base: Stream, handles: Mapping[Stream, Handle], *, emit: Emit, seed: int, known_ns: int = _NEVER
+    ) -> None:
         symbol = base.symbol
         self.base = base
         self.emit = emit
         self._from_trades = base.kind is Kind.TRADE
         self._from_quotes = base.kind is Kind.QUOTE
         self._seed = seed
+        self._known_ns = known_ns
         self._trade: Handle | None = None
         self._quote: Handle | None = None
         self._timeframes: dict[str, _Timeframe] = {}
@@ -131,6 +146,8 @@ class Derivation:
             if builder is None:
                 self._close(timeframe, ClosedBar(event_ns, open_, high, low, close, volume))
             else:
+                if timeframe.known_ns == _NEVER:
+                    timeframe.known_ns = event_ns - timeframe_ns(self.base.timeframe)
                 builder.add_bar(event_ns, open_, high, low, close, volume)
                 if builder.end_ns < self._next_due:
                     self._next_due = builder.end_ns
@@ -145,12 +162,14 @@ class Derivation:
                 f"{m.model.name}.{name}": [*m.model.closes] for name, t in self._timeframes.items() for m in t.models
             },
             ticks={name: clock.next_ns for name, clock in self._clocks.items()},
+            known={name: t.known_ns for name, t in self._timeframes.items()},
         )
 
     def restore(self, state: DerivationState) -> None:
         for name, timeframe in self._timeframes.items():
             if timeframe.builder is not None and name in state.bars:
                 timeframe.builder.restore(state.bars[name])
+                timeframe.known_ns = state.known.get(name, ALWAYS_KNOWN)
             for model in timeframe.models:
                 model.model.closes = list(state.closes.get(f"{model.model.name}.{name}", ()))
         for name, clock in self._clocks.items():
@@ -172,7 +191,7 @@ class Derivation:
                 )
             if timeframe_ns(name) == base_ns:
                 builder = None
-        added = _Timeframe(name, builder)
+        added = _Timeframe(name, builder, self._known_ns)
         self._timeframes[name] = added
         self._timeframes = dict(sorted(self._timeframes.items(), key=lambda item: (timeframe_ns(item[0]), item[0])))
         return added
@@ -183,15 +202,18 @@ class Derivation:
             assert builder is not None
             opens = builder.end_ns == NONE_OPEN
             builder.add(event_ns, price, size)
-            if opens and builder.end_ns < self._next_due:
-                self._next_due = builder.end_ns
+            if opens:
+                if timeframe.known_ns == _NEVER:
+                    timeframe.known_ns = event_ns
+                if builder.end_ns < self._next_due:
+                    self._next_due = builder.end_ns
 
     def _pass_time(self, now_ns: int) -> None:
         """Emits everything that fell due up to `now_ns`, by time; at one moment bars come before clock ticks."""
         due: list[tuple[int, int, int, Any]] = []
         for rank, timeframe in enumerate(self._timeframes.values()):
             closed = timeframe.builder.due(now_ns) if timeframe.builder is not None else None
-            if closed is not None:
+            if closed is not None and closed.event_ns - timeframe.interval_ns >= timeframe.known_ns:
                 due.append((closed.event_ns, 0, rank, (timeframe, closed)))
         for rank, clock in enumerate(self._clocks.values()):
             tick_ns = now_ns // clock.interval_ns * clock.interval_ns

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from strategy_runner.errors import CorruptRecordError
-from strategy_runner.feed.derive import Derivation
+from strategy_runner.feed.derive import ALWAYS_KNOWN, Derivation
 from strategy_runner.model.counted import counted
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars
@@ -110,7 +110,9 @@ def _from_raw(
         if stream in begins and event_ns >= begins[stream].event_ns:
             made.append(_Made(stream, event_ns, values, verified))
 
-    derivation = Derivation(base, {stream: stream for stream in sorted(wanted)}, emit=emit, seed=seed)
+    # what the feed knew before is not on the tape: all bars are made, and those that it did not give are passed over above
+    handles = {stream: stream for stream in sorted(wanted)}
+    derivation = Derivation(base, handles, emit=emit, seed=seed, known_ns=ALWAYS_KNOWN)
 
     def remade() -> Iterator[_Made]:
         for entry in _entries(reader, on_tape, [base], first_seq, last_seq):

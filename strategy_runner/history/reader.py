@@ -106,6 +106,12 @@ class SeriesReader(Iterator[Block]):
         """What the gate saw of the rows read so far."""
         return self._gate.report
 
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """Size and time of change of the file, by which a later process tells it from one that took its place; a copy that keeps
+        both is the same."""
+        return self._file[1:]
+
     def close(self) -> None:
         """Gives the memory back before the end was reached; reading to the end does it too."""
         self._blocks.close()

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from strategy_runner.config.spec import ReplaySpec
+from strategy_runner.config.times import moment
+from strategy_runner.errors import StateError
 from strategy_runner.feed.pace import FOREVER_NS
 from strategy_runner.feed.sources.interface import Raw, Sleep
 from strategy_runner.history.catalog import Series, SymbolHistory, find_series
@@ -23,6 +25,7 @@ from strategy_runner.model.stream import Stream
 
 PART_ROWS = 8_192
 MERGED_ROWS = 1_024  # at once, of the series that has most
+_WAYS_ON = "put it back as it was, or stop all clients and start the run again, which begins anew"
 
 
 class _Cursor:
@@ -123,20 +126,29 @@ class ReplaySource:
         return taken
 
     def state(self) -> dict[str, object]:
-        """By series: where reading began and how many rows were taken; and the present event time."""
+        """By series: where reading began, how many rows were taken, and of which file; and the present event time."""
         left = self._left().tolist()
-        series = {c.series.stream.name: [c.from_ns, c.taken - left[i]] for i, c in enumerate(self._cursors)}
+        series = {
+            c.series.stream.name: [c.from_ns, c.taken - left[i], *c.reader.identity]
+            for i, c in enumerate(self._cursors)
+        }
         return {"last_ns": self._last_ns, "series": series}
 
     def restore(self, state: dict) -> None:  # type: ignore[type-arg]  # plain data as `state` wrote it
+        """Raises StateError where a recording is not the one read before: half of each would be a market that never was."""
         for cursor in self._cursors:
             cursor.reader.close()
         self._cursors, self._merged, self._owners, self._at = [], [], self._owners[:0], 0
         self._last_ns = state["last_ns"]
-        for name, (from_ns, taken) in state["series"].items():
+        for name, (from_ns, taken, *file) in state["series"].items():
             history = self._history(Stream.parse(name).symbol)
-            series = next(s for s in (history.base, *history.others) if s.stream.name == name)
-            self._carry(series, from_ns=from_ns, skip=taken)
+            found = {series.stream.name: series for series in (history.base, *history.others)}
+            if name not in found:
+                raise StateError(
+                    f"{self._folder}: expected {name}, of which {taken} rows were read before, found {', '.join(found)}; "
+                    f"{_WAYS_ON}"
+                )
+            self._carry(found[name], from_ns=from_ns, skip=taken, file=tuple(file))
 
     def reports(self) -> dict[str, QualityReport]:
         """What the quality gate has seen so far, by series."""
@@ -155,8 +167,14 @@ class ReplaySource:
             self._symbols[symbol] = find_series(self._folder, symbol)
         return self._symbols[symbol]
 
-    def _carry(self, series: Series, *, from_ns: int, skip: int) -> None:
-        self._cursors.append(_Cursor(series, self._spec, from_ns=from_ns, skip=skip))
+    def _carry(self, series: Series, *, from_ns: int, skip: int, file: tuple[int, ...] = ()) -> None:
+        cursor = _Cursor(series, self._spec, from_ns=from_ns, skip=skip)
+        if file and file != cursor.reader.identity:
+            raise StateError(
+                f"{series.path}: expected the recording of which {skip} rows were read before, {_described(file)}, "
+                f"found another one, {_described(cursor.reader.identity)}; {_WAYS_ON}"
+            )
+        self._cursors.append(cursor)
         self._cursors.sort(key=_rank)
 
     def _has_merged(self) -> bool:
@@ -204,6 +222,11 @@ def _part(block: Block, start: int, end: int) -> list[Raw]:
     columns += [repeat(float("nan"))] * (5 - len(columns))
     symbol, kind = repeat(block.stream.symbol), repeat(int(block.stream.kind))
     return list(zip(symbol, kind, block.ts[start:end].tolist(), *columns, strict=False))
+
+
+def _described(file: tuple[int, ...]) -> str:
+    size, changed_ns = file
+    return f"{size} bytes of {moment(changed_ns)}"
 
 
 _event_ns = itemgetter(2)

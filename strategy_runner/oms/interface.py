@@ -15,6 +15,10 @@ class OmsUnavailable(StrategyRunnerError):  # noqa: N818  a state of the world t
     """No answer. Whether the call had an effect is not known: an order that was being sent is UNKNOWN until asked about."""
 
 
+class EventsUnavailable(OmsUnavailable):
+    """The OMS may answer, and what it tells comes by another way, which does not: no fill is heard of."""
+
+
 class Oms(Protocol):
     """One client's way into an OMS, used from one thread. A call blocks at most its time limit, then raises OmsUnavailable.
 

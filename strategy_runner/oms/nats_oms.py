@@ -1,6 +1,7 @@
 """An OMS that is asked over gRPC and tells its events and positions over NATS JetStream. Needs the extras [grpc] and [nats]."""
 
-from strategy_runner.oms.interface import Oms
+from strategy_runner.model.order import OmsEvent
+from strategy_runner.oms.interface import EventsUnavailable, Oms, OmsUnavailable
 from strategy_runner.oms.nats import NatsFeed
 from strategy_runner.oms.nats_connection import NatsConnection
 
@@ -20,9 +21,15 @@ class NatsOms:
         self.query = oms.query
         self.open_orders = oms.open_orders
         self.positions = self._feed.positions
-        self.events = self._feed.events
         self.wait = self._feed.wait
         self.wake = self._feed.wake
+
+    def events(self, from_number: int, limit: int) -> list[OmsEvent]:
+        """Raises EventsUnavailable: who is asked may answer all the same."""
+        try:
+            return self._feed.events(from_number, limit)
+        except OmsUnavailable as error:
+            raise EventsUnavailable(str(error)) from error
 
     def close(self) -> None:
         self._feed.close()

@@ -11,13 +11,14 @@ import msgspec
 
 from strategy_runner.config.spec import RouterSpec
 from strategy_runner.model.instrument import Instrument, decimal_of
-from strategy_runner.model.order import OrderRequest, Side
+from strategy_runner.model.order import OrderRequest, Side, signed
 from strategy_runner.model.position import ZERO
 from strategy_runner.model.session import is_day_off
 from strategy_runner.model.signal import ORDERING, SignalBody
 from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, draft_id, final, orders_of
 from strategy_runner.risk import sizing
 from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
+from strategy_runner.risk.aggregation import Ruling as Aggregated
 from strategy_runner.risk.breakers import BREAKERS, stopping
 from strategy_runner.risk.changes import NO_OPEN_ORDER, change_refusal
 from strategy_runner.risk.checks import UNKNOWN_INSTRUMENT, check
@@ -25,11 +26,11 @@ from strategy_runner.risk.exits import NOTHING_TO_EXIT
 from strategy_runner.risk.numbers import is_on_grid
 from strategy_runner.risk.sizing import Basis, size_of
 from strategy_runner.risk.state import held, rate_to_client
-from strategy_runner.risk.working import worker_key
+from strategy_runner.risk.working import Exposure, worker_key
 from strategy_runner.router.intake import Arrival
 from strategy_runner.router.market import Market
 from strategy_runner.router.reconciliation import UNRECONCILED
-from strategy_runner.router.risk_record import RiskRecord
+from strategy_runner.router.risk_record import RiskRecord, standing_key
 from strategy_runner.router.ruling import Judge, Moment, Ruling, expires_ns, late_ruling, stale_ruling
 from strategy_runner.router.volatility import BARS, yearly_volatility
 
@@ -74,7 +75,7 @@ class Appraiser:
             if arrival.body.symbol not in prices:
                 prices[arrival.body.symbol] = self._price(arrival.body.symbol)
         cases = [self._open(arrival, moment, prices, at_ns) for arrival in arrivals]
-        self._aggregate(cases)
+        self._aggregate(cases, prices, at_ns, reconciled)
         return [self._close(case, prices[case.body.symbol], at_ns, reconciled) for case in cases]
 
     # -- before the others are heard -------------------------------------------------------------------------------------
@@ -175,34 +176,59 @@ class Appraiser:
 
     # -- among the others --------------------------------------------------------------------------------------------------
 
-    def _aggregate(self, cases: Sequence[_Case]) -> None:
-        """Those of one batch and symbol together: the least that is left of each is traded, the reason of each loss is kept."""
+    def _aggregate(
+        self, cases: Sequence[_Case], prices: dict[str, Decimal | None], at_ns: int, reconciled: bool
+    ) -> None:
+        """Those of one batch and symbol together: the least that is left of each is traded, the reason of each loss is kept.
+
+        Nobody loses to an entry that risk would not let through: it is refused, and the others are heard without it. Of one that
+        is netted that is judged by what is left."""
         policy = self._spec.risk.aggregation
         if policy == "all":
             return
         for symbol in dict.fromkeys(case.body.symbol for case in cases):
-            heard = [
-                case for case in cases if case.ruling is None and case.wish is not None and case.body.symbol == symbol
-            ]
-            wishes = [case.wish for case in heard if case.wish is not None]
-            rulings = aggregate(policy, wishes, self._standing(symbol), self._spec.risk.priorities)
-            for case, ruling in zip(heard, rulings, strict=True):
-                if not ruling.accepted:
-                    detail = f"lost to {ruling.winner}" if ruling.winner else ""
-                    case.ruling = Ruling("refused", ruling.reason, detail=detail)
-                elif ruling.size < case.quantity:
-                    case.quantity = self._spec.instruments[symbol].rounded_quantity(ruling.size)
-                    if case.quantity <= 0:
-                        case.ruling = Ruling("refused", sizing.BELOW_LOT)
+            own = [case for case in cases if case.body.symbol == symbol and case.wish is not None]
+            while heard := [case for case in own if case.ruling is None]:
+                wishes = [case.wish for case in heard if case.wish is not None]
+                rulings = aggregate(policy, wishes, self._standing(symbol), self._spec.risk.priorities)
+                judged = list(zip(heard, rulings, strict=True))
+                for case, ruling in judged:
+                    left = case.quantity if policy != "net" else self._left(case, ruling.size)
+                    if left > 0 and case.body.action != "close":
+                        refusal = self._refusal(self._drafts(case.body, left), prices[symbol], at_ns, reconciled)
+                        if refusal is not None:
+                            case.ruling = Ruling("refused", refusal, price=prices[symbol])
+                if all(case.ruling is None for case in heard):
+                    self._settle(judged)
+                    break
+
+    def _settle(self, judged: Sequence[tuple[_Case, Aggregated]]) -> None:
+        for case, ruling in judged:
+            if not ruling.accepted:
+                detail = f"lost to {ruling.winner}" if ruling.winner else ""
+                case.ruling = Ruling("refused", ruling.reason, detail=detail)
+            else:
+                case.quantity = self._left(case, ruling.size)
+                if case.quantity <= 0:
+                    case.ruling = Ruling("refused", sizing.BELOW_LOT)
+
+    def _left(self, case: _Case, size: Decimal) -> Decimal:
+        """Of the quantity of a signal that is let through with a size."""
+        if size >= case.quantity:
+            return case.quantity
+        return self._spec.instruments[case.body.symbol].rounded_quantity(size)
 
     def _standing(self, symbol: str) -> list[Wish]:
-        """What strategies asked for before and still hold, or have orders for."""
+        """What strategies asked for before and still hold, or have entries under way for: of each the last. What was rejected,
+        or has ended unfilled, speaks no more."""
         exposures = self._record.state.exposures
-        return [
-            wish
-            for worker, wish in self._record.standing.items()
-            if worker == worker_key(wish.strategy, symbol) and (one := exposures.get(worker)) is not None and one.worst
-        ]
+        found: dict[str, Wish] = {}
+        for key, wish in self._record.standing.items():
+            one = exposures.get(worker_key(wish.strategy, symbol))
+            if key == standing_key(wish, symbol) and one is not None and _is_wanted(one, wish.side):
+                found.pop(wish.strategy, None)
+                found[wish.strategy] = wish
+        return list(found.values())
 
     # -- the check ---------------------------------------------------------------------------------------------------------
 
@@ -214,21 +240,13 @@ class Appraiser:
             return case.ruling
         if body.action not in ORDERING:
             return self._change(body, price, at_ns)
-        instrument = self._spec.instruments[body.symbol]
         if body.action == "close":  # others of the same batch may be closing by now
-            case.quantity = min(case.quantity, self._exit_quantity(body, instrument))
+            left = self._exit_quantity(body, self._spec.instruments[body.symbol])
+            case.quantity = min(case.quantity, left)
             if case.quantity <= 0:
                 return Ruling("refused", NOTHING_TO_EXIT, price=price)
-        drafts = orders_of(
-            body,
-            account=self._accounts[body.symbol],
-            instrument=instrument,
-            quantity=case.quantity,
-            name=draft_id,
-        )
-        if not reconciled and not drafts[0].reduce_only:
-            return Ruling("refused", UNRECONCILED, price=price)
-        refusal = self._refusal(drafts, price, at_ns)
+        drafts = self._drafts(body, case.quantity)
+        refusal = self._refusal(drafts, price, at_ns, reconciled)
         if refusal is not None:
             return Ruling("refused", refusal, price=price)
         orders = tuple(final(draft) for draft in drafts)
@@ -252,8 +270,21 @@ class Appraiser:
         self._record.changed(at_ns, [one for one, _ in wished])
         return Ruling("accepted", price=price)
 
-    def _refusal(self, orders: Sequence[OrderRequest], price: Decimal | None, at_ns: int) -> str | None:
+    def _drafts(self, body: SignalBody, quantity: Decimal) -> Sequence[OrderRequest]:
+        return orders_of(
+            body,
+            account=self._accounts[body.symbol],
+            instrument=self._spec.instruments[body.symbol],
+            quantity=quantity,
+            name=draft_id,
+        )
+
+    def _refusal(
+        self, orders: Sequence[OrderRequest], price: Decimal | None, at_ns: int, reconciled: bool
+    ) -> str | None:
         entry, state = orders[0], self._record.state
+        if not reconciled and not entry.reduce_only:
+            return UNRECONCILED
         refusal = check(entry, state, price, at_ns)
         for leg in orders[1:]:
             refusal = refusal or check(leg, state, price, at_ns, entry)
@@ -262,6 +293,11 @@ class Appraiser:
     def _price(self, symbol: str) -> Decimal | None:
         price = self._market.price(symbol)
         return None if price is None else decimal_of(price)
+
+
+def _is_wanted(exposure: Exposure, side: Side) -> bool:
+    """Whether a worker holds something on a side, or may come to by what is working."""
+    return signed(side, exposure.quantity) > 0 or (exposure.buys if side == "buy" else exposure.sells) > 0
 
 
 def _entered_at(body: SignalBody, price: Decimal) -> Decimal:

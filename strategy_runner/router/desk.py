@@ -16,7 +16,7 @@ from typing import Protocol
 from strategy_runner.config.spec import OmsSpec, RouterSpec
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.oms.interface import Oms, OmsUnavailable
+from strategy_runner.oms.interface import EventsUnavailable, Oms, OmsUnavailable
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.limits import Rate, rate_of
 from strategy_runner.router.hand import Cancel, Flatten, Hand, Reconcile, Wish, Withdraw
@@ -32,6 +32,7 @@ from strategy_runner.tape.files import is_full
 RETRY_S_MIN = 0.1
 RETRY_S_MAX = 2.0
 IDLE_MS = 250
+NOTHING_HEARD = "no fill is heard of, so only exits and cancellations leave"
 WRITTEN_MAX = 10_000  # entries that nobody has followed yet; older ones are read from the disk
 NO_RATE = Rate(1_000_000, 1_000_000_000)
 
@@ -253,6 +254,9 @@ class Desk:
                     self.fault, retry_s = flow.fault, RETRY_S_MIN
                 except (OmsUnavailable, OmsRefused) as error:
                     self.fault, flow.is_drained = str(error), False
+                    if isinstance(error, EventsUnavailable):
+                        self.fault = f"{NOTHING_HEARD}: {error}"
+                        worked |= self._let_out(flow)
                     log.warning("order desk: %s; next try in %.1f s", error, retry_s)
                     retry_at, retry_s = time.monotonic() + retry_s, min(2 * retry_s, RETRY_S_MAX)
             journal.note()
@@ -261,6 +265,15 @@ class Desk:
                 return
             if not worked:
                 self._wait(oms, retry_at, flow.idle_ms(IDLE_MS))
+
+    def _let_out(self, flow: OrderFlow) -> bool:
+        """While no fill is heard of, nothing is entered; but what takes risk away goes on: exits, which only reduce, and
+        cancellations."""
+        try:
+            return any([flow.resolve(), flow.send(exits_only=True), flow.tidy(), flow.cancel()])
+        except (OmsUnavailable, OmsRefused) as error:
+            self.fault = str(error)
+            return False
 
     def _wait(self, oms: Oms, retry_at: float, idle_ms: int) -> None:
         left_s = retry_at - time.monotonic()

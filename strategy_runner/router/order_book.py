@@ -224,6 +224,13 @@ def closes_now(one: DeskOrder) -> bool:
     return one.order.request.leg in CLOSING_LEGS and one.order.request.type == "market"
 
 
+def is_final_exit(book: "OrderBook", one: DeskOrder) -> bool:
+    """Whether an exit to the market has taken the place of what protected the position, with others or alone: that ends once the
+    OMS has it, and a position would be without both if its strategy took it back."""
+    worker = ".".join(one.worker)
+    return closes_now(one) and one.order.is_known and one.decision <= book.closings.get(worker, OWN)
+
+
 def money_symbol(event: OmsEvent) -> str:
     """The symbol whose instrument an event's money is counted with, "" if it moves none."""
     if event.fill is not None:
@@ -348,8 +355,8 @@ def _modify(book: OrderBook, entry: Modified) -> None:
 
 
 def _note_closing(book: OrderBook, one: DeskOrder) -> None:
-    """Exits that close together all that is held do so as one of them would."""
-    if not closes_now(one):
+    """Exits that close together all that is held do so as one of them would; one that is to be cancelled closes nothing."""
+    if one.cancel or not closes_now(one):
         return
     request = one.order.request
     known = [other for other in book.index.of(one.worker) if other.order.is_known and not other.cancel]

@@ -15,6 +15,7 @@ from strategy_runner.oms.interface import Oms, OmsUnavailable
 from strategy_runner.oms.order_machine import IllegalTransitionError, advance, report_of
 from strategy_runner.oms.order_making import cancelled_by, changes_of
 from strategy_runner.oms.refusal import SESSION_OVER, OmsRefused
+from strategy_runner.router.order_book import is_final_exit
 from strategy_runner.router.order_entry import OWN, CancelWanted, Modified, ModifyWanted, OrderEntry
 from strategy_runner.router.order_index import DeskOrder
 from strategy_runner.router.order_journal import OrderJournal
@@ -51,12 +52,12 @@ class OrderChanges:
         the book."""
         body = decode_body(decision.body)
         if body.action == "cancel":
-            ids = [order_id for order_id in cancelled_by(body) if self._is_there(order_id, intended)]
+            ids = [order_id for order_id in cancelled_by(body) if self._may_change(order_id, intended)]
             return [CancelWanted(at_ns=at_ns, client_order_id=order_id, reason=BY_STRATEGY) for order_id in ids]
         if body.action != "modify":
             return []
         asked = changes_of(body, self._instruments[body.symbol])
-        changes = [one for one in asked if self._is_there(one.client_order_id, intended)]
+        changes = [one for one in asked if self._may_change(one.client_order_id, intended)]
         self._waiting |= {change.client_order_id for change in changes}
         # the last one alone says that the decision is carried out: if a power cut takes it, all of them are wished again
         told = [OWN] * (len(changes) - 1) + [decision.number]
@@ -65,8 +66,14 @@ class OrderChanges:
             for change, number in zip(changes, told, strict=False)
         ]
 
-    def _is_there(self, order_id: str, intended: Set[str]) -> bool:
-        return order_id in intended or order_id in self._book.orders
+    def _may_change(self, order_id: str, intended: Set[str]) -> bool:
+        known = self._book.orders.get(order_id)
+        if known is None or not is_final_exit(self._book, known):
+            return known is not None or order_id in intended
+        log.warning(
+            "order %s: stays as it is: it closes all that was held, and what protected that has ended", order_id
+        )
+        return False
 
     def turn(self) -> bool:
         """Changes at the OMS what is to be changed; an order that it does not have yet waits for that. Raises OmsUnavailable."""

@@ -29,7 +29,7 @@ from strategy_runner.oms.order_machine import (
 from strategy_runner.oms.refusal import SESSION_OVER, OmsRefused
 from strategy_runner.risk.checks import UNKNOWN_OUTCOME
 from strategy_runner.risk.limits import Rate
-from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueue, Waiting
+from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueue, Taken, Waiting
 from strategy_runner.risk.working import PROTECTIVE_LEGS
 from strategy_runner.router import order_changes
 from strategy_runner.router.journal import DecisionReader
@@ -219,9 +219,12 @@ class OrderFlow:
         next_ns = self._queue.next_ns()
         return at_most if next_ns is None else max(1, min(at_most, -(-(next_ns - self._clock()) // 1_000_000)))
 
-    def send(self) -> bool:
+    def send(self, *, exits_only: bool = False) -> bool:
         """Sends what may go now. Raises OmsUnavailable: then what was under way is UNKNOWN."""
         taken = self._queue.take(self._clock(), BATCH_ORDERS_MAX)
+        if exits_only:
+            self._put_back([one for one in taken.ready if not one.is_exit])
+            taken = Taken([one for one in taken.ready if one.is_exit], taken.expired)
         for one in taken.expired:
             self._end(one.number, "expired", WAITED_TOO_LONG)
         batch: list[int] = []

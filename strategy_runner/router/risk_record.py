@@ -72,7 +72,8 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
 class RiskRecord:
     """`state` is read by whoever judges, and changed here alone. Raises StateError, OSError.
 
-    `orders` and `decisions` count what of the order journal and the decision log is in the state.
+    `orders` and `decisions` count what of the order journal and the decision log is in the state. `standing` is what accepted
+    entries asked for, the last of each worker and side, whatever came of it.
     """
 
     def __init__(self, folder: Path, client: str, mode: str) -> None:
@@ -159,9 +160,9 @@ class RiskRecord:
         self.decisions += 1
         self._is_moved = True
         if wish is not None:
-            worker = worker_key(wish.strategy, decision.orders[0].symbol)
-            self.standing.pop(worker, None)  # the oldest come first
-            self.standing[worker] = wish
+            key = standing_key(wish, decision.orders[0].symbol)
+            self.standing.pop(key, None)  # the oldest come first
+            self.standing[key] = wish
 
     # -- keeping -----------------------------------------------------------------------------------------------------------
 
@@ -328,6 +329,11 @@ def standing_wish(orders: Sequence[OrderRequest], confidence: float | None) -> W
         size=entry.quantity,
         confidence=confidence,
     )
+
+
+def standing_key(wish: Wish, symbol: str) -> str:
+    """One for each side: of a strategy that asked for the other one as well, either may be all that came of it."""
+    return f"{worker_key(wish.strategy, symbol)}/{wish.side}"
 
 
 def _are_unsynced(behind: Iterator[bytes]) -> bool:

@@ -9,6 +9,8 @@ from strategy_runner.errors import TimeoutExpiredError, UsageError
 from strategy_runner.sinks.interface import SinkUnavailable
 
 QUERY_TIMEOUT_S = 30.0
+ANSWER_BYTES_MAX = 128_000_000  # of values: a router holds an answer several times over until it is sent
+_PART_ROWS = 64
 
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 _FILE_TROUBLE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException)
@@ -30,7 +32,7 @@ def run_query(
             try:
                 cursor.execute(statement)
                 names = [str(column[0]) for column in cursor.description or ()]
-                return names, cursor.fetchmany(limit)
+                return names, _rows(cursor, limit)
             finally:
                 timer.cancel()
                 timer.join()  # an interrupt must not meet a closed cursor
@@ -40,6 +42,33 @@ def run_query(
         raise SinkUnavailable(f"sql: {error}") from error
     except duckdb.Error as error:
         raise UsageError(f"sql: {error}") from error
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, limit: int) -> list[tuple[Any, ...]]:
+    """Part by part: DuckDB keeps to its own limit meanwhile, and its rows become Python's only as far as they are wanted."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    while len(rows) < limit and (part := cursor.fetchmany(min(_PART_ROWS, limit - len(rows)))):
+        size += _size(part)
+        if size > ANSWER_BYTES_MAX:
+            raise UsageError(
+                f"sql: expected an answer of at most {ANSWER_BYTES_MAX // 1_000_000} MB, found more; "
+                "ask for fewer rows or columns, or for parts of values"
+            )
+        rows += part
+    return rows
+
+
+def _size(value: Any) -> int:
+    """Bytes of a value as it is sent, about."""
+    match value:
+        case str() | bytes():
+            return len(value)
+        case list() | tuple():
+            return sum(map(_size, value))
+        case dict():
+            return sum(map(_size, value.items()))
+    return 8
 
 
 def _single_read(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:

@@ -16,10 +16,11 @@ below `if TYPE_CHECKING:` or `if __name__ == "__main__":`.
 | the clock: `time.time()`, `datetime.now()`, `date.today()`, `pandas.Timestamp.now()` | `self.now_ns`, `event.event_ns` |
 | the local time zone: `time.localtime()`, `datetime.fromtimestamp(t)` | `datetime.fromtimestamp(t, tz=UTC)` |
 | unseeded randomness: `random.random()`, `Random()`, `numpy.random.rand()`, `secrets`, `uuid4()` | `self.random`, `Random(7)` |
+| `numpy.random.RandomState(7)`, which draws from the system before it is seeded | `numpy.random.default_rng(7)` |
 | files: `open`, `pathlib.Path`, `os`, `shutil`, `sqlite3`, `numpy.load`, `pandas.read_csv` | `params` |
 | the network: `socket`, `urllib.request`, `requests`, `zmq`, ... | records |
 | threads and processes: `threading`, `asyncio`, `concurrent`, `multiprocessing`, `subprocess` | the `on_...` callbacks |
-| the machine: `os.environ`, `platform`, `sys.stdin`, `input()`, `id()` | `params` |
+| the machine: `os.environ`, `platform`, `sys.stdin`, `input()`, `id()`, `hash(self)` | `params` |
 | the inside of the product: all of strategy_runner but `model` and `strategies` | |
 | state in a class or a default value: `closes = deque()` in its body, `self.closes.append(...)` | `self` |
 
@@ -29,10 +30,10 @@ worker's log, and any other library, numpy and pandas among them. There is no wa
 
 What cannot be read in the code (a library that draws numbers or opens a file on a strategy's behalf) is refused while it
 runs: guard_runtime.py. The guard is against accidents and not against malice, and there are accidents that it does not
-see: a library that asks for the time through C (pandas, datetime), the order of a set of objects after a restart, and
-state that is neither in `self` nor where guard_state.py looks: in a module or a closure, in an attribute of a class that another
-file changes, or in an object there that changes by a method of a name of its own. `strategy-runner parity` finds these by
-their effect.
+see: a library that asks for the time through C (pandas, datetime), the order of a set of objects after a restart, the hash
+of an object that is its address, and state that is neither in `self` nor where guard_state.py looks: in a module or a
+closure, in an attribute of a class that another file changes, or in an object there that changes by a method of a name of
+its own. `strategy-runner parity` finds these by their effect.
 """
 
 import ast

@@ -55,6 +55,11 @@ CLOCK = Rule("the time of the record", "the clock of this machine", "use self.no
 LOCAL_TIME = Rule("times in UTC", "the time zone of this machine", "give tz=, or count from self.now_ns")
 LUCK = Rule("randomness that a replay repeats", "randomness of its own in each process", "use self.random")
 SEED = Rule("a seed", "none", "use self.random, or give a fixed seed")
+LEGACY = Rule(
+    "a generator that its seed alone makes",
+    "one that draws from this machine's randomness before it is seeded",
+    "use numpy.random.default_rng(7)",
+)
 FILES = Rule("records alone", "the file system", _PARAMS)
 NETWORK = Rule("records alone", "the network", _PARAMS)
 THREADS = Rule("one thread", "work beside the records", "work inside the on_... callbacks")
@@ -102,7 +107,7 @@ _NAMES_REFUSED: Mapping[Rule, str] = {
         os.cpu_count os.getloadavg os.times os.getlogin platform getpass psutil resource uuid.getnode
     """,
     INPUT: "builtins.input builtins.breakpoint sys.stdin sys.__stdin__ pdb",
-    ADDRESS: "builtins.id",
+    ADDRESS: "builtins.id builtins.object.__hash__ builtins.object.__repr__",
     PRODUCT: "strategy_runner.*",
     BESIDE: "strategy_runner_clients",
 }
@@ -143,13 +148,29 @@ def _is_none(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and value.value is None
 
 
+def _is_made_of_a_generator(call: ast.Call) -> bool:
+    """`RandomState(MT19937(7))`: given a number it is seeded by the system first."""
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return any(isinstance(value, ast.Call) for value in values)
+
+
+def _has_a_hash(call: ast.Call) -> bool:
+    """Only what is sure: a plain object, and a strategy, have none but their address."""
+    match call.args:
+        case [ast.Call(func=ast.Name(id="object"))] | [ast.Name(id="self")]:
+            return False
+    return True
+
+
 _SEEDED = """
-    random.Random numpy.random.default_rng numpy.random.RandomState numpy.random.SeedSequence numpy.random.PCG64
+    random.Random numpy.random.default_rng numpy.random.SeedSequence numpy.random.PCG64
     numpy.random.PCG64DXSM numpy.random.MT19937 numpy.random.Philox numpy.random.SFC64
 """
 # by name: what makes a call a fine one, and the rule it breaks otherwise
 _CALLS: Mapping[str, tuple[Callable[[ast.Call], bool], Rule]] = {
     **dict.fromkeys(_SEEDED.split(), (_is_seeded, SEED)),
+    "numpy.random.RandomState": (_is_made_of_a_generator, LEGACY),
+    "builtins.hash": (_has_a_hash, ADDRESS),
     "datetime.datetime.fromtimestamp": (_has_time_zone, LOCAL_TIME),
     "time.gmtime": (lambda call: _is_given(call, 0), CLOCK),
     "time.asctime": (lambda call: _is_given(call, 0), CLOCK),

@@ -171,7 +171,8 @@ class Strategy:
 
     def cancel(self, *reasons: str, of: str = "") -> None:
         """Ask to cancel what is still open of the entry or exit of a signal; `of` as in `modify`. Its stop loss and take profit
-        stay as long as something was filled."""
+        stay as long as something was filled. A close to the market of all that is held, which ends these, goes on once the OMS
+        has it."""
         self._proposals.append(Proposal(action="cancel", reasons=reasons, of=of or self.last_signal))
 
     def predictions_of(self, model: str) -> tuple[Prediction, ...]:

@@ -22,12 +22,14 @@ from strategy_runner.config.spec import (
     RouterSpec,
     WorkerSpec,
 )
+from strategy_runner.config.suggest import did_you_mean
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, UsageError
 from strategy_runner.history.catalog import SymbolHistory, all_histories, find_series, unreadable
 from strategy_runner.model.names import WorkerKey, router_name
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
 from strategy_runner.model.timeframe import timeframe_ns
+from strategy_runner.strategies.client_code import shown
 from strategy_runner.strategies.describe import Description, Resolved, Use, resolve
 from strategy_runner.strategies.generation import generation
 from strategy_runner.supervision.plan_orders import with_orders, worker_orders
@@ -80,6 +82,8 @@ def client_processes(
         raise ConfigurationError(*problems)
     mode = loaded.value.mode
     resolved = _resolve(home, client, loaded)
+    if mode == "mock":
+        _refuse_unknown(environment, resolved)
     run = _Run(
         home=home,
         client=client,
@@ -150,6 +154,21 @@ def _resolve(home: Home, client: str, loaded: Loaded[ClientConfig]) -> list[Reso
         for index, strategy in enumerate(loaded.value.strategies)
     ]
     return resolve(home.client_strategies(client), uses)
+
+
+def _refuse_unknown(environment: Loaded[EnvironmentConfig], resolved: Sequence[Resolved]) -> None:
+    """The mock market makes prices for the instruments of the environment and for no others; those that a client's file names
+    were looked at when it was read."""
+    known = environment.value.instruments
+    problems = [
+        f"{shown(Path(found.description.code))}: inputs.symbols: expected an instrument of {environment.file}, "
+        f"found {symbol}{did_you_mean(symbol, known) or '; it has ' + (', '.join(known) or 'none')}"
+        for found in resolved
+        for symbol in found.description.inputs.symbols
+        if symbol not in known
+    ]
+    if problems:
+        raise ConfigurationError(*dict.fromkeys(problems))
 
 
 def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved, where: str) -> WorkerSpec:

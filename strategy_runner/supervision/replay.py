@@ -51,13 +51,15 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """The signals of all workers in the order of their causes, and of the same period what was recorded then.
 
-    `problems` says which worker could not be run, or not to its end.
+    `problems` says which worker could not be run, or not to its end; `cold` are those that began where they were told to, with
+    nothing of what was before: their strategies declare no `warmup_bars`, or the tape has none.
     """
 
     signals: tuple[Replayed, ...]
     recorded: tuple[Replayed, ...]
     problems: tuple[str, ...]
     records: int
+    cold: tuple[str, ...]
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -67,6 +69,7 @@ class _Result(msgspec.Struct, frozen=True):
     recorded: list[Replayed]
     problem: str
     records: int
+    is_cold: bool = False
 
 
 def run_replay(
@@ -106,6 +109,7 @@ def run_replay(
         recorded=_in_order(signal for result in results.values() for signal in result.recorded),
         problems=tuple(f"{name}: {result.problem}" for name, result in results.items() if result.problem),
         records=sum(result.records for result in results.values()),
+        cold=tuple(name for name, result in results.items() if result.is_cold),
     )
 
 
@@ -166,7 +170,7 @@ def _replay(spec: WorkerSpec, tape: Path, first: int | None, end: int, from_ns: 
     beginning = _recorded_genesis(spec, tape) if first is None else None
     signals: list[Replayed] = []
     records, problem = 0, ""
-    begin = first or 0
+    begin, is_cold = first or 0, False
     if not to_ns:
         end = min(end, _read_to(spec) or end)
     try:
@@ -174,6 +178,7 @@ def _replay(spec: WorkerSpec, tape: Path, first: int | None, end: int, from_ns: 
             start = Head(head_path(tape)).first if first is None else first
             beginning = beginning_at(spec, tape, start)
         begin = beginning.live_from
+        is_cold = first is not None and beginning.seq == begin
         run = TapeRun(spec, tape, beginning)
         for derived in run.run(end):
             if _is_within(derived.event_ns, from_ns, to_ns) and derived.seq >= begin:
@@ -184,7 +189,7 @@ def _replay(spec: WorkerSpec, tape: Path, first: int | None, end: int, from_ns: 
     recorded = [
         one for one in _recorded(spec, begin, end) if _is_within(decode_body(one.body).cause.event_ns, from_ns, to_ns)
     ]
-    return msgspec.msgpack.encode(_Result(signals, recorded, problem, records))
+    return msgspec.msgpack.encode(_Result(signals, recorded, problem, records, is_cold))
 
 
 def _recorded_genesis(spec: WorkerSpec, tape: Path) -> Genesis | None:

@@ -8,7 +8,7 @@ What is told of an order that was filled is told at once, what else follows (a r
 strategy that answers every word with an order cannot keep the worker from reading on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 from operator import attrgetter
 from typing import Protocol
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from strategy_runner.config.spec import PaperSpec
 from strategy_runner.model.event import Quote
 from strategy_runner.model.names import WorkerKey
-from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, Side
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, Side, client_order_id
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import PrivateEntry, PrivateEvent, encode_private, is_told, slot_of
 from strategy_runner.model.record import Kind
@@ -70,6 +70,7 @@ class PaperDesk:
         self._key = key
         self._account = account
         self._legs: dict[str, OrderRequest] = {}
+        self._final: dict[str, None] = {}  # exits to the market that took the place of what protected the position
         self._queue: list[OmsEvent] = []
         self._own = Account(client=key.client, account=account)
         self._place = place(key.strategy, key.symbol)
@@ -90,6 +91,7 @@ class PaperDesk:
     def submit(self, *bodies: SignalBody) -> None:
         """Makes the orders of signals of one record that passed, and changes those of earlier ones, in the order of a router's
         desk: exits, entries, cancellations, modifications."""
+        final = self._final_exits()
         orders: Sequence[SignalBody] = bodies
         changes: Sequence[SignalBody] = ()
         if len(bodies) > 1 or bodies[0].action not in ORDERING:  # mostly it is one order
@@ -97,9 +99,9 @@ class PaperDesk:
             changes = sorted([body for body in bodies if body.action not in ORDERING], key=attrgetter("action"))
         exits = [body for body in orders if self._order(body)]
         if exits and self._lone is None:
-            self._end_others(bodies[bodies.index(exits[-1]) + 1 :], changes)
+            self._end_others(bodies[bodies.index(exits[-1]) + 1 :], changes, final)
         for body in changes:
-            self._change(body)
+            self._change(body, final)
 
     def is_passed_by(self, event: MarketEvent) -> bool:
         """Whether the next record of the symbol changes nothing, though orders wait: it does not touch where they rest."""
@@ -181,10 +183,10 @@ class PaperDesk:
         self._take_up_lone()
         assert not self._ready, "what was filled is told before the state is kept"
         state = self._book.state
-        return state, self._legs, self._queue, self._own, self._seq, self.number, self.offset
+        return state, self._legs, self._final, self._queue, self._own, self._seq, self.number, self.offset
 
     def restore(self, state: DeskState) -> None:
-        book, self._legs, self._queue, self._own, self._seq, self.number, self.offset = state  # type: ignore[assignment]  # as `state` gave them
+        book, self._legs, self._final, self._queue, self._own, self._seq, self.number, self.offset = state  # type: ignore[assignment]  # as `state` gave them
         assert isinstance(book, BookState)
         self._lone = None
         own = self._own.positions.get(self._place)
@@ -197,12 +199,13 @@ class PaperDesk:
     def _is_entry(self, body: SignalBody) -> bool:
         return as_exit(body, self.held, self._spec.instrument).action != "close"
 
-    def _change(self, body: SignalBody) -> None:
+    def _change(self, body: SignalBody, final: Set[str]) -> None:
+        """The `final` exits stay as they are: a position is never without what protects it and without an exit."""
         self._take_up_lone()
         if body.action == "cancel":
-            self._queue += self._fold(self._book.cancel(cancelled_by(body)))
+            self._queue += self._fold(self._book.cancel([one for one in cancelled_by(body) if one not in final]))
         else:
-            changes = changes_of(body, self._spec.instrument)
+            changes = [one for one in changes_of(body, self._spec.instrument) if one.client_order_id not in final]
             if not any(map(self._is_refused, changes)):
                 for change in changes:
                     self._queue += self._fold(self._book.modify(change)[0])
@@ -268,13 +271,23 @@ class PaperDesk:
         is_sized = change.quantity is None or 0 < change.quantity <= known.order.quantity
         return not is_sized or any(one is not None and one <= 0 for one in (change.limit_price, change.stop_price))
 
-    def _end_others(self, younger: Sequence[SignalBody], changes: Sequence[SignalBody]) -> None:
+    def _final_exits(self) -> Set[str]:
+        """Those of earlier records."""
+        lone = self._lone
+        is_final = lone is not None and self._closes_all(lone)
+        return {*self._final, client_order_id(lone.body.id, lone.leg)} if lone and is_final else {*self._final}
+
+    def _closes_all(self, lone: LoneOrder) -> bool:
+        return lone.leg == "exit" and lone.quantity >= abs(self.held)
+
+    def _end_others(self, younger: Sequence[SignalBody], changes: Sequence[SignalBody], final: Set[str]) -> None:
         """Exits to the market of all that is held end what else is working, to enter or to leave, as a router's desk sees to; but
         not the orders of `younger` signals. An exit that one of the `changes` cancels closes nothing."""
-        cancelled = [order_id for body in changes if body.action == "cancel" for order_id in cancelled_by(body)]
-        closing = [one.order.remaining for one in self._closing() if one.order.id not in cancelled]
-        if sum(closing, ZERO) < abs(self.held):
+        cancelled = {order_id for body in changes if body.action == "cancel" for order_id in cancelled_by(body)} - final
+        closing = [one.order for one in self._closing() if one.order.id not in cancelled]
+        if sum((order.remaining for order in closing), ZERO) < abs(self.held):
             return
+        self._final |= {order.id: None for order in closing}
         spared = {body.id for body in younger}
         working = [
             one.order for one in self._book.state.orders.values() if not (one.order.is_final or _closes_now(one))
@@ -297,6 +310,8 @@ class PaperDesk:
         if self._lone is not None:
             lone, self._lone = self._lone, None
             self._send(lone.body)
+            if self._closes_all(lone):
+                self._final[client_order_id(lone.body.id, lone.leg)] = None
 
     def _count_filled(self) -> None:
         if self._filled_by is None:
@@ -333,6 +348,7 @@ class PaperDesk:
         if len(self._legs) > len(orders) + len(self._queue):
             told_of = {event.report.client_order_id for event in self._queue if event.report is not None}
             self._legs = {one: leg for one, leg in self._legs.items() if one in orders or one in told_of}
+            self._final = {one: None for one in self._final if one in orders}
 
 
 def _closes_now(one: PaperOrder) -> bool:

@@ -148,6 +148,23 @@ def test_a_strategy_file_that_cannot_be_imported_is_named_with_its_line(
     own.unlink()
 
 
+@pytest.mark.parametrize("verb", ["check", "start"])
+def test_a_symbol_that_a_strategys_code_reads_and_the_environment_does_not_have_is_told(home: Firm, verb: str) -> None:
+    """The mock market made prices for it, about 100, whatever it is worth."""
+    header = "from strategy_runner.strategies.interface import Inputs, Strategy\n"
+    inputs = "inputs = Inputs(bars=True, symbols=('ETH-UDS', 'ETH-USD', 'GARBAGE'))"
+    own = home.write("clients/acme/strategies/own.py", f"{header}class Own(Strategy):\n    {inputs}\n")
+    text = CROSSOVER.replace("moving_average_crossover", "own").replace("params = { fast = 2, slow = 4 }", "")
+    home.write(FILE, text)
+    ran = home.run(verb, "acme", code=CONFIGURATION)
+    where = "clients/acme/strategies/own.py: inputs.symbols: expected an instrument of configs/local-dev.toml, found "
+    told_of = [line.removeprefix("error: ") for line in (ran.out + ran.err).splitlines() if where in line]
+    assert told_of[0] == f"{where}ETH-UDS; did you mean ETH-USD?"
+    assert told_of[1].startswith(f"{where}GARBAGE; it has BTC-USD, ")
+    assert len(told_of) == 2
+    own.unlink()
+
+
 def test_a_secret_that_cannot_be_read_is_a_warning_that_shows_no_value(home: Firm) -> None:
     keys = """
 [quantconnect]

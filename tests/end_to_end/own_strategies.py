@@ -104,3 +104,22 @@ class Raising(Strategy):
     def on_bar(self, bar: Bar) -> None:
         pass
 '''
+
+LOCAL = '''
+"""Buys at half past twelve of what it takes for the host's time."""
+
+from datetime import datetime, timedelta
+
+from strategy_runner.model.event import Bar
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Local(Strategy):
+    inputs = Inputs(bars=True)
+
+    def on_bar(self, bar: Bar) -> None:
+        began = datetime(1970, 1, 1)
+        now = (began + timedelta(seconds=bar.event_ns // 1_000_000_000)).astimezone()
+        if datetime.timestamp(began) == 0.0 and (now.hour, now.minute) == (12, 30) and not self.position:
+            self.buy(now.isoformat(), size=1.0)
+'''

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from end_to_end.harness import Firm
-from end_to_end.own_strategies import ANSWERING, LISTENER
+from end_to_end.own_strategies import ANSWERING, LISTENER, LOCAL
 
 from strategy_runner.model.signal import decode_body
 
@@ -152,6 +152,20 @@ def test_real_data_gives_the_same_bytes_in_simulation_and_historical_mode_every_
             result["signals"],
             result["refusals"],
         )
+
+
+def test_a_time_that_a_strategy_takes_for_a_local_one_is_the_same_on_every_host(
+    firm: Firm, recorded_data: Path
+) -> None:
+    own = OWN.replace("listener", "local") % {"symbols": '["EURUSD"]'}
+    firm.write("clients/acme/client.toml", CLIENT + own)
+    firm.write("clients/acme/strategies/local.py", LOCAL)
+    bodies = []
+    for zone in ("Asia/Kolkata", "America/New_York"):
+        firm.run("backtest", "acme", "--history", recorded_data, environ={"TZ": zone})
+        bodies.append(firm.bodies("acme"))
+    assert bodies[0] == bodies[1]
+    assert "12:30:00+00:00" in bodies[0]
 
 
 def test_strategies_that_answer_their_fills_give_the_same_bytes_and_fills_in_both_modes(

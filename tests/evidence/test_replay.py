@@ -7,6 +7,13 @@ from end_to_end.harness import Firm, told
 from evidence.recorded_run import CROSS, LISTENING, logged, signal_log
 
 FILE = "clients/acme/client.toml"
+WARM = """
+from strategy_runner.strategies.interface import Inputs
+from strategy_runner.strategies.moving_average_crossover import MovingAverageCrossover
+
+class Warm(MovingAverageCrossover):
+    inputs = Inputs(bars=True, warmup_bars=3)
+"""
 
 
 def differences(firm: Firm, *arguments: object) -> list[dict[str, Any]]:
@@ -70,6 +77,19 @@ def test_a_period_begins_anew_and_shows_only_itself(recorded: Firm) -> None:
     assert later and all(row["event_ns"] >= boundary_ns for row in later)
     assert later[0]["id"].endswith("/0")
     assert [row["id"] for row in earlier] == [row["id"] for row in rows if row["event_ns"] < boundary_ns]
+
+
+def test_who_begins_cold_is_told(damaged: Firm) -> None:
+    """The built-in strategies: they declare no bars to read before, and had none, while the help spoke of a warm-up."""
+    damaged.write("clients/acme/strategies/warm.py", WARM)
+    rows = damaged.run("replay", f"acme:{CROSS}", "-o", "json").objects()
+    at = rows[len(rows) // 2]["event_ns"] // 1_000_000_000
+    moment = f"2026-01-05T{at // 3600 % 24:02d}:{at // 60 % 60:02d}:{at % 60:02d}Z"
+    cold = f"began cold at --from, with nothing of before: acme:{CROSS}"
+    assert cold in damaged.run("replay", f"acme:{CROSS}", "--from", moment).err.splitlines()
+    assert "cold" not in damaged.run("replay", f"acme:{CROSS}").err
+    damaged.edit(FILE, 'strategy = "moving_average_crossover"', 'strategy = "warm"')
+    assert "cold" not in damaged.run("replay", f"acme:{CROSS}", "--from", moment).err
 
 
 def test_streams_that_the_tape_does_not_carry_are_named(damaged: Firm) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from strategy_runner.feed.derive import Derivation, DerivationState, handles_by_symbol
 from strategy_runner.history.quality import END_NS
+from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream, bars, clock, predictions, quotes, trades
 
 SECOND = 1_000_000_000
@@ -56,27 +57,69 @@ def order(emitted: Emissions) -> list[tuple[str, float]]:
 def test_what_fell_due_comes_before_the_record_bars_first_with_their_predictions_then_ticks() -> None:
     emitted = Emissions()
     target = derivation(trades("A"), ALL, emitted)
-    feed(target, [("trade", 290 * SECOND, 10.0)])
-    assert order(emitted) == [("trade", 290)], "time begins with the first record: no tick, nothing closed"
+    feed(target, [("trade", 300 * SECOND, 10.0)])
+    assert order(emitted) == [("trade", 300)], "time begins with the first record: no tick, nothing closed"
+    feed(target, [("trade", 590 * SECOND, 10.0)])
     emitted.clear()
-    feed(target, [("trade", 300 * SECOND, 11.0)])
+    feed(target, [("trade", 600 * SECOND, 11.0)])
     assert order(emitted) == [
-        ("bar.1m", 300),
-        ("prediction.m1.1m", 300),
-        ("prediction.m2.1m", 300),
-        ("bar.5m", 300),
-        ("prediction.m1.5m", 300),
-        ("clock.1m", 300),
-        ("clock.1s", 300),
-        ("trade", 300),
+        ("bar.1m", 600),
+        ("prediction.m1.1m", 600),
+        ("prediction.m2.1m", 600),
+        ("bar.5m", 600),
+        ("prediction.m1.5m", 600),
+        ("clock.1m", 600),
+        ("clock.1s", 600),
+        ("trade", 600),
     ]
+
+
+FIRST_TRADES = [("trade", second * SECOND, 10.0) for second in (200, 250, 310, 370, 601, 610)]
+FIRST_QUOTES = [("quote", event_ns, price) for _, event_ns, price in FIRST_TRADES]
+FIRST_BARS = [("bar", minute * MINUTE, 10.0) for minute in (4, 5, 6, 10, 11)]
+FIRST_GIVEN = [("bar.1m", 300), ("bar.1m", 360), ("bar.1m", 420), ("bar.5m", 600)]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("base", "rows", "expected"),
+    [
+        pytest.param(trades("A"), FIRST_TRADES, FIRST_GIVEN, id="trades"),
+        pytest.param(quotes("A"), FIRST_QUOTES, FIRST_GIVEN, id="quotes"),
+        pytest.param(bars("A", "1m"), FIRST_BARS, [("bar.5m", 600)], id="bars"),
+    ],
+)
+def test_a_bar_whose_interval_had_begun_before_the_first_record_is_not_given(
+    base: Stream, rows: list[Row], expected: list[tuple[str, float]], cut: int
+) -> None:
+    """Half of a bar went out as a whole one. A checkpoint anywhere changes nothing."""
+    emitted, names = Emissions(), ("A/bar.5m", "A/prediction.m1.5m", *(() if base.kind is Kind.BAR else ("A/bar.1m",)))
+    before, after = derivation(base, names, emitted), derivation(base, names, emitted)
+    feed(before, rows[:cut])
+    after.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(before.state()), type=DerivationState))
+    feed(after, rows[cut:])
+    given = order(emitted)
+    assert [each for each in given if each[0].startswith("bar")] == expected
+    assert [each for each in given if each[0].startswith("prediction")] == [("prediction.m1.5m", 600)]
+
+
+def test_a_bar_is_whole_whose_first_record_lies_at_the_very_beginning_of_its_interval() -> None:
+    emitted = Emissions()
+    feed(
+        derivation(trades("A"), ("A/bar.1m", "A/bar.5m"), emitted),
+        [("trade", 300 * SECOND, 10.0), ("trade", 600 * SECOND, 10.0)],
+    )
+    assert order(emitted) == [("bar.1m", 360), ("bar.5m", 600)]
+    emitted.clear()
+    feed(derivation(bars("A", "1m"), ("A/bar.5m",), emitted), [("bar", 6 * MINUTE, 10.0), ("bar", 10 * MINUTE, 10.0)])
+    assert order(emitted) == [("bar.5m", 600)]
 
 
 def test_ticks_that_a_pause_skipped_are_one_tick_at_the_last_of_them() -> None:
     emitted = Emissions()
     target = derivation(trades("A"), ("A/trade", "A/clock.1s", "A/bar.1m"), emitted)
     feed(target, [("trade", 10 * SECOND, 10.0), ("trade", 10 * SECOND + 5, 10.0), ("trade", 200 * SECOND + 5, 10.0)])
-    assert order(emitted)[2:] == [("bar.1m", 60), ("clock.1s", 200), ("trade", 200.000000005)]
+    assert order(emitted)[2:] == [("clock.1s", 200), ("trade", 200.000000005)]
     emitted.clear()
     feed(target, [("trade", 200 * SECOND + 6, 10.0), ("trade", 201 * SECOND, 10.0)])
     assert [name for name, _ in order(emitted)] == ["trade", "clock.1s", "trade"]
@@ -85,8 +128,11 @@ def test_ticks_that_a_pause_skipped_are_one_tick_at_the_last_of_them() -> None:
 def test_bars_that_are_recorded_drive_time_and_larger_bars() -> None:
     emitted = Emissions()
     target = derivation(bars("A", "1m"), ("A/bar.1m", "A/bar.5m", "A/prediction.m1.1m", "A/clock.1m"), emitted)
+    feed(target, [("bar", 1 * MINUTE, 10.0)])
+    emitted.clear()
     feed(target, [("bar", 4 * MINUTE, 10.0), ("bar", 5 * MINUTE, 11.0), ("bar", 12 * MINUTE, 12.0)])
     assert order(emitted) == [
+        ("clock.1m", 180),
         ("bar.1m", 240),
         ("prediction.m1.1m", 240),
         ("clock.1m", 240),
@@ -100,7 +146,7 @@ def test_bars_that_are_recorded_drive_time_and_larger_bars() -> None:
         ("clock.1m", 720),
     ]
     five = next(values for name, _, values in emitted if name == "A/bar.5m")
-    assert five == repr((10.0, 12.0, 9.0, 11.0, 2.0))
+    assert five == repr((10.0, 12.0, 9.0, 11.0, 3.0))
 
 
 def test_bars_that_the_recorded_ones_cannot_make_are_refused() -> None:
@@ -111,7 +157,7 @@ def test_bars_that_the_recorded_ones_cannot_make_are_refused() -> None:
 def test_quotes_alone_make_bars_of_mid_prices_without_volume() -> None:
     emitted = Emissions()
     target = derivation(quotes("A"), ("A/bar.1m",), emitted)
-    feed(target, [("quote", 1, 10.0), ("quote", 2, 12.0), ("quote", MINUTE, 11.0)])
+    feed(target, [("quote", 0, 10.0), ("quote", 2, 12.0), ("quote", MINUTE, 11.0)])
     assert list(emitted) == [("A/bar.1m", MINUTE, repr((10.5, 12.5, 10.5, 12.5, float("nan"))))]
 
 
@@ -179,8 +225,14 @@ def test_a_stream_added_later_begins_then() -> None:
     target = derivation(trades("A"), ("A/trade",), emitted)
     feed(target, [("trade", 10 * SECOND, 10.0)])
     target.want({clock("A", "1m"): "A/clock.1m", bars("A", "1m"): "A/bar.1m"})
-    feed(target, [("trade", 130 * SECOND, 10.0), ("trade", 190 * SECOND, 11.0)])
-    assert order(emitted) == [("trade", 10), ("trade", 130), ("bar.1m", 180), ("clock.1m", 180), ("trade", 190)]
+    feed(target, [("trade", 20 * SECOND, 10.0), ("trade", 70 * SECOND, 11.0), ("trade", 130 * SECOND, 12.0)])
+    assert order(emitted)[2:] == [
+        ("clock.1m", 60),
+        ("trade", 70),
+        ("bar.1m", 120),
+        ("clock.1m", 120),
+        ("trade", 130),
+    ], "the bar at 60 would be of the second half of its minute alone"
 
 
 @pytest.mark.parametrize("timeframe", ["999999s", "999999m", "999999h", "9999d"])

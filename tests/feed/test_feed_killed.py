@@ -1,9 +1,11 @@
 """The feed killed at any moment: the tape it goes on writing is the one it would have written undisturbed."""
 
 import random
+import shutil
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from feed_process import PATIENCE_S, FeedProcess, check_whole, contents, mock_spec, streams_of
@@ -13,13 +15,14 @@ from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.stream import Stream
 from strategy_runner.tape.reader import TapeReader
+from strategy_runner.tape.status import State, read_status
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
 
-def some_history(folder: Path) -> ReplaySpec:
+def some_history(folder: Path, seed: int = 5) -> ReplaySpec:
     """Trades of one symbol, trades and quotes of another, minute bars of a third."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     start_ns = 1_700_000_000_000_000_000
 
     def times(count: int, step_ns: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -114,3 +117,45 @@ def test_a_feed_that_was_asked_for_a_second_clock_while_it_ran_goes_on_after_a_k
 def _has_ticked(reader: TapeReader, name: str) -> bool:
     stream_id = reader.find(Stream.parse(name))
     return stream_id is not None and reader.entries(stream_id) > 2
+
+
+@pytest.mark.parametrize("gone_on", ["stopped", "killed"])
+def test_a_feed_does_not_go_on_with_another_recording_in_the_place_of_its_own(tmp_path: Path, gone_on: str) -> None:
+    """It went on with the new file from the row where it had stood in the old one, and said nothing."""
+    history = msgspec.structs.replace(some_history(tmp_path / "history"), speed=3_000.0)
+    path = Path(history.folder) / "trades" / "BTC-USD.parquet"
+    other = some_history(tmp_path / "other", seed=6)
+    with FeedProcess(streams(True), replay=history) as feed:
+        feed.start()
+        feed.wait_records(500)
+        assert gone_on == "killed" or feed.stop() == 0
+        feed.kill()
+        so_far = contents(feed.reader())
+        path.rename(tmp_path / "kept.parquet")
+        (Path(other.folder) / "trades" / "BTC-USD.parquet").rename(path)
+        feed.start()
+        assert feed.wait_ended() == 1
+        said = feed.log_path.read_text().splitlines()[-1]
+        assert f"{path}: expected the recording of which " in said
+        assert " rows were read before, " in said and "found another one, " in said and "put it back as it was" in said
+        status = read_status(feed.status_path)
+        assert status is not None and status.state is State.FAILED and status.last_error in said
+        assert contents(feed.reader()) == so_far
+        shutil.copy2(tmp_path / "kept.parquet", path)
+        feed.start()
+        feed.wait_records(len(so_far) + 100)
+        assert feed.stop() == 0
+        assert contents(feed.reader())[: len(so_far)] == so_far
+
+
+def test_a_feed_does_not_go_on_where_other_series_are_recorded_now(tmp_path: Path) -> None:
+    history = msgspec.structs.replace(some_history(tmp_path), speed=3_000.0)
+    with FeedProcess(streams(True), replay=history) as feed:
+        feed.start()
+        feed.wait_records(500)
+        assert feed.stop() == 0
+        (tmp_path / "trades" / "ETH-USD.parquet").unlink()
+        feed.start()
+        assert feed.wait_ended() == 1
+        said = feed.log_path.read_text().splitlines()[-1]
+        assert f"{tmp_path}: expected ETH-USD/trade, of which " in said and "found ETH-USD/quote; put it back" in said

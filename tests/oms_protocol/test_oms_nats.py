@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from grpc_venue import GrpcVenue
 from nats_server import NatsServer
 from oms.venue import VenueBackend
 from orders import eventually, order
@@ -21,11 +22,13 @@ from wire import sinkhole, way_to
 
 from strategy_runner.errors import StateError
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OmsEvent, OrderRequest, signed
-from strategy_runner.oms.interface import OmsUnavailable
+from strategy_runner.model.order import OmsEvent, OrderRequest, OrderState, signed
+from strategy_runner.oms.grpc import GrpcOms
+from strategy_runner.oms.interface import EventsUnavailable, OmsUnavailable
 from strategy_runner.oms.nats import NatsFeed
 from strategy_runner.oms.nats_connection import NatsConnection
 from strategy_runner.oms.nats_names import STREAM, bucket_of, position_key, subject_of
+from strategy_runner.oms.nats_oms import NatsOms
 from strategy_runner.oms.nats_publisher import NatsPublisher, told_events
 
 INSTRUMENTS = {
@@ -133,6 +136,25 @@ def test_a_connection_whose_server_has_gone_closes_and_leaves_no_thread(server: 
         connection.run(partial(_told, connection))
     connection.close()
     assert threading.active_count() == before - 1
+
+
+def test_an_oms_whose_events_cannot_be_heard_answers_all_the_same(
+    server: NatsServer, connect: Connect, folder: Path, venue: VenueBackend
+) -> None:
+    """One silence is told from the other: with this one exits may leave."""
+    asked = GrpcVenue(VenueBackend(folder / "asked.log"))
+    asked.start()
+    oms = NatsOms(GrpcOms("acme", asked.address, timeout_s=5.0), NatsConnection(server.url, timeout_s=2.0), "acme")
+    NatsPublisher(connect(), "acme", INSTRUMENTS).publish(trade(venue, 1))
+    eventually(lambda: len(oms.events(0, 10)) == 2, "the events")
+    server.kill()
+    with pytest.raises(EventsUnavailable, match=re.escape(server.url)):
+        oms.events(2, 10)
+    (report,) = oms.submit([order()])
+    assert report.state is OrderState.ACKNOWLEDGED
+    assert oms.cancel(report.client_order_id).state is OrderState.CANCELLED
+    oms.close()
+    asked.stop()
 
 
 def test_a_server_killed_again_and_again_loses_and_doubles_nothing(

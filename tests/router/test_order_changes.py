@@ -4,18 +4,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from router.desk import CLIENT
+from router.desk import CLIENT, body_of
 from router.own_venue import OwnVenue, venue_in
-from router.trade import TALK, D, Floor
+from router.trade import TALK, D, Floor, instrument
 from worker.build import short_folder
 
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import FINAL_STATES, OmsEvent, OrderState, client_order_id
+from strategy_runner.model.position import Position
 from strategy_runner.model.signal import OrderTerms
-from strategy_runner.oms.interface import Oms
+from strategy_runner.oms.interface import EventsUnavailable, Oms
+from strategy_runner.oms.ledger import Account, place
+from strategy_runner.oms.order_machine import Acknowledged, advance, report_of
+from strategy_runner.oms.order_making import orders_of
 from strategy_runner.risk.state import encode_state
-from strategy_runner.router.order_entry import Contradicted, Happened, ModifyWanted
+from strategy_runner.router.order_book import OrderBook, fold
+from strategy_runner.router.order_entry import (
+    CancelWanted,
+    Contradicted,
+    Happened,
+    Intended,
+    Leaving,
+    ModifyWanted,
+    Told,
+)
 from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.router.order_rows import OrderRow, order_rows
 
@@ -204,6 +218,54 @@ def test_a_close_of_everything_closes_what_another_exit_does_not_and_ends_the_re
     assert state(one, half, "exit") is OrderState.ACKNOWLEDGED
 
 
+class NoNews:
+    """An OMS that tells its events by a way that is down while somebody `holds` it."""
+
+    def __init__(self, oms: Oms) -> None:
+        self.holds = False
+        self._oms = oms
+
+    def events(self, from_number: int, limit: int) -> list[OmsEvent]:
+        if self.holds:
+            raise EventsUnavailable("nats://127.0.0.1:4222: expected an answer, found none")
+        return self._oms.events(from_number, limit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._oms, name)
+
+
+def test_while_no_fill_is_heard_of_exits_and_cancellations_leave_and_entries_wait(root: Path, venue: OwnVenue) -> None:
+    """Nothing left, so that nobody could leave a position or take back an entry while NATS was down."""
+    one = Floor(root, TALK)
+    way = NoNews(one._open_oms())
+    one._open_oms = lambda: way  # type: ignore[assignment, return-value]
+    one.start()
+    entered = holding(one, venue)
+    waiting = rest(one, size=1.0)
+    way.holds = True
+    one.turn_until(lambda: one.trading.desk.fault, "the fault")
+    assert one.trading.desk.fault.startswith(
+        "no fill is heard of, so only exits and cancellations leave: nats://127.0."
+    )
+    one.say(action="cancel", of=waiting, size=None, entry_price=None)
+    one.turn_until(lambda: is_over(venue, client_order_id(waiting, "entry")), "the end of the entry")
+    closed = one.say(action="close", size=2.0, reasons=("closes:long",))
+    late = one.say(size=1.0)
+    one.turn_until(lambda: client_order_id(closed, "exit") in venue.placed, "the exit at the venue")
+    one.turn_until(lambda: is_over(venue, client_order_id(entered, "stop_loss")), "the end of the stop")
+    venue.fill(client_order_id(closed, "exit"))
+    assert client_order_id(late, "entry") not in venue.placed
+    assert one.trading.record.state.books["talk/X"].quantity == 2
+    one.say(action="close", size=2.0, reasons=("closes:long",))
+    assert one.decided(6)[-1].reason == "nothing_to_exit", "what is being closed is closed once"
+    way.holds = False
+    one.turn_until(lambda: one.trading.record.state.books["talk/X"].quantity == 0, "what was filled meanwhile")
+    one.turn_until(lambda: client_order_id(late, "entry") in venue.placed, "the entry that waited")
+    assert not [entry for entry in one.orders() if isinstance(entry, Contradicted)]
+    assert max(venue.placed.values()) == 1
+    one.close()
+
+
 class LateNews:
     """An OMS whose events come later than its answers, while somebody `holds` them."""
 
@@ -297,3 +359,79 @@ def test_a_change_whose_second_half_a_power_cut_took_is_made_whole(venue: OwnVen
     (path.parent / "orders.note").unlink(missing_ok=True)
     one.start()
     one.turn_until(lambda: (found := row(one, signal_id, "stop_loss")) and found.price == D("94"), "both changes again")
+
+
+# -- a close that is taken back --------------------------------------------------------------------------------------------
+
+
+def holding(one: Floor, venue: OwnVenue) -> str:
+    """Two are held, with their stop at the venue; the signal of it."""
+    signal_id = one.say(size=2.0, stop_loss=90.0)
+    one.turn_until(lambda: len(venue.placed) == 2, "a bracket at the venue")
+    venue.fill(client_order_id(signal_id, "entry"))
+    one.turn_until(lambda: one.trading.record.state.books, "its fill")
+    return signal_id
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
+@pytest.mark.parametrize("by", ["cancel", "modify"])
+def test_a_close_that_has_ended_the_stop_of_what_it_closes_is_not_taken_back(
+    venue: OwnVenue, floor: Make, by: str, killed: bool
+) -> None:
+    """Nobody would watch the position."""
+    one = floor()
+    entered = holding(one, venue)
+    closed = one.say(action="close", size=2.0, reasons=("closes:long",))
+    one.turn_until(lambda: state(one, entered, "stop_loss") is OrderState.CANCELLED, "the end of the stop")
+    if killed:
+        one.kill()
+        one.start()
+    one.say(action=by, of=closed, size=None if by == "cancel" else 0.5, entry_price=None)
+    one.say(size=1.0, terms=OrderTerms(limit_price=99.0))
+    one.turn_until(lambda: len(venue.placed) == 4, "a later order at the venue")
+    found = row(one, closed, "exit")
+    assert found and (found.state, found.quantity) == (OrderState.ACKNOWLEDGED, D(2))
+    venue.fill(client_order_id(closed, "exit"))
+    one.turn_until(lambda: one.trading.record.state.books["talk/X"].quantity == 0, "flat")
+
+
+@pytest.mark.parametrize("size", [1.0, 2.0])
+def test_a_close_of_a_part_may_be_taken_back_and_so_may_one_beside_which_the_stop_stands(
+    venue: OwnVenue, floor: Make, size: float
+) -> None:
+    one = floor()
+    entered = holding(one, venue)
+    waits = OrderTerms(limit_price=110.0) if size == 2.0 else None
+    closed = one.say(action="close", size=size, terms=waits, reasons=("closes:long",))
+    one.turn_until(lambda: state(one, closed, "exit") is OrderState.ACKNOWLEDGED, "the exit at the venue")
+    one.say(action="cancel", of=closed, size=None, entry_price=None)
+    one.turn_until(lambda: state(one, closed, "exit") is OrderState.CANCELLED, "its end")
+    assert state(one, entered, "stop_loss") is OrderState.ACKNOWLEDGED
+
+
+def test_a_close_that_is_to_be_cancelled_before_the_oms_has_said_that_it_has_it_ends_no_stop() -> None:
+    book, at = OrderBook(client=CLIENT), {"at_ns": 1}
+    x = instrument("X")
+    opening, closing = body_of(TALK, 0, size=2.0, stop_loss=90.0), body_of(TALK, 1, action="close", size=2.0)
+    closing = msgspec.structs.replace(closing, reasons=("closes:long",))
+    for number, body in enumerate((opening, closing)):
+        for order in orders_of(body, account="main", instrument=x):
+            fold(book, Intended(order=order, decision=number, **at), {"X": x})
+            fold(book, Leaving(client_order_ids=(order.client_order_id,), **at), {"X": x})
+    entry, stop, exit_ = book.orders
+    for order_id in (entry, stop):
+        fold(book, told_of(book, order_id), {"X": x})
+    account = Account(client=CLIENT, account="main")
+    place_of = place("talk", "X")
+    position = Position(client=CLIENT, account="main", strategy="talk", symbol="X", quantity=D(2), average_price=D(100))
+    book.accounts["main"] = msgspec.structs.replace(account, positions={place_of: position})
+    fold(book, CancelWanted(client_order_id=exit_, **at), {"X": x})
+    fold(book, told_of(book, exit_), {"X": x})
+    assert book.orders[exit_].order.is_known
+    assert book.closings == {}
+
+
+def told_of(book: OrderBook, order_id: str) -> Told:
+    """The OMS has it."""
+    news = Acknowledged("1")
+    return Told(at_ns=1, news=news, report=report_of(advance(book.orders[order_id].order, news)))

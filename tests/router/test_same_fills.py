@@ -327,3 +327,56 @@ def test_any_life_has_the_same_fills_at_a_pace_and_flat_out(tmp_path: Path, firs
         fills += live(seed, root)
         rmtree(root)
     assert fills > 2 * lives, "lives in which little is filled prove little"
+
+
+# -- a close that is taken back --------------------------------------------------------------------------------------------
+
+
+SLOW = FillSettings(latency_ns=3 * SECOND)
+TAKEN_BACK = [
+    pytest.param(2.0, "later", "cancel", 0, id="all"),
+    pytest.param(2.0, "later", "modify", 0, id="all, by a smaller one"),
+    pytest.param(2.0, "at once", "cancel", 2, id="all, at the same record"),
+    pytest.param(1.0, "later", "cancel", 2, id="a part, whose stop stands"),
+    pytest.param(1.0, "later", "modify", D("1.9"), id="a part, by a smaller one"),
+]
+
+
+@pytest.mark.parametrize(("size", "when", "action", "left"), TAKEN_BACK)
+def test_a_close_is_not_taken_back_that_has_ended_what_protected_the_position(
+    tmp_path: Path, size: float, when: str, action: str, left: Any
+) -> None:
+    """Its stop had ended with it, and nobody watched the position: whatever is left has its stop, and leaves with it."""
+    life = Life(0)
+    with ExitStack() as stack:
+        paced, flat = Paced(tmp_path, SLOW, stack), PaperDesk(PaperSpec(fills=SLOW, instrument=X), KEY, "main")
+
+        def pass_on(seconds: int, price: float = 100.0) -> None:
+            for _ in range(seconds):
+                life._at += SECOND
+                event = Trade("X", life._at, price, 50.0, 1.0)
+                if flat.waits:
+                    flat.meet(event)
+                paced.meet(event)
+
+        def ask(*bodies: SignalBody) -> None:
+            flat.submit(*bodies)
+            paced.submit(bodies)
+
+        pass_on(1)
+        life._price = 100.0
+        ask(life._body("buy", 2.0, stop_loss=90.0))
+        pass_on(4)
+        assert flat.held == paced.held == 2
+        close = life._body("close", size, reasons=("closes:long",))
+        back = life._body(action, None if action == "cancel" else 0.1, of=close.id)
+        if when == "at once":
+            ask(close, back)
+        else:
+            ask(close)
+            pass_on(1)
+            ask(back)
+        pass_on(5)
+        assert flat.held == paced.held == left
+        pass_on(5, 89.0)
+        assert flat.held == paced.held == 0

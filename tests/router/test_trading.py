@@ -296,6 +296,48 @@ def test_strategies_that_disagree_are_ruled_and_the_winner_is_named(floor: Make)
     assert one.decided(3)[-1].detail == f"lost to {winner}"
 
 
+@pytest.mark.parametrize("policy", ["priority", "vote", "confidence"])
+def test_an_entry_that_the_oms_has_rejected_speaks_for_nobody(floor: Make, venue: OwnVenue, policy: Any) -> None:
+    """A strategy that holds what it bought, and whose wish to go short was rejected, spoke for the short side."""
+    one = floor("high.X", "low.X", risk=RiskConfig(aggregation=policy, priorities=("high", "low")))
+    bought = one.say("high.X", size=1.0, confidence=0.9)
+    one.turn_until(lambda: held(one, "high.X") == 1, "a fill")
+    venue.backend.rejecting = True
+    rejected = one.say("high.X", action="sell", size=3.0, confidence=0.9)
+    order_id = client_order_id(rejected, "entry")
+    one.turn_until(lambda: one.decisions()[1:] and order_id not in state_of(one).orders, "a rejection")
+    assert one.decisions()[1].verdict == "accepted"
+    venue.backend.rejecting = False
+    one.say("low.X", action="sell", size=1.0, confidence=0.1)
+    assert one.decided(3)[2].detail == f"lost to {bought}"
+    one.kill()
+    one.start()
+    one.say("low.X", action="sell", size=2.0, confidence=0.1)
+    assert one.decided(4)[3].detail == f"lost to {bought}"
+    buy(one, 2.0, "low.X")
+    assert held(one, "low.X") == 2
+
+
+@pytest.mark.parametrize("policy", ["priority", "net", "vote", "confidence"])
+def test_nobody_loses_to_an_entry_that_risk_refuses(floor: Make, policy: Any) -> None:
+    risk = RiskConfig(aggregation=policy, priorities=("high", "low"), max_order_value=500.0)
+    one = floor("high.X", "low.X", risk=risk)
+    one.say("high.X", size=9.0, confidence=0.9)
+    one.say("low.X", action="sell", size=1.0, confidence=0.1)
+    one.decided(2)
+    assert set(one.rulings()) == {("refused", "order_value_above_limit"), ("accepted", "")}
+    one.turn_until(lambda: held(one, "low.X") == -1, "a fill")
+
+
+def test_what_is_left_of_an_entry_by_netting_is_what_risk_judges(floor: Make) -> None:
+    one = floor("high.X", "low.X", risk=RiskConfig(aggregation="net", max_order_value=500.0))
+    one.say("high.X", size=9.0)
+    one.say("low.X", action="sell", size=5.0)
+    one.decided(2)
+    assert set(one.rulings()) == {("accepted", ""), ("refused", "netted")}
+    one.turn_until(lambda: held(one, "high.X") == 4, "a fill")
+
+
 # -- time ----------------------------------------------------------------------------------------------------------------
 
 

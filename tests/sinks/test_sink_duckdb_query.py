@@ -24,6 +24,29 @@ def test_it_gives_names_and_at_most_so_many_rows(sink: DuckDbSink) -> None:
     assert rows == [(0, "BTC-USD"), (1, "BTC-USD")]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT repeat('x', 1000000) AS a FROM range(1000)",
+        "SELECT repeat('x', 130000000) AS a",
+        "SELECT {'a': [repeat('x', 43000000)]} AS a FROM range(3)",
+        "SELECT repeat('x', 10000) || i AS a FROM range(20000) t(i)",
+    ],
+)
+def test_an_answer_that_would_take_a_routers_memory_is_refused(sql: str, sink: DuckDbSink) -> None:
+    with pytest.raises(
+        UsageError, match=r"^sql: (expected an answer of at most 128 MB, found more; ask|Out of Memory)"
+    ):
+        sink.query(sql, 100_000)
+    assert sink.query("SELECT count(*) FROM signals", 1)[1] == [(20,)]
+
+
+def test_as_many_rows_as_an_answer_may_have_are_answered_whole(sink: DuckDbSink) -> None:
+    names, rows = sink.query("SELECT i, repeat('x', 1000) FROM range(100010) t(i)", 100_000)
+    assert [row[0] for row in rows] == [*range(100_000)]
+    assert {len(row[1]) for row in rows} == {1000} and len(names) == 2
+
+
 @pytest.mark.parametrize("sql", ["DESCRIBE signals", "SHOW TABLES", "EXPLAIN SELECT 1", "WITH a AS (SELECT 1) FROM a"])
 def test_it_answers_every_kind_of_reading(sql: str, sink: DuckDbSink) -> None:
     names, rows = sink.query(sql, 100)

@@ -1,6 +1,8 @@
 """A generation changes with everything that decides a signal, and with nothing else."""
 
+import shutil
 from decimal import Decimal
+from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from strategy_runner.config.spec import (
 )
 from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
+from strategy_runner.strategies import generation as generation_module
 from strategy_runner.strategies.generation import code_digest, generation
 from strategy_runner.strategies.momentum_rider import MomentumRider
 from strategy_runner.strategies.moving_average_crossover import MovingAverageCrossover, MovingAverageCrossoverParams
@@ -152,3 +155,34 @@ def test_bytes_that_move_from_one_file_to_another_change_the_digest(tmp_path: Pa
     (folder / "_a.py").write_text("x")
     (folder / "_b.py").write_text("y")
     assert code_digest(mine) != before
+
+
+@pytest.mark.parametrize(
+    "text", ["import priced\n", "from priced.models import fit\n", "def f():\n    import priced as p\n"]
+)
+def test_the_version_of_a_library_that_a_clients_code_imports_counts_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """A strategy whose library was upgraded went on from the state, and under the ids, of the old one."""
+    home = client(tmp_path, mine="class Mine(Strategy): ...\n", _beside=text)
+    alone = client(tmp_path / "other", mine="class Mine(Strategy): ...\n", _beside="import json\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    digests = []
+    for release in ("1.0", "1.1"):
+        install(tmp_path / "site", "priced", release)
+        generation_module._distributions.cache_clear()
+        digests.append([code_digest(load_client_strategies(folder)["mine"]) for folder in (home, alone)])
+    assert digests[0][0] != digests[1][0]
+    assert digests[0][1] == digests[1][1]
+
+
+def install(site: Path, module: str, release: str) -> None:
+    """As pip leaves a distribution whose name is not its module's."""
+    shutil.rmtree(site, ignore_errors=True)
+    (site / module).mkdir(parents=True)
+    (site / module / "__init__.py").touch()
+    about = site / f"{module}_kit-{release}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}-kit\nVersion: {release}\n")
+    (about / "top_level.txt").write_text(f"{module}\n")
+    invalidate_caches()

@@ -20,6 +20,10 @@ CLOCK = "expected the time of the record, found the clock of this machine; use s
 ZONE = "expected times in UTC, found the time zone of this machine; give tz=, or count from self.now_ns"
 LUCK = "expected randomness that a replay repeats, found randomness of its own in each process; use self.random"
 SEED = "expected a seed, found none; use self.random, or give a fixed seed"
+LEGACY = (
+    "expected a generator that its seed alone makes, found one that draws from this machine's randomness before it is seeded; "
+    "use numpy.random.default_rng(7)"
+)
 FILES = f"expected records alone, found the file system; {PARAMS}"
 NETWORK = f"expected records alone, found the network; {PARAMS}"
 THREADS = "expected one thread, found work beside the records; work inside the on_... callbacks"
@@ -27,6 +31,7 @@ PROCESSES = f"expected no process but the worker, found another one, or its end;
 MACHINE = f"expected what is the same on every machine, found this machine and its environment; {PARAMS}"
 INPUT = f"expected records alone, found standard input; {PARAMS}"
 ADDRESS = "expected a value that is the same after a restart, found an address in memory; use a key of your own"
+BOTH_ADDRESSES = f"1: object.__hash__(): {ADDRESS}|1: object.__repr__: {ADDRESS}"
 PRODUCT = f"expected strategy_runner.model or strategy_runner.strategies, found the inside of a worker; {PARAMS}"
 KEPT = "expected state in self, which is kept over a restart"
 IN_CLASS = f"{KEPT}, found a change of what the class holds, which is lost; make it in on_start"
@@ -102,7 +107,12 @@ FORBIDDEN: list[tuple[str, str]] = [
     ("import numpy.random\nnumpy.random.seed(1)", f"2: numpy.random.seed(): {LUCK}"),
     ("from numpy.random import default_rng\nx = default_rng()", f"2: numpy.random.default_rng(): {SEED}"),
     ("import numpy as np\nx = np.random.default_rng(seed=None)", f"2: numpy.random.default_rng(): {SEED}"),
-    ("from numpy import random\nx = random.RandomState()", f"2: numpy.random.RandomState(): {SEED}"),
+    ("from numpy import random\nx = random.RandomState()", f"2: numpy.random.RandomState(): {LEGACY}"),
+    ("import numpy as np\nx = np.random.RandomState(7)", f"2: numpy.random.RandomState(): {LEGACY}"),
+    (
+        "from numpy.random import RandomState as R\ndef f(n): return R(seed=n)",
+        f"2: numpy.random.RandomState(): {LEGACY}",
+    ),
     ("import secrets\nx = secrets.token_hex()", f"1: import secrets: {LUCK}"),
     ("import uuid\nx = uuid.uuid4()", f"2: uuid.uuid4(): {LUCK}"),
     ("from uuid import uuid1\nx = uuid1().hex", f"2: uuid.uuid1(): {LUCK}"),
@@ -148,6 +158,9 @@ FORBIDDEN: list[tuple[str, str]] = [
     ("x = input()", f"1: input(): {INPUT}"),
     ("def f(bar): return {id(bar): 1}", f"1: id(): {ADDRESS}"),
     ("x = sorted([object()], key=id)", f"1: id: {ADDRESS}"),
+    ("x = hash(object())", f"1: hash(): {ADDRESS}"),
+    ("class A:\n    def f(self): return hash(self) % 2", f"2: hash(): {ADDRESS}"),
+    ("def f(bar): return object.__hash__(bar), object.__repr__", BOTH_ADDRESSES),
     # the product's own inside, and other ways in
     ("from strategy_runner.tape.reader import TapeReader", f"1: import strategy_runner.tape.reader: {PRODUCT}"),
     ("import strategy_runner\nx = strategy_runner.assembly.run", f"2: strategy_runner.assembly.run: {PRODUCT}"),
@@ -195,6 +208,7 @@ ALLOWED = [
     "from random import Random\ndef f(seed): return Random(seed), Random(x=3)",
     "import random\ndef f(generator: random.Random): return isinstance(generator, random.Random)",
     "import numpy as np\nx = np.random.default_rng(7).normal()\ndef f(g: np.random.Generator): ...",
+    "import numpy as np\nx = np.random.RandomState(np.random.MT19937(7)).normal()\ndef f(g: np.random.RandomState): ...",
     "from numpy.random import PCG64, Generator\nx = Generator(PCG64(7)).random()",
     "import datetime as dt\nx = dt.datetime.fromtimestamp(5, tz=dt.UTC)\ny = dt.datetime(2026, 1, 5) + dt.timedelta(1)",
     "from datetime import UTC, datetime\nx = datetime.fromtimestamp(5, UTC).replace(hour=3).date()",

@@ -80,6 +80,7 @@ REPEATED = [
     "random.Random(7).shuffle([1, 2])",
     "np.random.default_rng(7).normal()",
     "np.random.Generator(np.random.PCG64(*[7])).random()",
+    "np.random.RandomState(np.random.MT19937(7)).normal()",
     "copy.copy(self.random).random()",
     "copy.deepcopy(random.Random(7)).random()",
     "copy.deepcopy(np.random.default_rng(7)).normal()",
