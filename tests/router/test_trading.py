@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,44 @@ def test_a_loss_opens_its_breaker_without_a_signal_and_an_exit_still_passes(floo
     (leg,) = one.decisions()[-1].orders
     assert (leg.leg, leg.reduce_only) == ("exit", True)
     one.turn_until(lambda: held(one) == 0, "flat")
+
+
+def test_days_are_those_of_the_tape_also_where_the_router_was_there_first(floor: Make) -> None:
+    one = floor(price=None, risk=RiskConfig(max_daily_loss=50.0))
+    one.turn_until(one.trading.desk.reconciled.is_set, "an answer of the OMS")
+    one.trade("X", 100.0)
+    begun = datetime.fromtimestamp(START_NS // SECOND, UTC).date().toordinal()
+    one.turn_until(lambda: state_of(one).day == begun, "the first day")
+    buy(one, 10.0)
+    one.at_ns += DAY_NS
+    one.trade("X", 104.0)
+    one.trading._next_mark = 0.0
+    one.turn_until(lambda: state_of(one).day == begun + 1, "the next day")
+    assert state_of(one).day_start_equity == state_of(one).equity == D("100039.99")
+
+
+def test_what_was_filled_while_no_router_ran_is_not_held_at_the_prices_of_now(root: Path) -> None:
+    with venue_in(root) as quiet:
+        one = Floor(root, risk=RiskConfig(max_daily_loss=150.0, max_drawdown=0.001))
+        try:
+            one.start()
+            one.say(size=10.0, stop_loss=95.0)
+            entry, stop = (order.client_order_id for order in one.decided(1)[0].orders)
+            one.turn_until(lambda: stop in quiet.placed, "the bracket at the venue")
+            quiet.fill(entry)
+            one.turn_until(lambda: held(one) == 10, "the entry's fill")
+            one.kill()
+            quiet.backend.price = D(95)
+            quiet.fill(stop)
+            one.at_ns += DAY_NS
+            one.trade("X", 80.0)  # at which ten would have lost 200, on a day before they were sold
+            one.start()
+            one.turn_until(lambda: held(one) == 0, "the stop's fill")
+            one.turn_until(lambda: one.trading._next_mark, "a look at the prices")
+            state = state_of(one)
+            assert (state.equity, state.day_start_equity, state.latches) == (D("99949.98"), D("99949.98"), [])
+        finally:
+            one.close()
 
 
 def test_what_risk_knows_survives_a_kill_to_the_byte(floor: Make) -> None:
