@@ -48,13 +48,17 @@ from strategy_runner.router.testimony import fault_of
 
 FINISHED_KEPT = 2_000  # for what comes late
 CLOSING_LEGS = ("exit", "flatten")
+EVERY_DECISION = 1 << 62  # of what was under way when an earlier version wrote it down
 LATE_FILL = "it had ended with its entry, which was filled after all"
 _SENT = Sent()
 
 
 class Flattening(msgspec.Struct, frozen=True):
+    """It concerns the orders of decisions `below` this number; what strategies want after it is none of its business."""
+
     scope: Scope
     rounds: int = 0
+    below: int = EVERY_DECISION
 
 
 class LostStop(msgspec.Struct, frozen=True):
@@ -162,7 +166,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
         case Acted():
             book.acted = max(book.acted, entry.action)
             if entry.flatten is not None:
-                book.flattening[entry.action] = Flattening(entry.flatten)
+                book.flattening[entry.action] = Flattening(entry.flatten, below=book.next_decision)
                 book.unprotected = {
                     worker: lost
                     for worker, lost in book.unprotected.items()
@@ -173,7 +177,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
         case Flattened():
             flattening = book.flattening.pop(entry.action)
             if not entry.is_over:
-                book.flattening[entry.action] = Flattening(flattening.scope, flattening.rounds + 1)
+                book.flattening[entry.action] = msgspec.structs.replace(flattening, rounds=flattening.rounds + 1)
         case Compared():
             book.reconciling.pop(entry.action)
         case Settled():

@@ -27,7 +27,7 @@ from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.state import RiskState, encode_state
 from strategy_runner.router import desk, hand, trading
-from strategy_runner.router.order_entry import Scope
+from strategy_runner.router.order_entry import Flattened, Scope
 from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.router.reconciliation import read_reconciliation
 from strategy_runner.router.risk_record import decode_turn, read_risk, risk_log
@@ -497,6 +497,37 @@ def test_flattening_a_scope_exits_what_it_holds_once_and_nothing_else(venue: Own
     one.turn_until(lambda: one.trading.desk.acted == 2, "the second action")
     assert (held(one), held(one, "talk.Y")) == (1, 3)
     assert len(venue.placed) == 4 and set(venue.placed.values()) == {1}
+
+
+def test_flattening_leaves_what_a_strategy_enters_after_it(root: Path) -> None:
+    with venue_in(root) as quiet:
+        one = Floor(root)
+        try:
+            one.start()
+            one.say(size=2.0)
+            (entry,) = (order.client_order_id for order in one.decided(1)[0].orders)
+            one.turn_until(lambda: entry in quiet.placed, "the entry at the venue")
+            quiet.fill(entry)
+            one.turn_until(lambda: held(one) == 2, "its fill")
+            one.trading.desk.flatten(1, Scope())
+            one.turn_until(lambda: len(quiet.placed) == 2, "the exit at the venue")
+            (leaving,) = quiet.placed.keys() - {entry}
+            one.say(size=1.0, terms=OrderTerms(limit_price=99.0))
+            (later,) = (order.client_order_id for order in one.decided(2)[1].orders)
+            one.turn_until(lambda: later in quiet.placed, "another entry, which waits for its price")
+            one.kill()
+            one.start()
+            quiet.fill(leaving)
+            one.turn_until(lambda: held(one) == 0, "flat")
+            journal = one.orders
+            one.turn_until(lambda: any(isinstance(own, Flattened) and own.is_over for own in journal()), "it is over")
+            quiet.fill(later)
+            one.turn_until(lambda: held(one) == 1, "the later entry's fill")
+            one.trading.desk.flatten(2, Scope(strategy="nobody"))
+            one.turn_until(lambda: one.trading.desk.acted == 2, "another action")
+            assert (held(one), set(quiet.placed)) == (1, {entry, leaving, later})
+        finally:
+            one.close()
 
 
 def test_flattening_is_carried_on_after_a_kill(venue: OwnVenue, floor: Make) -> None:
