@@ -141,6 +141,16 @@ def test_the_notional_follows_the_market() -> None:
     assert desk.check(desk.order(quantity="1"), "150") == "position_notional_above_limit"
 
 
+def test_what_nobody_holds_any_more_is_worth_what_it_costs_now() -> None:
+    desk = Desk(max_position_notional=1_000.0)
+    desk.fill("buy", "5", "100")
+    desk.fill("sell", "5", "100")
+    assert desk.check(desk.order(quantity="20"), "50") is None
+    assert desk.check(desk.order(quantity="20.001"), "50") == "position_notional_above_limit"
+    assert desk.send(desk.order(quantity="12"), "50") is None
+    assert desk.check(desk.order(quantity="8"), "50") is None
+
+
 def test_a_strategy_may_use_no_more_than_its_share() -> None:
     desk = Desk(max_position_notional=1_000.0, shares={"high": 0.25})
     assert desk.check(desk.order(quantity="2.5")) is None
