@@ -27,11 +27,13 @@ DIFFERENCES_SHOWN = 3
 
 
 class Trading:
-    """`record` and `desk` are the router's own; the operator's turn may ask things of both."""
+    """`record` and `desk` are the router's own; the operator's turn may ask things of both. `is_heard` once the record has what
+    the OMS had to tell at the start, or it was waited for long enough."""
 
     def __init__(self, spec: RouterSpec, record: RiskRecord, desk: Desk, market: Market) -> None:
         self.record = record
         self.desk = desk
+        self.is_heard = False
         self._spec = spec
         self._market = market
         self._appraiser: Appraiser | None = None
@@ -59,9 +61,10 @@ class Trading:
         if self.desk.broken is not None:
             raise self.desk.broken
         now, at_ns = time.monotonic(), time.time_ns()
-        is_heard = self.desk.reconciled.is_set() or now >= self._wait_until
+        was_heard, is_heard = self.is_heard, self.desk.reconciled.is_set() or now >= self._wait_until
         if self.desk.written:
             self.record.follow(self.desk.written)
+        self.is_heard = is_heard
         if is_heard and now >= self._next_mark:  # what was filled while no router ran was not held at the prices of now
             self._next_mark = now + MARK_INTERVAL_S
             self._roll_day(at_ns)
@@ -71,7 +74,7 @@ class Trading:
         self.record.keep()
         self._withdraw(at_ns)
         self.record.note()
-        return is_heard
+        return was_heard  # what is configured for positions that are there now comes before the first decision
 
     def rule(self, ready: Sequence[Arrival], at_ns: int) -> list[Ruling]:
         assert self._appraiser is not None
