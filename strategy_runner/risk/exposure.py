@@ -89,7 +89,8 @@ def _priced(
     else:
         last = mark(state, book)
         quantity, gain = book.quantity, book.realised + book.unrealised(last)
-        price = max(working_price, abs(last))  # what is held at a price below 0 is worth more than nothing to a limit
+        # what is held at a price below 0 is worth more than nothing to a limit; of what nobody holds the last price may be old
+        price = max(working_price, abs(last)) if quantity else working_price
     worst = max(abs(quantity), abs(quantity + buys), abs(quantity - sells))
     multiplier, rate = _terms(state, strategy, symbol)
     return Exposure(

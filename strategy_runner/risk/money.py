@@ -10,7 +10,8 @@ from strategy_runner.risk import events
 from strategy_runner.risk.book import ZERO, Book, after_fill, after_payment
 from strategy_runner.risk.exposure import refresh, refresh_all
 from strategy_runner.risk.latching import close_by_day, trip_by_money, trip_by_streak
-from strategy_runner.risk.state import RiskState, equity_of, limits_in_force, profits
+from strategy_runner.risk.limits import ONE
+from strategy_runner.risk.state import RiskState, equity_of, limits_in_force, profits, rate_to_client
 from strategy_runner.risk.working import worker_key
 
 
@@ -23,6 +24,7 @@ def configured(state: RiskState, event: events.Configured) -> None:
     else:
         instruments = {**state.limits.instruments, **event.limits.instruments}
         state.limits = msgspec.structs.replace(event.limits, instruments=instruments)
+        _recount(state)
     refresh_all(state)
     trip_by_money(state, event.at_ns)
     trip_by_streak(state, event.at_ns)
@@ -40,6 +42,7 @@ def cash_moved(state: RiskState, event: events.CashMoved) -> None:
 def rated(state: RiskState, event: events.Rated) -> None:
     if is_positive(event.rate):
         state.rates[event.currency] = event.rate
+        _recount(state)
         refresh_all(state)
         trip_by_money(state, event.at_ns)
 
@@ -100,6 +103,27 @@ def _book(state: RiskState, strategy: str, symbol: str, what: str) -> Book:
     if instrument is None:
         raise StateError(f"{what}: expected an instrument that {state.client} trades, found {symbol}")
     return Book(strategy=strategy, symbol=symbol, currency=instrument.currency, multiplier=instrument.multiplier)
+
+
+def _recount(state: RiskState) -> None:
+    """What an instrument is now holds for what comes, of a position too; what was gained is worth what it was. An instrument
+    whose currency has no rate yet stays what it was."""
+    for key, book in state.books.items():
+        instrument = limits_in_force(state).instruments[book.symbol]
+        before, now = rate_to_client(state, book.currency), rate_to_client(state, instrument.currency)
+        if instrument.currency == book.currency:
+            worth = ONE
+        elif before is not None and now is not None:
+            worth = before / now
+        else:
+            continue
+        state.books[key] = msgspec.structs.replace(
+            book,
+            currency=instrument.currency,
+            multiplier=instrument.multiplier,
+            realised=book.realised * worth,
+            since_entry=book.since_entry * worth,
+        )
 
 
 def is_positive(number: Decimal) -> bool:

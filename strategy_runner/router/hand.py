@@ -20,6 +20,7 @@ from strategy_runner.oms.interface import Oms
 from strategy_runner.oms.order_machine import Cancelled, advance, report_of
 from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.working import PROTECTIVE_LEGS
+from strategy_runner.router.order_book import closes_now
 from strategy_runner.router.order_entry import (
     OWN,
     Acted,
@@ -152,10 +153,11 @@ class Hand:
         ]
 
     def _flatten(self) -> bool:
-        """The next round of each flattening whose orders are over: what was filled meanwhile, or could not be exited."""
+        """The next round of each flattening whose orders are over: what was filled meanwhile, or could not be exited. Orders that
+        strategies have made since then wait for their prices as long as they like, but what closes now is waited for."""
         worked = False
         for action, flattening in list(self._book.flattening.items()):
-            if self._open(flattening.scope):
+            if any(one.decision < flattening.below or closes_now(one) for one in self._open(flattening.scope)):
                 continue
             at_ns = time.time_ns()
             self._flow.want(self._round(action, flattening.scope, flattening.rounds, at_ns))

@@ -52,7 +52,7 @@ class Operator:
 
     def turn(self) -> None:
         """Takes what is new. Raises OSError, StateError: who cannot read what people ask must not trade."""
-        if self._restarts is not None:
+        if self._restarts is not None and self._trading is not None and self._trading.is_heard:
             self._restarts.turn()
         if self._lost_stops is not None:
             self._lost_stops.turn()

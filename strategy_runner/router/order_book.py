@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OmsEvent, OrderChange, OrderState
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderState, client_order_id
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import is_told
 from strategy_runner.oms import order_machine
@@ -48,17 +48,23 @@ from strategy_runner.router.testimony import fault_of
 
 FINISHED_KEPT = 2_000  # for what comes late
 CLOSING_LEGS = ("exit", "flatten")
+EVERY_DECISION = 1 << 62  # of what was under way when an earlier version wrote it down
 LATE_FILL = "it had ended with its entry, which was filled after all"
 _SENT = Sent()
+_TAKEN_BACK = (OrderState.CANCELLED, OrderState.EXPIRED)
 
 
 class Flattening(msgspec.Struct, frozen=True):
+    """It concerns the orders of decisions `below` this number; what strategies want after it is none of its business."""
+
     scope: Scope
     rounds: int = 0
+    below: int = EVERY_DECISION
 
 
 class LostStop(msgspec.Struct, frozen=True):
-    """The stop loss of this worker has ended, and protects nothing: the OMS rejected it, or its entry was filled too late."""
+    """The stop loss of this worker has ended, and protects nothing: the OMS rejected or ended it, or its entry was filled too
+    late."""
 
     order_id: str
     scope: Scope
@@ -138,7 +144,9 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             for order_id in entry.client_order_ids:
                 _advance(book, order_id, _SENT)
         case Told():
+            known = book.orders.get(entry.report.client_order_id)
             _advance(book, entry.report.client_order_id, entry.news)
+            _note_ended_stop(book, known)
             _forget_what_is_over(book)
         case Happened():
             _happen(book, entry, instruments)
@@ -162,7 +170,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
         case Acted():
             book.acted = max(book.acted, entry.action)
             if entry.flatten is not None:
-                book.flattening[entry.action] = Flattening(entry.flatten)
+                book.flattening[entry.action] = Flattening(entry.flatten, below=book.next_decision)
                 book.unprotected = {
                     worker: lost
                     for worker, lost in book.unprotected.items()
@@ -173,7 +181,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
         case Flattened():
             flattening = book.flattening.pop(entry.action)
             if not entry.is_over:
-                book.flattening[entry.action] = Flattening(flattening.scope, flattening.rounds + 1)
+                book.flattening[entry.action] = msgspec.structs.replace(flattening, rounds=flattening.rounds + 1)
         case Compared():
             book.reconciling.pop(entry.action)
         case Settled():
@@ -262,7 +270,7 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
         return
     if entry.instrument is not None:
         book.instruments[entry.instrument.symbol] = entry.instrument
-    news = news_of_event(event)
+    news, known = news_of_event(event), book.orders.get(order_of(event))
     if event.fill is not None:
         _note_late_fill(book, event.fill.client_order_id)
     if news is not None:
@@ -271,6 +279,8 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
     if account is not None:
         book.accounts[event.account] = account
         book.index.touched[event.strategy, event.symbol] = None
+    if event.number != OWN:
+        _note_ended_stop(book, known)
     _forget_what_is_over(book)
 
 
@@ -318,15 +328,37 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
 
 
 def _note_late_fill(book: OrderBook, order_id: str) -> None:
-    """An entry that is over is filled after all, as an OMS may tell it: the stop that has ended with it protects that no more."""
-    entry = book.finished.get(order_id)
-    if entry is None or entry.request.leg != "entry":
+    """An entry is filled whose stop has ended or is to end, as an OMS may tell it of one that is being cancelled, or is over: the
+    stop protects that no more."""
+    entry = book.find(order_id)
+    if entry is None or entry.request.leg != "entry" or not entry.request.bracket:
         return
-    worker = entry.request.strategy, entry.request.symbol
-    ended = [one.order for one in book.index.of(worker) if one.cancel] + list(book.finished.values())
-    for order in ended:
-        if order.request.leg == "stop_loss" and order.request.bracket == order_id and not order.filled:
-            book.unprotected[".".join(worker)] = LostStop(order.id, Scope(*worker), LATE_FILL)
+    stop_id = client_order_id(entry.request.signal_id, "stop_loss")
+    is_open = stop_id in book.orders and not book.orders[stop_id].cancel
+    stop = book.find(stop_id)
+    if stop is not None and not (is_open or stop.filled):
+        _lose(book, stop, LATE_FILL)
+
+
+def _note_ended_stop(book: OrderBook, known: DeskOrder | None) -> None:
+    """An order has ended as nobody here asked it to: a stop whose entry has filled more than has left by its exits."""
+    if known is None or known.cancel or known.order.state not in _TAKEN_BACK or known.order.request.leg != "stop_loss":
+        return
+    stop, held = known.order, book.held(*known.worker)
+    if not held or (held > 0) != (stop.request.side == "sell"):
+        return
+    entry = book.find(stop.request.bracket)
+    target = book.find(client_order_id(stop.request.signal_id, "take_profit"))
+    left = (entry.filled if entry else stop.quantity) - stop.filled - (target.filled if target else ZERO)
+    if left > 0:
+        _lose(book, stop, f"the OMS ended it: {stop.reason or 'no reason given'}")
+
+
+def _lose(book: OrderBook, stop: Order, reason: str) -> None:
+    """Unless its worker is being made flat already, or is to be."""
+    worker = stop.request.strategy, stop.request.symbol
+    if not any(one.scope.covers(*worker) for one in book.flattening.values()):
+        book.unprotected.setdefault(".".join(worker), LostStop(stop.id, Scope(*worker), reason))
 
 
 def _forget_what_is_over(book: OrderBook) -> None:

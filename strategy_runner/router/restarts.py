@@ -40,7 +40,8 @@ class Restarts:
         self._policies = dict(policies)
 
     def turn(self) -> None:
-        """The first time all positions were unwatched, later those of workers that are other processes now."""
+        """The first time all positions were unwatched, later those of workers that are other processes now. To be asked once it
+        is known what was filled meanwhile."""
         now = time.monotonic()
         if now < self._next_look:
             return

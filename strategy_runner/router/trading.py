@@ -28,11 +28,13 @@ DIFFERENCES_SHOWN = 3
 
 
 class Trading:
-    """`record` and `desk` are the router's own; the operator's turn may ask things of both."""
+    """`record` and `desk` are the router's own; the operator's turn may ask things of both. `is_heard` once the record has what
+    the OMS had to tell at the start, or it was waited for long enough."""
 
     def __init__(self, spec: RouterSpec, record: RiskRecord, desk: Desk, market: Market) -> None:
         self.record = record
         self.desk = desk
+        self.is_heard = False
         self._spec = spec
         self._market = market
         self._appraiser: Appraiser | None = None
@@ -60,18 +62,20 @@ class Trading:
         if self.desk.broken is not None:
             raise self.desk.broken
         now, at_ns = time.monotonic(), time.time_ns()
-        if now >= self._next_mark:
+        was_heard, is_heard = self.is_heard, self.desk.reconciled.is_set() or now >= self._wait_until
+        if self.desk.written:
+            self.record.follow(self.desk.written)
+        self.is_heard = is_heard
+        if is_heard and now >= self._next_mark:  # what was filled while no router ran was not held at the prices of now
             self._next_mark = now + MARK_INTERVAL_S
             self._roll_day(at_ns)
             self._mark(at_ns)
             self._withdrawn.clear()
-        if self.desk.written:
-            self.record.follow(self.desk.written)
         self._latch(at_ns)
         self.record.keep()
         self._withdraw(at_ns)
         self.record.note()
-        return self.desk.reconciled.is_set() or now >= self._wait_until
+        return was_heard  # what is configured for positions that are there now comes before the first decision
 
     def rule(self, ready: Sequence[Arrival], at_ns: int) -> list[Ruling]:
         assert self._appraiser is not None
@@ -108,18 +112,20 @@ class Trading:
         limits = limits_of(risk, {**known, **self._spec.instruments})
         if limits != state.limits:
             cash = decimal_of(risk.starting_cash)
-            self.record.take(events.Configured(at_ns=at_ns, limits=limits, day=self._day(at_ns), starting_cash=cash))
+            self.record.take(events.Configured(at_ns=at_ns, limits=limits, day=self._day(), starting_cash=cash))
         for currency, rate in self._spec.rates.items():
             if state.rates.get(currency) != rate:
                 self.record.take(events.Rated(at_ns=at_ns, currency=currency, rate=rate))
         self.record.keep()
 
-    def _day(self, at_ns: int) -> int:
-        """Of tape time: the days of a market that is played faster are over sooner."""
-        return trading_day(self._market.event_ns() or at_ns, self._spec.risk.day_starts, self._spec.risk.timezone)
+    def _day(self) -> int:
+        """Of tape time: the days of a market that is played faster are over sooner. 0 before the first record, which may be of
+        any year."""
+        event_ns = self._market.event_ns()
+        return trading_day(event_ns, self._spec.risk.day_starts, self._spec.risk.timezone) if event_ns else 0
 
     def _roll_day(self, at_ns: int) -> None:
-        day = self._day(at_ns)
+        day = self._day()
         if day > self.record.state.day and self.record.state.equity is not None:
             self._mark(at_ns)
             self.record.take(events.DayRolled(at_ns=at_ns, day=day))

@@ -1,4 +1,4 @@
-"""What clients hold and what it has gained, from their fill logs alone: each worker's position, at the tape's last prices."""
+"""What clients hold and what it has gained, from their fill logs alone: each worker's positions, at the tape's last prices."""
 
 import heapq
 from collections.abc import Iterable, Mapping
@@ -24,8 +24,9 @@ from strategy_runner.tape.logs import read_log, refuse_garbage
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker's. Money in `currency`. `profit` is realised and unrealised, less fees, with funding; what rests on a price is
-    None where there is none: the position of an instrument that the environment has lost, or a run without a tape."""
+    """One worker's in one account. Money in `currency`. `profit` is realised and unrealised, less fees, with funding; what rests
+    on a price is None where there is none: the position of an instrument that the environment has lost, or a run without a
+    tape."""
 
     client: str
     strategy: str
@@ -126,14 +127,15 @@ def fills_told(home: Home, client: str, mode: str) -> list[Fill]:
 
 
 def _positions(logs: Iterable[Path]) -> list[tuple[Position, int]]:
-    """The last position of each worker, and how many fills made it."""
-    last: dict[str, Position] = {}
-    fills: dict[str, int] = {}
+    """The last position of each worker in each account that it ever had, and how many fills made it."""
+    last: dict[tuple[str, str], Position] = {}
+    fills: dict[tuple[str, str], int] = {}
     for path in logs:
         for entry in map(decode_private, read_log(path)):
-            last[entry.worker] = entry.position
-            fills[entry.worker] = fills.get(entry.worker, 0) + (entry.event.fill is not None)
-    return [(position, fills[worker]) for worker, position in last.items()]
+            key = entry.worker, entry.position.account
+            last[key] = entry.position
+            fills[key] = fills.get(key, 0) + (entry.event.fill is not None)
+    return [(position, fills[key]) for key, position in last.items()]
 
 
 def _holding(position: Position, fills: int, instrument: Instrument | None, last: Decimal | None) -> Holding:

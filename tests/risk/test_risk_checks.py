@@ -2,12 +2,15 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
-from risk_desk import FUTURE, Desk
+from risk_desk import BTC, FUTURE, Desk
 
+from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import OrderState
 from strategy_runner.risk import events
 from strategy_runner.risk.checks import check
+from strategy_runner.risk.limits import limits_of
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
@@ -141,6 +144,16 @@ def test_the_notional_follows_the_market() -> None:
     assert desk.check(desk.order(quantity="1"), "150") == "position_notional_above_limit"
 
 
+def test_what_nobody_holds_any_more_is_worth_what_it_costs_now() -> None:
+    desk = Desk(max_position_notional=1_000.0)
+    desk.fill("buy", "5", "100")
+    desk.fill("sell", "5", "100")
+    assert desk.check(desk.order(quantity="20"), "50") is None
+    assert desk.check(desk.order(quantity="20.001"), "50") == "position_notional_above_limit"
+    assert desk.send(desk.order(quantity="12"), "50") is None
+    assert desk.check(desk.order(quantity="8"), "50") is None
+
+
 def test_a_strategy_may_use_no_more_than_its_share() -> None:
     desk = Desk(max_position_notional=1_000.0, shares={"high": 0.25})
     assert desk.check(desk.order(quantity="2.5")) is None
@@ -162,6 +175,27 @@ def test_multiplier_and_currency_count() -> None:
     desk.take(events.Rated(at_ns=desk.now_ns, currency=FUTURE.currency, rate=Decimal("1.2")))
     assert desk.check(order, "100") is None
     assert desk.check(order, "100.5") == "order_value_above_limit"
+
+
+@pytest.mark.parametrize("held", [0, 2])
+def test_an_instrument_that_was_changed_is_counted_by_what_it_is_now(held: int) -> None:
+    desk = Desk(max_position_notional=10_000.0, rates={"EUR": 1.25})
+    desk.take(events.Rated(at_ns=desk.now_ns, currency="EUR", rate=Decimal("1.25")))
+    desk.fill("buy", "4", "100")
+    desk.fill("sell", str(4 - held), "110")
+    gained = (4 - held) * 10
+    desk.mark("100")  # if it is held
+    equity = desk.state.equity
+    now = msgspec.structs.replace(BTC, multiplier=Decimal(8), currency="EUR")
+    changed = limits_of(RiskConfig(max_position_notional=10_000.0), {BTC.symbol: now})
+    desk.take(events.Configured(at_ns=desk.now_ns, limits=changed, day=1, starting_cash=Decimal(0)))
+    assert desk.state.equity == equity == 100_000 + gained
+    left = 10 - held
+    assert desk.check(desk.order(quantity=str(left))) is None
+    assert desk.check(desk.order(quantity=f"{left}.001")) == "position_notional_above_limit"
+    desk.fill("buy", str(left), "100")
+    desk.mark("101")
+    assert desk.state.equity == equity + 10 * 8 * Decimal("1.25")
 
 
 # -- symbols, prices, flow ---------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from router.own_venue import venue_in
 from router.trade import D, Floor
 from worker.build import short_folder
 
-from strategy_runner.model.order import client_order_id
+from strategy_runner.model.order import OrderReport, client_order_id
+from strategy_runner.model.signal import OrderTerms
 from strategy_runner.router.lost_stops import WHO
 from strategy_runner.router.operator_log import Action, read_actions
 from strategy_runner.router.order_book import LATE_FILL
@@ -144,5 +145,61 @@ def test_a_fill_that_is_told_behind_the_end_of_its_entry_exits(root: Path, befor
             venue.fill(exit_.client_order_id)
             one.turn_until(lambda: is_over(one, root), "the exit")
             assert asked(root)[0].request.reason == f"its stop loss is lost: {LATE_FILL}"
+        one.stop()
+        one.close()
+
+
+@pytest.mark.parametrize("target", [D(0), D(1), D(3)], ids=["nothing", "a part", "all"])
+def test_a_stop_that_the_oms_ends_by_itself_exits_what_is_left_of_its_entry(root: Path, target: Decimal) -> None:
+    """As where the venue ends both exits of a bracket with the first fill of one."""
+    with venue_in(root) as venue:
+        one = begun(root)
+        signal_id = one.say(size=3.0, stop_loss=90.0, take_profit=110.0)
+        entry_id, stop_id, target_id = (
+            client_order_id(signal_id, leg) for leg in ("entry", "stop_loss", "take_profit")
+        )
+        one.turn_until(lambda: one.trading.desk.open_orders == 3, "a bracket at the venue")
+        venue.fill(entry_id)
+        if target:
+            venue.fill(target_id, target)
+        venue.backend.cancel(CLIENT, stop_id)
+        venue.server.on_news(CLIENT, venue.backend.last_number(CLIENT))
+        if target < 3:
+            one.turn_until(lambda: len(venue.placed) == 4, "an exit at the venue")
+            (exit_,) = exits(one)
+            assert (exit_.side, exit_.quantity) == ("sell", 3 - target)
+            assert asked(root)[0].request.reason == "its stop loss is lost: the OMS ended it: asked"
+        else:
+            one.turn_until(lambda: not one.trading.desk.open_orders, "the end of all three")
+            assert (asked(root), one.trading.desk.lost_stops) == ([], ())
+        one.stop()
+        one.close()
+
+
+def test_an_entry_that_is_filled_while_a_close_of_everything_cancels_it_exits_too(root: Path) -> None:
+    """Its stop goes with it, and the close was only of what was held before."""
+    with venue_in(root) as venue:
+        one = begun(root)
+        first_id = client_order_id(one.say(size=1.0), "entry")
+        one.turn_until(lambda: first_id in venue.placed, "the first entry at the venue")
+        venue.fill(first_id)
+        one.turn_until(lambda: filled(one) == 1, "its fill")
+        later_id = client_order_id(one.say(size=2.0, stop_loss=90.0, terms=OrderTerms(limit_price=99.0)), "entry")
+        one.turn_until(lambda: len(venue.placed) == 3, "a bracket at the venue")
+        cancel = venue.backend.cancel
+
+        def too_late(client: str, order_id: str) -> OrderReport:
+            if order_id == later_id and not venue.backend.query(client, [order_id])[0].filled:  # type: ignore[union-attr]
+                venue.backend.fill(client, order_id)
+            return cancel(client, order_id)
+
+        venue.backend.cancel = too_late  # type: ignore[method-assign]
+        close_id = client_order_id(one.say(action="close", size=1.0, reasons=("closes:long",)), "exit")
+        one.turn_until(lambda: close_id in venue.placed, "the close at the venue")
+        venue.fill(close_id)
+        one.turn_until(lambda: len(venue.placed) == 5, "an exit of the rest at the venue")
+        (exit_,) = exits(one)
+        assert (exit_.side, exit_.strategy, exit_.symbol) == ("sell", "talk", "X")
+        assert asked(root)[0].request.reason == f"its stop loss is lost: {LATE_FILL}"
         one.stop()
         one.close()

@@ -272,6 +272,32 @@ def test_a_position_that_nobody_watched_is_dealt_with_as_configured(
         assert asked.count("halt") == is_stopped, "a hold that holds is not asked for again"
 
 
+@pytest.mark.parametrize("policy", ["hold", "flatten"])
+def test_a_position_that_came_or_went_while_no_router_ran_is_dealt_with_as_it_is_now(
+    root: Path, floor: Make, policy: str
+) -> None:
+    with Venue(root) as venue:
+        one = floor("talk.X", OTHER, on_restart={"talk": policy, "walk": policy})
+        one.start()
+        buy_filled(one, venue, OTHER)
+        waiting = client_order_id(one.say("talk.X", size=1.0), "entry")
+        await_placed(one, venue, waiting)
+        leaving = client_order_id(one.say(OTHER, action="close", size=2.0, reasons=("closes:long",)), "exit")
+        await_placed(one, venue, leaving)
+        one.kill()
+        venue.fill(waiting)
+        venue.fill(leaving)
+        one.start()
+        one.turn_until(lambda: list(read_actions(root)), "what was configured")
+        (action,) = read_actions(root)
+        assert (action.request.verb, action.request.strategy) == ("halt" if policy == "hold" else policy, "talk")
+        one.say("talk.X", size=1.0)
+        one.say(OTHER, size=1.0)
+        rulings = {d.signal_id.partition("@")[0]: (d.verdict, d.reason) for d in one.decided(5)[3:]}
+        passed = ("accepted", "")
+        assert rulings == {"acme:talk.X": STOPPED if policy == "hold" else passed, "acme:walk.X": passed}
+
+
 def test_a_hold_after_a_restart_softens_no_halt_of_a_person(root: Path, floor: Make) -> None:
     with Venue(root) as venue:
         one = floor(on_restart={"talk": "hold"})

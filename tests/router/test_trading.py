@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.state import RiskState, encode_state
 from strategy_runner.router import desk, hand, trading
-from strategy_runner.router.order_entry import Scope
+from strategy_runner.router.order_entry import Flattened, Scope
 from strategy_runner.router.order_journal import order_log, read_orders
 from strategy_runner.router.reconciliation import read_reconciliation
 from strategy_runner.router.risk_record import decode_turn, read_risk, risk_log
@@ -101,6 +102,44 @@ def test_a_loss_opens_its_breaker_without_a_signal_and_an_exit_still_passes(floo
     (leg,) = one.decisions()[-1].orders
     assert (leg.leg, leg.reduce_only) == ("exit", True)
     one.turn_until(lambda: held(one) == 0, "flat")
+
+
+def test_days_are_those_of_the_tape_also_where_the_router_was_there_first(floor: Make) -> None:
+    one = floor(price=None, risk=RiskConfig(max_daily_loss=50.0))
+    one.turn_until(one.trading.desk.reconciled.is_set, "an answer of the OMS")
+    one.trade("X", 100.0)
+    begun = datetime.fromtimestamp(START_NS // SECOND, UTC).date().toordinal()
+    one.turn_until(lambda: state_of(one).day == begun, "the first day")
+    buy(one, 10.0)
+    one.at_ns += DAY_NS
+    one.trade("X", 104.0)
+    one.trading._next_mark = 0.0
+    one.turn_until(lambda: state_of(one).day == begun + 1, "the next day")
+    assert state_of(one).day_start_equity == state_of(one).equity == D("100039.99")
+
+
+def test_what_was_filled_while_no_router_ran_is_not_held_at_the_prices_of_now(root: Path) -> None:
+    with venue_in(root) as quiet:
+        one = Floor(root, risk=RiskConfig(max_daily_loss=150.0, max_drawdown=0.001))
+        try:
+            one.start()
+            one.say(size=10.0, stop_loss=95.0)
+            entry, stop = (order.client_order_id for order in one.decided(1)[0].orders)
+            one.turn_until(lambda: stop in quiet.placed, "the bracket at the venue")
+            quiet.fill(entry)
+            one.turn_until(lambda: held(one) == 10, "the entry's fill")
+            one.kill()
+            quiet.backend.price = D(95)
+            quiet.fill(stop)
+            one.at_ns += DAY_NS
+            one.trade("X", 80.0)  # at which ten would have lost 200, on a day before they were sold
+            one.start()
+            one.turn_until(lambda: held(one) == 0, "the stop's fill")
+            one.turn_until(lambda: one.trading._next_mark, "a look at the prices")
+            state = state_of(one)
+            assert (state.equity, state.day_start_equity, state.latches) == (D("99949.98"), D("99949.98"), [])
+        finally:
+            one.close()
 
 
 def test_what_risk_knows_survives_a_kill_to_the_byte(floor: Make) -> None:
@@ -500,6 +539,37 @@ def test_flattening_a_scope_exits_what_it_holds_once_and_nothing_else(venue: Own
     one.turn_until(lambda: one.trading.desk.acted == 2, "the second action")
     assert (held(one), held(one, "talk.Y")) == (1, 3)
     assert len(venue.placed) == 4 and set(venue.placed.values()) == {1}
+
+
+def test_flattening_leaves_what_a_strategy_enters_after_it(root: Path) -> None:
+    with venue_in(root) as quiet:
+        one = Floor(root)
+        try:
+            one.start()
+            one.say(size=2.0)
+            (entry,) = (order.client_order_id for order in one.decided(1)[0].orders)
+            one.turn_until(lambda: entry in quiet.placed, "the entry at the venue")
+            quiet.fill(entry)
+            one.turn_until(lambda: held(one) == 2, "its fill")
+            one.trading.desk.flatten(1, Scope())
+            one.turn_until(lambda: len(quiet.placed) == 2, "the exit at the venue")
+            (leaving,) = quiet.placed.keys() - {entry}
+            one.say(size=1.0, terms=OrderTerms(limit_price=99.0))
+            (later,) = (order.client_order_id for order in one.decided(2)[1].orders)
+            one.turn_until(lambda: later in quiet.placed, "another entry, which waits for its price")
+            one.kill()
+            one.start()
+            quiet.fill(leaving)
+            one.turn_until(lambda: held(one) == 0, "flat")
+            journal = one.orders
+            one.turn_until(lambda: any(isinstance(own, Flattened) and own.is_over for own in journal()), "it is over")
+            quiet.fill(later)
+            one.turn_until(lambda: held(one) == 1, "the later entry's fill")
+            one.trading.desk.flatten(2, Scope(strategy="nobody"))
+            one.turn_until(lambda: one.trading.desk.acted == 2, "another action")
+            assert (held(one), set(quiet.placed)) == (1, {entry, leaving, later})
+        finally:
+            one.close()
 
 
 def test_flattening_is_carried_on_after_a_kill(venue: OwnVenue, floor: Make) -> None:

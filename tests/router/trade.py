@@ -61,8 +61,14 @@ class Floor:
     """One router with its desk over one folder, in this process. `restart` is what a killed one is followed by."""
 
     def __init__(
-        self, root: Path, *workers: str, open_oms: Callable[[], Oms] | None = None, price: float = 100.0, **changes: Any
+        self,
+        root: Path,
+        *workers: str,
+        open_oms: Callable[[], Oms] | None = None,
+        price: float | None = 100.0,
+        **changes: Any,
     ) -> None:
+        """`price` is that of each symbol's first trade; None leaves the tape empty."""
         self.root = root
         self.spec = trading_spec(root, workers or (TALK,), **changes)
         self.talkers = {worker: Talker(root, worker) for worker in self.spec.workers}
@@ -72,7 +78,7 @@ class Floor:
             lambda: ZeroMqOms(self.context, CLIENT, self.spec.oms.endpoint, timeout_s=0.3)  # type: ignore[union-attr]
         )
         self.at_ns = START_NS
-        for symbol in self.spec.instruments:
+        for symbol in self.spec.instruments if price is not None else ():
             self.trade(symbol, price)
         self._listener: SignalListener | None = None
         self._desk: Desk | None = None
