@@ -170,10 +170,10 @@ def _run_feed(spec: FeedSpec, path: Path, stopping: StopFlag) -> int:
     folder = Path(spec.folder)
     lock = FolderLock(folder)
     status = StatusFile(folder / "status")
-    context = new_context()
-    bells = StreamDoorbell(spec.market.doorbell), FramePublisher(context, spec.market.frames)
-    fills = FillListener(spec.market.private) if spec.market.private else None
     try:
+        context = new_context()
+        bells = StreamDoorbell(spec.market.doorbell), FramePublisher(context, spec.market.frames)
+        fills = FillListener(spec.market.private) if spec.market.private else None
         feed = _wait_for_space(lambda: make_feed(spec, *_source(spec), *bells, status, fills=fills), status, stopping)
         if feed is not None:
             loop(feed, stopping, _Reload(path, FeedSpec, feed.reload))

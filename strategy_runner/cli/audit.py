@@ -15,7 +15,7 @@ from strategy_runner.cli.output import output_option, show_json, talk
 from strategy_runner.cli.signals import mode_option, run_of
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
-from strategy_runner.errors import StateError, UsageError
+from strategy_runner.errors import StateError, UsageError, naming
 from strategy_runner.history.table_file import write_table
 from strategy_runner.model.counted import counted
 from strategy_runner.router.audit_check import Verified, sizes, verify
@@ -115,7 +115,7 @@ def _export(found: Iterator[AuditRow], form: str, path: Path | None) -> None:
     if path is None:
         _write(found, form, sys.stdout)
         return
-    with path.open("w", newline="") as file:
+    with naming(path), path.open("w", newline="") as file:
         count = _write(found, form, file)
     talk(f"{counted(count, 'entry')} in {path}")
 

@@ -21,12 +21,14 @@ Route = Literal["oms", "quantconnect", "bigquery"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 Symbol = Annotated[str, Meta(pattern=SYMBOL_PATTERN, description="a symbol such as BTC-USD")]
-StrategyName = Annotated[str, Meta(pattern=STRATEGY_PATTERN, description="a name of letters, digits, _ and -")]
-ModelName = Annotated[str, Meta(pattern=MODEL_PATTERN, description="a name of letters, digits, _ and -")]
+StrategyName = Annotated[
+    str, Meta(pattern=STRATEGY_PATTERN, description="a name of at most 48 letters, digits, _ and -")
+]
+ModelName = Annotated[str, Meta(pattern=MODEL_PATTERN, description="a name of at most 48 letters, digits, _ and -")]
 Timeframe = Annotated[str, Meta(pattern=TIMEFRAME_PATTERN, description="a timeframe such as 1s, 5m, 1h or 1d")]
 # an account or venue is written into file names and orders, so it is one plain word
 Word = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="a word of letters, digits, . _ -")
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="a word of at most 64 letters, digits, . _ -")
 ]
 BigQueryProject = Annotated[
     str, Meta(pattern=r"^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$", description="a Google Cloud project id")

@@ -156,6 +156,8 @@ class Backtest:
 
     def _run_derived(self, stopping: Callable[[], bool]) -> None:
         machine, ordinals = self._machine, self._ordinals
+        if self._twin is not None:
+            self._way = f"{ONE_BY_ONE}: {reason_against(machine) or 'its bars are made of what history has'}"
 
         def emit(subscription: Subscription, event_ns: int, *values: float) -> None:
             ordinal = ordinals[subscription]

@@ -1,9 +1,13 @@
 """A private DuckDB for one reader or one import: in memory, one thread, a memory limit, and never a download."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+
+from strategy_runner.errors import DiskFullError, StrategyRunnerError
 
 MEMORY_LIMIT_MB = 512
 
@@ -22,6 +26,17 @@ def open_engine(database: Path | None = None) -> duckdb.DuckDBPyConnection:
     # Prefetching loads whole row groups: twice the memory and, read in ranges, half the speed on large ones.
     engine.execute("SET disable_parquet_prefetching = true")
     return engine
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Gives what DuckDB says of the disk the file that is being written. Raises DiskFullError, StrategyRunnerError then."""
+    try:
+        yield
+    except duckdb.IOException as error:
+        reason = str(error).partition("\n")[0]
+        kind = DiskFullError if "No space left" in reason else StrategyRunnerError
+        raise kind(f"{path}: expected to write the rows, found: {reason}") from error
 
 
 def sql_path(path: Path) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.columns import VALUE_COLUMNS
-from strategy_runner.history.engine import open_engine, sql_text
+from strategy_runner.history.engine import disk_errors, open_engine, sql_text
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.record import Kind
 from strategy_runner.model.stream import Stream
@@ -19,7 +19,8 @@ _FOLDERS = {Kind.TRADE: "trades", Kind.QUOTE: "quotes"}
 def export_records(reader: TapeReader, folder: Path, first: int, last: int) -> list[Path]:
     """Writes records `first` to `last` - 1 to FOLDER/tape/SEQ.parquet, a file a segment; returns the files.
 
-    Columns: seq, stream (name), kind, event_ns, received_ns, epoch, v0 to v5 (NULL: a missing number). Raises CorruptRecordError.
+    Columns: seq, stream (name), kind, event_ns, received_ns, epoch, v0 to v5 (NULL: a missing number). Raises CorruptRecordError,
+    DiskFullError.
     """
     target = folder / "tape"
     target.mkdir(parents=True, exist_ok=True)
@@ -38,7 +39,7 @@ def export_records(reader: TapeReader, folder: Path, first: int, last: int) -> l
             "epoch": array["epoch"],
             **{f"v{i}": np.ascontiguousarray(array["v"][:, i]) for i in range(6)},
         }
-        with open_engine() as engine:
+        with disk_errors(path), open_engine() as engine:
             engine.register("chunk", chunk)
             temporary = path.with_suffix(".new")
             engine.execute(
@@ -53,7 +54,7 @@ def export_history(reader: TapeReader, folder: Path, first: int, last: int) -> l
     """Writes the trades, quotes and bars among the records as a history folder; returns the files.
 
     A stream without a record among them gets no file: an empty series would pass for a symbol's history. Raises
-    CorruptRecordError.
+    CorruptRecordError, DiskFullError.
     """
     _learn_streams(reader)
     _check(reader, first, last)

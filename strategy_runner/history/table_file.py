@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from strategy_runner.history.engine import open_engine, sql_text
+from strategy_runner.history.engine import disk_errors, open_engine, sql_text
 
 CHUNK_ROWS = 20_000
 
@@ -17,7 +17,7 @@ def write_table(path: Path, columns: Mapping[str, str], rows: Iterable[Sequence[
     written, left = 0, iter(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".table-", dir=path.parent) as work:
-        with open_engine(Path(work) / "rows.duckdb") as engine:
+        with disk_errors(path), open_engine(Path(work) / "rows.duckdb") as engine:
             engine.execute(f"CREATE TABLE rows ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
             while chunk := list(islice(left, CHUNK_ROWS)):
                 by_column = zip(columns, zip(*chunk, strict=True), strict=True)

@@ -2,15 +2,12 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
-
-from strategy_runner.errors import DiskFullError, StrategyRunnerError
 from strategy_runner.history.catalog import Series
 from strategy_runner.history.columns import VALUE_COLUMNS, Times, Values
-from strategy_runner.history.engine import open_engine, sql_text
+from strategy_runner.history.engine import disk_errors, open_engine, sql_text
 from strategy_runner.small_files import sync_path
 
 _SIDE_WORDS = "CASE side WHEN 1.0 THEN 'buy' WHEN -1.0 THEN 'sell' ELSE '' END AS side"
@@ -22,16 +19,17 @@ class SeriesWriter:
     def __init__(self, series: Series) -> None:
         self._series = series
         self._names = VALUE_COLUMNS[series.stream.kind]
-        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> "SeriesWriter":
         folder = self._series.path.parent
         folder.mkdir(parents=True, exist_ok=True)
-        # Beside the destination, for a rename cannot cross file systems; the dot keeps it out of the catalogue.
-        self._work = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix=".import-", dir=folder)))
-        self._engine = self._open.enter_context(open_engine(self._work / "rows.duckdb"))
         columns = ", ".join(f"{name} DOUBLE" for name in self._names)
-        self._engine.execute(f"CREATE TABLE rows (ts BIGINT, {columns})")
+        with contextlib.ExitStack() as opened, disk_errors(self._series.path):
+            # Beside the destination, for a rename cannot cross file systems; the dot keeps it out of the catalogue.
+            self._work = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix=".import-", dir=folder)))
+            self._engine = opened.enter_context(open_engine(self._work / "rows.duckdb"))
+            self._engine.execute(f"CREATE TABLE rows (ts BIGINT, {columns})")
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -40,7 +38,7 @@ class SeriesWriter:
     def append(self, ts: Times, values: Sequence[Values]) -> None:
         """Adds rows behind the ones before. Raises DiskFullError."""
         chunk = {"ts": ts, **dict(zip(self._names, values, strict=True))}
-        with _disk_errors(self._series.path):
+        with disk_errors(self._series.path):
             self._engine.register("chunk", chunk)
             self._engine.execute("INSERT INTO rows SELECT * FROM chunk")
             self._engine.unregister("chunk")
@@ -49,7 +47,7 @@ class SeriesWriter:
         """Puts the file in its place, on disk before it has its name. Raises DiskFullError."""
         columns = ", ".join(_SIDE_WORDS if name == "side" else name for name in self._names)
         finished = self._work / self._series.path.name
-        with _disk_errors(self._series.path):
+        with disk_errors(self._series.path):
             self._engine.execute(
                 f"COPY (SELECT ts, {columns} FROM rows) TO {sql_text(str(finished))} "
                 "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)"
@@ -57,13 +55,3 @@ class SeriesWriter:
         sync_path(finished)
         finished.replace(self._series.path)
         sync_path(self._series.path.parent)
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.IOException as error:
-        reason = str(error).partition("\n")[0]
-        kind = DiskFullError if "No space left" in reason else StrategyRunnerError
-        raise kind(f"{path}: expected to write the rows, found: {reason}") from error

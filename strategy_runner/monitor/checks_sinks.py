@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from strategy_runner.errors import StateError
 from strategy_runner.model.counted import counted
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.frames import Frames
@@ -70,6 +71,11 @@ def _check_duckdb(path: Path, journal: Path) -> list[Finding]:
     try:
         watermark = read_watermark(path)
     except SinkUnavailable as fault:
+        advice = (
+            "the file is sound: end what holds it, or mend what it says; a router that starts meanwhile waits for it"
+        )
+        return [warning("sinks", path, "a file that can be read", str(fault), advice)]
+    except StateError as fault:
         return [error("sinks", path, "a DuckDB file of this product", str(fault), _REBUILT)]
     decisions = _count(journal)
     if watermark > decisions:

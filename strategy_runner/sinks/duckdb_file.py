@@ -48,7 +48,7 @@ def open_database(path: Path, client: str) -> duckdb.DuckDBPyConnection:
         try:
             return _open(path, client)
         except duckdb.Error as error:
-            if _passes(error):
+            if passes(error):
                 raise SinkUnavailable(f"{path}: cannot open: {error}") from error
             set_aside(path, str(error))
         except _WrongFormat as error:
@@ -57,6 +57,13 @@ def open_database(path: Path, client: str) -> duckdb.DuckDBPyConnection:
         return _open(path, client)
     except (duckdb.Error, _WrongFormat, OSError) as error:
         raise SinkUnavailable(f"{path}: cannot open: {error}") from error
+
+
+def passes(error: duckdb.Error) -> bool:
+    """Whether an error met at opening says nothing of the file's content: who has it open, a full disk, no memory."""
+    text = str(error)
+    locked = "lock on file" in text
+    return locked or isinstance(error, duckdb.OutOfMemoryException) or any(words in text for words in _PASSING)
 
 
 def is_damage(error: duckdb.Error) -> bool:
@@ -161,12 +168,6 @@ def _columns(database: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
         GROUP BY table_name
     """)
     return dict(found.fetchall())
-
-
-def _passes(error: duckdb.Error) -> bool:
-    text = str(error)
-    locked = "lock on file" in text
-    return locked or isinstance(error, duckdb.OutOfMemoryException) or any(words in text for words in _PASSING)
 
 
 def _wal(path: Path) -> Path:

@@ -17,6 +17,7 @@ from strategy_runner.strategies.interface import Params, Strategy
 
 # msgspec's own words: "Expected `int` >= 1, got `str` - at `$[0]`"
 _MESSAGE = re.compile(r"(?P<expected>.*?)(?:, got .*?)?(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"\[(?P<number>\d+)\]|\.(?P<key>\w+)")
 
 
 def build_params(strategy: type[Strategy], params: Mapping[str, Any], where: str) -> Params:
@@ -68,8 +69,17 @@ def _value_problems(where: str, value: Any, expected_type: Any) -> list[str]:
         expected = match["expected"].replace("`", "").replace("Expected", "expected", 1)
         if expected.startswith("Invalid enum value"):
             expected = f"expected one of {', '.join(map(written, _choices(inspect.type_info(expected_type))))}"
-        return [f"{where}{match['path'] or ''}: {expected}, found {found(value)}"]
+        path = match["path"] or ""
+        return [f"{where}{path}: {expected}, found {found(_at(value, path))}"]
     return []
+
+
+def _at(value: Any, path: str) -> Any:
+    """What stands at msgspec's path in a value. Of a table's values it says `[...]`, and not which one: then the table."""
+    while step := _STEP.match(path):
+        value = value[step["key"] or int(step["number"])]
+        path = path[step.end() :]
+    return value
 
 
 def _choices(kind: inspect.Type) -> list[Any]:

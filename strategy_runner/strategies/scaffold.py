@@ -1,13 +1,15 @@
-"""Starting points on disk: a new client's folder, and a new strategy with its test. Never overwrites anything."""
+"""Starting points on disk: a new client's folder, and a new strategy with its test. Never overwrites anything, and leaves
+nothing half-made."""
 
 import keyword
 import re
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from strategy_runner.config.home import Home
-from strategy_runner.errors import UsageError
+from strategy_runner.errors import UsageError, naming
 from strategy_runner.model.names import CLIENT_PATTERN, RESERVED_CLIENTS, STRATEGY_PATTERN
 from strategy_runner.strategies.client_code import snake_case
 from strategy_runner.strategies.registry import BUILTIN
@@ -29,7 +31,11 @@ def new_client(home: Home, name: str) -> list[Path]:
     if config.parent.exists():
         raise UsageError(f"clients/{name}: expected a name that is free, found a folder of it")
     strategies.mkdir(parents=True)
-    _write(config, "client.toml.template", client=name)
+    try:
+        _write(config, "client.toml.template", client=name)
+    except OSError:
+        shutil.rmtree(config.parent)
+        raise
     return [config, strategies]
 
 
@@ -61,7 +67,11 @@ def new_strategy(home: Home, client: str, name: str) -> list[Path]:
     folder.mkdir(exist_ok=True)
     words = {"client": client, "name": name, "stem": stem, "class_name": class_name, "own_name": own_name}
     _write(code, "strategy.py.template", **words)
-    _write(test, "test_strategy.py.template", **words)
+    try:
+        _write(test, "test_strategy.py.template", **words)
+    except OSError:
+        code.unlink()
+        raise
     return [code, test]
 
 
@@ -74,5 +84,10 @@ def _class_name(name: str) -> str:
 
 def _write(path: Path, template: str, **words: str) -> None:
     text = Template((files("strategy_runner.strategies") / "templates" / template).read_text("utf-8")).substitute(words)
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
+    with naming(path), path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:  # a full disk: half of it would be a file that the client's configuration is refused for
+            path.unlink()
+            raise

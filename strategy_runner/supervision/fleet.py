@@ -10,7 +10,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec, WatchdogSpec, WorkerSpec, read_specs
 from strategy_runner.config.times import duration
 from strategy_runner.errors import StateError, StrategyRunnerError, TimeoutExpiredError, sparing
-from strategy_runner.model.names import WATCHDOG_NAME, WorkerKey
+from strategy_runner.model.names import RESERVED_CLIENTS, WATCHDOG_NAME, WorkerKey
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.operator_log import Request
@@ -79,8 +79,10 @@ def fleet(home: Home, target: Target, environ: Mapping[str, str]) -> tuple[list[
     specs, damaged = read_specs(home.daemon / "specs")
     problems += [told for name, told in sorted(damaged.items()) if target.client in (None, name.partition(":")[0])]
     wishes = read_wishes(home)
+    # what a damaged one said of a process that serves all clients, any plan says
+    serves_all = any(target.matches(name) and name.partition(":")[0] in RESERVED_CLIENTS for name in damaged)
     for client in known_clients(home):
-        if target.client not in (None, client):
+        if target.client not in (None, client) and not serves_all:
             continue
         try:
             run = read_latest_run(home, client)

@@ -62,6 +62,31 @@ def test_a_process_that_a_full_disk_ends_says_in_its_log_which_file(firm: Firm) 
     until(lambda: f"{journal}: File too large" in log.read_text(), "a word of it", instead=log.read_text)
 
 
+def test_what_a_command_would_write_is_named_and_not_left_in_half(running: Firm, tmp_path: Path) -> None:
+    rows = tmp_path / "trades.csv"
+    rows.write_text("1700000000,100.5,1\n")
+    columns = ("--kind", "trades", "--symbol", "BTC-USD", "--columns", "ts=0,price=1,size=2", "--time", "s")
+    for command, named in (
+        (("export", tmp_path / "out", "--what", "records"), "out/tape/"),
+        (("export", tmp_path / "out", "--what", "history"), "out/bars_10s/BTC-USD.parquet: "),
+        (("import", rows, "--history", tmp_path / "out", *columns), "out/trades/BTC-USD.parquet: "),
+        (("audit", "export", "acme", "--format", "parquet", "--to-file", tmp_path / "a.parquet"), "a.parquet: "),
+        (("audit", "export", "acme", "--to-file", tmp_path / "a.csv"), "a.csv: "),
+        (("init", tmp_path / "home"), "home/clients/"),
+        (("new-client", "other"), "clients/other/client.toml: "),
+        (("new-strategy", "acme", "breakout"), "strategies/breakout.py: "),
+    ):
+        assert_one_message(on_a_full_disk(running, *command), FAILURE, named, "File too large")
+    running.run("init", tmp_path / "home")
+    running.run("new-client", "other")
+    running.run("new-strategy", "acme", "breakout")
+    beside = running.root / "clients/acme/strategies/test_dip.py"
+    beside.symlink_to("nowhere")
+    assert_one_message(running.run("new-strategy", "acme", "dip", code=None), FAILURE, "test_dip.py: File exists")
+    beside.unlink()
+    running.run("new-strategy", "acme", "dip")
+
+
 def test_streams_that_the_caller_has_closed_lead_nowhere(running: Firm) -> None:
     def closed(which: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["sh", "-c", f'exec "$@" {which}', "sh", *running.command, *arguments]

@@ -354,8 +354,8 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
         "[risk]\nmax_drawdown = 0.1",
         "risk = { }\n[[risks]]\nmax_drawdown = 0.1",
         [
-            "accounts.risk.venue: expected a word of letters, digits, . _ -, found nothing",
-            "accounts.risk.account: expected a word of letters, digits, . _ -, found nothing",
+            "accounts.risk.venue: expected a word of at most 64 letters, digits, . _ -, found nothing",
+            "accounts.risk.account: expected a word of at most 64 letters, digits, . _ -, found nothing",
             'risks: expected a known key, found "risks"; did you mean risk?',
         ],
     ),
@@ -455,12 +455,12 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
     (
         'ETH-USD = { venue = "binance", account = "main" }',
         'ETH-USD = { venue = "binance" }',
-        ["accounts.ETH-USD.account: expected a word of letters, digits, . _ -, found nothing"],
+        ["accounts.ETH-USD.account: expected a word of at most 64 letters, digits, . _ -, found nothing"],
     ),
     (
         'ETH-USD = { venue = "binance", account = "main" }',
         'ETH-USD = { venue = "binance", account = "main acc" }',
-        ['accounts.ETH-USD.account: expected a word of letters, digits, . _ -, found "main acc"'],
+        ['accounts.ETH-USD.account: expected a word of at most 64 letters, digits, . _ -, found "main acc"'],
     ),
     (
         'api_key = { env = "QC_API_KEY" }',
@@ -511,18 +511,23 @@ BROKEN_CLIENTS: list[tuple[str, str, list[str]]] = [
         'id = "high"',
         ['strategies[1].id (high): expected an id of its own, found "high" as in strategies[0]'],
     ),
-    ('id = "ride"\n', "", ["strategies[1].id: expected a name of letters, digits, _ and -, found nothing"]),
+    ('id = "ride"\n', "", ["strategies[1].id: expected a name of at most 48 letters, digits, _ and -, found nothing"]),
     (
         'id = "ride"',
         'id = "ride.fast"',
-        ['strategies[1].id (ride.fast): expected a name of letters, digits, _ and -, found "ride.fast"'],
+        ['strategies[1].id (ride.fast): expected a name of at most 48 letters, digits, _ and -, found "ride.fast"'],
+    ),
+    (
+        'id = "ride"',
+        f'id = "{"a" * 49}"',
+        [f'strategies[1].id: expected a name of at most 48 letters, digits, _ and -, found "{"a" * 49}"'],
     ),
     (
         'strategy = "momentum_rider"',
         'strategi = "momentum_rider"',
         [
             'strategies[1].strategi (ride): expected a known key, found "strategi"; did you mean strategy?',
-            "strategies[1].strategy (ride): expected a name of letters, digits, _ and -, found nothing",
+            "strategies[1].strategy (ride): expected a name of at most 48 letters, digits, _ and -, found nothing",
         ],
     ),
     (

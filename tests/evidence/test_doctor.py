@@ -268,6 +268,15 @@ def test_damaged_snapshots_cursors_and_sinks_are_found(damaged: Firm) -> None:
     assert found[str(state / "signals.duckdb")]["level"] == "error"
 
 
+def test_a_duckdb_file_that_somebody_has_open_is_no_damaged_one(damaged: Firm) -> None:
+    path = damaged.home.client_state("acme", "mock") / "signals.duckdb"
+    code = "import duckdb, sys, time; file = duckdb.connect(sys.argv[1]); print('ready', flush=True); time.sleep(600)"
+    with process(sys.executable, "-c", code, str(path), cwd=damaged.root):
+        found = {f["subject"]: f for f in damaged.run("doctor", "-o", "json").json()}[str(path)]
+    assert found["level"] == "warning"
+    assert "lock on file" in found["found"]
+
+
 def frame_offsets(path: Path) -> list[int]:
     offsets, at = [], 16
     for payload in read_log(path):

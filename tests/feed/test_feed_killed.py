@@ -1,6 +1,7 @@
 """The feed killed at any moment: the tape it goes on writing is the one it would have written undisturbed."""
 
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -13,7 +14,9 @@ from feed_process import PATIENCE_S, FeedProcess, check_whole, contents, mock_sp
 from strategy_runner.config.spec import MockSpec, ReplaySpec
 from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
+from strategy_runner.model.record import SIZE
 from strategy_runner.model.stream import Stream
+from strategy_runner.tape import files
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import State, read_status
 
@@ -112,6 +115,38 @@ def test_a_feed_that_was_asked_for_a_second_clock_while_it_ran_goes_on_after_a_k
         assert feed.stop() == 0
         assert contents(feed.reader())[: len(so_far)] == so_far
         check_whole(feed.reader())
+
+
+def test_a_feed_whose_tape_is_damaged_says_so_on_its_page() -> None:
+    with FeedProcess(streams_of(SYMBOLS), mock=mock_spec(0, speed=600.0)) as feed:
+        feed.start()
+        feed.wait_records(500)
+        feed.kill()
+        damaged = feed.reader().head.durable - 20
+        ((_, segment),) = files.segments(feed.tape)
+        with segment.open("r+b") as file:
+            file.seek(damaged * SIZE + 40)
+            file.write(b"\xff\xff\xff")
+        feed.start()
+        assert feed.wait_ended() != 0
+        status = read_status(feed.status_path)
+        assert status is not None
+        assert status.state is State.FAILED
+        assert f"seq {damaged}: expected crc" in status.last_error
+
+
+def test_a_feed_whose_source_gives_other_records_than_before_says_so_on_its_page() -> None:
+    with FeedProcess(streams_of(SYMBOLS), mock=mock_spec(0, speed=600.0)) as feed:
+        feed.start()
+        feed.wait_records(500)
+        feed.kill()
+        feed.change_mock(mock_spec(0, seed=8, speed=600.0))
+        feed.start()
+        assert feed.wait_ended() != 0
+        status = read_status(feed.status_path)
+        assert status is not None
+        assert status.state is State.FAILED
+        assert re.search(r"seq \d+: expected", status.last_error)
 
 
 def _has_ticked(reader: TapeReader, name: str) -> bool:

@@ -219,17 +219,18 @@ def test_masks_of_another_length_are_refused(root: Path) -> None:
     ("kind", "changes", "reason"),
     [
         (WithoutIt, {}, "its strategy has no on_bars"),
-        (Every, {"streams": ("X/bar.1m", "X/clock.1s")}, ""),
+        (Every, {"streams": ("X/bar.1m", "X/clock.1s")}, "it reads more than the bars of its timeframe"),
+        (Every, {"streams": ("X/bar.5m",), "timeframe": "5m"}, "its bars are made of what history has"),
     ],
 )
 def test_who_cannot_take_bars_at_once_takes_them_one_by_one_and_says_so(
     root: Path, kind: type[Strategy], changes: dict[str, Any], reason: str
 ) -> None:
-    name = f"slow-{kind.__name__}-{bool(changes)}"
+    name = f"slow-{kind.__name__}-{len(changes)}"
     run(root, name, kind, checked_bars=0, **changes)
     run(root, name + "-one", kind, **changes)
     assert bodies_on_disk(root / name) == bodies_on_disk(root / (name + "-one"))
-    assert way(root, name) == ("one by one" + (f": {reason}" if reason else ""))
+    assert way(root, name) == f"one by one: {reason}"
 
 
 def test_both_ways_leave_the_crossover_in_the_same_state() -> None:

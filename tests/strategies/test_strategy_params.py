@@ -61,7 +61,7 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(number: float
 
 def test_a_fault_inside_a_list_is_named_by_its_place() -> None:
     assert problems(Levels, {"levels": [1.0, -1.0]}) == (
-        "client.toml: params.levels[1]: expected float > 0.0, found a list",
+        "client.toml: params.levels[1]: expected float > 0.0, found -1.0",
     )
 
 
@@ -82,7 +82,7 @@ class Sides(Strategy):
 def test_a_value_that_is_none_of_a_few_is_told_with_those() -> None:
     assert problems(Sides, {"side": "lnog", "kinds": ["wide", "thick"]}) == (
         'client.toml: params.side: expected one of "long", "short", found "lnog"',
-        'client.toml: params.kinds[1]: expected one of "thin", "wide", found a list',
+        'client.toml: params.kinds[1]: expected one of "thin", "wide", found "thick"',
     )
 
 
