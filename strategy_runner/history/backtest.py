@@ -4,6 +4,7 @@ The same machine and the same derivation as at a pace; only the tape is left out
 series that is recorded, whole blocks go to it without being derived row by row.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -34,6 +35,8 @@ from strategy_runner.worker.vectorised import apply_bars, reason_against
 TURN_RAW_MAX = 8_192
 _FOREVER = 1 << 62
 ONE_BY_ONE = "one by one"
+
+log = logging.getLogger(__name__)
 
 
 class Backtest:
@@ -93,9 +96,12 @@ class Backtest:
 
     def _second_process(self) -> AbstractContextManager[Bookkeeper | None]:
         """Forked before the reader has a thread."""
-        if not self._spec.spare_core:
-            return nullcontext()
-        return Bookkeeper(self._outbox, self._machine.paper, self._paper)
+        if self._spec.spare_core:
+            try:
+                return Bookkeeper(self._outbox, self._machine.paper, self._paper)
+            except OSError as error:
+                log.warning("the worker keeps its logs itself: no second process: %s", error)
+        return nullcontext()
 
     # -- both ways -------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ It ends with its worker, and has no memory of its own: a run that is repeated de
 import pickle
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from fcntl import F_SETPIPE_SZ, fcntl
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -64,14 +65,15 @@ class Bookkeeper:
     """
 
     def __init__(self, outbox: Outbox, desk: PaperDesk | None, log: PaperLog | None) -> None:
-        """Forks: to be made while the worker has one thread."""
+        """Forks: to be made while the worker has one thread. Raises OSError where there may be no process more."""
         self._outbox, self._desk, self._log = outbox, desk, log
         self._failure: Exception | None = None
         self._has_counted = False
         context = get_context("fork")
         orders, self._orders = context.Pipe(duplex=False)
         self._answers, answers = context.Pipe(duplex=False)
-        fcntl(self._orders.fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
+        with suppress(PermissionError):  # of a user who has many pipes
+            fcntl(self._orders.fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
         books = _Books(orders, answers, outbox, desk, log)
         self._process = context.Process(target=books.keep, args=(self._orders, self._answers), daemon=True)
         self._process.start()

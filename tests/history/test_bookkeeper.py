@@ -1,6 +1,7 @@
 """A second process writes signals and counts the fills of orders that stand alone: the same bytes as without it, whatever happens
 to either."""
 
+import errno
 import os
 import random
 import resource
@@ -239,6 +240,19 @@ def test_a_child_that_is_killed_ends_the_run_and_a_run_again_loses_and_doubles_n
     assert read_status(folder / "status").state is State.FAILED  # type: ignore[union-attr]  # the run has written it
     run(root, "child-killed", Alone)
     assert_same(folder, run(root, "child-lives", Alone))
+
+
+def test_where_there_may_be_no_process_more_the_worker_does_without(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fork", refused)
+        folder = run(root, "alone", Alone)
+    assert "no second process: [Errno 11] Resource temporarily unavailable" in caplog.text
+    assert_same(folder, run(root, "not-alone", Alone))
 
 
 def test_a_disk_that_is_full_ends_the_run_and_a_run_again_loses_and_doubles_nothing(root: Path) -> None:
