@@ -429,7 +429,7 @@ def test_entries_wait_for_the_first_comparison_and_are_refused_if_there_is_none(
     one = floor(open_oms=Unreachable)
     one.say()
     assert one.decided(1)[0].reason == "not_reconciled"
-    assert "OMS: down for maintenance" in one.trading.faults()
+    one.turn_until(lambda: "OMS: down for maintenance" in one.trading.faults(), "a word of the desk")
 
 
 # -- the OMS and this client disagree --------------------------------------------------------------------------------------
