@@ -126,6 +126,12 @@ def changes_of(body: SignalBody, instrument: Instrument) -> list[OrderChange]:
     return found
 
 
+def merged(before: OrderChange | None, after: OrderChange) -> OrderChange:
+    """Two changes of one order as one: what is wished later counts, field by field."""
+    said = {name: value for name, value in msgspec.structs.asdict(after).items() if value is not None}
+    return after if before is None else msgspec.structs.replace(before, **said)
+
+
 def cancelled_by(body: SignalBody) -> list[str]:
     """The client order ids that a cancellation concerns; what protects a position is none of them."""
     assert body.action == "cancel", body.id

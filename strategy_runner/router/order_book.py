@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OmsEvent, OrderChange, OrderState, client_order_id
+from strategy_runner.model.order import OmsEvent, OrderState, client_order_id
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import is_told
 from strategy_runner.oms import order_machine
@@ -24,6 +24,7 @@ from strategy_runner.oms.order_machine import (
     new_order,
     news_of_event,
 )
+from strategy_runner.oms.order_making import merged
 from strategy_runner.oms.paper_state import instrument_of
 from strategy_runner.router.order_entry import (
     OWN,
@@ -161,7 +162,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
         case ModifyWanted():
             known = book.orders.get(entry.change.client_order_id)
             if known is not None:
-                known.change = _merged(known.change, entry.change)
+                known.change = merged(known.change, entry.change)
             book.next_decision = max(book.next_decision, entry.decision + 1)
         case Modified():
             _modify(book, entry)
@@ -368,12 +369,6 @@ def _forget_what_is_over(book: OrderBook) -> None:
         is_entering = any(not one.order.request.reduce_only for one in book.index.of((strategy, symbol)))
         if not is_entering and not book.held(strategy, symbol):
             del book.unprotected[worker]
-
-
-def _merged(before: OrderChange | None, after: OrderChange) -> OrderChange:
-    """What is wished later counts, field by field."""
-    said = {name: value for name, value in msgspec.structs.asdict(after).items() if value is not None}
-    return after if before is None else msgspec.structs.replace(before, **said)
 
 
 def _modify(book: OrderBook, entry: Modified) -> None:

@@ -29,7 +29,7 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.oms.fill_model import Band, MarketEvent, is_quiet, lone_price
 from strategy_runner.oms.ledger import EXACT, Account, after_fill, place
-from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, orders_of
+from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, merged, orders_of
 from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneFills, LoneOrder, PaperBook, market_price
 from strategy_runner.oms.paper_state import BookState, Entry, PaperOrder
 from strategy_runner.tape.logs import FRAME_BYTES, START
@@ -100,8 +100,8 @@ class PaperDesk:
         exits = [body for body in orders if self._order(body)]
         if exits and self._lone is None:
             self._end_others(bodies[bodies.index(exits[-1]) + 1 :], changes, final)
-        for body in changes:
-            self._change(body, final)
+        if changes:
+            self._change(changes, final)
 
     def is_passed_by(self, event: MarketEvent) -> bool:
         """Whether the next record of the symbol changes nothing, though orders wait: it does not touch where they rest."""
@@ -199,16 +199,20 @@ class PaperDesk:
     def _is_entry(self, body: SignalBody) -> bool:
         return as_exit(body, self.held, self._spec.instrument).action != "close"
 
-    def _change(self, body: SignalBody, final: Set[str]) -> None:
-        """The `final` exits stay as they are: a position is never without what protects it and without an exit."""
+    def _change(self, bodies: Sequence[SignalBody], final: Set[str]) -> None:
+        """Modifications of one order at one record are one, as they leave a router's desk. The `final` exits stay as they are: a
+        position is never without what protects it and without an exit."""
         self._take_up_lone()
-        if body.action == "cancel":
-            self._queue += self._fold(self._book.cancel([one for one in cancelled_by(body) if one not in final]))
-        else:
+        wished: dict[str, OrderChange] = {}
+        for body in bodies:
+            if body.action == "cancel":
+                self._queue += self._fold(self._book.cancel([one for one in cancelled_by(body) if one not in final]))
+                continue
             changes = [one for one in changes_of(body, self._spec.instrument) if one.client_order_id not in final]
             if not any(map(self._is_refused, changes)):
-                for change in changes:
-                    self._queue += self._fold(self._book.modify(change)[0])
+                wished |= {one.client_order_id: merged(wished.get(one.client_order_id), one) for one in changes}
+        for change in wished.values():
+            self._queue += self._fold(self._book.modify(change)[0])
         self._look()
 
     def _order(self, body: SignalBody) -> bool:

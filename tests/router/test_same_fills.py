@@ -329,7 +329,38 @@ def test_any_life_has_the_same_fills_at_a_pace_and_flat_out(tmp_path: Path, firs
     assert fills > 2 * lives, "lives in which little is filled prove little"
 
 
-# -- a close that is taken back --------------------------------------------------------------------------------------------
+# -- told step by step -----------------------------------------------------------------------------------------------------
+
+
+class Pair:
+    """Both ways, in a market that trades once a second."""
+
+    def __init__(self, root: Path, settings: FillSettings, stack: ExitStack) -> None:
+        self.life = Life(0)
+        self.life._price = 100.0
+        self.paced = Paced(root, settings, stack)
+        self.flat = PaperDesk(PaperSpec(fills=settings, instrument=X), KEY, "main")
+
+    @property
+    def held(self) -> Decimal:
+        assert self.flat.held == self.paced.held
+        return self.flat.held
+
+    def pass_on(self, seconds: int, price: float = 100.0) -> None:
+        for _ in range(seconds):
+            self.life._at += SECOND
+            event = Trade("X", self.life._at, price, 50.0, 1.0)
+            if self.flat.waits:
+                self.flat.meet(event)
+            self.paced.meet(event)
+
+    def ask(self, *bodies: SignalBody) -> None:
+        """At one record."""
+        self.flat.submit(*bodies)
+        self.paced.submit(bodies)
+
+    def body(self, action: str, size: float | None, **more: Any) -> SignalBody:
+        return self.life._body(action, size, **more)
 
 
 SLOW = FillSettings(latency_ns=3 * SECOND)
@@ -347,36 +378,37 @@ def test_a_close_is_not_taken_back_that_has_ended_what_protected_the_position(
     tmp_path: Path, size: float, when: str, action: str, left: Any
 ) -> None:
     """Its stop had ended with it, and nobody watched the position: whatever is left has its stop, and leaves with it."""
-    life = Life(0)
     with ExitStack() as stack:
-        paced, flat = Paced(tmp_path, SLOW, stack), PaperDesk(PaperSpec(fills=SLOW, instrument=X), KEY, "main")
-
-        def pass_on(seconds: int, price: float = 100.0) -> None:
-            for _ in range(seconds):
-                life._at += SECOND
-                event = Trade("X", life._at, price, 50.0, 1.0)
-                if flat.waits:
-                    flat.meet(event)
-                paced.meet(event)
-
-        def ask(*bodies: SignalBody) -> None:
-            flat.submit(*bodies)
-            paced.submit(bodies)
-
-        pass_on(1)
-        life._price = 100.0
-        ask(life._body("buy", 2.0, stop_loss=90.0))
-        pass_on(4)
-        assert flat.held == paced.held == 2
-        close = life._body("close", size, reasons=("closes:long",))
-        back = life._body(action, None if action == "cancel" else 0.1, of=close.id)
+        both = Pair(tmp_path, SLOW, stack)
+        both.pass_on(1)
+        both.ask(both.body("buy", 2.0, stop_loss=90.0))
+        both.pass_on(4)
+        assert both.held == 2
+        close = both.body("close", size, reasons=("closes:long",))
+        back = both.body(action, None if action == "cancel" else 0.1, of=close.id)
         if when == "at once":
-            ask(close, back)
+            both.ask(close, back)
         else:
-            ask(close)
-            pass_on(1)
-            ask(back)
-        pass_on(5)
-        assert flat.held == paced.held == left
-        pass_on(5, 89.0)
-        assert flat.held == paced.held == 0
+            both.ask(close)
+            both.pass_on(1)
+            both.ask(back)
+        both.pass_on(5)
+        assert both.held == left
+        both.pass_on(5, 89.0)
+        assert both.held == 0
+
+
+def test_of_two_modifications_at_one_record_the_later_counts(tmp_path: Path) -> None:
+    """Flat out the second was judged by what the first had left, and refused."""
+    with ExitStack() as stack:
+        both = Pair(tmp_path, FillSettings(), stack)
+        both.pass_on(1)
+        entry = both.body("buy", 3.0, terms=OrderTerms(limit_price=95.0))
+        both.ask(entry)
+        both.pass_on(1)
+        lower = OrderTerms(limit_price=94.0)
+        both.ask(both.body("modify", 0.5, of=entry.id, terms=lower), both.body("modify", 1.0, of=entry.id))
+        both.pass_on(2, 94.5)
+        assert both.held == 0
+        both.pass_on(2, 93.0)
+        assert both.held == 1

@@ -31,13 +31,14 @@ def test_supervisord_reads_back_every_value_of_a_program(fleet: FleetHome) -> No
     assert process.environment["STRATEGY_RUNNER_LOG"] == str(program.log)
 
 
-def test_hash_seed_and_blas_threads_are_pinned_and_a_program_may_add_to_them(fleet: FleetHome) -> None:
-    program = msgspec.structs.replace(fleet.program("a"), environment={"TZ": "UTC"})
+def test_hash_seed_blas_threads_and_time_zone_are_pinned_and_a_program_may_add_to_them(fleet: FleetHome) -> None:
+    program = msgspec.structs.replace(fleet.program("a"), environment={"MORE": "yes"})
     options = parsed(write_configuration(fleet.home, [program]))
     environment = options.process_group_configs[0].process_configs[0].environment
     assert environment["PYTHONHASHSEED"] == "0"
     assert environment["OPENBLAS_NUM_THREADS"] == "1"
     assert environment["TZ"] == "UTC"
+    assert environment["MORE"] == "yes"
 
 
 def test_a_path_with_spaces_and_percent_signs_survives(fleet: FleetHome) -> None:
