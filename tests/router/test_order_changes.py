@@ -204,6 +204,20 @@ def test_a_close_of_everything_closes_what_another_exit_does_not_and_ends_the_re
     assert state(one, half, "exit") is OrderState.ACKNOWLEDGED
 
 
+def test_a_position_that_is_turned_takes_the_exits_of_the_other_side_with_it(venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    entry = entered(one, venue)
+    leave = one.say(action="close", size=2.0, reasons=("far", "closes:long"), terms=OrderTerms(limit_price=110.0))
+    one.turn_until(lambda: state(one, leave, "exit") is OrderState.ACKNOWLEDGED, "a resting exit")
+    turned = one.say(action="sell", size=3.0, stop_loss=120.0)
+    turned_id = client_order_id(turned, "entry")
+    one.turn_until(lambda: turned_id in venue.placed, "an entry of the other side at the venue")
+    venue.fill(turned_id)
+    one.turn_until(lambda: state(one, entry, "stop_loss") is OrderState.CANCELLED, "the end of the stop")
+    one.turn_until(lambda: state(one, leave, "exit") is OrderState.CANCELLED, "the end of the resting exit")
+    assert state(one, turned, "stop_loss") is OrderState.ACKNOWLEDGED
+
+
 class LateNews:
     """An OMS whose events come later than its answers, while somebody `holds` them."""
 
