@@ -92,6 +92,21 @@ def test_a_limit_order_is_placed_modified_and_cancelled_by_its_strategy(venue: O
     assert set(venue.placed.values()) == {1}
 
 
+def test_an_order_that_is_lowered_to_what_was_filled_of_it_is_over_and_was_modified(
+    venue: OwnVenue, floor: Make
+) -> None:
+    one = floor()
+    signal_id = rest(one)
+    venue.fill(client_order_id(signal_id, "entry"), D("0.5"))
+    one.turn_until(lambda: state(one, signal_id) is OrderState.PARTIALLY_FILLED, "a part filled")
+    change(one, signal_id, size=0.5)
+    one.turn_until(lambda: not orders(one), "no order open")
+    one.turn_until(lambda: one.trading.desk.reconciled.is_set() and len(one.fills()) == 2, "what its worker is told")
+    events = [entry.event for entry in one.fills()]
+    reports = [(event.kind, event.report.state, event.report.reason) for event in events if event.report is not None]
+    assert reports == [("fill", OrderState.PARTIALLY_FILLED, ""), ("modified", OrderState.FILLED, "")]
+
+
 def orders(one: Floor) -> list[Any]:
     return list(one.trading.record.state.orders.values())
 
