@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OmsEvent, OrderState, client_order_id
+from strategy_runner.model.order import OmsEvent, OrderState, Side, client_order_id
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import is_told
 from strategy_runner.oms import order_machine
@@ -26,6 +26,7 @@ from strategy_runner.oms.order_machine import (
 )
 from strategy_runner.oms.order_making import merged
 from strategy_runner.oms.paper_state import instrument_of
+from strategy_runner.risk.working import PROTECTIVE_LEGS
 from strategy_runner.router.order_entry import (
     OWN,
     Acted,
@@ -278,8 +279,11 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
         _advance(book, order_of(event), news)
     account = _account_after(book, event, instruments)
     if account is not None:
+        before = book.held(event.strategy, event.symbol)
         book.accounts[event.account] = account
         book.index.touched[event.strategy, event.symbol] = None
+        if before * book.held(event.strategy, event.symbol) < 0:
+            _note_turn(book, (event.strategy, event.symbol), "sell" if before > 0 else "buy")
     if event.number != OWN:
         _note_ended_stop(book, known)
     _forget_what_is_over(book)
@@ -353,6 +357,18 @@ def _note_ended_stop(book: OrderBook, known: DeskOrder | None) -> None:
     left = (entry.filled if entry else stop.quantity) - stop.filled - (target.filled if target else ZERO)
     if left > 0:
         _lose(book, stop, f"the OMS ended it: {stop.reason or 'no reason given'}")
+
+
+def _note_turn(book: OrderBook, worker: tuple[str, str], side: Side) -> None:
+    """A position was turned by a fill of this side: exits of that side have nothing left to reduce, nor is the rest of an entry
+    wanted that they protected. An exit of an entry that has still to begin stays."""
+    for one in book.index.of(worker):
+        request = one.order.request
+        entry = book.find(request.bracket) if request.leg in PROTECTIVE_LEGS else None
+        if request.reduce_only and request.side == side and not closes_now(one) and (entry is None or entry.filled):
+            for ending in filter(None, (one, book.orders.get(request.bracket))):
+                ending.cancel = True
+                book.index.note(ending)
 
 
 def _lose(book: OrderBook, stop: Order, reason: str) -> None:

@@ -90,7 +90,7 @@ class OrderChanges:
     def _modify(self, one: DeskOrder, change: OrderChange) -> None:
         """Asked again after a silence: its numbers are absolute. What the OMS does not do the worker is told."""
         report = self._asked(one, change)
-        is_made = not report.reason and report.state not in FINAL_STATES and _follows(one, change)
+        is_made = _is_made(report, change) and _follows(one, change)
         self._journal.append([Modified(at_ns=time.time_ns(), change=change, report=report, is_made=is_made)])
         if not is_made and not one.order.is_final:
             log.warning("order %s: not modified: %s", one.order.id, report.reason or report.state)
@@ -105,6 +105,14 @@ class OrderChanges:
                 raise OmsUnavailable(str(refused)) from refused
             reason = f"oms_{refused.code}"
             return msgspec.structs.replace(report_of(one.order), state=OrderState.REJECTED, reason=reason)
+
+
+def _is_made(report: OrderReport, change: OrderChange) -> bool:
+    """An order that is over was changed only if that has ended it: no more was wished than what had been filled."""
+    if report.reason or report.state not in FINAL_STATES:
+        return not report.reason
+    numbers = report.filled, report.quantity
+    return all(number.is_finite() and number == change.quantity for number in numbers)
 
 
 def _follows(one: DeskOrder, change: OrderChange) -> bool:

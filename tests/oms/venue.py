@@ -108,7 +108,9 @@ class VenueBackend:
             report = self._reports.get((client, change.client_order_id))
             if report is None or report.state in FINAL_STATES:
                 return report or _unknown(client, change.client_order_id)
-            changed = msgspec.structs.replace(report, quantity=change.quantity or report.quantity)
+            quantity = change.quantity or report.quantity
+            state = OrderState.FILLED if quantity == report.filled else report.state
+            changed = msgspec.structs.replace(report, quantity=quantity, state=state)
             self._tell("modified", changed)
             self._log.sync()
             return changed

@@ -106,6 +106,21 @@ def test_a_limit_order_is_placed_modified_and_cancelled_by_its_strategy(venue: O
     assert set(venue.placed.values()) == {1}
 
 
+def test_an_order_that_is_lowered_to_what_was_filled_of_it_is_over_and_was_modified(
+    venue: OwnVenue, floor: Make
+) -> None:
+    one = floor()
+    signal_id = rest(one)
+    venue.fill(client_order_id(signal_id, "entry"), D("0.5"))
+    one.turn_until(lambda: state(one, signal_id) is OrderState.PARTIALLY_FILLED, "a part filled")
+    change(one, signal_id, size=0.5)
+    one.turn_until(lambda: not orders(one), "no order open")
+    one.turn_until(lambda: one.trading.desk.reconciled.is_set() and len(one.fills()) == 2, "what its worker is told")
+    events = [entry.event for entry in one.fills()]
+    reports = [(event.kind, event.report.state, event.report.reason) for event in events if event.report is not None]
+    assert reports == [("fill", OrderState.PARTIALLY_FILLED, ""), ("modified", OrderState.FILLED, "")]
+
+
 def orders(one: Floor) -> list[Any]:
     return list(one.trading.record.state.orders.values())
 
@@ -264,6 +279,20 @@ def test_while_no_fill_is_heard_of_exits_and_cancellations_leave_and_entries_wai
     assert not [entry for entry in one.orders() if isinstance(entry, Contradicted)]
     assert max(venue.placed.values()) == 1
     one.close()
+
+
+def test_a_position_that_is_turned_takes_the_exits_of_the_other_side_with_it(venue: OwnVenue, floor: Make) -> None:
+    one = floor()
+    entry = entered(one, venue)
+    leave = one.say(action="close", size=2.0, reasons=("far", "closes:long"), terms=OrderTerms(limit_price=110.0))
+    one.turn_until(lambda: state(one, leave, "exit") is OrderState.ACKNOWLEDGED, "a resting exit")
+    turned = one.say(action="sell", size=3.0, stop_loss=120.0)
+    turned_id = client_order_id(turned, "entry")
+    one.turn_until(lambda: turned_id in venue.placed, "an entry of the other side at the venue")
+    venue.fill(turned_id)
+    one.turn_until(lambda: state(one, entry, "stop_loss") is OrderState.CANCELLED, "the end of the stop")
+    one.turn_until(lambda: state(one, leave, "exit") is OrderState.CANCELLED, "the end of the resting exit")
+    assert state(one, turned, "stop_loss") is OrderState.ACKNOWLEDGED
 
 
 class LateNews:
