@@ -68,7 +68,10 @@ def load_client(
     _check_client_name(client)
     assigned = assignments(environ, overrides)
     kind = inspect.type_info(ClientConfig)
-    given = merge(kind, _inherited(environment), mark(read_toml(home.client_config(client), file), file))
+    raw = read_toml(home.client_config(client), file)
+    if not raw:  # as a full disk or an editor that was killed leaves it: nobody wants to trade nothing
+        raise ConfigurationError(f"{file}: expected what the client trades, found an empty file")
+    given = merge(kind, _inherited(environment), mark(raw, file))
     given = apply(given, ClientConfig, assigned)
     reading = Reading(ClientConfig, file=file, root=home.root, other=(environment.file, EnvironmentConfig))
     tree = reading.examine(given)

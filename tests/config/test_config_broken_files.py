@@ -758,6 +758,15 @@ def test_every_problem_of_a_file_is_found_in_one_go(home: Home) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["", "# a client\n"])
+def test_an_empty_file_is_no_client_that_trades_nothing(home: Home, text: str) -> None:
+    write(home.client_config("ikenna"), text)
+
+    assert client_problems(home) == (
+        "clients/ikenna/client.toml: expected what the client trades, found an empty file",
+    )
+
+
 def test_a_file_that_is_not_there_names_the_path_it_should_have(home: Home) -> None:
     home.client_config("ikenna").unlink()
 
