@@ -103,7 +103,9 @@ def client_processes(
     if wish.symbols and not workers:
         raise UsageError(f"{loaded.file}: symbols: expected some of {', '.join(wish.symbols)}, found none of them")
     if run.replay is not None:
-        _check_history(loaded, Path(run.replay.folder), workers)
+        known = all_histories(Path(run.replay.folder))
+        _check_history(loaded, Path(run.replay.folder), known, workers)
+        workers = [_of_recorded(worker, known) for worker in workers]
     running = [worker for worker in workers if worker.key.folder not in wish.stopped]
     if run.parallel >= 2 * len(running):
         running = [msgspec.structs.replace(worker, spare_core=True) for worker in running]
@@ -342,10 +344,25 @@ def _router(run: _Run, workers: Sequence[WorkerSpec]) -> RouterSpec:
     )
 
 
-def _check_history(loaded: Loaded[ClientConfig], folder: Path, workers: Sequence[WorkerSpec]) -> None:
+def _of_recorded(worker: WorkerSpec, known: Mapping[str, SymbolHistory]) -> WorkerSpec:
+    """Without the trades and quotes that nobody recorded: orders that the worker fills itself would wait for them for ever. One
+    that reads nothing else is left as it is."""
+    streams = tuple(name for name in worker.streams if _is_recorded(Stream.parse(name), known))
+    return msgspec.structs.replace(worker, streams=streams or worker.streams)
+
+
+def _is_recorded(stream: Stream, known: Mapping[str, SymbolHistory]) -> bool:
+    if stream.kind not in (Kind.TRADE, Kind.QUOTE):
+        return True
+    history = known[stream.symbol]
+    return stream in (history.base.stream, *(other.stream for other in history.others))
+
+
+def _check_history(
+    loaded: Loaded[ClientConfig], folder: Path, known: Mapping[str, SymbolHistory], workers: Sequence[WorkerSpec]
+) -> None:
     """Every symbol that is read has recorded history that may be read, and of which its bars can be made: said before anything
     starts or changes."""
-    known = all_histories(folder)
     read = {Stream.parse(name).symbol for worker in workers for name in worker.streams} - {""}
     problems = []
     for symbol in sorted(read):

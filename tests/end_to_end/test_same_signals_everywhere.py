@@ -168,12 +168,14 @@ def test_a_time_that_a_strategy_takes_for_a_local_one_is_the_same_on_every_host(
     assert "12:30:00+00:00" in bodies[0]
 
 
+@pytest.mark.parametrize("more", ["", ", trades=True, quotes=True"], ids=["", "reads what nobody recorded"])
 def test_strategies_that_answer_their_fills_give_the_same_bytes_and_fills_in_both_modes(
-    firm: Firm, recorded_data: Path
+    firm: Firm, recorded_data: Path, more: str
 ) -> None:
+    """Orders of one that reads trades too waited for them for ever, where bars alone are recorded."""
     assert (recorded_data / "bars_1m/BTC-USD.parquet").is_file()
     firm.write("clients/acme/client.toml", TRADING)
-    firm.write("clients/acme/strategies/answering.py", ANSWERING)
+    firm.write("clients/acme/strategies/answering.py", ANSWERING.replace("bars=True", f"bars=True{more}"))
     firm.run("backtest", "acme", "--history", recorded_data)
     historical = firm.bodies("acme"), fills(firm, "historical")
     firm.run("start", "acme", "--mode", "simulation", "--history", recorded_data, "--speed", 0)
