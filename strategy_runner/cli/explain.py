@@ -2,7 +2,7 @@
 
 import click
 
-from strategy_runner.cli.output import nameless_output_option, show_json, takes_colours
+from strategy_runner.cli.output import nameless_output_option, plain, show_json, takes_colours
 from strategy_runner.cli.positions import runs_of
 from strategy_runner.cli.signals import mode_option, run_of
 from strategy_runner.config.home import Home
@@ -66,7 +66,7 @@ def _show_story(story: Story) -> None:
     for title, lines in story.chapters:
         click.echo(click.style(title, bold=True) if takes_colours() else title)
         for line in lines:
-            click.echo(f"  {line}")
+            click.echo(f"  {plain(line)}")
 
 
 COMMANDS = [explain]

@@ -9,9 +9,11 @@ from typing import Any
 import click
 
 from strategy_runner import __version__
+from strategy_runner.cli.output import plain
 from strategy_runner.config.home import Home
 from strategy_runner.errors import ConfigurationError, StrategyRunnerError, UsageError
 
+LINE_ENDS = "\n"  # of messages of several lines, such as the last ones of a log
 HOME_HELP = "Folder with clients/, configs/ and var/ [default: STRATEGY_RUNNER_HOME, or here]."
 
 
@@ -90,10 +92,10 @@ def main() -> None:
         code = error.exit_code
     except ConfigurationError as error:
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {plain(problem, keeps=LINE_ENDS)}", err=True)
         code = error.exit_code
     except StrategyRunnerError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {plain(str(error), keeps=LINE_ENDS)}", err=True)
         code = error.exit_code
     except OSError as error:
         # whoever reads or writes a file names it; what says nothing of a file is about what is printed

@@ -39,7 +39,7 @@ nameless_output_option = _option("table", "json")
 
 def talk(message: str) -> None:
     """A word to the person, on stderr."""
-    click.echo(message, err=True)
+    click.echo(plain(message, keeps="\n"), err=True)
 
 
 def show_json(value: Any) -> None:
@@ -78,6 +78,14 @@ def show_table(columns: Iterable[Column], rows: Iterable[Sequence[Any]]) -> None
         click.echo(line)
 
 
+def plain(text: str, *, keeps: str = "") -> str:
+    """With every character written out that a terminal would obey, or that begins another line: a strategy's words, of which
+    messages and tables are full, must not be able to pass for somebody else's. Those of `keeps` stay."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in keeps else one.encode("unicode_escape").decode() for one in text)
+
+
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is, or None if it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -89,7 +97,7 @@ def takes_colours() -> bool:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else str(value).replace("\n", "\\n")
+    return "-" if value is None else plain(str(value))
 
 
 def _coloured(text: str) -> str:

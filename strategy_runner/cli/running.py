@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from strategy_runner.cli.numbers import FiniteRange
-from strategy_runner.cli.output import age, output_option, show_json, show_results, show_table, talk
+from strategy_runner.cli.output import age, output_option, plain, show_json, show_results, show_table, talk
 from strategy_runner.cli.progress import ready_bar
 from strategy_runner.cli.signals import MODES
 from strategy_runner.cli.table import Column
@@ -216,7 +216,7 @@ def _show_status(rows: Sequence[FleetRow]) -> None:
     )
     for reason in dict.fromkeys(filter(None, reasons)):
         names = [row.name for row in rows if row.reason == reason]
-        click.echo(f"{names[0] if len(names) == 1 else f'{len(names)} processes'}: {reason}")
+        click.echo(f"{names[0] if len(names) == 1 else f'{len(names)} processes'}: {plain(reason)}")
 
 
 @click.command()

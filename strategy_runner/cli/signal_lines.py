@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from strategy_runner.cli.output import terminal_width
+from strategy_runner.cli.output import plain, terminal_width
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import SignalBody
 
@@ -56,7 +56,7 @@ class SignalLines:
             "conf": "-" if body.confidence is None else f"{body.confidence:.2f}",
             "decision": word,
         }
-        return self._line(cells, reason or "; ".join(body.reasons))
+        return self._line(cells, reason or plain("; ".join(body.reasons)))
 
     def _line(self, cells: dict[str, str], why: str) -> str:
         line = ""

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from cli.clients import CROSSOVER
+from cli.terminal import raw
 from end_to_end.harness import Firm, assert_one_message, clean_environment, until
 from end_to_end.recordings import write_market
 
@@ -41,6 +42,57 @@ def test_a_new_client_and_a_new_strategy_work_as_they_are(firm: Firm) -> None:
         "acme:own.BTC-USD": "trading",
     }
     until(lambda: firm.bodies("acme:own"), "a signal of the own strategy")
+
+
+ODD = """
+from strategy_runner.strategies.interface import Inputs, Params, Strategy
+
+
+class OddParams(Params, frozen=True):
+    fails: bool = False
+
+
+class Odd(Strategy):
+    Params = OddParams
+    inputs = Inputs(bars=True)
+
+    def on_bar(self, bar):
+        if self.params.fails:
+            raise ValueError("\\x1b[2Jgone")
+        self.buy("\\x1b[2Jgone\\nodum:other.SPY close \\x9b31m accepted")
+"""
+
+ODD_CLIENT = """
+mode = "mock"
+routes = []
+
+[accounts]
+BTC-USD = { venue = "binance", account = "main" }
+
+[[strategies]]
+id = "odd"
+strategy = "odd"
+symbols = ["BTC-USD"]
+timeframe = "10s"
+"""
+
+
+def test_what_a_strategy_says_moves_no_cursor_and_begins_no_line(firm: Firm) -> None:
+    firm.write("clients/acme/client.toml", ODD_CLIENT)
+    firm.write("clients/acme/strategies/odd.py", ODD)
+    write_market(firm.root / "history", "BTC-USD", seed=5, seconds=60, per_second=2)
+    firm.run("backtest", "acme", "--history", firm.root / "history")
+    names = firm.run("signals", "acme", "-o", "name").lines
+    said = firm.run("signals", "acme").lines
+    assert len(said) == 1 + len(names) > 2
+    told = "\\x1b[2Jgone\\nodum:other.SPY close \\x9b31m accepted"
+    assert said[1].endswith(told)
+    assert f"  {told}" in firm.run("explain", names[0]).lines
+    assert "\x1b[2J" not in raw(firm, 200, "signals", "acme") + raw(firm, 200, "explain", names[0])
+
+    firm.write("clients/acme/client.toml", f"{ODD_CLIENT}params = {{ fails = true }}\n")
+    failed = firm.run("backtest", "acme", "--history", firm.root / "history", code=1).err
+    assert "ValueError: \\x1b[2Jgone" in failed and "\x1b" not in failed
 
 
 def test_the_test_beside_a_new_strategy_passes_and_can_fail(firm: Firm) -> None:
