@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
 
@@ -18,19 +19,21 @@ from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names, unknown_client
+from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import ConfigurationError, NotRunningError, UsageError
 from strategy_runner.model.counted import counted
 from strategy_runner.supervision import steering
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.differences import differences
 from strategy_runner.supervision.fleet import FleetRow, fleet
+from strategy_runner.supervision.holdings import held_by
 from strategy_runner.supervision.plan import Plan
 from strategy_runner.supervision.plan_whole import plan_whole, without_removed
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import Wish, read_wishes
-from strategy_runner.supervision.written import as_written, read_written
+from strategy_runner.supervision.written import Written, as_written, read_written
 
 READY_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 86_400.0
@@ -233,6 +236,7 @@ def plan(home: Home, target: str, output: str) -> None:
     written = read_written(home)
     made, problems = plan_whole(home, without_removed(home, wishes), written, os.environ)
     changes = [change for change in differences(made, written) if parsed.matches(change.name)]
+    left = _left_alone(home, written, [one.name for one in changes if one.action == "stop"])
     told = [line for client, lines in problems.items() if parsed.client in (None, client) for line in lines]
     broken = ConfigurationError(*dict.fromkeys(told)) if told else None
     if broken is not None and not changes:
@@ -245,6 +249,7 @@ def plan(home: Home, target: str, output: str) -> None:
     else:
         columns = (Column("name"), Column("action"), Column("reason", folds=True))
         show_table(columns, ((c.name, c.action, c.reason) for c in changes))
+    _tell_of_left_alone(left)
     if broken is not None:
         raise broken
 
@@ -257,8 +262,10 @@ def apply_(home: Home) -> None:
     Only those concerned are touched; every other process keeps its pid.
     """
     Daemon(home).pid()
+    before = read_written(home)
     change, problems = steering.apply(home, os.environ)
     _report(change, "nothing to change")
+    _tell_of_left_alone(_left_alone(home, before, change.stopped))
     if problems:
         talk("clients with broken files run on as before")
         raise ConfigurationError(*problems)
@@ -330,6 +337,20 @@ def split_symbols(text: str | None) -> tuple[str, ...]:
 def _concerns(target: Target, name: str) -> bool:
     """The target's own processes, and the router of its client."""
     return target.matches(name) or (target.client is not None and name == f"{target.client}:router")
+
+
+def _left_alone(home: Home, written: Written, gone: Iterable[str]) -> dict[str, Decimal]:
+    """What workers hold that are not to run any more."""
+    specs = [written.specs[name] for name in gone if name in written.specs]
+    return held_by(home, [spec for spec in specs if isinstance(spec, WorkerSpec)])
+
+
+def _tell_of_left_alone(left: Mapping[str, Decimal]) -> None:
+    for name, quantity in left.items():
+        talk(
+            f"warning: {name} holds {quantity.normalize():f}, which no strategy will close: "
+            f"`strategy-runner flatten {name} --reason WHY` does, while its client runs"
+        )
 
 
 def _report(change: ChangeReport, otherwise: str) -> None:

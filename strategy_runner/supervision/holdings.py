@@ -10,6 +10,7 @@ import msgspec
 
 from strategy_runner.config.home import Home
 from strategy_runner.config.instruments import instruments_of
+from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import NotRunningError, StrategyRunnerError, sparing
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument, decimal_of
@@ -102,6 +103,23 @@ def holdings(
 def positions_of_run(home: Home, client: str, mode: str) -> list[Position]:
     """What each worker of a client holds by its fills. Raises StateError for a damaged log."""
     return [position for position, _ in _positions(fill_logs(home, client, mode))]
+
+
+def held_by(home: Home, workers: Iterable[WorkerSpec]) -> dict[str, Decimal]:
+    """What these workers' orders at an OMS have left them, by worker; who holds nothing is left out, and so is a client whose
+    fill log is damaged."""
+    runs: dict[tuple[str, str], set[str]] = {}
+    for worker in workers:
+        if worker.fills:
+            runs.setdefault((worker.client, worker.mode), set()).add(worker.key.name)
+    found: dict[str, Decimal] = {}
+    for (client, mode), names in runs.items():
+        with sparing([]):
+            for position in positions_of_run(home, client, mode):
+                name = WorkerKey(client, position.strategy, position.symbol).name
+                if name in names and position.quantity:
+                    found[name] = position.quantity
+    return found
 
 
 def fill_logs(home: Home, client: str, mode: str) -> list[Path]:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from end_to_end.harness import Firm, until
+from end_to_end.harness import CROSSOVER, Firm, until
 from end_to_end.recordings import write_bars
 
 from strategy_runner.config.spec import FeedSpec, read_spec
@@ -212,3 +212,37 @@ def reason(firm: Firm, name: str) -> str:
 
 def every_state(firm: Firm) -> set[str]:
     return {row["trading_state"] for row in firm.status().values()}
+
+
+KEEPER = """
+from strategy_runner.model.event import Trade
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Keeper(Strategy):
+    inputs = Inputs(trades=True)
+    has_bought = False
+
+    def on_trade(self, trade: Trade) -> None:
+        if not self.has_bought:
+            self.has_bought = True
+            self.buy(size=2.0)
+"""
+
+
+def test_a_worker_that_goes_and_holds_something_is_told_of(firm: Firm) -> None:
+    kept = '[[strategies]]\nid = "kept"\nstrategy = "keeper"\nsymbols = ["BTC-USD"]\ntimeframe = "10s"\n'
+    firm.write("clients/acme/strategies/keeper.py", KEEPER)
+    firm.write(FILE, f"{CROSSOVER}\n{kept}")
+    firm.run("start", "acme")
+    until(lambda: firm.run("positions", "acme:kept", "-o", "name").lines, "a position")
+    firm.write(FILE, CROSSOVER)
+    warning = "warning: acme:kept.BTC-USD holds 2, which no strategy will close: `strategy-runner flatten acme:kept."
+    assert changes(firm)["acme:kept.BTC-USD"] == "stop"
+    assert warning in firm.run("plan").err
+    assert warning in firm.run("apply").err
+    firm.run("flatten", "acme:kept.BTC-USD", "--reason", "its strategy has gone")
+    until(
+        lambda: firm.run("positions", "acme:kept", "-o", "json").json()[0]["quantity"].strip("0.") == "", "nothing held"
+    )
+    assert "warning" not in firm.run("plan").err
