@@ -53,7 +53,6 @@ CLOSING_LEGS = ("exit", "flatten")
 EVERY_DECISION = 1 << 62  # of what was under way when an earlier version wrote it down
 LATE_FILL = "it had ended with its entry, which was filled after all"
 _SENT = Sent()
-_TAKEN_BACK = (OrderState.CANCELLED, OrderState.EXPIRED)
 
 
 class Flattening(msgspec.Struct, frozen=True):
@@ -65,8 +64,7 @@ class Flattening(msgspec.Struct, frozen=True):
 
 
 class LostStop(msgspec.Struct, frozen=True):
-    """The stop loss of this worker has ended, and protects nothing: the OMS rejected or ended it, or its entry was filled too
-    late."""
+    """The stop loss of this worker has ended, and protects nothing: the OMS rejected it, or its entry was filled too late."""
 
     order_id: str
     scope: Scope
@@ -146,9 +144,7 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
             for order_id in entry.client_order_ids:
                 _advance(book, order_id, _SENT)
         case Told():
-            known = book.orders.get(entry.report.client_order_id)
             _advance(book, entry.report.client_order_id, entry.news)
-            _note_ended_stop(book, known)
             _forget_what_is_over(book)
         case Happened():
             _happen(book, entry, instruments)
@@ -272,7 +268,7 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
         return
     if entry.instrument is not None:
         book.instruments[entry.instrument.symbol] = entry.instrument
-    news, known = news_of_event(event), book.orders.get(order_of(event))
+    news = news_of_event(event)
     if event.fill is not None:
         _note_late_fill(book, event.fill.client_order_id)
     if news is not None:
@@ -284,8 +280,6 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
         book.index.touched[event.strategy, event.symbol] = None
         if before * book.held(event.strategy, event.symbol) < 0:
             _note_turn(book, (event.strategy, event.symbol), "sell" if before > 0 else "buy")
-    if event.number != OWN:
-        _note_ended_stop(book, known)
     _forget_what_is_over(book)
 
 
@@ -343,20 +337,6 @@ def _note_late_fill(book: OrderBook, order_id: str) -> None:
     stop = book.find(stop_id)
     if stop is not None and not (is_open or stop.filled):
         _lose(book, stop, LATE_FILL)
-
-
-def _note_ended_stop(book: OrderBook, known: DeskOrder | None) -> None:
-    """An order has ended as nobody here asked it to: a stop whose entry has filled more than has left by its exits."""
-    if known is None or known.cancel or known.order.state not in _TAKEN_BACK or known.order.request.leg != "stop_loss":
-        return
-    stop, held = known.order, book.held(*known.worker)
-    if not held or (held > 0) != (stop.request.side == "sell"):
-        return
-    entry = book.find(stop.request.bracket)
-    target = book.find(client_order_id(stop.request.signal_id, "take_profit"))
-    left = (entry.filled if entry else stop.quantity) - stop.filled - (target.filled if target else ZERO)
-    if left > 0:
-        _lose(book, stop, f"the OMS ended it: {stop.reason or 'no reason given'}")
 
 
 def _note_turn(book: OrderBook, worker: tuple[str, str], side: Side) -> None:

@@ -29,6 +29,8 @@ from strategy_runner.risk.state import worker_key
 from strategy_runner.router import order_book
 from strategy_runner.router.audit_check import sizes, verify
 from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.router.lost_stops import WHO as LOST_STOP
+from strategy_runner.router.operator_log import read_actions
 from strategy_runner.router.order_book import OrderBook
 from strategy_runner.router.order_entry import OWN, Contradicted, Happened, Intended, OrderEntry
 from strategy_runner.router.order_journal import order_log, read_orders
@@ -53,10 +55,17 @@ class Books:
         self.decisions = decisions
         self.wanted = {order.client_order_id: order for one in decisions for order in one.orders}
         self.desk: list[OrderEntry] = [entry for _, entry in read_orders(order_log(Path(router.folder)))]
+        self.wanted |= self._exits_of_lost_stops()
         self.told = list(_frames(Path(router.oms.fills)))
         self.entries = [msgspec.msgpack.decode(raw, type=Entry) for raw in _log(book / "orders.log")]
         self.events = [event for entry in self.entries for event in entry.events]
         self.slots = list(_slots(router))
+
+    def _exits_of_lost_stops(self) -> dict[str, OrderRequest]:
+        """What the router asked for itself, by actions in the operator log."""
+        asked = {one.number for one in read_actions(Path(self.router.folder).parent) if one.who == LOST_STOP}
+        intents = [one.order for one in self.desk if isinstance(one, Intended) and one.order.leg == "flatten"]
+        return {one.client_order_id: one for one in intents if int(one.signal_id.split("/")[1]) in asked}
 
     @property
     def fills(self) -> list[Fill]:
@@ -77,7 +86,8 @@ class Books:
 def unsettled(books: Books) -> str:
     """What is still on its way between the books, "" once nothing is."""
     made = books.desk_book()
-    intended = sum(isinstance(entry, Intended) and entry.decision != OWN for entry in books.desk)
+    intents = [entry.order.client_order_id for entry in books.desk if isinstance(entry, Intended)]
+    intended = sum(order_id in books.wanted for order_id in intents)
     moving = made.in_state(*ON_THEIR_WAY)
     for what, is_open in (
         (f"{intended} intents of {len(books.wanted)} orders", intended < len(books.wanted)),

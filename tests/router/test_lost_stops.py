@@ -149,33 +149,6 @@ def test_a_fill_that_is_told_behind_the_end_of_its_entry_exits(root: Path, befor
         one.close()
 
 
-@pytest.mark.parametrize("target", [D(0), D(1), D(3)], ids=["nothing", "a part", "all"])
-def test_a_stop_that_the_oms_ends_by_itself_exits_what_is_left_of_its_entry(root: Path, target: Decimal) -> None:
-    """As where the venue ends both exits of a bracket with the first fill of one."""
-    with venue_in(root) as venue:
-        one = begun(root)
-        signal_id = one.say(size=3.0, stop_loss=90.0, take_profit=110.0)
-        entry_id, stop_id, target_id = (
-            client_order_id(signal_id, leg) for leg in ("entry", "stop_loss", "take_profit")
-        )
-        one.turn_until(lambda: one.trading.desk.open_orders == 3, "a bracket at the venue")
-        venue.fill(entry_id)
-        if target:
-            venue.fill(target_id, target)
-        venue.backend.cancel(CLIENT, stop_id)
-        venue.server.on_news(CLIENT, venue.backend.last_number(CLIENT))
-        if target < 3:
-            one.turn_until(lambda: len(venue.placed) == 4, "an exit at the venue")
-            (exit_,) = exits(one)
-            assert (exit_.side, exit_.quantity) == ("sell", 3 - target)
-            assert asked(root)[0].request.reason == "its stop loss is lost: the OMS ended it: asked"
-        else:
-            one.turn_until(lambda: not one.trading.desk.open_orders, "the end of all three")
-            assert (asked(root), one.trading.desk.lost_stops) == ([], ())
-        one.stop()
-        one.close()
-
-
 def test_an_entry_that_is_filled_while_a_close_of_everything_cancels_it_exits_too(root: Path) -> None:
     """Its stop goes with it, and the close was only of what was held before."""
     with venue_in(root) as venue:
