@@ -97,8 +97,10 @@ class Backtest:
     def _second_process(self) -> AbstractContextManager[Bookkeeper | None]:
         """Forked before the reader has a thread."""
         if self._spec.spare_core:
+            desk, listens = self._machine.paper, self._machine.listens
+            counted = (desk, self._paper) if desk is not None and self._paper is not None and not listens else None
             try:
-                return Bookkeeper(self._outbox, self._machine.paper, self._paper)
+                return Bookkeeper(self._outbox, counted)
             except OSError as error:
                 log.warning("the worker keeps its logs itself: no second process: %s", error)
         return nullcontext()
@@ -114,13 +116,12 @@ class Backtest:
 
     def _run_blocks(self, series: Series, stopping: Callable[[], bool], bookkeeper: Bookkeeper | None) -> None:
         subscription = self._machine.subscriptions[0]
-        counts_apart = bookkeeper is not None and self._paper is not None and not self._machine.listens
         ordinal = 0
         with read_series(series, self._history.from_ns, self._history.to_ns, ahead=True) as reader:
             self._reports = lambda: {series.stream.name: reader.report}
             apply = self._apply_events if self._twin is None else self._apply_columns(self._twin)
             for block in reader:
-                if bookkeeper is not None and counts_apart and not self._checks:
+                if bookkeeper is not None and not self._checks:
                     bookkeeper.begin_counting()
                 apply(subscription, ordinal, block)
                 ordinal += len(block)

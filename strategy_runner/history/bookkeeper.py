@@ -27,6 +27,8 @@ from strategy_runner.worker.paper_log import PaperLog
 
 _PIPE_BYTES = 1 << 20  # what any user may ask for: room for some blocks, so that the worker does not wait
 
+Counted = tuple[PaperDesk, PaperLog]
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -58,15 +60,15 @@ _decode = msgspec.msgpack.Decoder(_Order).decode
 
 
 class Bookkeeper:
-    """Keeps signals for `outbox` while the block lasts, and fills for `desk`, whose entries belong into `log`, from
-    `begin_counting` on.
+    """Keeps signals for `outbox` while the block lasts, and the fills of `counted`, a desk whose entries belong into a log, from
+    `begin_counting` on; None where there are none that may be counted apart.
 
     Every call raises what the process has failed with, such as a DivergenceError or an OSError; a StateError if it was killed.
     """
 
-    def __init__(self, outbox: Outbox, desk: PaperDesk | None, log: PaperLog | None) -> None:
+    def __init__(self, outbox: Outbox, counted: Counted | None) -> None:
         """Forks: to be made while the worker has one thread. Raises OSError where there may be no process more."""
-        self._outbox, self._desk, self._log = outbox, desk, log
+        self._outbox, self._counted = outbox, counted
         self._failure: Exception | None = None
         self._has_counted = False
         context = get_context("fork")
@@ -74,7 +76,7 @@ class Bookkeeper:
         self._answers, answers = context.Pipe(duplex=False)
         with suppress(PermissionError):  # of a user who has many pipes
             fcntl(self._orders.fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
-        books = _Books(orders, answers, outbox, desk, log)
+        books = _Books(orders, answers, outbox, counted)
         self._process = context.Process(target=books.keep, args=(self._orders, self._answers), daemon=True)
         self._process.start()
         orders.close()
@@ -83,14 +85,12 @@ class Bookkeeper:
 
     def begin_counting(self) -> None:
         """From now on, unless it was asked for before. Whatever was told of fills is to be recorded."""
-        if self._has_counted:
+        if self._counted is None or self._has_counted:
             return
-        assert self._desk is not None
-        assert self._log is not None
         self._has_counted = True
-        self._log.flush()
-        state = pickle.dumps(self._desk.count_elsewhere(self))
-        self._send(_Begin(state, self._log.offset))
+        desk, log = self._counted
+        log.flush()
+        self._send(_Begin(pickle.dumps(desk.count_elsewhere(self)), log.offset))
 
     def write(self, written: Iterable[Written]) -> None:
         self._send(_Signals(list(written)))
@@ -104,11 +104,12 @@ class Bookkeeper:
         self._send(_Fills(filled))
 
     def end_counting(self) -> DeskState:
-        assert self._log is not None
+        assert self._counted is not None, "only a desk that has begun comes back"
         self._send(_HandBack())
+        state: DeskState
         state, offset = self._answer()
-        self._log.go_on(offset)
-        return state  # type: ignore[no-any-return]  # as `_Books` sends it
+        self._counted[1].go_on(offset)
+        return state
 
     def __enter__(self) -> Self:
         return self
@@ -117,8 +118,8 @@ class Bookkeeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._desk is not None:
-                self._desk.come_back()
+            if self._counted is not None:
+                self._counted[0].come_back()
         finally:
             try:
                 self._outbox.come_back()
@@ -151,37 +152,35 @@ class Bookkeeper:
 class _Books:
     """The second process."""
 
-    def __init__(
-        self, orders: Connection, answers: Connection, outbox: Outbox, desk: PaperDesk | None, log: PaperLog | None
-    ) -> None:
+    def __init__(self, orders: Connection, answers: Connection, outbox: Outbox, counted: Counted | None) -> None:
         self._orders, self._answers = orders, answers
-        self._outbox, self._desk, self._log = outbox, desk, log
+        self._outbox, self._counted = outbox, counted
 
     def keep(self, *workers_ends: Connection) -> None:
         for end in workers_ends:
             end.close()  # so that the worker's own is the only one, and its end is seen
         for number in (signal.SIGINT, signal.SIGTERM):  # meant for the worker
             signal.signal(number, signal.SIG_IGN)
+        with suppress(EOFError, ConnectionError):  # the worker is gone
+            self._answers.send(self._outcome())
+
+    def _outcome(self) -> int | Exception:
+        """The log's end, or what the worker is to raise. Raises EOFError, ConnectionError if there is no worker any more."""
         try:
-            try:
-                answer: object = self._keep()
-            except (EOFError, ConnectionError):
-                raise
-            except Exception as error:
-                answer = error
-            self._answers.send(answer)
+            return self._keep()
         except (EOFError, ConnectionError):
-            return  # the worker is gone
+            raise
+        except Exception as error:
+            return error
 
     def _keep(self) -> int:
-        """The log's end at the end. Raises EOFError if the worker goes before."""
+        """Returns the log's end at the end."""
         while not isinstance(order := _decode(self._orders.recv_bytes()), _End):
             if isinstance(order, _Signals):
                 self._outbox.write(order.written)
             else:
-                assert self._desk is not None
-                assert self._log is not None
-                self._count(order, self._desk, self._log)
+                assert self._counted is not None, order
+                self._count(order, *self._counted)
         return self._outbox.end
 
     def _count(self, order: _Fills | _Begin | _HandBack, desk: PaperDesk, log: PaperLog) -> None:

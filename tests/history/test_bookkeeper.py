@@ -6,8 +6,7 @@ import os
 import random
 import resource
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 from multiprocessing import active_children, get_context
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 from oms.paper_build import X
 from worker.build import START_NS, bodies_on_disk, short_folder, strategy, worker_spec
+from worker.processes import await_that, is_alive
 
 from strategy_runner.config.spec import PaperSpec, ProtectionSpec, ReplaySpec, WorkerSpec
 from strategy_runner.errors import DivergenceError, StateError, StrategyError
@@ -225,7 +225,7 @@ def test_a_worker_that_is_killed_takes_its_child_along_and_a_run_again_loses_and
     worker.join()
     assert worker.exitcode == -signal.SIGKILL
     child = int(Killed.pid_file.read_text())
-    until(lambda: not _runs(child))
+    await_that(lambda: not is_alive(child), "the end of its child")
     folder = root / "killed" / "talk.X"
     before = (folder / "fills.log").read_bytes()
     run(root, "killed", Alone)
@@ -271,17 +271,3 @@ def test_a_disk_that_is_full_ends_the_run_and_a_run_again_loses_and_doubles_noth
     run(root, "full", Alone)
     assert (folder / "fills.log").read_bytes().startswith(before)
     assert_same(folder, run(root, "roomy", Alone))
-
-
-def until(found: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60.0
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
