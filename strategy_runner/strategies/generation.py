@@ -82,9 +82,10 @@ def code_digest(strategy: type[Strategy]) -> str:
 
 
 def _libraries(files: Iterable[Path]) -> list[tuple[str, str]]:
-    """Name and version of what is installed and some files import; the standard library and the product are told elsewhere."""
+    """Name and version of what is installed and some files import; the standard library, the product and numpy are told
+    elsewhere."""
     modules = {name for file in files if file.suffix == ".py" for name in _imported(file)}
-    modules -= {*sys.stdlib_module_names, "strategy_runner"}
+    modules -= {*sys.stdlib_module_names, "strategy_runner", "numpy"}
     if not modules:
         return []
     from importlib.metadata import version  # which workers have no need of
