@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
 
@@ -236,7 +235,6 @@ def plan(home: Home, target: str, output: str) -> None:
     written = read_written(home)
     made, problems = plan_whole(home, without_removed(home, wishes), written, os.environ)
     changes = [change for change in differences(made, written) if parsed.matches(change.name)]
-    left = _left_alone(home, written, [one.name for one in changes if one.action == "stop"])
     told = [line for client, lines in problems.items() if parsed.client in (None, client) for line in lines]
     broken = ConfigurationError(*dict.fromkeys(told)) if told else None
     if broken is not None and not changes:
@@ -249,7 +247,7 @@ def plan(home: Home, target: str, output: str) -> None:
     else:
         columns = (Column("name"), Column("action"), Column("reason", folds=True))
         show_table(columns, ((c.name, c.action, c.reason) for c in changes))
-    _tell_of_left_alone(left)
+    _tell_of_left_alone(home, written, [one.name for one in changes if one.action == "stop"])
     if broken is not None:
         raise broken
 
@@ -265,7 +263,7 @@ def apply_(home: Home) -> None:
     before = read_written(home)
     change, problems = steering.apply(home, os.environ)
     _report(change, "nothing to change")
-    _tell_of_left_alone(_left_alone(home, before, change.stopped))
+    _tell_of_left_alone(home, before, change.stopped)
     if problems:
         talk("clients with broken files run on as before")
         raise ConfigurationError(*problems)
@@ -339,13 +337,10 @@ def _concerns(target: Target, name: str) -> bool:
     return target.matches(name) or (target.client is not None and name == f"{target.client}:router")
 
 
-def _left_alone(home: Home, written: Written, gone: Iterable[str]) -> dict[str, Decimal]:
+def _tell_of_left_alone(home: Home, written: Written, gone: Iterable[str]) -> None:
     """What workers hold that are not to run any more."""
-    specs = [written.specs[name] for name in gone if name in written.specs]
-    return held_by(home, [spec for spec in specs if isinstance(spec, WorkerSpec)])
-
-
-def _tell_of_left_alone(left: Mapping[str, Decimal]) -> None:
+    specs = [written.specs.get(name) for name in gone]
+    left = held_by(home, [spec for spec in specs if isinstance(spec, WorkerSpec)])
     for name, quantity in left.items():
         talk(
             f"warning: {name} holds {quantity.normalize():f}, which no strategy will close: "

@@ -78,6 +78,10 @@ class LoneOrder(msgspec.Struct, frozen=True, gc=False):
     side: Side
     quantity: Decimal
 
+    @property
+    def id(self) -> str:
+        return client_order_id(self.body.id, self.leg)
+
 
 class LoneFill(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What counts of such an order and of the record that fills it: `caused_ns` is the order's time, `event_ns` the record's, and

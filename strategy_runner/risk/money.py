@@ -110,6 +110,8 @@ def _recount(state: RiskState) -> None:
     whose currency has no rate yet stays what it was."""
     for key, book in state.books.items():
         instrument = limits_in_force(state).instruments[book.symbol]
+        if (instrument.currency, instrument.multiplier) == (book.currency, book.multiplier):
+            continue
         before, now = rate_to_client(state, book.currency), rate_to_client(state, instrument.currency)
         if instrument.currency == book.currency:
             worth = ONE

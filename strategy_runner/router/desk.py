@@ -52,8 +52,7 @@ class Desk:
 
     `written` has what the journal was given, for who follows it to take out. `reconciled` is set once positions and orders have
     been compared with the OMS's since the start, and `differences` is what was found last; `lost_stops` are those of
-    workers that hold or enter something. `broken` is a fault of the disk
-    that ends the router.
+    workers that hold or enter something. `broken` is a fault of the disk that ends the router.
     """
 
     def __init__(

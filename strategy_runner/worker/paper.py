@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from strategy_runner.config.spec import PaperSpec
 from strategy_runner.model.event import Quote
 from strategy_runner.model.names import WorkerKey
-from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, Side, client_order_id
+from strategy_runner.model.order import OmsEvent, OrderChange, OrderRequest, Side
 from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.private import PrivateEntry, PrivateEvent, encode_private, is_told, slot_of
 from strategy_runner.model.record import Kind
@@ -277,9 +277,10 @@ class PaperDesk:
 
     def _final_exits(self) -> Set[str]:
         """Those of earlier records."""
-        lone = self._lone
-        is_final = lone is not None and self._closes_all(lone)
-        return {*self._final, client_order_id(lone.body.id, lone.leg)} if lone and is_final else {*self._final}
+        found = {*self._final}
+        if self._lone is not None and self._closes_all(self._lone):
+            found.add(self._lone.id)
+        return found
 
     def _closes_all(self, lone: LoneOrder) -> bool:
         return lone.leg == "exit" and lone.quantity >= abs(self.held)
@@ -315,7 +316,7 @@ class PaperDesk:
             lone, self._lone = self._lone, None
             self._send(lone.body)
             if self._closes_all(lone):
-                self._final[client_order_id(lone.body.id, lone.leg)] = None
+                self._final[lone.id] = None
 
     def _count_filled(self) -> None:
         if self._filled_by is None:
