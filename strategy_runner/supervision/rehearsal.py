@@ -6,9 +6,15 @@ is removed, the ZeroMQ context is terminated and with it its threads.
 """
 
 import os
+import signal
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from strategy_runner.assembly import configure_logging, make_follower
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
@@ -27,10 +33,11 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.strategies.client_code import strategies_in
 from strategy_runner.strategies.kept_code import folder_digest, keep
 from strategy_runner.tape.lock import FolderLock
-from strategy_runner.tape.status import StatusFile
+from strategy_runner.tape.status import State, Status, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
 
 BARS = 20
+TRIAL_WAIT_S = 5.0
 _OWN_CODE = """
 from strategy_runner.model.event import Bar
 from strategy_runner.strategies.interface import Inputs, Params, Strategy
@@ -56,8 +63,8 @@ _CAST = {
 }
 
 
-def rehearse() -> None:
-    """Plays a worker of each of some built-in strategies: start, records, signals, snapshot, stop, restart."""
+def rehearse(lives: int = 2) -> None:
+    """Plays a worker of each of some built-in strategies, so many times: start, records, signals, snapshot, stop."""
     configure_logging("error")
     with tempfile.TemporaryDirectory(prefix="sr") as name:
         folder = Path(name)
@@ -67,12 +74,60 @@ def rehearse() -> None:
         for strategy, params in _CAST.items():
             spec = _spec(folder, strategy, params)
             write_spec(folder / "spec.json", spec)
-            for _ in range(2):
+            for _ in range(lives):
                 _play(folder, writer, doorbell)
         writer.close()
         doorbell.close()
         _import_own_code(folder)
     configure_logging("info")  # what nearly every worker is told; it has nothing to set then
+
+
+@contextmanager
+def worker_on_trial(bear: Callable[[str, Path], int]) -> Iterator[int]:
+    """The process id of a worker that has started, read some bars and signalled. It is killed afterwards.
+
+    `bear` makes it, a child of this process, from a spec file and the path of its log. Raises TimeoutError if it does not come.
+    """
+    with tempfile.TemporaryDirectory(prefix="sr") as name:
+        folder = Path(name)
+        spec = msgspec.structs.replace(_spec(folder, *next(iter(_CAST.items()))), from_start=False)
+        write_spec(folder / "spec.json", spec)
+        doorbell = StreamDoorbell(f"ipc://{folder}/doorbell")
+        writer = TapeWriter(folder / "tape", segment_records=1024)
+        streams = [writer.stream_id(Stream.parse(stream)) for stream in spec.streams]
+        writer.make_durable()
+        status = Path(spec.folder) / "status"
+        pid = bear(str(folder / "spec.json"), folder / "log")
+        try:
+            _wait_until(status, lambda seen: seen.state is State.FOLLOWING)
+            for i in range(BARS):
+                _append_bar(writer, streams, i)
+                doorbell.ring(topic_of(spec.streams[0]), writer.seq)
+                _wait_until(status, lambda seen: seen.position >= writer.seq)
+            yield pid
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            writer.close()
+            doorbell.close()
+
+
+def _wait_until(path: Path, has_come: Callable[[Status], bool]) -> None:
+    deadline = time.monotonic() + TRIAL_WAIT_S
+    while not ((seen := read_status(path)) and has_come(seen)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"worker on trial: expected it to go on within {TRIAL_WAIT_S:g} s, found {seen}")
+        time.sleep(0.001)
+
+
+def _append_bar(writer: TapeWriter, streams: Sequence[int], i: int) -> None:
+    """The i-th bar, and a prediction of each model."""
+    close = 100.0 + (i * 7 % 11) - i % 5
+    at_ns = (writer.seq + 1) * 60_000_000_000
+    writer.append(streams[0], at_ns, close, close + 1, close - 1, close, 1.0)
+    for stream in streams[1:]:
+        writer.append(stream, at_ns, -0.9, 0.9, 0.0, 0.0, 0.0)
+    writer.publish()
 
 
 def _play(folder: Path, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
@@ -83,12 +138,7 @@ def _play(folder: Path, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
     follower = make_follower(spec, status)
     streams = [writer.stream_id(Stream.parse(stream)) for stream in spec.streams]
     for i in range(BARS):
-        close = 100.0 + (i * 7 % 11) - i % 5
-        at_ns = (writer.seq + 1) * 60_000_000_000
-        writer.append(streams[0], at_ns, close, close + 1, close - 1, close, 1.0)
-        for stream in streams[1:]:
-            writer.append(stream, at_ns, -0.9, 0.9, 0.0, 0.0, 0.0)
-        writer.publish()
+        _append_bar(writer, streams, i)
         if i % 5:
             doorbell.ring(topic_of(spec.streams[0]), writer.seq)
         else:  # it is noticed by looking

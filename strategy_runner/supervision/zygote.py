@@ -31,13 +31,14 @@ import msgspec
 from strategy_runner.errors import StateError
 from strategy_runner.pinned_environment import PINNED_ENVIRONMENT
 from strategy_runner.supervision.child import leave_parent, run_and_exit, take_own_output
-from strategy_runner.supervision.programs import ENTRY_MODULE
+from strategy_runner.supervision.programs import ENTRY_MODULE, LOG_VARIABLE
 from strategy_runner.supervision.watchdog.process import ENDED, pids, read_stat
 
 # zmq without a context: a context owns threads, and threads do not survive a fork
 LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
 ANSWER_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 5.0
+TRIALS = 2  # where code has moved, its callers count anew: the second finds those
 HELD_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 # <linux/sched.h>, and the number of clone(2) by architecture
 _CLONE_PARENT = 0x8000
@@ -170,26 +171,52 @@ def _preload(entry: str, modules: Sequence[str]) -> None:
     for name in (*LIBRARIES, *modules):
         importlib.import_module(name)
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # a file, not a test's
+    from strategy_runner.supervision.heap import counts_references, settle_heap
+
     if entry == ENTRY_MODULE:
         from strategy_runner.supervision.rehearsal import rehearse
 
         rehearse()
-    from strategy_runner.supervision.heap import settle_heap
-
+        if not counts_references():  # else they write to all that they use
+            _gather_code()
     threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208
     if threads != 1:
         raise StateError(f"zygote: expected one thread after the imports of {list(modules)}, found {threads}")
     settle_heap()
 
 
-def _fork(birth: Birth, daemon: int) -> int:
-    """The worker's process id, or minus errno. In the worker it does not return."""
+def _gather_code() -> None:
+    """Finds by workers on trial which code they write to, and puts it on pages of its own."""
+    from strategy_runner.supervision.heap import gather, restless_code, settle_heap
+    from strategy_runner.supervision.rehearsal import rehearse, worker_on_trial
+
+    for _ in range(TRIALS):
+        settle_heap()
+        try:
+            with worker_on_trial(_bear_for_trial) as pid:
+                found = restless_code(pid)
+        except OSError as error:
+            print(f"zygote: workers take more memory than they need to: {error}", file=sys.stderr)
+            return
+        gather(found)
+        rehearse(lives=1)
+
+
+def _bear_for_trial(spec: str, log: Path) -> int:
+    pid = _fork(Birth("trial", ENTRY_MODULE, [spec], {LOG_VARIABLE: str(log)}, str(log), None), os.getpid(), 0)
+    if pid < 0:
+        raise OSError(-pid, os.strerror(-pid))
+    return pid
+
+
+def _fork(birth: Birth, parent: int, flags: int = _CLONE_PARENT) -> int:
+    """The worker's process id, or minus errno. In the worker it does not return. `parent` is whose end it does not survive."""
     # what os.fork does around the system call, which here has one flag more
     ctypes.pythonapi.PyOS_BeforeFork()
-    pid = _SYSCALL(_SYS_CLONE[platform.machine()], _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    pid = _SYSCALL(_SYS_CLONE[platform.machine()], flags | signal.SIGCHLD, 0, 0, 0, 0)
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
-        _be_worker(birth, daemon)
+        _be_worker(birth, parent)
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     return pid if pid > 0 else -ctypes.get_errno()
 

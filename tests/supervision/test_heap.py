@@ -31,10 +31,69 @@ print(Path(sys.argv[1]).read_text())
 """
 
 
-@pytest.mark.skipif(
+# code that cannot be specialised, among what stays as it is
+CALL = """
+import os, signal
+from strategy_runner.supervision import heap
+
+names, spacing = [f"add{i}" for i in range(100)], []
+for name in names:
+    exec(f"def {name}(one): return one" + " + one" * 80)
+    spacing.append(bytes(5000))
+def still(): return spacing
+functions = [globals()[name] for name in names]
+
+def use():
+    for function in functions:
+        for one in (1, "a", 1.5, [2]) * 20:
+            function(one)
+    for _ in range(20):
+        still()
+
+def found_on_a_child():
+    ready, done = os.pipe()
+    child = os.fork()
+    if child == 0:
+        use()
+        os.write(done, b".")
+        signal.pause()
+    os.read(ready, 1)
+    try:
+        return heap.restless_code(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+def pages(): return len({id(function.__code__) // 4096 for function in functions})
+
+use()
+heap.settle_heap()
+found, scattered = found_on_a_child(), pages()
+assert {function.__code__ for function in functions} <= set(found) and still.__code__ not in found, found
+heap.gather(found)
+use()
+heap.settle_heap()
+assert [function("a") for function in functions] == ["a" * 81] * 100
+assert pages() * 3 < scattered, (pages(), scattered)
+assert not {function.__code__ for function in functions} & set(found_on_a_child())
+print("gathered")
+"""
+
+
+needs_immortal_objects = pytest.mark.skipif(
     sys.version_info < (3, 12) or bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
     reason="this Python counts the references of every object",
 )
+
+
+@needs_immortal_objects
+def test_code_that_a_child_writes_to_is_found_and_gathered_on_few_pages_and_works_there() -> None:
+    ended = subprocess.run([sys.executable, "-c", CALL], capture_output=True, text=True, check=False)
+
+    assert (ended.stdout, ended.stderr) == ("gathered\n", "")
+
+
+@needs_immortal_objects
 def test_what_the_zygote_has_made_is_used_without_counting_and_what_comes_later_is_counted(
     tmp_path: Path,
 ) -> None:
