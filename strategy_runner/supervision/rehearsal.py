@@ -83,14 +83,19 @@ def rehearse(lives: int = 2) -> None:
 
 
 @contextmanager
-def worker_on_trial(bear: Callable[[str, Path], int]) -> Iterator[int]:
+def worker_on_trial(bear: Callable[[str, Path], int], *, own_code: bool) -> Iterator[int]:
     """The process id of a worker that has started, read some bars and signalled. It is killed afterwards.
 
-    `bear` makes it, a child of this process, from a spec file and the path of its log. Raises TimeoutError if it does not come.
+    With `own_code` its strategy is a client's own and not a built-in one. `bear` makes it, a child of this process, from a spec
+    file and the path of its log. Raises TimeoutError if it does not come.
     """
     with tempfile.TemporaryDirectory(prefix="sr") as name:
         folder = Path(name)
-        spec = msgspec.structs.replace(_spec(folder, *next(iter(_CAST.items()))), from_start=False)
+        if own_code:
+            spec = _spec(folder, "own", {}, code=str(_keep_own_code(folder)))
+        else:
+            spec = _spec(folder, *next(iter(_CAST.items())))
+        spec = msgspec.structs.replace(spec, from_start=False)
         write_spec(folder / "spec.json", spec)
         doorbell = StreamDoorbell(f"ipc://{folder}/doorbell")
         writer = TapeWriter(folder / "tape", segment_records=1024)
@@ -154,21 +159,27 @@ def _play(folder: Path, writer: TapeWriter, doorbell: StreamDoorbell) -> None:
 
 def _import_own_code(folder: Path) -> None:
     """A client's own strategy, as a worker imports it."""
+    kept = _keep_own_code(folder)
+    before = set(sys.modules)
+    for _ in range(2):
+        strategies_in(kept)
+        for name in sys.modules.keys() - before:
+            del sys.modules[name]
+    sys.path_importer_cache.pop(str(kept.parent), None)
+
+
+def _keep_own_code(folder: Path) -> Path:
+    """The file that a worker imports."""
     home = Home(folder)
     strategies = home.client_strategies("rehearsal")
     strategies.mkdir(parents=True)
     (strategies / "own.py").write_text(_OWN_CODE)
     kept = home.kept_strategies("rehearsal", folder_digest(strategies))
     keep(strategies, kept)
-    before = set(sys.modules)
-    for _ in range(2):
-        strategies_in(kept / "own.py")
-        for name in sys.modules.keys() - before:
-            del sys.modules[name]
-    sys.path_importer_cache.pop(str(kept), None)
+    return kept / "own.py"
 
 
-def _spec(folder: Path, strategy: str, params: dict[str, int]) -> WorkerSpec:
+def _spec(folder: Path, strategy: str, params: dict[str, int], code: str = "") -> WorkerSpec:
     models = (
         (ModelSpec(id="m", confidence_threshold=0.5, lookback_window=5, weight=1.0),) if "swing" in strategy else ()
     )
@@ -177,7 +188,7 @@ def _spec(folder: Path, strategy: str, params: dict[str, int]) -> WorkerSpec:
         strategy=strategy,
         symbol="R",
         strategy_type=strategy,
-        code="",
+        code=code,
         params=params,
         timeframe="1m",
         models=models,

@@ -38,7 +38,6 @@ from strategy_runner.supervision.watchdog.process import ENDED, pids, read_stat
 LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
 ANSWER_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 5.0
-TRIALS = 2  # where code has moved, its callers count anew: the second finds those
 HELD_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 # <linux/sched.h>, and the number of clone(2) by architecture
 _CLONE_PARENT = 0x8000
@@ -190,10 +189,11 @@ def _gather_code() -> None:
     from strategy_runner.supervision.heap import gather, restless_code, settle_heap
     from strategy_runner.supervision.rehearsal import rehearse, worker_on_trial
 
-    for _ in range(TRIALS):
+    # where code has moved its callers count anew: the second finds those too
+    for own_code in (False, True):
         settle_heap()
         try:
-            with worker_on_trial(_bear_for_trial) as pid:
+            with worker_on_trial(_bear_for_trial, own_code=own_code) as pid:
                 found = restless_code(pid)
         except OSError as error:
             print(f"zygote: workers take more memory than they need to: {error}", file=sys.stderr)

@@ -14,15 +14,19 @@ from strategy_runner.tape.logs import read_log
 from strategy_runner.tape.status import State, read_status
 
 
-def test_a_worker_on_trial_has_read_and_signalled_when_it_is_looked_at_and_leaves_nothing() -> None:
+@pytest.mark.parametrize(("own_code", "strategy"), [(False, "moving_average_crossover"), (True, "own")])
+def test_a_worker_on_trial_has_read_and_signalled_when_it_is_looked_at_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, *, own_code: bool, strategy: str
+) -> None:
+    monkeypatch.setattr(rehearsal, "TRIAL_WAIT_S", 60.0)  # this one is not forked, and has everything to load
     specs = []
 
     def bear(spec: str, log: Path) -> int:
         specs.append(Path(spec))
         return start("-m", ENTRY_MODULE, spec, log=log)
 
-    with worker_on_trial(bear) as pid:
-        folder = specs[0].parent / "moving_average_crossover"
+    with worker_on_trial(bear, own_code=own_code) as pid:
+        folder = specs[0].parent / strategy
         status = read_status(folder / "status")
         assert status is not None
         assert (status.pid, status.state, status.records) == (pid, State.FOLLOWING, BARS)
@@ -40,7 +44,7 @@ def test_one_that_does_not_come_is_given_up_and_ended(monkeypatch: pytest.Monkey
         return born[0]
 
     with pytest.raises(TimeoutError, match=r"worker on trial: expected it to go on within 0\.1 s, found None"):
-        worker_on_trial(bear).__enter__()
+        worker_on_trial(bear, own_code=False).__enter__()
     assert not is_alive(born[0])
 
 
