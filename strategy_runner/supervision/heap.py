@@ -27,6 +27,7 @@ _CHUNKS_MAX = 100_000
 
 # what fills the holes; it must live as long as the process
 _filling: list[object] = []
+_functions: list[FunctionType] = []
 # by address
 _gathered: dict[int, CodeType] = {}
 
@@ -48,7 +49,7 @@ def restless_code(child: int) -> list[CodeType]:
     """Code of functions, not gathered yet, in which `child`, forked after `settle_heap`, has changed a byte. Raises OSError if
     its memory may not be read."""
     found = []
-    codes = {id(one.__code__): one.__code__ for one in _functions()}
+    codes = {id(one.__code__): one.__code__ for one in _functions}
     memory = os.open(f"/proc/{child}/mem", os.O_RDONLY)
     try:
         for address in codes.keys() - _gathered.keys():
@@ -66,16 +67,11 @@ def gather(codes: Iterable[CodeType]) -> None:
     texts = [(code, code.co_code) for code in codes]  # kept with the code, and else made between two copies
     _fill_holes()
     copies = {id(code): code.replace(co_code=text) for code, text in texts}
-    for one in _functions():
+    for one in _functions:
         if id(one.__code__) in copies:
             _filling.append(one.__code__)
             one.__code__ = copies[id(one.__code__)]
     _gathered.update({id(copy): copy for copy in copies.values()})
-
-
-def _functions() -> list[FunctionType]:
-    gc.unfreeze()  # what is frozen is shown to nobody
-    return [one for one in gc.get_objects() if isinstance(one, FunctionType)]
 
 
 def _make_immortal() -> None:
@@ -85,20 +81,24 @@ def _make_immortal() -> None:
         return
     count_at = ctypes.c_uint32.from_address
     immortal = count_at(id(None)).value
-    for address in map(id, _reachable()):
-        count_at(address).value = immortal
+    for one in _reachable():
+        count_at(id(one)).value = immortal
+        if isinstance(one, FunctionType):
+            _functions.append(one)
 
 
 def _reachable() -> list[object]:
-    """Whatever the collector knows, and all that is referred to from there."""
+    """Whatever the collector knows, and all that is referred to from there, but for what is immortal already."""
     objects = reached = gc.get_objects()
+    immortal = sys.getrefcount(None)
     seen = set(map(id, objects))
     while objects:
         referents = gc.get_referents(*objects)
         for code in objects:
             if isinstance(code, CodeType):  # which shows the collector nothing
                 referents += (code.co_consts, code.co_names, code.co_name, code.co_qualname, code.co_filename)
-        objects = list({id(one): one for one in referents if id(one) not in seen}.values())
+        found = {id(one): one for one in referents if sys.getrefcount(one) != immortal}
+        objects = [one for address, one in found.items() if address not in seen]
         seen.update(map(id, objects))
         reached += objects
     return reached
