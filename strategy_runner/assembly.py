@@ -354,7 +354,8 @@ def _deliveries(spec: RouterSpec, database: "DuckDbSink", dead_letters: DeadLett
     from strategy_runner.sinks.quantconnect import QuantConnectSink
 
     journal, folder = decision_log(Path(spec.folder)), Path(spec.quantconnect.folder)
-    deliveries = [Delivery("duckdb", lambda: database, journal, pause_s=DUCKDB_PAUSE_S)]
+    pause_s = 0.0 if spec.bulk else DUCKDB_PAUSE_S  # in bulk it is behind until all is decided
+    deliveries = [Delivery("duckdb", lambda: database, journal, pause_s=pause_s)]
     if "quantconnect" in spec.routes:
         deliveries.append(
             Delivery("quantconnect", lambda: QuantConnectSink(folder, spec.client, dead_letters), journal, pause_s=0.0)

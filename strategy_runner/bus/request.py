@@ -6,23 +6,29 @@ import msgspec
 import zmq
 
 from strategy_runner.bus.context import Context
+from strategy_runner.bus.wake import Wake
 from strategy_runner.errors import NotRunningError, TimeoutExpiredError
 
 REQUEST_BYTES_MAX = 1 << 20
 
 
 class RequestServer:
-    """Answers one request at a time."""
+    """Answers one request at a time, in one thread; another one may `wake` it."""
 
     def __init__(self, context: Context, endpoint: str) -> None:
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, REQUEST_BYTES_MAX)
         self._socket.bind(endpoint)
+        self._wake = Wake()
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._wake.waitable, zmq.POLLIN)
 
-    def receive(self, timeout_ms: int) -> Any | None:
-        """The next request, or None if none came; after a request `answer` must follow. No msgpack is answered with nil."""
-        if not self._socket.poll(timeout_ms):
+    def receive(self, timeout_ms: int | None = None) -> Any | None:
+        """The next request, or None if none came in time or before `wake`; after a request `answer` must follow. No msgpack is
+        answered with nil."""
+        if self._socket not in dict(self._poller.poll(timeout_ms)):
             return None
         try:
             *more, last = self._socket.recv_multipart()
@@ -36,8 +42,13 @@ class RequestServer:
     def answer(self, value: Any) -> None:
         self._socket.send(msgspec.msgpack.encode(value))
 
+    def wake(self) -> None:
+        """From now on nobody waits for a request."""
+        self._wake.ring()
+
     def close(self) -> None:
         self._socket.close()
+        self._wake.close()
 
 
 def request(endpoint: str, value: Any, timeout_s: float) -> Any:

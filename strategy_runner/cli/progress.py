@@ -3,8 +3,10 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from strategy_runner.supervision import readiness
+if TYPE_CHECKING:
+    from strategy_runner.supervision.readiness import Progress as Ready
 
 
 @contextlib.contextmanager
@@ -34,11 +36,11 @@ def bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextlib.contextmanager
-def ready_bar(runs_over_history: bool) -> Iterator[Callable[[readiness.Progress], None]]:
+def ready_bar(runs_over_history: bool) -> Iterator[Callable[["Ready"], None]]:
     """Counts ready processes, or records while a run over history goes on."""
     with bar("records" if runs_over_history else "ready") as move:
 
-        def show(progress: readiness.Progress) -> None:
+        def show(progress: "Ready") -> None:
             ready = f"{progress.ready} of {progress.processes} ready"
             if runs_over_history:
                 move(progress.done, progress.total, ready)

@@ -7,7 +7,6 @@ import click
 
 from strategy_runner.cli.output import nameless_output_option, output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import bar
-from strategy_runner.cli.running import split_symbols
 from strategy_runner.cli.table import Column
 from strategy_runner.cli.times import moment_ns
 from strategy_runner.config.home import Home
@@ -16,6 +15,7 @@ from strategy_runner.errors import UsageError
 from strategy_runner.model.counted import counted
 from strategy_runner.supervision.historical import backtest as run_backtest
 from strategy_runner.supervision.process import HISTORICAL
+from strategy_runner.supervision.target import split_symbols
 from strategy_runner.supervision.wishes import Wish, running_mode
 from strategy_runner.tape.reader import TapeReader
 

@@ -30,7 +30,7 @@ from strategy_runner.supervision.plan import Plan
 from strategy_runner.supervision.plan_whole import plan_whole, without_removed
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.reports import ChangeReport
-from strategy_runner.supervision.target import Target, parse_target
+from strategy_runner.supervision.target import Target, parse_target, split_symbols
 from strategy_runner.supervision.wishes import Wish, read_wishes
 from strategy_runner.supervision.written import Written, as_written, read_written
 
@@ -326,10 +326,6 @@ def _warn(problems: Iterable[str]) -> None:
     """Faults of files, with what becomes of their clients."""
     for problem in problems:
         talk(f"warning: {problem}")
-
-
-def split_symbols(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
 
 
 def _concerns(target: Target, name: str) -> bool:

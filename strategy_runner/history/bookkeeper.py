@@ -1,15 +1,15 @@
 """The bookkeeper: a second process that keeps what a run flat out leaves behind, which the strategy waits for no more.
 
-Signals are hashed, framed and written there. An order that stands alone is filled by the worker itself, at once; what the fill
-changes (fees, cash, position, an entry of the fill log) is counted here, until the first order that needs the book (a bracket, a
-limit, a change) brings the state back for good. Half of what a signal costs is done on a core of its own by that.
+Signals get their canonical form there, are hashed and written. An order that stands alone is filled by the worker itself, at
+once; what the fill changes (fees, cash, position, an entry of the fill log) is counted here, until the first order that needs
+the book (a bracket, a limit, a change) brings the state back for good. Half of what a signal costs is done on a core of its own
+by that.
 
 It ends with its worker, and has no memory of its own: a run that is repeated derives the same again, as it does without it.
 """
 
 import pickle
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
 from fcntl import F_SETPIPE_SZ, fcntl
 from multiprocessing import get_context
@@ -21,7 +21,7 @@ import msgspec
 
 from strategy_runner.errors import StateError
 from strategy_runner.oms.paper_book import LoneFills
-from strategy_runner.worker.outbox import Outbox, Written
+from strategy_runner.worker.outbox import Outbox, Pending
 from strategy_runner.worker.paper import DeskState, PaperDesk
 from strategy_runner.worker.paper_log import PaperLog
 
@@ -33,7 +33,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Signals(msgspec.Struct, array_like=True, tag=1):
-    written: list[Written]
+    pending: list[Pending]
 
 
 class _Fills(msgspec.Struct, array_like=True, tag=2):
@@ -92,8 +92,8 @@ class Bookkeeper:
         log.flush()
         self._send(_Begin(pickle.dumps(desk.count_elsewhere(self)), log.offset))
 
-    def write(self, written: Iterable[Written]) -> None:
-        self._send(_Signals(list(written)))
+    def write(self, pending: list[Pending]) -> None:
+        self._send(_Signals(pending))
 
     def end_writing(self) -> int:
         self._send(_End())
@@ -177,7 +177,7 @@ class _Books:
         """Returns the log's end at the end."""
         while not isinstance(order := _decode(self._orders.recv_bytes()), _End):
             if isinstance(order, _Signals):
-                self._outbox.write(order.written)
+                self._outbox.write(order.pending)
             else:
                 assert self._counted is not None, order
                 self._count(order, *self._counted)

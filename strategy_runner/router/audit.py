@@ -135,9 +135,13 @@ class Audit:
         self._give_way = give_way
         self._thread.start()
 
+    def finish(self) -> None:
+        """Whatever is there by now is the last that comes."""
+        self._stopping.set()
+
     def stop(self, timeout_s: float) -> None:
         """Copies what is there by now."""
-        self._stopping.set()
+        self.finish()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:

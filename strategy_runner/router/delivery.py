@@ -52,10 +52,14 @@ class Delivery:
             self._below = below
             self._news.set()
 
-    def stop(self, timeout_s: float) -> None:
-        """Lets the sink finish what is durable, at most for the time given."""
+    def finish(self) -> None:
+        """Whatever is durable by now is the last that comes."""
         self._stopping.set()
         self._news.set()
+
+    def stop(self, timeout_s: float) -> None:
+        """Lets the sink finish what is durable, at most for the time given."""
+        self.finish()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:

@@ -149,10 +149,13 @@ class Router:
             self._journal.note(self._cursors())
         if self._trading is not None:
             self._trading.stop(deliver_s)
-        for delivery in self._deliveries:
-            delivery.stop(deliver_s)
+        threads: list[Delivery | Audit] = [*self._deliveries]
         if self._audit is not None:
-            self._audit.stop(deliver_s)
+            threads.append(self._audit)
+        for one in threads:  # at once: the one writes while the other waits for its database
+            one.finish()
+        for one in threads:
+            one.stop(deliver_s)
         self._report()
         self._file.enter(end)
 

@@ -11,7 +11,6 @@ from strategy_runner.bus.request import RequestServer, request
 from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError, UsageError
 from strategy_runner.sinks.interface import SqlSession
 
-POLL_MS = 200
 TIMEOUT_S = 30.0
 LIMIT_ROWS_MAX = 100_000
 _ERRORS = {error.exit_code: error for error in (UsageError, TimeoutExpiredError)}
@@ -30,12 +29,13 @@ class SqlService:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._server.wake()
         self._thread.join(self._timeout_s)
         self._server.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            asked = self._server.receive(POLL_MS)
+            asked = self._server.receive()
             if asked is not None:
                 self._server.answer(answer(self._session, asked, self._timeout_s))
 

@@ -18,8 +18,7 @@ from strategy_runner.history.quality import QualityReport
 from strategy_runner.model.counted import counted
 from strategy_runner.supervision.plan import Plan, make_plan
 from strategy_runner.supervision.pool import run_all
-from strategy_runner.supervision.process import HISTORICAL, Process
-from strategy_runner.supervision.readiness import last_lines
+from strategy_runner.supervision.process import HISTORICAL, Process, last_lines
 from strategy_runner.supervision.room import make_sure_of_room
 from strategy_runner.supervision.state_version import check_state_version
 from strategy_runner.supervision.wishes import Run, Wish, forget_latest_run, read_wishes, running_mode, write_latest_run
@@ -94,6 +93,10 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     for process in (*workers, router):
         write_spec(process.path, process.spec)
     home.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # here once, and not in each child
+    import strategy_runner.history.backtest_process
+    import strategy_runner.sinks.duckdb_sink  # noqa: F401
+
     started = {process.name: time.monotonic() for process in workers}
     codes = run_all(
         [(process.path, home.log(process.name)) for process in workers],

@@ -1,6 +1,7 @@
 """A pool for runs in the foreground: each spec in a forked child of its own, at most so many at a time, no daemon."""
 
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -28,9 +29,9 @@ def run_all(specs: Sequence[tuple[Path, Path]], *, parallel: int, show: Callable
             while waiting and len(running) < parallel:
                 spec, log = waiting.pop()
                 running[_fork(spec, log)] = spec
-            _reap(running, codes)
             show()
-            time.sleep(LOOK_INTERVAL_S)
+            _wait(running)
+            _reap(running, codes)
     except KeyboardInterrupt:
         _end(running, codes)
         raise
@@ -46,7 +47,7 @@ def _end(running: dict[int, Path], codes: dict[Path, int]) -> None:
         if time.monotonic() > deadline:
             for pid in running:
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(LOOK_INTERVAL_S)
+        _wait(running)
         _reap(running, codes)
 
 
@@ -58,6 +59,19 @@ def _fork(spec: Path, log: Path) -> int:
         return assembly.run([str(spec)])
 
     return fork_and_run(run)
+
+
+def _wait(running: dict[int, Path]) -> None:
+    """Until one of them has ended, or it is time to look."""
+    poll = select.poll()
+    ends = [os.pidfd_open(pid) for pid in running]
+    try:
+        for end in ends:
+            poll.register(end, select.POLLIN)
+        poll.poll(1e3 * LOOK_INTERVAL_S)
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 def _reap(running: dict[int, Path], codes: dict[Path, int]) -> None:

@@ -32,6 +32,7 @@ RELOADED: Mapping[Kind, tuple[str, ...]] = {
 }
 HISTORICAL = "historical"
 SIMULATION = "simulation"
+LAST_LINES = 15  # of a log that are shown with what went wrong
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,3 +104,10 @@ def replay_of(home: Home, config: EnvironmentConfig, wish: Wish) -> ReplaySpec:
     if wish.from_ns and wish.to_ns and wish.to_ns <= wish.from_ns:
         raise UsageError(f"--to: expected a moment after {moment(wish.from_ns)}, found {moment(wish.to_ns)}")
     return ReplaySpec(folder=str(folder), speed=wish.speed or 0.0, from_ns=wish.from_ns, to_ns=wish.to_ns)
+
+
+def last_lines(log: Path, lines: int = LAST_LINES) -> str:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return "(no log yet)"

@@ -12,13 +12,12 @@ from strategy_runner.errors import StrategyRunnerError, TimeoutExpiredError
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.fleet import is_parked, status_path, way_out
 from strategy_runner.supervision.plan import Plan
-from strategy_runner.supervision.process import Process
+from strategy_runner.supervision.process import Process, last_lines
 from strategy_runner.supervision.reports import ProcessReport
 from strategy_runner.tape.status import State, Status, read_status
 
 LOOK_INTERVAL_S = 0.1
 LOOK_PAUSE = 4.0  # times what a look took: to ask after thousands takes the processor from those that start
-LAST_LINES = 15
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,13 +100,6 @@ def _has_drained(spec: RouterSpec, status: Status) -> bool:
     if spec.bulk:
         return status.state is State.FINISHED
     return status.state is State.FOLLOWING and status.records == logged and status.progress == status.total
-
-
-def last_lines(path: Path, lines: int = LAST_LINES) -> str:
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-    except FileNotFoundError:
-        return "(no log yet)"
 
 
 def _gave_up(home: Home, waiting: dict[str, Process], reports: dict[str, ProcessReport], given_up: list[str]) -> str:

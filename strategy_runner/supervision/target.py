@@ -57,3 +57,8 @@ def parse_target(text: str) -> Target:
         strategy=None if strategy in ("", ANY) else strategy,
         symbol=None if symbol in ("", ANY) else symbol,
     )
+
+
+def split_symbols(text: str | None) -> tuple[str, ...]:
+    """Symbols separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()

@@ -4,7 +4,7 @@ What the worker derives again after a restart is compared with what the log alre
 new. A difference is a divergence: the worker stops and reports, it never guesses.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
 from typing import Protocol
@@ -15,7 +15,7 @@ from strategy_runner.errors import DivergenceError
 from strategy_runner.model.signal import Envelope, LoggedSignal, SignalBody, canonical, digest
 from strategy_runner.tape.logs import START, AppendLog, begin_of, read_frames
 
-Written = tuple[Envelope, bytes]  # a signal on its way into the log: its canonical bytes
+Pending = tuple[Envelope, SignalBody]  # a signal on its way into the log
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_logged = msgspec.msgpack.Decoder(LoggedSignal).decode
@@ -24,7 +24,7 @@ decode_logged = msgspec.msgpack.Decoder(LoggedSignal).decode
 class Elsewhere(Protocol):
     """Who writes the log in the outbox's place."""
 
-    def write(self, written: Iterable[Written]) -> None: ...
+    def write(self, pending: list[Pending]) -> None: ...
 
     def end_writing(self) -> int:
         """The log's end, with all of it written."""
@@ -64,7 +64,7 @@ class Outbox:
         # what is still to be derived again, in the order of n
         self._recorded = _recorded_from(path, offset, generation, n) if self._log.offset > offset else {}
         self._from_n = n
-        self.pending: list[tuple[Envelope, SignalBody]] = []
+        self.pending: list[Pending] = []
         self.epoch = self.received_ns = 0
         self.last_id, self.last_ns = "", 0  # of the last signal, and when its record was received
         self.signals = 0
@@ -112,14 +112,15 @@ class Outbox:
         if not self.pending:
             return 0
         # all that is pending is encoded here, in a row: one by one between records costs twice as much, in cold caches
-        (self._elsewhere or self).write((envelope, canonical(body)) for envelope, body in self.pending)
+        (self._elsewhere or self).write(self.pending)
         written = len(self.pending)
         self.pending = []
         return written
 
-    def write(self, written: Iterable[Written]) -> None:
-        """Appends what another outbox of this log has flushed. Raises OSError."""
-        self._log.append_many([_encode(LoggedSignal(envelope, digest(raw), raw)) for envelope, raw in written])
+    def write(self, pending: list[Pending]) -> None:
+        """Appends what this outbox, or another one of this log, has flushed. Raises OSError."""
+        bodies = [(envelope, canonical(body)) for envelope, body in pending]
+        self._log.append_many([_encode(LoggedSignal(envelope, digest(raw), raw)) for envelope, raw in bodies])
 
     def write_elsewhere(self, elsewhere: Elsewhere) -> None:
         """What is flushed from now on another process writes."""

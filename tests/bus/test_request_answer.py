@@ -35,6 +35,17 @@ def test_no_request_is_no_reason_to_wait(context: Context, endpoint: str) -> Non
     server.close()
 
 
+def test_who_waits_for_a_request_can_be_woken_and_does_not_wait_again(context: Context, endpoint: str) -> None:
+    server = RequestServer(context, endpoint)
+    received: list[object] = []
+    thread = threading.Thread(target=lambda: received.extend([server.receive(), server.receive()]), daemon=True)
+    thread.start()
+    server.wake()
+    thread.join(30.0)
+    assert received == [None, None]
+    server.close()
+
+
 def test_nobody_there_is_not_running(endpoint: str) -> None:
     started = time.monotonic()
     with pytest.raises(NotRunningError, match=f"{endpoint}: expected somebody who answers, found nobody listening"):

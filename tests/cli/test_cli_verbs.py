@@ -25,6 +25,12 @@ def test_what_is_typed_often_loads_neither_arrays_nor_the_daemon(module: str) ->
     assert slow.isdisjoint(ran.stdout.split())
 
 
+def test_a_backtest_does_not_load_what_talks_to_the_daemon() -> None:
+    code = "import sys, strategy_runner.cli.recorded; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"supervisor", "http.client"}.isdisjoint(ran.stdout.split())
+
+
 def test_an_interrupt_while_the_command_loads_is_one_word(tmp_path: Path) -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     module, _, function = project["project"]["scripts"]["strategy-runner"].partition(":")
