@@ -31,6 +31,16 @@ def read_whole(path: Path) -> bytes:
         os.close(fd)
 
 
+def paths_in(folder: Path, prefix: str = "", suffix: str = "") -> list[Path]:
+    """What lies in a folder under such names, in order; nothing where there is no folder. Raises OSError for one that cannot be
+    read, which `Path.glob` takes for an empty one from Python 3.13 on."""
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208  `iterdir` makes a path of each first
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in names if name.startswith(prefix) and name.endswith(suffix)]
+
+
 def replace_file(
     path: Path, content: bytes, *, synced: Synced, temporary: Path | None = None, permissions: int = 0o644
 ) -> None:

@@ -3,12 +3,16 @@
 import os
 import resource
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from strategy_runner.small_files import Synced, replace_file
+from strategy_runner.config.spec import read_specs
+from strategy_runner.feed.checkpoint import newest_checkpoint, oldest_checkpoint_seq
+from strategy_runner.small_files import Synced, paths_in, replace_file
+from strategy_runner.tape import files
 
 OLD, NEW = b"old", b"new" * 40_000
 
@@ -74,3 +78,31 @@ def test_a_file_has_the_permissions_asked_for_less_the_umask(path: Path) -> None
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     finally:
         os.umask(before)
+
+
+def test_a_folder_is_listed_by_name_and_one_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    for name in ("b.json", "a.json", "a.json.new", "c.txt"):
+        (tmp_path / name).touch()
+    assert paths_in(tmp_path, suffix=".json") == [tmp_path / "a.json", tmp_path / "b.json"]
+    assert paths_in(tmp_path, "a.json.") == [tmp_path / "a.json.new"]
+    assert paths_in(tmp_path / "gone") == paths_in(tmp_path / "c.txt") == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [files.segments, lambda folder: newest_checkpoint(folder, 1 << 40), oldest_checkpoint_seq, read_specs],
+    ids=["segments", "newest checkpoint", "oldest checkpoint", "specifications"],
+)
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
+    """A tape without segments, or a feed without checkpoints, would begin anew."""
+    spare = os.open(tmp_path, os.O_RDONLY)
+    os.close(spare)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (spare, before[1]))  # not one descriptor more
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            read(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from strategy_runner.feed.derive import DerivationState
-from strategy_runner.small_files import checked, replace_file, with_crc
+from strategy_runner.small_files import checked, paths_in, replace_file, with_crc
 
 _KEPT = 2
+_SUFFIX = ".checkpoint"
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +40,12 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, durable: int, need
     what it replaced back with it. Raises OSError; the older checkpoints then still stand.
     """
     replace_file(
-        folder / f"{checkpoint.seq:015d}.checkpoint",
+        folder / f"{checkpoint.seq:015d}{_SUFFIX}",
         with_crc(msgspec.msgpack.encode(checkpoint)),
         synced="name" if needed else "content",
         temporary=folder / "checkpoint.new",
     )
-    paths = sorted(folder.glob("*.checkpoint"))
+    paths = paths_in(folder, suffix=_SUFFIX)
     for old, following in pairwise(paths[: 1 - _KEPT]):
         if int(following.stem) <= durable:
             old.unlink()
@@ -54,7 +55,7 @@ def remove_lost(folder: Path, cuts: Iterable[tuple[int, int]]) -> None:
     """Removes the checkpoints that tell of records which a power cut took: others may have their seqs by now. `cuts` are the
     tape's (epoch, seq). A removal that the next power cut undoes is made again here."""
     lost = list(cuts)
-    for path in folder.glob("*.checkpoint"):
+    for path in paths_in(folder, suffix=_SUFFIX):
         checkpoint = _read(path)
         if checkpoint is not None and any(checkpoint.epoch < epoch and checkpoint.seq > seq for epoch, seq in lost):
             path.unlink()
@@ -62,7 +63,7 @@ def remove_lost(folder: Path, cuts: Iterable[tuple[int, int]]) -> None:
 
 def newest_checkpoint(folder: Path, count: int) -> Checkpoint | None:
     """The newest whole checkpoint at or below `count`."""
-    for path in sorted(folder.glob("*.checkpoint"), reverse=True):
+    for path in reversed(paths_in(folder, suffix=_SUFFIX)):
         checkpoint = _read(path)
         if checkpoint is not None and checkpoint.seq <= count:
             return checkpoint
@@ -71,7 +72,7 @@ def newest_checkpoint(folder: Path, count: int) -> Checkpoint | None:
 
 def oldest_checkpoint_seq(folder: Path) -> int:
     """The lowest seq that a restart may go on from; 0 without a checkpoint."""
-    paths = sorted(folder.glob("*.checkpoint"))
+    paths = paths_in(folder, suffix=_SUFFIX)
     return int(paths[0].stem) if paths else 0
 
 

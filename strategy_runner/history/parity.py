@@ -51,7 +51,7 @@ def lives(folder: Path, tape_first: int, position: int) -> tuple[list[Life], tup
     generation = geneses[-1].spec.generation
     by_n = {one.n: one for one in geneses if one.spec.generation == generation}
     older = sorted({one.spec.generation for one in geneses} - {generation})
-    notes = [f"not compared: signals of generation {one}, whose code is gone" for one in older]
+    notes = [f"not compared: signals of the older generation {one}" for one in older]
     found: list[Life] = []
     numbers = sorted(by_n)
     for n, following in zip(numbers, [*numbers[1:], NO_END], strict=True):

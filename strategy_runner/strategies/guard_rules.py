@@ -78,7 +78,7 @@ _NAMES_REFUSED: Mapping[Rule, str] = {
         pandas.Period.now pandas.datetime.now
     """,
     LOCAL_TIME: "datetime.date.fromtimestamp time.localtime time.mktime time.ctime time.tzset time.timezone time.tzname",
-    LUCK: "random.* secrets numpy.random.* os.urandom os.getrandom uuid.uuid1 uuid.uuid4",
+    LUCK: "random.* secrets numpy.random.* os.urandom os.getrandom uuid.uuid1 uuid.uuid4 uuid.uuid6 uuid.uuid7",
     FILES: """
         os.* builtins.open io.open io.open_code io.FileIO codecs.open pathlib.Path pathlib.PosixPath pathlib.WindowsPath
         gzip.open gzip.GzipFile bz2.open bz2.BZ2File lzma.open lzma.LZMAFile zipfile tarfile
@@ -104,7 +104,7 @@ _NAMES_REFUSED: Mapping[Rule, str] = {
     """,
     MACHINE: """
         os.environ os.environb os.getenv os.getenvb os.putenv os.unsetenv os.getpid os.getppid os.uname os.getcwd
-        os.cpu_count os.getloadavg os.times os.getlogin platform getpass psutil resource uuid.getnode
+        os.cpu_count os.process_cpu_count os.getloadavg os.times os.getlogin platform getpass psutil resource uuid.getnode
     """,
     INPUT: "builtins.input builtins.breakpoint sys.stdin sys.__stdin__ pdb",
     ADDRESS: "builtins.id builtins.object.__hash__ builtins.object.__repr__",
@@ -129,6 +129,10 @@ _ALLOWED_ABOVE = frozenset(name.rsplit(".", depth)[0] for name in _ALLOWED for d
 
 def _is_seeded(call: ast.Call) -> bool:
     return _is_given(call, 0) or any(not _is_none(keyword.value) for keyword in call.keywords)
+
+
+def _has_seed(call: ast.Call) -> bool:
+    return any(keyword.arg == "seed" and not _is_none(keyword.value) for keyword in call.keywords)
 
 
 def _has_time_zone(call: ast.Call) -> bool:
@@ -169,6 +173,7 @@ _SEEDED = """
 # by name: what makes a call a fine one, and the rule it breaks otherwise
 _CALLS: Mapping[str, tuple[Callable[[ast.Call], bool], Rule]] = {
     **dict.fromkeys(_SEEDED.split(), (_is_seeded, SEED)),
+    "statistics.kde_random": (_has_seed, SEED),
     "numpy.random.RandomState": (_is_made_of_a_generator, LEGACY),
     "builtins.hash": (_has_a_hash, ADDRESS),
     "datetime.datetime.fromtimestamp": (_has_time_zone, LOCAL_TIME),

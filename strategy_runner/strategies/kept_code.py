@@ -5,13 +5,14 @@
 
 A worker imports its strategy from there. So it comes back from a crash with the code that its generation is named after,
 also where the file is gone or broken by now; the past can be run again with the code it was made with; and a start neither
-parses nor compiles anything, which takes 6 ms and 2 MB where a thousand workers do it. A folder is named by its contents and
-never changes.
+parses nor compiles anything, which takes 6 ms and 2 MB where a thousand workers do it. A folder is named by its contents and by
+the Python that compiled them, since another one would compile them in each worker again, and never changes.
 """
 
 import os
 import py_compile
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -32,8 +33,8 @@ def code_files(folder: Path) -> dict[str, Path]:
 
 
 def folder_digest(folder: Path) -> str:
-    """32 hex digits over names and contents of all code files."""
-    return _digest({name: path.read_bytes() for name, path in code_files(folder).items()})
+    """32 hex digits over names and contents of all code files, and this Python, as far as what it compiles is its own."""
+    return _name_of({name: path.read_bytes() for name, path in code_files(folder).items()})
 
 
 def keep(folder: Path, kept: Path) -> None:
@@ -43,7 +44,7 @@ def keep(folder: Path, kept: Path) -> None:
     """
     contents = {name: path.read_bytes() for name, path in code_files(folder).items()}
     client = kept.parent
-    if _digest(contents) != kept_digest(kept):
+    if _name_of(contents) != kept_digest(kept):
         raise ConfigurationError(f"{folder}: expected the code that was read a moment ago, found it edited; try again")
     new = client.with_name(f".{client.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # left behind by a start that was killed
@@ -85,6 +86,10 @@ def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             yield from _files_below(path, (*above, real))
         elif path.name.endswith(_SUFFIXES) and path.is_file():
             yield path
+
+
+def _name_of(contents: dict[str, bytes]) -> str:
+    return _digest({"compiled by": str(sys.implementation.cache_tag).encode(), **contents})
 
 
 def _digest(contents: dict[str, bytes]) -> str:

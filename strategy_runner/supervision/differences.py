@@ -41,11 +41,11 @@ def _of_process(process: Process, written: Spec | None, otherwise: str) -> Diffe
     differing = [key for key in new if old.get(key) != new[key]]
     if not differing:
         return Difference(name=process.name, action="keep", reason="")
-    # the generation follows from the rest; without more, it and where the code is kept say that the strategy's code is another
+    # the generation follows from the rest; without more, it and where the code is kept say that code or versions are others
     told = [_told(key, old.get(key), new[key]) for key in differing if key not in _FOLLOWING]
     if "freshness" in differing:
         told += _changed_limits(old["freshness"], new["freshness"])
-    reason = "; ".join(told) or "the strategy's code"
+    reason = "; ".join(told) or "the strategy's code, or the version of what runs it"
     reloads = lasting(process.kind, old) == lasting(process.kind, new)
     return Difference(name=process.name, action="reload" if reloads else "restart", reason=reason)
 

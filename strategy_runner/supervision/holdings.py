@@ -19,6 +19,7 @@ from strategy_runner.model.position import Position
 from strategy_runner.model.private import decode_private
 from strategy_runner.oms.ledger import unrealised
 from strategy_runner.router.market import Market
+from strategy_runner.small_files import paths_in
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import environment_in_use
 from strategy_runner.tape.logs import read_log, refuse_garbage
@@ -125,8 +126,8 @@ def held_by(home: Home, workers: Iterable[WorkerSpec]) -> dict[str, Decimal]:
 def fill_logs(home: Home, client: str, mode: str) -> list[Path]:
     """The client's, or those of its workers where each filled its own orders. Raises CorruptRecordError for one that is none."""
     own = home.fills(client, mode)
-    workers = sorted((home.client_state(client, mode) / "workers").glob("*/fills.log"))
-    logs = [own] if own.exists() else workers
+    workers = [worker / "fills.log" for worker in paths_in(home.client_state(client, mode) / "workers")]
+    logs = [own] if own.exists() else [path for path in workers if path.exists()]
     for path in logs:
         refuse_garbage(path)
     return logs

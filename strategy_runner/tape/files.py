@@ -18,6 +18,7 @@ from pathlib import Path
 
 from strategy_runner.errors import DiskFullError
 from strategy_runner.model.record import SIZE
+from strategy_runner.small_files import paths_in
 
 INDEX_ENTRIES = 32_768
 STREAMS_MAX = 65_536
@@ -54,7 +55,7 @@ def segment_path(folder: Path, first_seq: int) -> Path:
 
 def segments(folder: Path) -> list[tuple[int, Path]]:
     """(first seq, path) of every segment, in order."""
-    return sorted((int(path.stem[4:]), path) for path in folder.glob("seg-*.tape"))
+    return sorted((int(path.stem[4:]), path) for path in paths_in(folder, "seg-", ".tape"))
 
 
 def index_path(folder: Path, stream_id: int, chunk: int) -> Path:

@@ -23,7 +23,7 @@ from strategy_runner.errors import CorruptRecordError, DiskFullError, naming
 from strategy_runner.model.counted import counted
 from strategy_runner.model.record import CODEC, SIZE
 from strategy_runner.model.stream import Stream
-from strategy_runner.small_files import sync_path
+from strategy_runner.small_files import paths_in, sync_path
 from strategy_runner.tape import files
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.head import Head, create_head
@@ -283,7 +283,7 @@ class TapeWriter:
 
     def _remove_left_chunks(self) -> None:
         """Those that a killed writer had no time to remove: retention begins behind them, and would never come by again."""
-        for path in (self.folder / "streams").glob("*.idx"):
+        for path in paths_in(self.folder / "streams", suffix=".idx"):
             stream_id, chunk = map(int, path.stem.split("-"))
             if chunk < self._kept.of(stream_id) // files.INDEX_ENTRIES:
                 path.unlink()

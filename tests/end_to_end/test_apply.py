@@ -133,7 +133,7 @@ def test_a_change_of_an_own_strategys_code_restarts_its_workers(firm: Firm) -> N
     code = "clients/acme/strategies/breakout.py"
     firm.edit(code, "above {self._highs.value", "over {self._highs.value")
     assert changes(firm) == {"acme:own.BTC-USD": "restart"}
-    assert reason(firm, "acme:own.BTC-USD") == "the strategy's code"
+    assert reason(firm, "acme:own.BTC-USD") == "the strategy's code, or the version of what runs it"
     firm.run("apply")
     assert {name for name, pid in firm.pids().items() if pid != before[name]} == {"acme:own.BTC-USD"}
 

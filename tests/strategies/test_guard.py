@@ -116,6 +116,8 @@ FORBIDDEN: list[tuple[str, str]] = [
     ("import secrets\nx = secrets.token_hex()", f"1: import secrets: {LUCK}"),
     ("import uuid\nx = uuid.uuid4()", f"2: uuid.uuid4(): {LUCK}"),
     ("from uuid import uuid1\nx = uuid1().hex", f"2: uuid.uuid1(): {LUCK}"),
+    ("import uuid\nx = uuid.uuid7()", f"2: uuid.uuid7(): {LUCK}"),
+    ("from statistics import kde_random\nx = kde_random([1.0], 1.0)", f"2: statistics.kde_random(): {SEED}"),
     ("import os\nx = os.urandom(8)", f"2: os.urandom(): {LUCK}"),
     # files
     ("x = open('levels.csv').read()", f"1: open(): {FILES}"),
@@ -148,6 +150,7 @@ FORBIDDEN: list[tuple[str, str]] = [
     ("import os\nos._exit(3)", f"2: os._exit(): {PROCESSES}"),
     # the machine
     ("import os\nx = os.environ['HOME']", f"2: os.environ: {MACHINE}"),
+    ("import os\nx = os.process_cpu_count()", f"2: os.process_cpu_count(): {MACHINE}"),
     ("import os\nos.environ['X'] = '1'", f"2: os.environ: {MACHINE}"),
     (
         "from os import environ, getenv\nx = environ.get(getenv('Y'))",
@@ -207,6 +210,7 @@ ALLOWED = [
     "import random\nx = random.Random(7).random()",
     "from random import Random\ndef f(seed): return Random(seed), Random(x=3)",
     "import random\ndef f(generator: random.Random): return isinstance(generator, random.Random)",
+    "from statistics import kde_random\nx = kde_random([1.0], 1.0, seed=7)",
     "import numpy as np\nx = np.random.default_rng(7).normal()\ndef f(g: np.random.Generator): ...",
     "import numpy as np\nx = np.random.RandomState(np.random.MT19937(7)).normal()\ndef f(g: np.random.RandomState): ...",
     "from numpy.random import PCG64, Generator\nx = Generator(PCG64(7)).random()",

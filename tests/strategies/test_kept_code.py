@@ -1,6 +1,7 @@
 """Code is kept whole and as it was read, and a worker imports it from there."""
 
 import shutil
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def test_what_was_compiled_is_imported_without_a_look_at_the_source(live: Path) 
     keep(live, kept)
     (kept / "deep" / "levels.py").write_text("LEVEL = 2\n")  # which nobody does: the folder never changes
     assert level_of(kept / "mine.py") == 1
+
+
+def test_another_python_has_a_folder_of_its_own_with_what_it_compiles(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = kept_of(live)
+    keep(live, kept)
+    monkeypatch.setattr(sys.implementation, "cache_tag", "cpython-99")
+    newer = kept_of(live)
+    keep(live, newer)
+    assert (newer / "__pycache__" / "mine.cpython-99.pyc").exists()
+    assert is_whole(kept) and is_whole(newer)
 
 
 def test_the_guard_reads_a_live_folder_and_not_what_it_has_admitted(
