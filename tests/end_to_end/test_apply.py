@@ -1,6 +1,7 @@
 """apply: an edited file changes the workers it concerns, and every other process keeps its pid."""
 
 import json
+import re
 from typing import Any
 
 from end_to_end.harness import CROSSOVER, Firm, until
@@ -201,9 +202,10 @@ def plan(firm: Firm) -> dict[str, dict[str, Any]]:
     return {change["name"]: change for change in firm.run("plan", "-o", "json").json()}
 
 
-def changes(firm: Firm) -> dict[str, str]:
+def changes(firm: Firm, code: int = 0) -> dict[str, str]:
     """What `plan` says that `apply` would do."""
-    return {name: change["action"] for name, change in plan(firm).items() if change["action"] != "keep"}
+    found = firm.run("plan", "-o", "json", code=code).json()
+    return {change["name"]: change["action"] for change in found if change["action"] != "keep"}
 
 
 def reason(firm: Firm, name: str) -> str:
@@ -246,3 +248,64 @@ def test_a_worker_that_goes_and_holds_something_is_told_of(firm: Firm) -> None:
         lambda: firm.run("positions", "acme:kept", "-o", "json").json()[0]["quantity"].strip("0.") == "", "nothing held"
     )
     assert "warning" not in firm.run("plan").err
+
+
+def test_what_no_order_could_close_any_more_is_told_before_the_files_say_so(firm: Firm) -> None:
+    kept = '[[strategies]]\nid = "kept"\nstrategy = "keeper"\nsymbols = ["BTC-USD"]\ntimeframe = "10s"\n'
+    account = '[accounts]\nBTC-USD = { venue = "binance", account = "main" }\n'
+    file = f'routes = ["oms"]\n{account}{kept}'
+    firm.write("clients/acme/strategies/keeper.py", KEEPER.replace("2.0", "2.5"))
+    firm.write(FILE, file)
+    firm.run("start", "acme")
+    until(lambda: firm.run("positions", "acme:kept", "-o", "name").lines, "a position")
+
+    # another account: its orders would go there, and the position stay
+    firm.edit(FILE, 'account = "main"', 'account = "other"')
+    refused = (
+        "accounts.BTC-USD.account: expected main, where acme:kept.BTC-USD holds 2.5, found other: make it flat first"
+    )
+    assert refused in firm.run("check", code=6).out
+    assert refused in firm.run("plan", code=6).err
+    assert refused in firm.run("apply", code=6).err
+    assert changes(firm, code=6) == {}
+    firm.run("stop", "acme")
+    assert refused in firm.run("start", "acme", code=8).err
+    firm.write(FILE, file)
+    firm.run("start", "acme")
+    assert "warning" not in firm.run("plan").err
+
+    # no orders
+    firm.edit(FILE, '["oms"]', '["quantconnect"]')
+    warning = "warning: acme:kept.BTC-USD holds 2.5, and goes on without orders"
+    assert warning in firm.run("plan").err
+    assert warning in firm.run("check").out
+    firm.write(FILE, file)
+
+    # a larger lot
+    firm.edit(
+        "configs/local-dev.toml",
+        "lot_size = 0.00001\n\n[instruments.ETH-USD]",
+        "lot_size = 1.0\n\n[instruments.ETH-USD]",
+    )
+    warning = "warning: acme:kept.BTC-USD holds 2.5, of which its strategy can close 2 in lots of 1"
+    assert warning in firm.run("plan").err
+    assert warning in firm.run("check").out
+    assert warning in firm.run("apply").err
+    firm.run("flatten", "acme:kept.BTC-USD", "--reason", "the lot is another")
+    until(
+        lambda: firm.run("positions", "acme:kept", "-o", "json").json()[0]["quantity"].strip("0.") == "", "nothing held"
+    )
+    assert "warning" not in firm.run("plan").err
+
+    # and flat, the account may be another
+    firm.edit(FILE, 'account = "main"', 'account = "other"')
+    firm.run("apply")
+
+    # a worker that has only been observed begins anew
+    for word in ("--observe", "--no-wait"):
+        firm.run("stop", "acme")
+        firm.run("start", "acme", word)
+    until(lambda: firm.run("positions", "acme:kept", "-o", "json").json()[-1]["quantity"].strip("0."), "a position")
+    firm.run("stop", "acme")
+    found = firm.run("start", "acme", "--observe").err
+    assert re.search("acme:kept.BTC-USD holds [0-9]+, and goes on without orders", found), found
