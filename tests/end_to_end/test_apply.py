@@ -1,13 +1,15 @@
 """apply: an edited file changes the workers it concerns, and every other process keeps its pid."""
 
 import json
-import re
 from typing import Any
 
 from end_to_end.harness import CROSSOVER, Firm, until
 from end_to_end.recordings import write_bars
+from oms.paper_build import request
 
 from strategy_runner.config.spec import FeedSpec, read_spec
+from strategy_runner.router.order_entry import Intended
+from strategy_runner.router.order_journal import OrderJournal
 
 ACCOUNTS = """
 [accounts]
@@ -291,6 +293,7 @@ def test_what_no_order_could_close_any_more_is_told_before_the_files_say_so(firm
     assert warning in firm.run("plan").err
     assert warning in firm.run("check").out
     assert warning in firm.run("apply").err
+    assert warning in firm.run("start", "acme").err
     firm.run("flatten", "acme:kept.BTC-USD", "--reason", "the lot is another")
     until(
         lambda: firm.run("positions", "acme:kept", "-o", "json").json()[0]["quantity"].strip("0.") == "", "nothing held"
@@ -301,11 +304,16 @@ def test_what_no_order_could_close_any_more_is_told_before_the_files_say_so(firm
     firm.edit(FILE, 'account = "main"', 'account = "other"')
     firm.run("apply")
 
-    # a worker that has only been observed begins anew
-    for word in ("--observe", "--no-wait"):
-        firm.run("stop", "acme")
-        firm.run("start", "acme", word)
-    until(lambda: firm.run("positions", "acme:kept", "-o", "json").json()[-1]["quantity"].strip("0."), "a position")
-    firm.run("stop", "acme")
-    found = firm.run("start", "acme", "--observe").err
-    assert re.search("acme:kept.BTC-USD holds [0-9]+, and goes on without orders", found), found
+
+def test_another_account_is_refused_while_something_is_entered_in_the_one_before(firm: Firm) -> None:
+    firm.write("clients/acme/strategies/keeper.py", KEEPER)
+    kept = '[[strategies]]\nid = "kept"\nstrategy = "keeper"\nsymbols = ["BTC-USD"]\ntimeframe = "10s"\n'
+    account = '[accounts]\nBTC-USD = { venue = "binance", account = "other" }\n'
+    firm.write(FILE, f'routes = ["oms"]\n{account}{kept}')
+    journal = OrderJournal(firm.home.router("acme", "mock"), firm.home.fills("acme", "mock"), "acme", {})
+    resting = request(strategy="kept", symbol="BTC-USD", type="limit", limit_price="1")
+    journal.append([Intended(at_ns=1, order=resting, decision=0)])
+    journal.close()
+    assert "expected main, where acme:kept.BTC-USD is entering 1, found other" in firm.run("check", code=6).out
+    firm.edit(FILE, '"other"', '"main"')
+    firm.run("check")
