@@ -398,14 +398,19 @@ def _modify(book: OrderBook, entry: Modified) -> None:
 
 
 def _note_closing(book: OrderBook, one: DeskOrder) -> None:
-    """Exits that close together all that is held do so as one of them would; one that is to be cancelled closes nothing."""
-    if one.cancel or not closes_now(one):
+    """Exits that close together all that is held do so as one of them would; one that is to be cancelled closes nothing, and one
+    that may end unfilled takes the place of nothing."""
+    if one.cancel or not _is_lasting_exit(one):
         return
     request = one.order.request
     known = [other for other in book.index.of(one.worker) if other.order.is_known and not other.cancel]
-    others = [other for other in known if other is not one and closes_now(other)]
+    others = [other for other in known if other is not one and _is_lasting_exit(other)]
     closed = sum((other.order.remaining for other in others), one.order.quantity)
     if closed >= abs(book.held(request.strategy, request.symbol)):
         worker = f"{request.strategy}.{request.symbol}"
         decisions = [one.decision, *(other.decision for other in others)]
         book.closings[worker] = max(*decisions, book.closings.get(worker, OWN))
+
+
+def _is_lasting_exit(one: DeskOrder) -> bool:
+    return closes_now(one) and one.order.request.time_in_force == "gtc"

@@ -12,7 +12,7 @@ from router.own_venue import OwnVenue, venue_in
 from router.trade import D, Floor
 from worker.build import short_folder
 
-from strategy_runner.model.order import OmsEvent, OmsEventKind, OrderState, client_order_id
+from strategy_runner.model.order import OmsEvent, OmsEventKind, OrderState, TimeInForce, client_order_id
 from strategy_runner.model.signal import OrderTerms
 from strategy_runner.monitor.checks_orders import check_protection
 from strategy_runner.router.operator_log import read_actions
@@ -151,6 +151,30 @@ def test_an_exit_that_ends_the_other_of_its_bracket_leaves_nothing_unprotected(r
         assert one.trading.record.state.books["talk/X"].quantity == 2
         one.stop()
         assert read_book(root / "router", CLIENT, one.spec.instruments).ended_stops == {}
+        one.close()
+
+
+@pytest.mark.parametrize("lifetime", ["ioc", "day"])
+def test_a_close_that_may_end_unfilled_leaves_the_stop_where_it_is(root: Path, lifetime: TimeInForce) -> None:
+    """Until it has closed all."""
+    with venue_in(root) as venue:
+        one = begun(root)
+        _, stop_id, target_id = bracket(one, venue, 3.0)
+        terms = OrderTerms(time_in_force=lifetime)
+        for filled in (D(1), D(2)):
+            size = float(one.trading.record.state.books["talk/X"].quantity)
+            signal_id = one.say(action="close", size=size, reasons=("closes:long",), terms=terms)
+            close_id = client_order_id(signal_id, "exit")
+            one.turn_until(lambda close_id=close_id: close_id in venue.placed, "the close at the venue")
+            venue.fill(close_id, filled)
+            if filled == 1:
+                ends(venue, close_id, OrderState.EXPIRED, lifetime)
+                one.turn_until(lambda: one.trading.desk.open_orders == 2, "its end")
+                nothing_is_told(one, "a stop that works on")
+                left = {report.client_order_id for report in venue.backend.open_orders(CLIENT)}
+                assert left == {stop_id, target_id}
+        one.turn_until(lambda: not one.trading.desk.open_orders, "the end of the exits with the position")
+        one.stop()
         one.close()
 
 
