@@ -226,6 +226,7 @@ FIELDS = {
     "envelope.mode": "Mode of the run.",
     "envelope.received_ns": "When the feed received that record, by the feed's clock; 0 in historical mode.",
     "envelope.recorded_ns": "Wall clock of the worker when it recorded the signal.",
+    "envelope.is_observed": "Its worker was only observed: it is routed nowhere.",
     "envelope.generation": "Hash of everything that decides what the worker signals.",
     "signals.event_ns": "Event time of the cause.",
     "signals.decision": "`accepted`, `refused` or `expired`.",

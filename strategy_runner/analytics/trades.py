@@ -1,14 +1,20 @@
-"""Trades: what each strategy's fills come to, from flat to flat, by the average price method. Exact, from fills alone."""
+"""Trades: what each strategy's fills come to, from flat to flat, by the average price method. Exact, from fill logs alone.
+
+Their entries have the position behind each fill, with what it cost and has gained in money. So what was counted once stays as it
+was counted, whatever an instrument has become since.
+"""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import msgspec
 
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument
-from strategy_runner.model.order import OmsEvent, Side
-from strategy_runner.risk.book import ZERO, Book, after_fill, after_payment
+from strategy_runner.model.order import Side
+from strategy_runner.model.position import ZERO, Position
+from strategy_runner.model.private import PrivateEntry
+from strategy_runner.oms.ledger import EXACT
 
 
 class Trade(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,19 +35,22 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """What is held still."""
+    """What is held still. `so_far` is what the trade has realised, after fees and with funding; `multiplier` is of now."""
 
     client: str
     strategy: str
     symbol: str
     currency: str
-    book: Book
+    position: Position
+    so_far: Decimal
+    multiplier: Decimal
     opened_ns: int
     signal_id: str
 
     def result_at(self, price: Decimal) -> Decimal:
         """What it has come to so far, with the position at this price."""
-        return self.book.since_entry + self.book.unrealised(price)
+        with localcontext(EXACT):
+            return self.so_far + self.position.quantity * price * self.multiplier - self.position.cost
 
 
 class Trades(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,62 +65,57 @@ class Trades(msgspec.Struct, frozen=True, kw_only=True):
 class _Run(msgspec.Struct, kw_only=True):
     """One worker's on one account, as it goes on."""
 
-    book: Book
+    position: Position
+    currency: str = ""
+    so_far: Decimal = ZERO
     opened_ns: int = 0
     signal_id: str = ""
     most: Decimal = ZERO
 
 
-def trades_of(events: Iterable[OmsEvent], instruments: Mapping[str, Instrument]) -> Trades:
-    """Of a client's events, each worker's in their order: workers that fill their own orders each keep a log of their own.
+def trades_of(entries: Iterable[PrivateEntry], instruments: Mapping[str, Instrument]) -> Trades:
+    """Of a client's fill logs, each worker's entries in their order: workers that fill their own orders each keep a log of their
+    own.
 
-    What an instrument is worth a point (`multiplier`) is 1 for one that nobody knows.
+    What is held is worth what `instruments` say of now; `multiplier` is 1 for one that nobody knows.
     """
     runs: dict[tuple[str, str, str, str], _Run] = {}
     ended: list[Trade] = []
     fees: dict[tuple[str, str, str], Decimal] = {}
     fills: dict[tuple[str, str, str], int] = {}
-    for event in events:
-        key = (event.client, event.account, event.strategy, event.symbol)
-        if event.fill is not None:
-            run = runs.get(key) or runs.setdefault(key, _Run(book=_book(event.fill, instruments)))
-            ended += _filled(run, event.fill)
-            worker = (event.client, event.strategy, event.symbol)
-            fees[worker] = fees.get(worker, ZERO) + event.fill.fee
-            fills[worker] = fills.get(worker, 0) + 1
-        elif event.amount is not None and key in runs:
-            runs[key].book = after_payment(runs[key].book, event.amount)
-    left = tuple(
-        Open(
-            client=key[0],
-            strategy=key[2],
-            symbol=key[3],
-            currency=run.book.currency,
-            book=run.book,
-            opened_ns=run.opened_ns,
-            signal_id=run.signal_id,
-        )
-        for key, run in runs.items()
-        if run.book.quantity
-    )
+    with localcontext(EXACT):
+        for entry in entries:
+            event = entry.event
+            key = (event.client, event.account, event.strategy, event.symbol)
+            if event.fill is not None:
+                run = runs.get(key) or runs.setdefault(key, _Run(position=_nothing(key)))
+                ended += _filled(run, event.fill, entry.position)
+                worker = (event.client, event.strategy, event.symbol)
+                fees[worker] = fees.get(worker, ZERO) + event.fill.fee
+                fills[worker] = fills.get(worker, 0) + 1
+            elif event.amount is not None and key in runs:
+                runs[key].so_far += event.amount
+    left = tuple(_open(run, instruments) for run in runs.values() if run.position.quantity)
     ended.sort(key=lambda trade: trade.closed_ns)  # stable: those of one moment stay as they came
     return Trades(ended=tuple(ended), open=left, fees=fees, fills=fills)
 
 
-def _filled(run: _Run, fill: Fill) -> list[Trade]:
-    """The trade that a fill ends, if it ends one; one that turns the position begins another."""
-    before = run.book.quantity
-    run.book, result = after_fill(run.book, fill)
-    ended = []
-    if result is not None:
-        ended.append(_ended(run, fill, before, result))
-    if not before or (result is not None and run.book.quantity):
+def _filled(run: _Run, fill: Fill, after: Position) -> list[Trade]:
+    """The trade that a fill ends, if it ends one; one that turns the position ends it and begins another, and its fee belongs to
+    what it ends."""
+    before, run.position, run.currency = run.position, after, fill.currency
+    run.so_far += after.realised - before.realised - fill.fee
+    is_over = before.quantity * after.quantity <= 0 and before.quantity != 0
+    ended = [_ended(run, fill, before.quantity)] if is_over else []
+    if is_over:
+        run.so_far = ZERO
+    if not before.quantity or (is_over and after.quantity):
         run.opened_ns, run.signal_id, run.most = fill.event_ns, fill.signal_id, ZERO
-    run.most = max(run.most, abs(run.book.quantity))
+    run.most = max(run.most, abs(after.quantity))
     return ended
 
 
-def _ended(run: _Run, fill: Fill, before: Decimal, result: Decimal) -> Trade:
+def _ended(run: _Run, fill: Fill, before: Decimal) -> Trade:
     return Trade(
         client=fill.client,
         account=fill.account,
@@ -121,13 +125,28 @@ def _ended(run: _Run, fill: Fill, before: Decimal, result: Decimal) -> Trade:
         quantity=run.most,
         opened_ns=run.opened_ns,
         closed_ns=fill.event_ns,
-        result=result,
+        result=run.so_far,
         currency=fill.currency,
         signal_id=run.signal_id,
     )
 
 
-def _book(fill: Fill, instruments: Mapping[str, Instrument]) -> Book:
-    instrument = instruments.get(fill.symbol)
-    multiplier = instrument.multiplier if instrument is not None else Decimal(1)
-    return Book(strategy=fill.strategy, symbol=fill.symbol, currency=fill.currency, multiplier=multiplier)
+def _open(run: _Run, instruments: Mapping[str, Instrument]) -> Open:
+    position = run.position
+    instrument = instruments.get(position.symbol)
+    return Open(
+        client=position.client,
+        strategy=position.strategy,
+        symbol=position.symbol,
+        currency=run.currency,
+        position=position,
+        so_far=run.so_far,
+        multiplier=instrument.multiplier if instrument is not None else Decimal(1),
+        opened_ns=run.opened_ns,
+        signal_id=run.signal_id,
+    )
+
+
+def _nothing(key: tuple[str, str, str, str]) -> Position:
+    client, account, strategy, symbol = key
+    return Position(client=client, account=account, strategy=strategy, symbol=symbol)

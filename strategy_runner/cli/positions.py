@@ -12,7 +12,7 @@ from strategy_runner.cli.table import Column
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StrategyRunnerError, UsageError, raise_all, sparing
 from strategy_runner.supervision.balances import Balance, balances
-from strategy_runner.supervision.holdings import Holding, holdings
+from strategy_runner.supervision.holdings import Holding, holdings, unprotected_of
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import clients_with_state, shown_mode
 
@@ -51,11 +51,17 @@ def positions(home: Home, target: str, mode: str | None, output: str) -> None:
     """Show what workers hold, and their profit, by their fills and the tape's last prices."""
     parsed = parse_target(target)
     faults: list[StrategyRunnerError] = []
-    found = holdings(home, runs_of(home, parsed, mode, faults), parsed, os.environ, faults)
+    runs = runs_of(home, parsed, mode, faults)
+    found = holdings(home, runs, parsed, os.environ, faults)
     if not found:
         raise_all(faults)
         must_name_something(home, target)
     show_results(found, output, name=lambda one: one.key.name, table=_show_positions, otherwise="no fills yet")
+    for name, one in unprotected_of(home, runs, parsed, os.environ, faults).items():
+        talk(
+            f"warning: {name} holds {one.quantity.normalize():f} without a stop loss: {one.why}; "
+            f"`strategy-runner flatten {name} --reason WHY` exits it"
+        )
     raise_all(faults)
 
 

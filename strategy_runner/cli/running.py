@@ -30,6 +30,7 @@ from strategy_runner.supervision.plan import Plan
 from strategy_runner.supervision.plan_whole import plan_whole, without_removed
 from strategy_runner.supervision.readiness import wait_ready
 from strategy_runner.supervision.reports import ChangeReport
+from strategy_runner.supervision.stranded import stranded
 from strategy_runner.supervision.target import Target, parse_target, split_symbols
 from strategy_runner.supervision.wishes import Wish, read_wishes
 from strategy_runner.supervision.written import Written, as_written, read_written
@@ -140,6 +141,7 @@ def start(
     parsed = [parse_target(target) for target in targets]
     plan, change = steering.start(home, parsed, wish, environment, os.environ)
     _report(change, "already running")
+    _warn(stranded(home, [p for p in plan.processes if any(_concerns(target, p.name) for target in parsed)]))
     if no_wait:
         return
     shared = ("feed", "oms")
@@ -248,6 +250,7 @@ def plan(home: Home, target: str, output: str) -> None:
         columns = (Column("name"), Column("action"), Column("reason", folds=True))
         show_table(columns, ((c.name, c.action, c.reason) for c in changes))
     _tell_of_left_alone(home, written, [one.name for one in changes if one.action == "stop"])
+    _warn(stranded(home, [process for process in made.processes if _concerns(parsed, process.name)]))
     if broken is not None:
         raise broken
 
@@ -264,6 +267,7 @@ def apply_(home: Home) -> None:
     change, problems = steering.apply(home, os.environ)
     _report(change, "nothing to change")
     _tell_of_left_alone(home, before, change.stopped)
+    _warn(stranded(home, as_written(home).processes))
     if problems:
         talk("clients with broken files run on as before")
         raise ConfigurationError(*problems)

@@ -84,7 +84,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where and when a signal was recorded: `n` is dense per worker and generation.
 
     `received_ns` is when the feed received the record that caused it, by the feed's clock; 0 without a feed, where no signal
-    can be late.
+    can be late. `is_observed` marks one of a worker that is only observed: no router routes it, whenever it comes to it.
     """
 
     n: int
@@ -94,6 +94,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     received_ns: int
     recorded_ns: int
     generation: str
+    is_observed: bool = False
 
 
 class LoggedSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):

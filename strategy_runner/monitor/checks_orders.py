@@ -3,6 +3,7 @@
 What a worker was told was filled is compared with what the OMS filled: nothing told that did not happen, nothing twice.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import msgspec
 
 from strategy_runner.model.counted import counted
 from strategy_runner.model.fill import Fill
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.private import decode_private
 from strategy_runner.monitor.checks_logs import ends
 from strategy_runner.monitor.finding import Finding, error, ok
 from strategy_runner.monitor.frames import Frames
 from strategy_runner.oms.paper_state import Entry
 from strategy_runner.router.order_entry import Happened, OrderEntry
-from strategy_runner.router.order_journal import order_log
+from strategy_runner.router.order_journal import order_log, read_book
+from strategy_runner.router.unprotected import unprotected
 
 _RESTORE = "restore the file from a copy; `strategy-runner reconcile` compares what is held with the OMS"
 _decode_book = msgspec.msgpack.Decoder(Entry).decode
@@ -43,6 +46,21 @@ def check_orders(state: Path, oms: Path, client: str) -> list[Finding]:
     return (
         findings if findings or not logs else [ok("orders", state, f"{counted(len(told), 'fill')} of {client} whole")]
     )
+
+
+def check_protection(state: Path, client: str, instruments: Mapping[str, Instrument]) -> list[Finding]:
+    """What workers hold whose stop loss has ended, by the order desk's journal. Raises as `read_book`."""
+    book = read_book(state / "router", client, instruments)
+    return [
+        error(
+            "protection",
+            f"{client}:{one.worker}",
+            "a stop loss at the OMS for what it holds",
+            f"none for {one.quantity.normalize():f}: {one.why}",
+            f"`strategy-runner flatten {client}:{one.worker} --reason WHY` exits it, while its client's router runs",
+        )
+        for one in unprotected(book)
+    ]
 
 
 def _check_fills(path: Path, client: str, told: Fills, known: int) -> list[Finding]:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.load import client_names, load_environment
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, StrategyRunnerError
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.monitor import (
     checks_home,
     checks_host,
@@ -19,7 +21,7 @@ from strategy_runner.monitor import (
 from strategy_runner.monitor.finding import Finding, error
 from strategy_runner.monitor.host import Host
 from strategy_runner.supervision.plan import make_plan
-from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
+from strategy_runner.supervision.wishes import Wish, Wishes, environment_in_use, read_wishes
 
 Check = Callable[[], list[Finding]]
 
@@ -75,6 +77,7 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
         yield "snapshots", lambda state=state: _snapshots(state)  # type: ignore[misc]
         yield "signals", lambda state=state: checks_logs.check_client(state, state.parent.name)  # type: ignore[misc]
         yield "orders", lambda state=state: _orders(home, state)  # type: ignore[misc]
+        yield "protection", lambda state=state: _protection(home, environ, state)  # type: ignore[misc]
         yield "records", lambda state=state: _records(state, host)  # type: ignore[misc]
         yield "sinks", lambda state=state: _sinks(state, host)  # type: ignore[misc]
 
@@ -86,6 +89,10 @@ def _snapshots(state: Path) -> list[Finding]:
 def _orders(home: Home, state: Path) -> list[Finding]:
     mode, client = state.name, state.parent.name
     return checks_orders.check_orders(state, home.oms(mode) / client, client)
+
+
+def _protection(home: Home, environ: Mapping[str, str], state: Path) -> list[Finding]:
+    return checks_orders.check_protection(state, state.parent.name, _instruments(home, environ))
 
 
 def _records(state: Path, host: Host) -> list[Finding]:
@@ -126,3 +133,11 @@ def _retention_gb(home: Home, environ: Mapping[str, str]) -> float:
         return load_environment(home, name, environ=environ, overrides={}).value.tape.retention_gb
     except StrategyRunnerError:
         return 0.0
+
+
+def _instruments(home: Home, environ: Mapping[str, str]) -> dict[str, Instrument]:
+    """None where there is no file that can be read: a journal says itself what its money was counted with."""
+    try:
+        return instruments_of(environment_in_use(home, environ).value.instruments)
+    except StrategyRunnerError:
+        return {}

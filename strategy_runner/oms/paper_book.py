@@ -28,7 +28,7 @@ from strategy_runner.model.order import (
     Side,
     client_order_id,
 )
-from strategy_runner.model.position import Position
+from strategy_runner.model.position import ZERO, Position
 from strategy_runner.model.signal import SignalBody
 from strategy_runner.oms.fill_model import (
     Band,
@@ -376,7 +376,10 @@ class PaperBook:
         return {symbol: now[symbol] for symbol in sorted(counted) if known.get(symbol) != now[symbol]}
 
     def _refusal(self, request: OrderRequest, is_open: int) -> str:
-        reason = refusal(request, self.state.client, self._instruments.get(request.symbol))
+        account = self.state.accounts.get(request.account)
+        position = account.positions.get(place(request.strategy, request.symbol)) if account else None
+        held = position.quantity if position else ZERO
+        reason = refusal(request, self.state.client, self._instruments.get(request.symbol), held)
         if not reason and request.event_ns <= self.state.forgotten_ns:
             return "too_old"
         return reason or ("too_many_orders" if is_open >= OPEN_ORDERS_MAX else "")

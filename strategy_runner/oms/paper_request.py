@@ -33,13 +33,16 @@ REASONS = {
 }
 
 
-def refusal(request: OrderRequest, client: str, instrument: Instrument | None) -> str:
-    """The reason's name, or "" for an order that can be taken."""
+def refusal(request: OrderRequest, client: str, instrument: Instrument | None, held: Decimal) -> str:
+    """The reason's name, or "" for an order that can be taken. One that only reduces may be of all that its strategy has `held`:
+    the lot may have been another when that was bought."""
     if request.client != client:
         return "wrong_client"
     if instrument is None:
         return "unknown_symbol"
-    if not _on_grid(request.quantity, instrument.lot_size) or request.quantity <= 0:
+    quantity = request.quantity
+    is_whole = request.reduce_only and quantity.is_finite() and quantity == abs(held)
+    if not (is_whole or _on_grid(quantity, instrument.lot_size)) or quantity <= 0:
         return "bad_quantity"
     wants_limit = request.type in ("limit", "stop_limit")
     wants_stop = request.type in ("stop", "stop_limit") and request.trail is None

@@ -84,6 +84,8 @@ class Appraiser:
         body = arrival.body
         if body.refusal is not None:
             return _Case(arrival=arrival, body=body, ruling=Ruling("refused", body.refusal))
+        if arrival.logged.envelope.is_observed:  # its router had not come to it
+            return _Case(arrival=arrival, body=body, ruling=Ruling("accepted"))
         limits = self._judge.limits_of(arrival.worker)
         late = late_ruling(arrival, moment, limits)
         if late is not None or body.action not in ORDERING:

@@ -27,6 +27,7 @@ from strategy_runner.router.order_flow import OrderFlow
 from strategy_runner.router.order_journal import OrderJournal, Written
 from strategy_runner.router.reconciliation import Difference
 from strategy_runner.router.right_of_way import GiveWay, no_way_given
+from strategy_runner.router.unprotected import Unprotected, Watch
 from strategy_runner.tape.files import is_full
 
 RETRY_S_MIN = 0.1
@@ -52,7 +53,8 @@ class Desk:
 
     `written` has what the journal was given, for who follows it to take out. `reconciled` is set once positions and orders have
     been compared with the OMS's since the start, and `differences` is what was found last; `lost_stops` are those of
-    workers that hold or enter something. `broken` is a fault of the disk that ends the router.
+    workers that hold or enter something, `unprotected` is what is held without its stop. `broken` is a fault of the disk that
+    ends the router.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Desk:
         self.reconciled = threading.Event()
         self.differences: tuple[Difference, ...] = ()
         self.lost_stops: tuple[LostStop, ...] = ()
+        self.unprotected: tuple[Unprotected, ...] = ()
         self.broken: OSError | None = None
         self._spec = spec
         self._oms_spec: OmsSpec = spec.oms
@@ -217,7 +220,7 @@ class Desk:
 
     def _trade(self, journal: OrderJournal, oms: Oms, flow: OrderFlow, hand: Hand) -> None:
         retry_at, retry_s = 0.0, RETRY_S_MIN
-        spec = self._spec
+        spec, watch = self._spec, Watch()
         while True:
             self._give_way()
             self._news.clear()
@@ -259,6 +262,9 @@ class Desk:
                     log.warning("order desk: %s; next try in %.1f s", error, retry_s)
                     retry_at, retry_s = time.monotonic() + retry_s, min(2 * retry_s, RETRY_S_MAX)
             journal.note()
+            if hand.is_reconciled and flow.is_settled:
+                watch.turn(journal.book)
+                self.unprotected = watch.found
             self._publish(journal, flow, hand)
             if stopping and (not worked or time.monotonic() > self._stop_by):
                 return

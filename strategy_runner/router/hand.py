@@ -188,10 +188,16 @@ class Hand:
             leg="flatten",
             side=side,
             type="market",
-            quantity=abs(held.quantity),
+            quantity=self._closed(held),
             event_ns=self._event_ns(),
             reduce_only=True,
         )
+
+    def _closed(self, held: Position) -> Decimal:
+        """What a round closes: whole lots, and what is less than one by itself, which an OMS may not take. The lot may have been
+        another when it was bought."""
+        instrument, quantity = self._instruments.get(held.symbol), abs(held.quantity)
+        return (instrument.rounded_quantity(quantity) if instrument else ZERO) or quantity
 
     # -- reconciling ---------------------------------------------------------------------------------------------------------
 

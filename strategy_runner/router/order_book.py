@@ -76,7 +76,8 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     many that are over in `finished`; `accounts` by name; `contradicted` says of a symbol what cannot be true; `flattening` by
     the operator's action, as `reconciling`, which says whether it accepts. `closings` has by worker the last decision that
     closed all it held, once the OMS has its exit. `instruments` has by symbol what its money was last counted with.
-    `unprotected` has by worker the lost stop of what it holds or is entering, until that is over or an action makes it flat."""
+    `unprotected` has by worker the lost stop of what it holds or is entering, until that is over or an action makes it flat;
+    `ended_stops` by id each that ended in whatever way before what it was to protect, until that is over."""
 
     client: str
     entries: int = 0
@@ -93,6 +94,7 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     closings: dict[str, int] = {}
     instruments: dict[str, Instrument] = {}
     unprotected: dict[str, LostStop] = {}
+    ended_stops: dict[str, Order] = {}
 
     def __post_init__(self) -> None:
         self.__dict__["index"] = OrderIndex(self.orders.values())
@@ -237,6 +239,14 @@ def is_final_exit(book: "OrderBook", one: DeskOrder) -> bool:
     return closes_now(one) and one.order.is_known and one.decision <= book.closings.get(worker, OWN)
 
 
+def left_of(book: OrderBook, stop: Order) -> Decimal:
+    """How much of what a stop loss was to protect its entry has filled, and neither exit of it has closed."""
+    entry = book.find(stop.request.bracket)
+    target = book.find(client_order_id(stop.request.signal_id, "take_profit"))
+    entered = entry.filled if entry else stop.quantity
+    return entered - stop.filled - (target.filled if target else ZERO)
+
+
 def money_symbol(event: OmsEvent) -> str:
     """The symbol whose instrument an event's money is counted with, "" if it moves none."""
     if event.fill is not None:
@@ -318,6 +328,8 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
         book.finished[order_id] = known.order
         while len(book.finished) > FINISHED_KEPT:
             del book.finished[next(iter(book.finished))]
+        if known.order.state is not OrderState.FILLED and known.order.request.leg == "stop_loss":
+            book.ended_stops[order_id] = known.order
         if known.order.state is OrderState.REJECTED and known.order.request.leg == "stop_loss":
             book.unprotected[".".join(known.worker)] = LostStop(
                 order_id, Scope(*known.worker), f"the OMS rejected it: {known.order.reason or 'no reason given'}"
@@ -336,6 +348,7 @@ def _note_late_fill(book: OrderBook, order_id: str) -> None:
     is_open = stop_id in book.orders and not book.orders[stop_id].cancel
     stop = book.find(stop_id)
     if stop is not None and not (is_open or stop.filled):
+        book.ended_stops[stop_id] = stop
         _lose(book, stop, LATE_FILL)
 
 
@@ -359,12 +372,19 @@ def _lose(book: OrderBook, stop: Order, reason: str) -> None:
 
 
 def _forget_what_is_over(book: OrderBook) -> None:
-    """A worker that holds nothing and is entering nothing needs no stop."""
+    """A worker that holds nothing and is entering nothing needs no stop; nor does an entry of which nothing is left."""
     for worker, lost in list(book.unprotected.items()):
         strategy, symbol = lost.scope.strategy, lost.scope.symbol
         is_entering = any(not one.order.request.reduce_only for one in book.index.of((strategy, symbol)))
         if not is_entering and not book.held(strategy, symbol):
             del book.unprotected[worker]
+    for order_id, kept in list(book.ended_stops.items()):
+        stop = book.find(order_id) or kept
+        held = book.held(stop.request.strategy, stop.request.symbol)
+        protects = held < 0 if stop.request.side == "buy" else held > 0
+        is_entered = stop.request.bracket not in book.orders
+        if is_entered and not (protects and left_of(book, stop) > 0):
+            del book.ended_stops[order_id]
 
 
 def _modify(book: OrderBook, entry: Modified) -> None:
@@ -378,14 +398,19 @@ def _modify(book: OrderBook, entry: Modified) -> None:
 
 
 def _note_closing(book: OrderBook, one: DeskOrder) -> None:
-    """Exits that close together all that is held do so as one of them would; one that is to be cancelled closes nothing."""
-    if one.cancel or not closes_now(one):
+    """Exits that close together all that is held do so as one of them would; one that is to be cancelled closes nothing, and one
+    that may end unfilled takes the place of nothing."""
+    if one.cancel or not _is_lasting_exit(one):
         return
     request = one.order.request
     known = [other for other in book.index.of(one.worker) if other.order.is_known and not other.cancel]
-    others = [other for other in known if other is not one and closes_now(other)]
+    others = [other for other in known if other is not one and _is_lasting_exit(other)]
     closed = sum((other.order.remaining for other in others), one.order.quantity)
     if closed >= abs(book.held(request.strategy, request.symbol)):
         worker = f"{request.strategy}.{request.symbol}"
         decisions = [one.decision, *(other.decision for other in others)]
         book.closings[worker] = max(*decisions, book.closings.get(worker, OWN))
+
+
+def _is_lasting_exit(one: DeskOrder) -> bool:
+    return closes_now(one) and one.order.request.time_in_force == "gtc"

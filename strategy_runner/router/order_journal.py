@@ -234,6 +234,17 @@ def cut_lost_entries(folder: Path, client: str) -> None:
         AppendLog(path, whole_to=_read_note(folder / "orders.note", client).offset, unsynced=_comes_again).close()
 
 
+def read_book(folder: Path, client: str, instruments: Mapping[str, Instrument]) -> OrderBook:
+    """The book that the journal makes now, for who only reads. Raises StateError, ConfigurationError."""
+    note, path = _read_note(folder / "orders.note", client), order_log(folder)
+    try:
+        for _, entry in read_orders(path, note.offset):
+            fold(note.book, entry, instruments)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise StateError(f"{path}: expected an entry of the order desk behind {note.offset}: {problem}") from problem
+    return note.book
+
+
 def read_orders(path: Path, offset: int = START) -> Iterator[tuple[int, OrderEntry]]:
     """(offset behind it, entry) of each entry that stands there now."""
     for end, payload in read_frames(path, offset):

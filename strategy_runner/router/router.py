@@ -301,7 +301,13 @@ class Router:
 
     def _decisions(self, ready: list[Arrival], rulings: list[Ruling], at_ns: int) -> list[Decision]:
         return [
-            _decision(number, arrival, ruling, at_ns, is_observed=self._spec.is_observed)
+            _decision(
+                number,
+                arrival,
+                ruling,
+                at_ns,
+                is_observed=self._spec.is_observed or arrival.logged.envelope.is_observed,
+            )
             for number, (arrival, ruling) in enumerate(zip(ready, rulings, strict=True), self._journal.number)
         ]
 

@@ -91,6 +91,7 @@ class Trading:
     def faults(self) -> list[str]:
         """What people should know, the gravest first."""
         found = [f"not reconciled: {one}" for one in self.desk.differences[:DIFFERENCES_SHOWN]]
+        found += [f"unprotected: {one}" for one in self.desk.unprotected[:DIFFERENCES_SHOWN]]
         if self.desk.fault:
             found.append(f"OMS: {self.desk.fault}")
         if self.desk.unknown:

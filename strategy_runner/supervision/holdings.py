@@ -19,6 +19,8 @@ from strategy_runner.model.position import Position
 from strategy_runner.model.private import decode_private
 from strategy_runner.oms.ledger import unrealised
 from strategy_runner.router.market import Market
+from strategy_runner.router.order_journal import read_book
+from strategy_runner.router.unprotected import Unprotected, unprotected
 from strategy_runner.small_files import paths_in
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import environment_in_use
@@ -104,6 +106,25 @@ def holdings(
 def positions_of_run(home: Home, client: str, mode: str) -> list[Position]:
     """What each worker of a client holds by its fills. Raises StateError for a damaged log."""
     return [position for position, _ in _positions(fill_logs(home, client, mode))]
+
+
+def unprotected_of(
+    home: Home,
+    runs: Mapping[str, str],
+    target: Target,
+    environ: Mapping[str, str],
+    faults: list[StrategyRunnerError],
+) -> dict[str, Unprotected]:
+    """What workers hold whose stop loss has ended, by worker; of `runs` as `holdings`."""
+    instruments = instruments_of(environment_in_use(home, environ).value.instruments)
+    found: dict[str, Unprotected] = {}
+    for client, mode in runs.items():
+        with sparing(faults):
+            for one in unprotected(read_book(home.router(client, mode), client, instruments)):
+                name = WorkerKey(client, one.strategy, one.symbol).name
+                if target.matches(name):
+                    found[name] = one
+    return found
 
 
 def held_by(home: Home, workers: Iterable[WorkerSpec]) -> dict[str, Decimal]:

@@ -15,7 +15,7 @@ from strategy_runner.errors import StrategyRunnerError, sparing
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OmsEvent
 from strategy_runner.model.position import ZERO
-from strategy_runner.model.private import decode_private
+from strategy_runner.model.private import PrivateEntry, decode_private
 from strategy_runner.model.signal import ModelVote, decode_body
 from strategy_runner.router.journal import decision_log, read_decisions
 from strategy_runner.supervision.holdings import LastPrices, fill_logs, prices_of_runs
@@ -61,8 +61,8 @@ def report(
     rows: list[ReportRow] = []
     for client, mode in runs.items():
         with sparing(faults):
-            events = [event for event in _events(home, client, mode) if _is_meant(target, event)]
-            trades = trades_of(events, instruments)
+            entries = [entry for entry in _entries(home, client, mode) if _is_meant(target, entry.event)]
+            trades = trades_of(entries, instruments)
             signal_ids = {one.signal_id for one in trades.ended} | {one.signal_id for one in trades.open}
             votes = _votes(home, client, mode, signal_ids)
             rows += _rows(client, trades, votes, prices[mode])
@@ -137,10 +137,9 @@ def _open(held: Iterable[Open], prices: LastPrices) -> Decimal | None:
     return total
 
 
-def _events(home: Home, client: str, mode: str) -> Iterator[OmsEvent]:
+def _entries(home: Home, client: str, mode: str) -> Iterator[PrivateEntry]:
     for path in fill_logs(home, client, mode):
-        for payload in read_log(path):
-            yield decode_private(payload).event
+        yield from map(decode_private, read_log(path))
 
 
 def _is_meant(target: Target, event: OmsEvent) -> bool:

@@ -91,6 +91,7 @@ class Follower:
             n=snapshot.n if snapshot else begun.n if begun else 0,
             offset=snapshot.log_offset if snapshot else START,
             is_restored=snapshot is not None,
+            is_observed=spec.is_observed,
         )
         self._fills = PrivateLog(Path(spec.fills), spec.key) if spec.fills else None
         self._machine = Machine(

@@ -47,6 +47,7 @@ class Outbox:
         offset: int = START,
         cuts: Sequence[tuple[int, int]] = (),
         is_restored: bool = False,
+        is_observed: bool = False,
     ) -> None:
         """`n` and `offset` are the snapshot's: signals from `n` on may stand in the log from `offset` on.
 
@@ -61,6 +62,7 @@ class Outbox:
             self._log.cut(_first_lost(path, offset, cuts))
         self._generation = generation
         self._mode = mode
+        self._is_observed = is_observed
         # what is still to be derived again, in the order of n
         self._recorded = _recorded_from(path, offset, generation, n) if self._log.offset > offset else {}
         self._from_n = n
@@ -104,6 +106,7 @@ class Outbox:
             received_ns=self.received_ns,
             recorded_ns=time_ns(),
             generation=self._generation,
+            is_observed=self._is_observed,
         )
         self.pending.append((envelope, body))
 

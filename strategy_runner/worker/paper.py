@@ -259,7 +259,7 @@ class PaperDesk:
         self._legs.update((request.client_order_id, request) for request in requests)
         self._queue += self._fold(self._book.submit(requests))
         self._look()
-        return body.action == "close" and requests[0].type == "market"
+        return body.action == "close" and _is_lasting(requests[0])
 
     def _closing(self) -> list[PaperOrder]:
         """The exits to the market that are under way."""
@@ -287,9 +287,11 @@ class PaperDesk:
 
     def _end_others(self, younger: Sequence[SignalBody], changes: Sequence[SignalBody], final: Set[str]) -> None:
         """Exits to the market of all that is held end what else is working, to enter or to leave, as a router's desk sees to; but
-        not the orders of `younger` signals. An exit that one of the `changes` cancels closes nothing."""
+        not the orders of `younger` signals. An exit that one of the `changes` cancels closes nothing, and one that may end
+        unfilled takes the place of nothing."""
         cancelled = {order_id for body in changes if body.action == "cancel" for order_id in cancelled_by(body)} - final
-        closing = [one.order for one in self._closing() if one.order.id not in cancelled]
+        lasting = [one.order for one in self._closing() if _is_lasting(one.order.request)]
+        closing = [order for order in lasting if order.id not in cancelled]
         if sum((order.remaining for order in closing), ZERO) < abs(self.held):
             return
         self._final |= {order.id: None for order in closing}
@@ -359,6 +361,11 @@ class PaperDesk:
 def _closes_now(one: PaperOrder) -> bool:
     request = one.order.request
     return request.leg == "exit" and request.type == "market"
+
+
+def _is_lasting(request: OrderRequest) -> bool:
+    """An exit to the market that works until it is filled."""
+    return request.type == "market" and request.time_in_force == "gtc"
 
 
 def fill_streams(streams: Iterable[Stream], symbol: str) -> set[Stream]:

@@ -1,8 +1,11 @@
 """Trades and what they come to, beside plain arithmetic over the fills."""
 
+from collections.abc import Iterable
 from decimal import Decimal, localcontext
+from itertools import zip_longest
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,13 +16,31 @@ from strategy_runner.analytics.trades import trades_of
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent, Side
+from strategy_runner.model.private import PrivateEntry
 from strategy_runner.model.signal import ModelVote
+from strategy_runner.oms.ledger import Account, after_fill, after_funding, place
 
 D = Decimal
 CONTRACT = Instrument(
     symbol="ES", asset_class="indices", currency="USD", tick_size=D("0.25"), lot_size=D(1), multiplier=D(50)
 )
 INSTRUMENTS = {"ES": CONTRACT}
+
+
+def told(events: Iterable[OmsEvent], *instruments: Instrument) -> list[PrivateEntry]:
+    """As a fill log has them: each with the position that it made, by its instrument, the last one's for the rest."""
+    account, entries = Account(client="acme", account="main"), []
+    for number, (one, instrument) in enumerate(
+        zip_longest(events, instruments, fillvalue=(CONTRACT, *instruments)[-1])
+    ):
+        assert isinstance(one, OmsEvent) and isinstance(instrument, Instrument)
+        if one.fill is not None:
+            account = after_fill(account, one.fill, instrument)
+        elif one.amount is not None:
+            account = after_funding(account, one.strategy, one.symbol, "USD", one.amount)
+        position = account.positions[place(one.strategy, one.symbol)]
+        entries.append(PrivateEntry(number, f"{one.strategy}.{one.symbol}", one, position))
+    return entries
 
 
 def fill(number: int, side: Side, quantity: str, price: str, fee: str = "1", **changes: Any) -> OmsEvent:
@@ -48,13 +69,15 @@ def event(number: int, **changes: Any) -> OmsEvent:
 
 def test_a_trade_goes_from_flat_to_flat_and_pays_its_fees() -> None:
     found = trades_of(
-        [
-            fill(0, "buy", "2", "100"),
-            fill(1, "buy", "2", "110"),
-            event(2, kind="funding", amount=D("-3"), strategy="talk"),
-            fill(3, "sell", "1", "120"),
-            fill(4, "sell", "3", "108"),
-        ],
+        told(
+            [
+                fill(0, "buy", "2", "100"),
+                fill(1, "buy", "2", "110"),
+                event(2, kind="funding", amount=D("-3"), strategy="talk"),
+                fill(3, "sell", "1", "120"),
+                fill(4, "sell", "3", "108"),
+            ]
+        ),
         INSTRUMENTS,
     )
     (trade,) = found.ended
@@ -65,17 +88,33 @@ def test_a_trade_goes_from_flat_to_flat_and_pays_its_fees() -> None:
 
 
 def test_a_fill_that_turns_a_position_ends_one_trade_and_begins_another() -> None:
-    found = trades_of([fill(0, "sell", "1", "100"), fill(1, "buy", "3", "90")], INSTRUMENTS)
+    found = trades_of(told([fill(0, "sell", "1", "100"), fill(1, "buy", "3", "90")]), INSTRUMENTS)
     (trade,) = found.ended
     assert (trade.result, trade.side, trade.quantity) == (D(10 * 50 - 2), "sell", D(1))
     (left,) = found.open
-    assert (left.book.quantity, left.signal_id, left.opened_ns) == (D(2), "signal-1", 1)
+    assert (left.position.quantity, left.signal_id, left.opened_ns) == (D(2), "signal-1", 1)
     assert left.result_at(D(95)) == D(2 * 5 * 50)
+
+
+def test_what_a_trade_came_to_does_not_change_with_the_multiplier() -> None:
+    """One in which it changed came to the money that changed hands; what is held is worth what it is now."""
+    events = [
+        fill(0, "buy", "1", "100"),
+        fill(1, "sell", "1", "110"),
+        fill(2, "buy", "1", "100"),
+        fill(3, "sell", "1", "110"),
+        fill(4, "buy", "1", "100"),
+    ]
+    now = msgspec.structs.replace(CONTRACT, multiplier=D(5))
+    found = trades_of(told(events, CONTRACT, CONTRACT, CONTRACT, now), {"ES": now})
+    assert [one.result for one in found.ended] == [D(10 * 50 - 2), D(110 * 5 - 100 * 50 - 2)]
+    (left,) = found.open
+    assert left.result_at(D(120)) == D(20 * 5 - 1)
 
 
 def test_strategies_on_one_symbol_have_trades_of_their_own() -> None:
     found = trades_of(
-        [fill(0, "buy", "1", "100"), fill(1, "sell", "1", "100", strategy="walk")],
+        told([fill(0, "buy", "1", "100"), fill(1, "sell", "1", "100", strategy="walk")]),
         INSTRUMENTS,
     )
     assert not found.ended and {one.strategy for one in found.open} == {"talk", "walk"}
@@ -89,7 +128,7 @@ def test_trades_are_in_the_order_in_which_they_ended_though_each_worker_has_a_lo
         fill(7, "sell", "1", "80"),
     ]
     walk = [fill(n + 1, "buy" if n in (1, 5) else "sell", "1", str(100 + n), strategy="walk") for n in (1, 3, 5, 7)]
-    found = trades_of([*talk, *walk], INSTRUMENTS)
+    found = trades_of(told([*talk, *walk]), INSTRUMENTS)
     assert [(one.strategy, one.closed_ns) for one in found.ended] == [
         ("talk", 3),
         ("walk", 4),
@@ -112,7 +151,7 @@ def test_trades_are_in_the_order_in_which_they_ended_though_each_worker_has_a_lo
 )
 def test_all_results_together_are_the_money_that_changed_hands(made: list[tuple[Side, int, Decimal, Decimal]]) -> None:
     events = [fill(n, side, str(size), str(price), str(fee)) for n, (side, size, price, fee) in enumerate(made)]
-    found = trades_of(events, INSTRUMENTS)
+    found = trades_of(told(events), INSTRUMENTS)
     last = made[-1][2] if made else D(1)
     held = sum((size if side == "buy" else -size for side, size, _, _ in made), 0)
     cash = sum((D(size) * price * (-50 if side == "buy" else 50) - fee for side, size, price, fee in made), D(0))

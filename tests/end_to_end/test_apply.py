@@ -5,8 +5,11 @@ from typing import Any
 
 from end_to_end.harness import CROSSOVER, Firm, until
 from end_to_end.recordings import write_bars
+from oms.paper_build import request
 
 from strategy_runner.config.spec import FeedSpec, read_spec
+from strategy_runner.router.order_entry import Intended
+from strategy_runner.router.order_journal import OrderJournal
 
 ACCOUNTS = """
 [accounts]
@@ -201,9 +204,10 @@ def plan(firm: Firm) -> dict[str, dict[str, Any]]:
     return {change["name"]: change for change in firm.run("plan", "-o", "json").json()}
 
 
-def changes(firm: Firm) -> dict[str, str]:
+def changes(firm: Firm, code: int = 0) -> dict[str, str]:
     """What `plan` says that `apply` would do."""
-    return {name: change["action"] for name, change in plan(firm).items() if change["action"] != "keep"}
+    found = firm.run("plan", "-o", "json", code=code).json()
+    return {change["name"]: change["action"] for change in found if change["action"] != "keep"}
 
 
 def reason(firm: Firm, name: str) -> str:
@@ -246,3 +250,70 @@ def test_a_worker_that_goes_and_holds_something_is_told_of(firm: Firm) -> None:
         lambda: firm.run("positions", "acme:kept", "-o", "json").json()[0]["quantity"].strip("0.") == "", "nothing held"
     )
     assert "warning" not in firm.run("plan").err
+
+
+def test_what_no_order_could_close_any_more_is_told_before_the_files_say_so(firm: Firm) -> None:
+    kept = '[[strategies]]\nid = "kept"\nstrategy = "keeper"\nsymbols = ["BTC-USD"]\ntimeframe = "10s"\n'
+    account = '[accounts]\nBTC-USD = { venue = "binance", account = "main" }\n'
+    file = f'routes = ["oms"]\n{account}{kept}'
+    firm.write("clients/acme/strategies/keeper.py", KEEPER.replace("2.0", "2.5"))
+    firm.write(FILE, file)
+    firm.run("start", "acme")
+    until(lambda: firm.run("positions", "acme:kept", "-o", "name").lines, "a position")
+
+    # another account: its orders would go there, and the position stay
+    firm.edit(FILE, 'account = "main"', 'account = "other"')
+    refused = (
+        "accounts.BTC-USD.account: expected main, where acme:kept.BTC-USD holds 2.5, found other: make it flat first"
+    )
+    assert refused in firm.run("check", code=6).out
+    assert refused in firm.run("plan", code=6).err
+    assert refused in firm.run("apply", code=6).err
+    assert changes(firm, code=6) == {}
+    firm.run("stop", "acme")
+    assert refused in firm.run("start", "acme", code=8).err
+    firm.write(FILE, file)
+    firm.run("start", "acme")
+    assert "warning" not in firm.run("plan").err
+
+    # no orders
+    firm.edit(FILE, '["oms"]', '["quantconnect"]')
+    warning = "warning: acme:kept.BTC-USD holds 2.5, and goes on without orders"
+    assert warning in firm.run("plan").err
+    assert warning in firm.run("check").out
+    firm.write(FILE, file)
+
+    # a larger lot
+    firm.edit(
+        "configs/local-dev.toml",
+        "lot_size = 0.00001\n\n[instruments.ETH-USD]",
+        "lot_size = 1.0\n\n[instruments.ETH-USD]",
+    )
+    warning = "warning: acme:kept.BTC-USD holds 2.5, of which its strategy can close 2 in lots of 1"
+    assert warning in firm.run("plan").err
+    assert warning in firm.run("check").out
+    assert warning in firm.run("apply").err
+    assert warning in firm.run("start", "acme").err
+    firm.run("flatten", "acme:kept.BTC-USD", "--reason", "the lot is another")
+    until(
+        lambda: firm.run("positions", "acme:kept", "-o", "json").json()[0]["quantity"].strip("0.") == "", "nothing held"
+    )
+    assert "warning" not in firm.run("plan").err
+
+    # and flat, the account may be another
+    firm.edit(FILE, 'account = "main"', 'account = "other"')
+    firm.run("apply")
+
+
+def test_another_account_is_refused_while_something_is_entered_in_the_one_before(firm: Firm) -> None:
+    firm.write("clients/acme/strategies/keeper.py", KEEPER)
+    kept = '[[strategies]]\nid = "kept"\nstrategy = "keeper"\nsymbols = ["BTC-USD"]\ntimeframe = "10s"\n'
+    account = '[accounts]\nBTC-USD = { venue = "binance", account = "other" }\n'
+    firm.write(FILE, f'routes = ["oms"]\n{account}{kept}')
+    journal = OrderJournal(firm.home.router("acme", "mock"), firm.home.fills("acme", "mock"), "acme", {})
+    resting = request(strategy="kept", symbol="BTC-USD", type="limit", limit_price="1")
+    journal.append([Intended(at_ns=1, order=resting, decision=0)])
+    journal.close()
+    assert "expected main, where acme:kept.BTC-USD is entering 1, found other" in firm.run("check", code=6).out
+    firm.edit(FILE, '"other"', '"main"')
+    firm.run("check")

@@ -21,7 +21,7 @@ from strategy_runner.model.order import OmsEvent, OrderRequest, OrderState
 from strategy_runner.model.private import PrivateEntry, Slot, decode_private, is_told, slot_of
 from strategy_runner.model.signal import decode_body
 from strategy_runner.model.stream import private
-from strategy_runner.monitor.checks_orders import check_orders
+from strategy_runner.monitor.checks_orders import check_orders, check_protection
 from strategy_runner.monitor.checks_records import check_records
 from strategy_runner.oms.paper_journal import PaperJournal
 from strategy_runner.oms.paper_state import Entry, fold
@@ -229,8 +229,9 @@ def _judge_trails(verdict: Verdict, books: Books) -> None:
     verified = verify(state, sizes(state))
     if not verified.is_whole:
         verdict.note(f"{books.router.client} audit log: expected a whole one, found {verified}")
-    found = check_orders(state, books.book, books.router.client) + check_records(state, router_runs=False)
-    for finding in found:
+    client, instruments = books.router.client, books.router.instruments
+    found = check_orders(state, books.book, client) + check_protection(state, client, instruments)
+    for finding in found + check_records(state, router_runs=False):
         if finding.level != "ok":
             verdict.note(f"doctor: {finding}")
 

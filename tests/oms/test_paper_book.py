@@ -77,6 +77,23 @@ def test_what_has_more_lots_or_ticks_than_can_be_counted_is_rejected_by_name() -
     assert desk.apply(trade(100), trade(94)) == ["fill sound 1@94"]
 
 
+def test_all_that_is_held_may_be_closed_though_the_lot_is_larger_now() -> None:
+    desk = Desk()
+    desk.submit(request(quantity="2.5"))
+    desk.apply(trade(100))
+    desk.book = PaperBook(desk.book.state, {"X": msgspec.structs.replace(INSTRUMENTS["X"], lot_size=D(1))}, TOUCH)
+    out = {"side": "sell", "leg": "flatten", "reduce_only": True}
+    told = desk.submit(
+        request("part", quantity="0.5", **out),
+        request("more", quantity="3.5", **out),
+        request("open", quantity="2.5", side="sell"),
+        request("nan", quantity="sNaN", **out),
+        request("all", quantity="2.5", **out),
+    )
+    assert told == [*(f"rejected {name} bad_quantity" for name in ("part", "more", "open", "nan")), "acknowledged all"]
+    assert desk.apply(trade(100)) == ["fill all 2.5@100"]
+
+
 def test_a_cancelled_order_is_not_filled_any_more() -> None:
     desk = Desk()
     desk.submit(request())

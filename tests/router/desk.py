@@ -77,11 +77,13 @@ def body_of(worker: str, n: int, *, generation: str = GENERATION, **changes: Any
 class Talker:
     """A worker that only writes its signal log and its status page."""
 
-    def __init__(self, root: Path, worker: str = "talk.X", generation: str = GENERATION) -> None:
+    def __init__(
+        self, root: Path, worker: str = "talk.X", generation: str = GENERATION, *, is_observed: bool = False
+    ) -> None:
         self.worker = worker
         self.path = root / "workers" / worker / "signals.log"
         self._generation = generation
-        self._outbox = Outbox(self.path, generation=generation, mode="mock")
+        self._outbox = Outbox(self.path, generation=generation, mode="mock", is_observed=is_observed)
         self._status = StatusFile(self.path.with_name("status"))
         self._status.write()
         self.n = self._outbox.begin_after_recorded()

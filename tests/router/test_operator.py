@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from oms.venue import Venue
 from router.desk import Desk, Talker
-from router.trade import D, Floor
+from router.trade import D, Floor, instrument
 from worker.build import short_folder
 
 from strategy_runner.config.schema import RiskConfig
@@ -217,6 +218,27 @@ def test_flatten_exits_what_is_held_in_its_scope_once_whatever_dies(root: Path, 
         one.say("talk.X", size=1.0)
         one.decided(3)
         assert one.rulings()[2] == ("accepted", ""), "a flattened strategy goes on"
+
+
+def test_flatten_closes_whole_lots_first_where_the_lot_is_larger_now(root: Path, floor: Make) -> None:
+    """An OMS may not take the rest, which then is all that stays."""
+    with Venue(root) as venue:
+        one = floor()
+        one.start()
+        buy_filled(one, venue, size=2.5)
+        one.stop()
+        one.spec = msgspec.structs.replace(one.spec, instruments={"X": instrument("X", lot_size=D(1))})
+        one.start()
+        ask(root, "flatten")
+        one.turn_until(lambda: len(exits(one)) == 1, "an exit")
+        await_placed(one, venue, exits(one)[0].client_order_id)
+        venue.fill(exits(one)[0].client_order_id)
+        one.turn_until(lambda: len(exits(one)) == 2, "an exit of the rest")
+        assert [order.quantity for order in exits(one)] == [D(2), D("0.5")]
+        await_placed(one, venue, exits(one)[1].client_order_id)
+        venue.fill(exits(one)[1].client_order_id)
+        one.turn_until(lambda: not one.trading.record.state.books["talk/X"].quantity, "flat")
+        assert len(exits(one)) == 2
 
 
 def exits(floor: Floor) -> list[Any]:

@@ -264,9 +264,11 @@ class Life:
             round(self._price + luck.choice((-1, -0.5, 0.5, 1)), 2),
             luck.choice(("gtc", "gtc", "day", "ioc")),
         )
-        kind = luck.choice(("limit", "stop", "stop_limit", "trail"))
+        kind = luck.choice(("limit", "stop", "stop_limit", "trail", "market"))
         if kind == "trail":
             return OrderTerms(trail=1.0)
+        if kind == "market":
+            return OrderTerms(time_in_force=lifetime)
         limit = {"limit": near, "stop": None, "stop_limit": round(near + luck.choice((-0.5, 0.5)), 2)}[kind]
         return OrderTerms(limit_price=limit, stop_price=None if kind == "limit" else near, time_in_force=lifetime)
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from oms.venue import VenueBackend
-from router.desk import CLIENT
+from router.desk import CLIENT, Talker
 from router.own_venue import OwnVenue, venue_in
 from router.trade import SECOND, TALK, D, Floor, freshness, instrument, trading_spec
 from worker.build import START_NS, short_folder
@@ -22,7 +22,7 @@ from strategy_runner.config.schema import RiskConfig, SizingConfig
 from strategy_runner.config.spec import SizingSpec
 from strategy_runner.model.order import OrderReport, OrderState, client_order_id
 from strategy_runner.model.position import Position
-from strategy_runner.model.signal import Cause, OrderTerms
+from strategy_runner.model.signal import Cause, OrderTerms, decode_body
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.refusal import OmsRefused
 from strategy_runner.risk.state import RiskState, encode_state
@@ -174,6 +174,20 @@ def test_a_price_that_comes_after_a_fill_comes_after_it_again(floor: Make) -> No
     (one.root / "router" / "risk.note").unlink(missing_ok=True)
     one.start()
     assert ("daily_loss", "") in open_breakers(one)
+
+
+def test_what_an_observed_worker_has_signalled_is_routed_nowhere_though_a_trading_router_comes_to_it(
+    floor: Make, venue: OwnVenue
+) -> None:
+    """Its own router was stopped before."""
+    one = floor(TALK, "walk.X")
+    one.talkers["walk.X"] = Talker(one.root, "walk.X", is_observed=True)
+    one.say("walk.X", size=3.0)
+    buy(one)
+    told = {decode_body(one.body).strategy: (one.verdict, one.is_observed, len(one.orders)) for one in one.decisions()}
+    assert told == {"walk": ("accepted", True, 0), "talk": ("accepted", False, 1)}
+    assert len(venue.placed) == 1
+    assert "walk/X" not in state_of(one).books
 
 
 def test_signals_that_come_too_late_to_be_traded_are_no_runaway(floor: Make) -> None:

@@ -1,0 +1,90 @@
+"""Stranded positions: what workers hold that, with their files as they are now, no order of theirs could close.
+
+What would send orders to where nothing is held is refused; of the rest people are told before and after it is done.
+"""
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+from strategy_runner.config.home import Home
+from strategy_runner.config.spec import RouterSpec
+from strategy_runner.errors import SafetyRefusal, sparing
+from strategy_runner.model.names import WorkerKey
+from strategy_runner.model.order import OrderRequest
+from strategy_runner.model.position import Position
+from strategy_runner.router.order_book import OrderBook
+from strategy_runner.router.order_journal import read_book
+from strategy_runner.supervision.process import SIMULATION, Process
+
+
+def refuse_other_accounts(home: Home, processes: Iterable[Process]) -> None:
+    """Raises SafetyRefusal for a worker that holds something, or is entering it, in another account than its orders would go to:
+    a close would open the other side there, and what protects the position stays where it is."""
+    for router in _routers(processes):
+        if router.oms is None:
+            continue
+        there = [(name, one.account, f"holds {_plain(one.quantity)}") for name, one in _held(home, router)]
+        entering = ((name, one.account, f"is entering {_plain(one.quantity)}") for name, one in _entering(home, router))
+        for name, account, what in [*there, *entering]:
+            symbol = WorkerKey.parse(name).symbol
+            planned = router.oms.accounts[symbol]
+            if account != planned:
+                raise SafetyRefusal(
+                    f"{router.client}: accounts.{symbol}.account: expected {account}, where {name} {what}, found {planned}: "
+                    f"make it flat first, with the account as it was: `strategy-runner flatten {name} --reason WHY`"
+                )
+
+
+def stranded(home: Home, processes: Iterable[Process]) -> list[str]:
+    """A line for each worker that holds something and has no orders any more, or holds what is no multiple of its lot."""
+    return [line for router in _routers(processes) for line in _of_client(home, router)]
+
+
+def _of_client(home: Home, router: RouterSpec) -> Iterator[str]:
+    for name, held in _held(home, router):
+        quantity = _plain(held.quantity)
+        flatten = f"`strategy-runner flatten {name} --reason WHY`"
+        if router.oms is None:
+            yield f"{name} holds {quantity}, and goes on without orders: {flatten} only works while it has the route oms"
+            continue
+        instrument = router.instruments[held.symbol]
+        closed = instrument.rounded_quantity(abs(held.quantity))
+        if closed != abs(held.quantity):
+            yield (
+                f"{name} holds {quantity}, of which its strategy can close {closed:f} in lots of "
+                f"{_plain(instrument.lot_size)}: {flatten} asks the OMS to close the rest too"
+            )
+
+
+def _routers(processes: Iterable[Process]) -> Iterator[RouterSpec]:
+    """Those that go on with what is held; a simulation begins anew."""
+    for process in processes:
+        spec = process.spec
+        if isinstance(spec, RouterSpec) and spec.mode != SIMULATION and not spec.bulk:
+            yield spec
+
+
+def _held(home: Home, router: RouterSpec) -> Iterator[tuple[str, Position]]:
+    """What the router's workers hold in each account."""
+    for one in _book(home, router).positions():
+        if one.quantity and f"{one.strategy}.{one.symbol}" in router.workers:
+            yield WorkerKey(router.client, one.strategy, one.symbol).name, one
+
+
+def _entering(home: Home, router: RouterSpec) -> Iterator[tuple[str, OrderRequest]]:
+    """Their open orders that may open a position."""
+    for known in _book(home, router).orders.values():
+        one = known.order.request
+        if not one.reduce_only and f"{one.strategy}.{one.symbol}" in router.workers:
+            yield WorkerKey(router.client, one.strategy, one.symbol).name, one
+
+
+def _book(home: Home, router: RouterSpec) -> OrderBook:
+    """An empty one where its journal cannot be read, on which no router starts."""
+    with sparing([]):
+        return read_book(home.router(router.client, router.mode), router.client, router.instruments)
+    return OrderBook(client=router.client)
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number.normalize():f}"
