@@ -21,6 +21,7 @@ from strategy_runner.worker.genesis import Genesis, first_seq, genesis_on_tape, 
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.paper_log import PaperLog
+from strategy_runner.worker.parking import ON_START
 from strategy_runner.worker.private_log import PrivateLog, position_at
 from strategy_runner.worker.run import (
     RUN_RECORDS_MAX,
@@ -390,6 +391,7 @@ class Follower:
                 self._paper.begin()
         if begun is None:
             self._note_genesis()
+        self._file.enter(State.STARTING, ON_START)
         self._machine.start()
         self._beginning = self._snapshot()
         write_snapshot(self._folder, self._beginning, durable=False)
