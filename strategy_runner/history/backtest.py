@@ -174,7 +174,13 @@ class Backtest:
         source = ReplaySource(self._history)
         wanted = handles_by_symbol({subscription.stream: subscription for subscription in machine.subscriptions})
         derivations = {
-            symbol: Derivation(source.base(symbol), handles, emit=emit, seed=self._spec.predictor.seed)
+            symbol: Derivation(
+                source.base(symbol),
+                handles,
+                emit=emit,
+                seed=self._spec.predictor.seed,
+                known_ns=source.known_ns(symbol),
+            )
             for symbol, handles in wanted.items()
         }
         source.add(derivations)

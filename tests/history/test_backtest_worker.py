@@ -157,6 +157,26 @@ def test_history_derives_bars_predictions_and_clock_from_trades(root: Path) -> N
     assert any(len(body.models) == 2 for body in bodies)
 
 
+@pytest.mark.parametrize("within_s", [0, 20])
+def test_behind_from_the_first_bar_is_the_first_whose_interval_lies_within_as_the_whole_recording_makes_it(
+    root: Path, within_s: int
+) -> None:
+    record_trades(root, 2_000)
+
+    def bars_of(name: str, from_ns: int) -> list[tuple[int, tuple[float | None, ...]]]:
+        history = ReplaySpec(folder=str(root / "history"), speed=0.0, from_ns=from_ns, to_ns=0)
+        backtest(spec_in(root, name, streams=("X/bar.1m",), history=history), Chatty, every=1)
+        causes = [decode_body(body).cause for body in bodies_on_disk(root / name)]
+        return [(cause.event_ns, cause.values) for cause in causes]
+
+    minute_ns = START_NS - START_NS % 60_000_000_000 + 5 * 60_000_000_000
+    whole = bars_of("whole", 0)
+    first_ns = minute_ns + (60_000_000_000 if within_s == 0 else 120_000_000_000)
+    assert bars_of("part", minute_ns + within_s * 1_000_000_000) == [bar for bar in whole if bar[0] >= first_ns]
+    # before the recording there is nothing to know
+    assert bars_of("early", START_NS - START_NS % 60_000_000_000) == whole
+
+
 # -- again -------------------------------------------------------------------------------------------------------------
 
 
