@@ -169,7 +169,7 @@ def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None
         raise NotRunningError(
             f"{', '.join(targets)}: expected running processes, found none; see `strategy-runner status`"
         )
-    _report(daemon.restart(names), "nothing to restart")
+    _report(steering.restart(home, names), "nothing to restart")
     show_until_ready(home, as_written(home), names, timeout)
 
 
@@ -234,7 +234,10 @@ def plan(home: Home, target: str, output: str) -> None:
             wishes = wishes.with_client(client, Wish())
     written = read_written(home)
     made, problems = plan_whole(home, without_removed(home, wishes), written, os.environ)
-    changes = [change for change in differences(made, written) if parsed.matches(change.name)]
+    found = [change for change in differences(made, written) if parsed.matches(change.name)]
+    # what nobody can read is left as it runs, where the files cannot be read either
+    left = {name for name in written.damaged if name.partition(":")[0] in problems}
+    changes = [change for change in found if change.action != "stop" or change.name not in left]
     told = [line for client, lines in problems.items() if parsed.client in (None, client) for line in lines]
     broken = ConfigurationError(*dict.fromkeys(told)) if told else None
     if broken is not None and not changes:
