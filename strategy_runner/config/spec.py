@@ -348,8 +348,9 @@ def read_specs(folder: Path) -> tuple[dict[str, Spec], dict[str, str]]:
             continue
         if spec.folder.startswith(below):
             specs[name] = spec
-        else:
+        else:  # the same words for each, so that they are said once
             damaged[name] = (
-                f"{path}: folder: expected one below {folder.parents[1]}, found another home's: {spec.folder}"
+                f"{folder}: expected specifications of this home, found those of {spec.folder.rpartition('/var/')[0]}, from which "
+                "it was copied or moved; `strategy-runner up` writes them anew"
             )
     return specs, damaged
