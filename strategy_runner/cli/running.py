@@ -125,7 +125,10 @@ def start(
     no_wait: bool,
     timeout: float | None,
 ) -> None:
-    """Start targets, and the daemon if need be; return when ready."""
+    """Start targets, and the daemon if need be; return when ready.
+
+    A client runs by one state of its files: what was edited since takes effect for its other workers too, as by apply.
+    """
     wish = Wish(
         mode=mode,
         live=live,
@@ -138,8 +141,10 @@ def start(
         observe=observe,
     )
     parsed = [parse_target(target) for target in targets]
+    before = read_written(home)
     plan, change = steering.start(home, parsed, wish, environment, os.environ)
     _report(change, "already running")
+    _tell_of_left_alone(home, before, change.stopped)
     if no_wait:
         return
     shared = ("feed", "oms")

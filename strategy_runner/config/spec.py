@@ -349,8 +349,9 @@ def read_specs(folder: Path) -> tuple[dict[str, Spec], dict[str, str]]:
         if spec.folder.startswith(below):
             specs[name] = spec
         else:  # the same words for each, so that they are said once
+            origin = spec.folder.rpartition("/var/")[0]
             damaged[name] = (
-                f"{folder}: expected specifications of this home, found those of {spec.folder.rpartition('/var/')[0]}, from which "
-                "it was copied or moved; `strategy-runner up` writes them anew"
+                f"{folder}: expected specifications of this home, found those of {origin}, from which it was copied or moved; "
+                "`strategy-runner up` writes them anew"
             )
     return specs, damaged
