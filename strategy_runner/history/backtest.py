@@ -68,6 +68,7 @@ class Backtest:
         self._file.enter(State.CATCHING_UP, "running over history")
         try:
             self._machine.start()
+            self._machine.state()  # nothing keeps it here: what could not be kept at a pace is told now
             series = self._only_series()
             with self._second_process() as bookkeeper:
                 if series is None:

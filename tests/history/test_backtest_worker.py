@@ -338,6 +338,19 @@ def test_a_fault_at_the_start_or_the_end_is_told_too(root: Path, kind: type[Stra
     assert len(bodies_on_disk(root / "talk.X")) == signals
 
 
+class KeepsALambda(Strategy):
+    inputs = Inputs(trades=True)
+
+    def on_start(self) -> None:
+        self.rule = lambda price: price > 1
+
+
+def test_what_could_not_be_kept_at_a_pace_is_refused_over_history_too(root: Path) -> None:
+    record_trades(root, 10)
+    with pytest.raises(StrategyError, match=r"state: expected values that pickle, found self\.rule \(function\)"):
+        backtest(spec_in(root), KeepsALambda)
+
+
 def test_history_that_is_no_history_fails_with_the_file(root: Path) -> None:
     path = root / "history" / "trades" / "X.parquet"
     path.parent.mkdir(parents=True)
