@@ -236,7 +236,7 @@ def _show_signals(signals: Sequence[Replayed], output: str, body: bool) -> None:
     bodies = [decode_body(signal.body) for signal in signals]
     lines = SignalLines(max((len(worker_of(found.id)) for found in bodies), default=WORKER_CHARACTERS))
     if not body and output == "table":
-        click.echo(lines.header())
+        lines.show_header()
     for signal, found in zip(signals, bodies, strict=True):
         if body:
             click.echo(signal.body.decode())

@@ -73,9 +73,14 @@ def show_table(columns: Iterable[Column], rows: Iterable[Sequence[Any]]) -> None
     if width is not None:
         table, left_out = table.fitted(width)
         if left_out:
-            talk(f"no room for {', '.join(reversed(left_out))}: a wider terminal or -o json shows all")
+            tell_left_out(left_out[::-1])
     for line in table.lines(width, *((_coloured, _bold) if takes_colours() else ())):
         click.echo(line)
+
+
+def tell_left_out(titles: Sequence[str]) -> None:
+    """Of columns that the terminal has no room for."""
+    talk(f"no room for {', '.join(titles)}: a wider terminal or -o json shows all")
 
 
 def plain(text: str, *, keeps: str = "") -> str:

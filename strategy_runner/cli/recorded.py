@@ -175,7 +175,10 @@ def import_(
         show_json(report)
         return
     rows = [("rows", report.seen, ""), ("sound", report.kept, "")]
-    rows += [(rule, count, str(report.first.get(rule, ""))) for rule, count in report.counts.items()]
+    rows += [
+        (rule, count, report.first[rule].told() if rule in report.first else "")
+        for rule, count in report.counts.items()
+    ]
     longest = duration(report.longest_gap_ns)
     rows.append(("gaps", report.gaps, f"{counted(report.missing_intervals, 'bar')} missing, longest {longest}"))
     show_table((Column("what"), Column("count", right=True), Column("first", folds=True)), rows)

@@ -126,7 +126,10 @@ def start(
     no_wait: bool,
     timeout: float | None,
 ) -> None:
-    """Start targets, and the daemon if need be; return when ready."""
+    """Start targets, and the daemon if need be; return when ready.
+
+    A client runs by one state of its files: what was edited since takes effect for its other workers too, as by apply.
+    """
     wish = Wish(
         mode=mode,
         live=live,
@@ -139,8 +142,10 @@ def start(
         observe=observe,
     )
     parsed = [parse_target(target) for target in targets]
+    before = read_written(home)
     plan, change = steering.start(home, parsed, wish, environment, os.environ)
     _report(change, "already running")
+    _tell_of_left_alone(home, before, change.stopped)
     _warn(stranded(home, [p for p in plan.processes if any(_concerns(target, p.name) for target in parsed)]))
     if no_wait:
         return
@@ -171,7 +176,7 @@ def restart(home: Home, targets: tuple[str, ...], timeout: float | None) -> None
         raise NotRunningError(
             f"{', '.join(targets)}: expected running processes, found none; see `strategy-runner status`"
         )
-    _report(daemon.restart(names), "nothing to restart")
+    _report(steering.restart(home, names), "nothing to restart")
     show_until_ready(home, as_written(home), names, timeout)
 
 
@@ -236,7 +241,10 @@ def plan(home: Home, target: str, output: str) -> None:
             wishes = wishes.with_client(client, Wish())
     written = read_written(home)
     made, problems = plan_whole(home, without_removed(home, wishes), written, os.environ)
-    changes = [change for change in differences(made, written) if parsed.matches(change.name)]
+    found = [change for change in differences(made, written) if parsed.matches(change.name)]
+    # what nobody can read is left as it runs, where the files cannot be read either
+    left = {name for name in written.damaged if name.partition(":")[0] in problems}
+    changes = [change for change in found if change.action != "stop" or change.name not in left]
     told = [line for client, lines in problems.items() if parsed.client in (None, client) for line in lines]
     broken = ConfigurationError(*dict.fromkeys(told)) if told else None
     if broken is not None and not changes:

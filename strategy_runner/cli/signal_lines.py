@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 
-from strategy_runner.cli.output import plain, terminal_width
+import click
+
+from strategy_runner.cli.output import plain, tell_left_out, terminal_width
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import SignalBody
 
@@ -39,8 +41,14 @@ class SignalLines:
         fitting = (layout for layout in _LAYOUTS if self._width is None or self._length(layout) <= self._width)
         self._layout: _Layout = next(fitting, _LAYOUTS[-1])
 
-    def header(self) -> str:
-        return self._line({title: title for title, _ in self._layout}, "why")
+    def show_header(self) -> None:
+        """With a word on what was left out."""
+        head = self._line({title: title for title, _ in self._layout}, "why")
+        shown = [title for title, _ in self._layout] + (["why"] if head.endswith("why") else [])
+        left_out = [title for title in (*(title for title, _ in _LAYOUTS[0]), "why") if title not in shown]
+        if left_out:
+            tell_left_out(left_out)
+        click.echo(head)
 
     def line(self, decision: Decision, body: SignalBody) -> str:
         return self.worded(body, decision.verdict, decision.reason)

@@ -117,7 +117,7 @@ def _printer(body: bool, output: str, longest: int) -> Any:
                 click.echo(decision.signal_id)
         else:
             if first:
-                click.echo(lines.header())
+                lines.show_header()
             for decision in decisions:
                 click.echo(lines.line(decision, decode_body(decision.body)))
 

@@ -348,8 +348,10 @@ def read_specs(folder: Path) -> tuple[dict[str, Spec], dict[str, str]]:
             continue
         if spec.folder.startswith(below):
             specs[name] = spec
-        else:
+        else:  # the same words for each, so that they are said once
+            origin = spec.folder.rpartition("/var/")[0]
             damaged[name] = (
-                f"{path}: folder: expected one below {folder.parents[1]}, found another home's: {spec.folder}"
+                f"{folder}: expected specifications of this home, found those of {origin}, from which it was copied or moved; "
+                "`strategy-runner up` writes them anew"
             )
     return specs, damaged

@@ -74,10 +74,11 @@ class _Clock:
 class Derivation:
     """State of one symbol. `handles` says which streams are wanted and what `emit` takes for them; others are not made.
 
-    `known_ns` is since when all records of the base series are known: their first if it is not given."""
+    `known_ns` is since when all records of the base series are known, for what is wanted from the beginning: their first if it is
+    None."""
 
     def __init__(
-        self, base: Stream, handles: Mapping[Stream, Handle], *, emit: Emit, seed: int, known_ns: int = _NEVER
+        self, base: Stream, handles: Mapping[Stream, Handle], *, emit: Emit, seed: int, known_ns: int | None = None
     ) -> None:
         symbol = base.symbol
         self.base = base
@@ -85,7 +86,7 @@ class Derivation:
         self._from_trades = base.kind is Kind.TRADE
         self._from_quotes = base.kind is Kind.QUOTE
         self._seed = seed
-        self._known_ns = known_ns
+        self._known_ns = _NEVER if known_ns is None else known_ns
         self._trade: Handle | None = None
         self._quote: Handle | None = None
         self._timeframes: dict[str, _Timeframe] = {}
@@ -93,6 +94,7 @@ class Derivation:
         self._next_due = _NEVER
         self._symbol = symbol
         self.want(handles)
+        self._known_ns = _NEVER  # of a timeframe that is wanted later, its own first record
 
     def want(self, handles: Mapping[Stream, Handle]) -> None:
         """Adds streams from now on. Raises ValueError for a stream that this base series cannot give."""

@@ -304,7 +304,11 @@ class Feed:
                 self._derivations[symbol].want(wanted)
             else:
                 self._derivations[symbol] = Derivation(
-                    self._source.base(symbol), wanted, emit=self._writer.append, seed=self._spec.models.seed
+                    self._source.base(symbol),
+                    wanted,
+                    emit=self._writer.append,
+                    seed=self._spec.models.seed,
+                    known_ns=self._source.known_ns(symbol),
                 )
         self._bases = {symbol: derivation.base.kind for symbol, derivation in self._derivations.items()}
         self._source.add(self._derivations)

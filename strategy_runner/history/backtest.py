@@ -68,6 +68,7 @@ class Backtest:
         self._file.enter(State.CATCHING_UP, "running over history")
         try:
             self._machine.start()
+            self._machine.state()  # nothing keeps it here: what could not be kept at a pace is told now
             series = self._only_series()
             with self._second_process() as bookkeeper:
                 if series is None:
@@ -174,7 +175,13 @@ class Backtest:
         source = ReplaySource(self._history)
         wanted = handles_by_symbol({subscription.stream: subscription for subscription in machine.subscriptions})
         derivations = {
-            symbol: Derivation(source.base(symbol), handles, emit=emit, seed=self._spec.predictor.seed)
+            symbol: Derivation(
+                source.base(symbol),
+                handles,
+                emit=emit,
+                seed=self._spec.predictor.seed,
+                known_ns=source.known_ns(symbol),
+            )
             for symbol, handles in wanted.items()
         }
         source.add(derivations)

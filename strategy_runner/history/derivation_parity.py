@@ -4,7 +4,7 @@ Where the raw records of a symbol are not on the tape (nobody reads them), its p
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
 from pathlib import Path
 from typing import NamedTuple
@@ -54,16 +54,18 @@ class _Entry(NamedTuple):
 
 
 class _Made(NamedTuple):
-    """A record made again. It may differ if not `verified`: then what it rests on may lie before the tape."""
+    """A record made again; `others` is a prediction as other seeds make it. It may differ if not `verified`: then what it rests
+    on may lie before the tape."""
 
     stream: Stream
     event_ns: int
     values: tuple[float, ...]
     verified: bool
+    others: tuple[tuple[float, ...], ...] = ()
 
 
-def compare_derivation(tape: Path, symbol: str, base: Stream, *, seed: int) -> DerivationParity:
-    """`base` is the series that drives the symbol, `seed` the mock model's. Raises NotRunningError without a tape."""
+def compare_derivation(tape: Path, symbol: str, base: Stream, *, seeds: Sequence[int]) -> DerivationParity:
+    """`base` is the series that drives the symbol, `seeds` what the mock model's were. Raises NotRunningError without a tape."""
     reader = TapeReader(tape)
     on_tape = {s: _id(reader, s) for s in _streams_of(reader, symbol) if reader.entries(_id(reader, s))}
     derived = [s for s in on_tape if s.kind in DERIVED and s != base]
@@ -71,19 +73,19 @@ def compare_derivation(tape: Path, symbol: str, base: Stream, *, seed: int) -> D
     if not derived:
         return DerivationParity(symbol=symbol, base="", notes=("nothing derived is on the tape",))
     if base in on_tape:
-        return _from_raw(reader, on_tape, base, derived, seed)
+        return _from_raw(reader, on_tape, base, derived, seeds)
     note = f"{base.name} is not on the tape: bars and clock are taken as recorded"
     with_bars = [s for s in predicted if bars(symbol, s.timeframe) in on_tape]
     if not with_bars:
         return DerivationParity(symbol=symbol, base="", notes=(note, "nothing was made again"))
-    return _from_bars(reader, on_tape, with_bars, seed, note)
+    return _from_bars(reader, on_tape, with_bars, seeds, note)
 
 
 # -- from raw records --------------------------------------------------------------------------------------------------
 
 
 def _from_raw(
-    reader: TapeReader, on_tape: Mapping[Stream, int], base: Stream, derived: list[Stream], seed: int
+    reader: TapeReader, on_tape: Mapping[Stream, int], base: Stream, derived: list[Stream], seeds: Sequence[int]
 ) -> DerivationParity:
     first_ordinal = reader.first_ordinal_at(on_tape[base], reader.head.first)
     if first_ordinal >= reader.entries(on_tape[base]):
@@ -91,14 +93,14 @@ def _from_raw(
     first_seq = reader.seqs(on_tape[base], first_ordinal, first_ordinal + 1)[0]
     last_seq = _last_seq(reader, on_tape[base])
     begins = _begins(reader, on_tape, [base, *derived], first_seq)
-    models = _Models(begins, seed)
+    models = _Models(begins, seeds)
     # bars that a model listens to are made although nobody else wants them
     wanted = {*derived, base, *(bars(base.symbol, s.timeframe) for s in derived if s.kind is Kind.PREDICTION)}
     made: list[_Made] = []
     raw_ns = reader.record(first_seq).event_ns
 
     def emit(stream: Stream, event_ns: int, *values: float) -> None:
-        verified = True
+        verified, others = True, list[tuple[float, ...]]()
         if stream.kind is Kind.BAR:
             models.note_close(stream.timeframe, values[3])
             whole = stream == base or event_ns - timeframe_ns(stream.timeframe) >= raw_ns
@@ -106,13 +108,13 @@ def _from_raw(
         elif stream.kind is Kind.PREDICTION:
             if stream not in begins or event_ns < begins[stream].event_ns:
                 return
-            values, verified = models.predict(stream, event_ns)
+            (values, *others), verified = models.predict(stream, event_ns)
         if stream in begins and event_ns >= begins[stream].event_ns:
-            made.append(_Made(stream, event_ns, values, verified))
+            made.append(_Made(stream, event_ns, values, verified, tuple(others)))
 
     # what the feed knew before is not on the tape: all bars are made, and those that it did not give are passed over above
     handles = {stream: stream for stream in sorted(wanted)}
-    derivation = Derivation(base, handles, emit=emit, seed=seed, known_ns=ALWAYS_KNOWN)
+    derivation = Derivation(base, handles, emit=emit, seed=seeds[0], known_ns=ALWAYS_KNOWN)
 
     def remade() -> Iterator[_Made]:
         for entry in _entries(reader, on_tape, [base], first_seq, last_seq):
@@ -121,7 +123,7 @@ def _from_raw(
             made.clear()
 
     recorded = _entries(reader, on_tape, [base, *derived], first_seq, last_seq)
-    return _compared(base.symbol, base.name, recorded, remade())
+    return _compared(base.symbol, base.name, recorded, remade(), seeds)
 
 
 def _apply(derivation: Derivation, entry: _Entry) -> None:
@@ -138,10 +140,10 @@ def _apply(derivation: Derivation, entry: _Entry) -> None:
 
 
 def _from_bars(
-    reader: TapeReader, on_tape: Mapping[Stream, int], predicted: list[Stream], seed: int, note: str
+    reader: TapeReader, on_tape: Mapping[Stream, int], predicted: list[Stream], seeds: Sequence[int], note: str
 ) -> DerivationParity:
     """Timeframe by timeframe: each bar, and behind it what its models said, in the order of their names."""
-    symbol = predicted[0].symbol
+    symbol, notes = predicted[0].symbol, [note]
     records = 0
     for timeframe in sorted({stream.timeframe for stream in predicted}):
         source = bars(symbol, timeframe)
@@ -156,12 +158,14 @@ def _from_bars(
             symbol,
             source.name,
             _entries(reader, on_tape, [source, *speaking], first_seq, last_seq),
-            _remade_from_bars(reader, on_tape, source, speaking, _Models(begins, seed), begins, first_seq, last_seq),
+            _remade_from_bars(reader, on_tape, source, speaking, _Models(begins, seeds), begins, first_seq, last_seq),
+            seeds,
         )
         records += found.records
+        notes += [one for one in found.notes if one not in notes]
         if found.first_difference:
-            return msgspec.structs.replace(found, records=records, notes=(note,))
-    return DerivationParity(symbol=symbol, base=f"{symbol}/bar", records=records, notes=(note,))
+            return msgspec.structs.replace(found, records=records, notes=tuple(notes))
+    return DerivationParity(symbol=symbol, base=f"{symbol}/bar", records=records, notes=tuple(notes))
 
 
 def _remade_from_bars(
@@ -179,8 +183,8 @@ def _remade_from_bars(
         models.note_close(source.timeframe, entry.values[3])
         for stream in speaking:
             if stream in begins and entry.event_ns >= begins[stream].event_ns:
-                values, verified = models.predict(stream, entry.event_ns)
-                yield _Made(stream, entry.event_ns, values, verified)
+                (values, *others), verified = models.predict(stream, entry.event_ns)
+                yield _Made(stream, entry.event_ns, values, verified, tuple(others))
 
 
 # -- both --------------------------------------------------------------------------------------------------------------
@@ -194,12 +198,12 @@ class _Begin(NamedTuple):
 
 
 class _Models:
-    """The mock models of a symbol, each born with the first prediction of its stream, as in the feed."""
+    """The mock models of a symbol, each born with the first prediction of its stream, as in the feed, and one for each seed."""
 
-    def __init__(self, begins: Mapping[Stream, _Begin], seed: int) -> None:
+    def __init__(self, begins: Mapping[Stream, _Begin], seeds: Sequence[int]) -> None:
         self._begins = begins
         self._models = {
-            stream: MockModel(seed, stream.model, stream.symbol, stream.timeframe)
+            stream: [MockModel(seed, stream.model, stream.symbol, stream.timeframe) for seed in seeds]
             for stream in begins
             if stream.kind is Kind.PREDICTION
         }
@@ -209,16 +213,23 @@ class _Models:
     def note_close(self, timeframe: str, close: float) -> None:
         self._closes[timeframe] = close
 
-    def predict(self, stream: Stream, event_ns: int) -> tuple[tuple[float, ...], bool]:
-        """Values, and whether the model remembers all that it did then: not before its window is full again."""
-        score, confidence = self._models[stream].predict(event_ns, self._closes[stream.timeframe])
+    def predict(self, stream: Stream, event_ns: int) -> tuple[list[tuple[float, ...]], bool]:
+        """Values by seed, and whether the model remembers all that it did then: not before its window is full again."""
+        close = self._closes[stream.timeframe]
+        said: list[tuple[float, ...]] = [
+            (*model.predict(event_ns, close), NAN, NAN, NAN) for model in self._models[stream]
+        ]
         self._spoken[stream] += 1
         remembers = self._begins[stream].ordinal == 0 or self._spoken[stream] >= WINDOW_BARS
-        return (score, confidence, NAN, NAN, NAN), remembers
+        return said, remembers
 
 
-def _compared(symbol: str, base: str, recorded: Iterator[_Entry], remade: Iterator[_Made]) -> DerivationParity:
+def _compared(
+    symbol: str, base: str, recorded: Iterator[_Entry], remade: Iterator[_Made], seeds: Sequence[int]
+) -> DerivationParity:
+    """A prediction is what any of the seeds makes."""
     records, unverified = 0, 0
+    spoke: set[int] = set()
     first = ""
     try:
         for entry in recorded:
@@ -226,10 +237,13 @@ def _compared(symbol: str, base: str, recorded: Iterator[_Entry], remade: Iterat
             if made is None or (made.stream, made.event_ns) != (entry.stream, entry.event_ns):
                 what = "nothing" if made is None else f"{made.stream.name} at {made.event_ns} {_shown(made.values)}"
                 first = f"{_place(entry)}: expected {what}, found {entry.event_ns} {_shown(entry.values)}"
-            elif _pack(*made.values) != _pack(*entry.values):
+            elif (seed := _seed_of(entry, made, seeds)) is None:
                 if made.verified:
-                    first = f"{_place(entry)}: expected {_shown(made.values)}, found {_shown(entry.values)}"
+                    with_what = f" (models.seed {_listed(seeds)})" if entry.stream.kind is Kind.PREDICTION else ""
+                    first = f"{_place(entry)}: expected {_shown(made.values)}{with_what}, found {_shown(entry.values)}"
                 unverified += 1
+            elif entry.stream.kind is Kind.PREDICTION:
+                spoke.add(seed)
             if first:
                 break
             records += 1
@@ -240,10 +254,26 @@ def _compared(symbol: str, base: str, recorded: Iterator[_Entry], remade: Iterat
                 first = f"{left.stream.name} at {left.event_ns}: expected on the tape, found nothing"
     except CorruptRecordError as error:
         first = str(error)
-    notes = (
-        (f"made of what is not on the tape, and not compared: {counted(unverified, 'record')}",) if unverified else ()
-    )
-    return DerivationParity(symbol=symbol, base=base, records=records, first_difference=first, notes=notes)
+    notes = []
+    if unverified:
+        notes.append(f"made of what is not on the tape, and not compared: {counted(unverified, 'record')}")
+    if len(spoke) > 1:
+        notes.append(
+            f"models.seed was changed while this was recorded: its predictions are those of {_listed(sorted(spoke))}"
+        )
+    return DerivationParity(symbol=symbol, base=base, records=records, first_difference=first, notes=tuple(notes))
+
+
+def _seed_of(entry: _Entry, made: _Made, seeds: Sequence[int]) -> int | None:
+    """The seed with which a record is the same again, the first for one that rests on none; None if it differs."""
+    found = _pack(*entry.values)
+    if _pack(*made.values) == found:
+        return seeds[0]
+    return next((seed for seed, values in zip(seeds[1:], made.others, strict=False) if _pack(*values) == found), None)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return " and ".join(map(str, seeds))
 
 
 def _entries(

@@ -15,7 +15,7 @@ import numpy as np
 from strategy_runner.errors import UsageError
 from strategy_runner.feed.screen import AHEAD_NS_MAX
 from strategy_runner.history.catalog import Series, is_sampled, series_of
-from strategy_runner.history.columns import MISSING_NS, Mask, Times, Values
+from strategy_runner.history.columns import Mask, Times, Values
 from strategy_runner.history.mapping import ImportMapping
 from strategy_runner.history.quality import END_NS, UNPARSABLE, Example, Gate, QualityReport
 from strategy_runner.history.rows import RowBatch, read_rows
@@ -78,7 +78,7 @@ class _Unparsable:
     def report(self) -> QualityReport:
         if not self._count:
             return QualityReport()
-        first = {UNPARSABLE: Example(self._place, self._first_row, MISSING_NS)}
+        first = {UNPARSABLE: Example(self._place, self._first_row, None)}
         return QualityReport(seen=self._count, counts={UNPARSABLE: self._count}, first=first)
 
 

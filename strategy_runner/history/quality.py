@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from strategy_runner.config.times import duration
+from strategy_runner.config.times import duration, moment
 from strategy_runner.history.columns import MISSING_NS, Mask, Times, Values
 from strategy_runner.model.counted import counted
 from strategy_runner.model.record import PRICE_MAX, Kind
@@ -49,12 +49,16 @@ END_NS = 4_070_908_800_000_000_000  # 2099-01-01
 class Example(msgspec.Struct, frozen=True):
     """The first row a rule met. `row` counts from 0 in Parquet (file_row_number), in text it is the line from 1.
 
-    `ts` is MISSING_NS where the row has no readable time.
+    `ts` is None where no time could be read.
     """
 
     place: str
     row: int
-    ts: int
+    ts: int | None
+
+    def told(self) -> str:
+        """For a person."""
+        return f"{self.place} row {self.row}" + ("" if self.ts is None else f", {moment(self.ts)}")
 
 
 class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,7 +223,7 @@ class Gate:
                 if rule not in self._first:
                     at = int(np.argmax(codes == code))
                     row = self._seen + at if rows is None else int(rows[at])
-                    self._first[rule] = Example(self._place, row, int(ts[at]))
+                    self._first[rule] = Example(self._place, row, None if ts[at] == MISSING_NS else int(ts[at]))
         self._seen += len(codes)
         self._kept += int(per_code[_OK])
 

@@ -81,6 +81,12 @@ def read_series(
     return SeriesReader(series, from_ns, to_ns, chunk_rows, ahead=ahead)
 
 
+def has_rows_before(series: Series, at_ns: int) -> bool:
+    """Whether the file has sound rows before a moment. Raises as `read_series` does."""
+    with read_series(series, to_ns=at_ns) as reader:
+        return next(reader, None) is not None
+
+
 class SeriesReader(Iterator[Block]):
     """An iterator of blocks that also knows how far it is and what the gate has seen so far."""
 

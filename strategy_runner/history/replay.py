@@ -20,7 +20,7 @@ from strategy_runner.feed.pace import FOREVER_NS
 from strategy_runner.feed.sources.interface import Raw, Sleep
 from strategy_runner.history.catalog import Series, SymbolHistory, find_series
 from strategy_runner.history.quality import QualityReport
-from strategy_runner.history.reader import Block, SeriesReader, read_series
+from strategy_runner.history.reader import Block, SeriesReader, has_rows_before, read_series
 from strategy_runner.model.stream import Stream
 
 PART_ROWS = 8_192
@@ -97,6 +97,12 @@ class ReplaySource:
 
     def base(self, symbol: str) -> Stream:
         return self._history(symbol).base.stream
+
+    def known_ns(self, symbol: str) -> int | None:
+        """The beginning of the window, where something lies before it: then nothing is missing between it and the first row."""
+        from_ns = self._spec.from_ns
+        is_beginning = from_ns and not self._last_ns
+        return from_ns if is_beginning and has_rows_before(self._history(symbol).base, from_ns) else None
 
     def add(self, symbols: Iterable[str]) -> None:
         self._give_back()

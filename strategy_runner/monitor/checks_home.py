@@ -58,7 +58,7 @@ def check_sockets(home: Home) -> list[Finding]:
 
 def check_specs(home: Home) -> list[Finding]:
     """What processes are told, as it was written last; the code that it names; the templates of supervisord's file."""
-    findings, readable = [], 0
+    findings, readable, elsewhere = [], 0, ""
     for path in sorted((home.daemon / "specs").glob("*/*.json")):
         try:
             spec = read_spec(path)
@@ -67,9 +67,14 @@ def check_specs(home: Home) -> list[Finding]:
             findings.append(error("specs", path, "a process specification", _after(path, str(fault)), advice))
         else:
             readable += 1
-            if isinstance(spec, WorkerSpec) and spec.code and not Path(spec.code).exists():
+            if not spec.folder.startswith(f"{home.var}/"):
+                elsewhere = spec.folder.rpartition("/var/")[0]
+            elif isinstance(spec, WorkerSpec) and spec.code and not Path(spec.code).exists():
                 advice = "`strategy-runner apply` (or `up`) keeps it again, or starts the worker with today's if that is another"
                 findings.append(error("code", spec.code, f"the code of {spec.key.name}", "no file", advice))
+    if elsewhere:
+        advice = "nothing to do if it was copied or moved: `strategy-runner up` writes them anew"
+        findings.append(warning("specs", home.daemon / "specs", "those of this home", f"those of {elsewhere}", advice))
     try:
         programs.check_templates(home)
     except (ConfigurationError, OSError) as fault:

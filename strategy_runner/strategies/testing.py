@@ -17,6 +17,7 @@ from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.strategies.interface import Proposal, Strategy
 from strategy_runner.strategies.params import build_params
 from strategy_runner.strategies.registry import load
+from strategy_runner.strategies.strategy_state import dumps, kept_by
 
 SYMBOL = "TEST"
 BenchEvent = Event | Fill | Position | OrderUpdate
@@ -47,7 +48,8 @@ def run(strategy_class: type[Strategy], events: Iterable[BenchEvent], **params: 
     """All proposals of a strategy over events, given in the order of a tape. A proposal without a size counts as 1.
 
     The strategy's symbol is that of the first event that has one, its timeframe that of the first bar or prediction
-    (else 1m). Raises ConfigurationError if params are wrong, and whatever the strategy raises.
+    (else 1m). Raises ConfigurationError if params are wrong, StrategyError if what the strategy keeps in `self` would not
+    outlive a restart, and whatever the strategy raises.
     """
     events = list(events)
     symbol = next((event.symbol for event in events if not isinstance(event, Timer)), SYMBOL)
@@ -58,6 +60,7 @@ def run(strategy_class: type[Strategy], events: Iterable[BenchEvent], **params: 
     proposals: list[Proposal] = []
     for event in events:
         proposals += feed(strategy, event)
+    dumps(kept_by(strategy), strategy)
     strategy.on_stop()
     return proposals
 

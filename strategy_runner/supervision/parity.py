@@ -9,10 +9,12 @@ import msgspec
 
 from strategy_runner.config.availability import history_folder
 from strategy_runner.config.home import Home
+from strategy_runner.config.spec import FeedSpec, read_specs
 from strategy_runner.errors import NotRunningError, StateError, StrategyRunnerError, UsageError
 from strategy_runner.history.catalog import find_series
 from strategy_runner.history.derivation_parity import DerivationParity, compare_derivation, symbols_on
 from strategy_runner.history.parity import WorkerParity, compare, lives
+from strategy_runner.model.names import FEED_NAME
 from strategy_runner.model.stream import Stream, trades
 from strategy_runner.router.intake import worker_log
 from strategy_runner.strategies.kept_code import is_admitted, kept_digest
@@ -66,7 +68,9 @@ def check_parity(
     }
     if whole:
         for symbol in _symbols_of(folders, tape):
-            jobs[symbol] = partial(_compare_symbol, home, client, run, dict(environ), tape, symbol, _seed(folders))
+            jobs[symbol] = partial(
+                _compare_symbol, home, client, run, dict(environ), tape, symbol, _seeds(home, folders)
+            )
     ended = run_forked(jobs, parallel=parallel or os.cpu_count() or 1, show=lambda done, of: show(done, of, "compared"))
     workers = [one for name, end in ended.items() if ":" in name for one in _worker_results(name, end)]
     symbols = [_symbol_result(name, end) for name, end in ended.items() if ":" not in name]
@@ -124,8 +128,12 @@ def _symbols_of(folders: list[Path], tape: Path) -> list[str]:
     return sorted(read.intersection(symbols_on(tape)))
 
 
-def _seed(folders: list[Path]) -> int:
-    return next((one[-1].spec.predictor.seed for one in map(_geneses, folders) if one), 0)
+def _seeds(home: Home, folders: list[Path]) -> list[int]:
+    """Of the mock model: what workers were told when they began, and what the feed goes by now. It is no part of a generation,
+    so a changed one begins none."""
+    told = [genesis.spec.predictor.seed for folder in folders for genesis in _geneses(folder)]
+    feed = read_specs(home.daemon / "specs")[0].get(FEED_NAME)
+    return list(dict.fromkeys([*told, *([feed.models.seed] if isinstance(feed, FeedSpec) else [])])) or [0]
 
 
 # -- in the children ---------------------------------------------------------------------------------------------------
@@ -175,7 +183,7 @@ def _code_notes(genesis: Genesis) -> tuple[str, ...]:
 
 
 def _compare_symbol(
-    home: Home, client: str, mode: str, environ: Mapping[str, str], tape: Path, symbol: str, seed: int
+    home: Home, client: str, mode: str, environ: Mapping[str, str], tape: Path, symbol: str, seeds: list[int]
 ) -> bytes:
     try:
         base = _base(home, client, mode, environ, symbol)
@@ -183,7 +191,7 @@ def _compare_symbol(
         return msgspec.json.encode(
             DerivationParity(symbol=symbol, base="", notes=(f"nothing was made again: {error}",))
         )
-    return msgspec.json.encode(compare_derivation(tape, symbol, base, seed=seed))
+    return msgspec.json.encode(compare_derivation(tape, symbol, base, seeds=seeds))
 
 
 def _base(home: Home, client: str, mode: str, environ: Mapping[str, str], symbol: str) -> Stream:

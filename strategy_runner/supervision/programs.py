@@ -4,6 +4,7 @@ The same file runs under our daemon and under stock `supervisord -c FILE -n`. Th
 environment, so that a changed spec is a changed program and an unchanged one keeps its process.
 """
 
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -91,6 +92,21 @@ def render(home: Home, programs: Sequence[Program], *, python: str = sys.executa
     for group, members in groupby(ordered, key=lambda program: program.group):
         parts.append(_group_part(home, group, tuple(members), python, entry))
     return "\n".join(parts)
+
+
+def digests(home: Home) -> dict[str, str]:
+    """Of the specs that the programs of the configuration file were told to run by, by their names; none without a file."""
+    try:
+        text = configuration_path(home).read_text()
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for section in text.split("\n[program:")[1:]:
+        name, _, rest = section.partition("]")
+        digest = re.search(f'{SPEC_VARIABLE}="([0-9a-f]*)"', rest)
+        if digest is not None:
+            found[name.replace(".", ":", 1)] = digest[1]
+    return found
 
 
 def check_templates(home: Home) -> None:

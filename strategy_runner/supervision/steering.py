@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import RouterSpec, Spec, WorkerSpec
 from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, StrategyRunnerError
-from strategy_runner.model.names import FEED_NAME, OMS_NAME, WATCHDOG_NAME, router_name
+from strategy_runner.model.names import FEED_NAME, OMS_NAME, RESERVED_CLIENTS, WATCHDOG_NAME, router_name
 from strategy_runner.router.operator_log import Request, record
 from strategy_runner.strategies.kept_code import keep
 from strategy_runner.supervision.asked import clients_of, wishes_started, wishes_stopped
@@ -26,7 +26,7 @@ from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.differences import differences
 from strategy_runner.supervision.plan import Plan
 from strategy_runner.supervision.plan_whole import lines_of, plan_of, plan_whole, without_removed
-from strategy_runner.supervision.programs import configuration_path, render
+from strategy_runner.supervision.programs import Program, configuration_path, render
 from strategy_runner.supervision.reports import ChangeReport
 from strategy_runner.supervision.room import make_sure_of_room
 from strategy_runner.supervision.state_version import check_state_version
@@ -40,8 +40,9 @@ from strategy_runner.supervision.wishes import (
     read_wishes,
     write_wishes,
 )
-from strategy_runner.supervision.written import Written, read_written, still_wished, write_plan
+from strategy_runner.supervision.written import Written, read_written, spared, still_wished, write_plan
 
+_WRITTEN_ANEW = "`strategy-runner apply` writes it anew, as the files say"
 NOTHING = ChangeReport(started=(), stopped=(), restarted=())
 
 
@@ -66,6 +67,8 @@ def start(
         wishes = wishes_started(home, wishes, clients, targets, wish, environ)
         plan = plan_of(home, wishes, clients, written, environ)
         refuse_late_comers(home, before, plan, written)
+        kept = _spared(home, wishes, plan, written, clients)
+        _refuse_to_leave_behind(written, kept)
         _make_sure(home, plan, written)
         refuse_beside_backtest(home, before, plan)
         finished = finished_runs(home, before, plan, written)
@@ -73,7 +76,7 @@ def start(
         for folder in finished:
             shutil.rmtree(folder, ignore_errors=True)
         note_latest_runs(home, wishes, plan, clients)
-        return plan, _with_another_try(home, targets, _carry_out(home, wishes, plan, written, launch=True))
+        return plan, _with_another_try(home, targets, _carry_out(home, wishes, plan, written, kept, launch=True))
 
 
 def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> ChangeReport:
@@ -91,7 +94,8 @@ def stop(home: Home, targets: list[Target], environ: Mapping[str, str]) -> Chang
             return NOTHING
         plan = still_wished(home, wishes, written)
         try:
-            return _carry_out(home, wishes, plan, written, launch=False)
+            kept = _spared(home, wishes, plan, written, ())
+            return _carry_out(home, wishes, plan, written, kept, launch=False)
         except (ConfigurationError, OSError) as error:
             _stop_unwritten(home, clients, plan, error)
             raise
@@ -106,8 +110,21 @@ def apply(home: Home, environ: Mapping[str, str]) -> tuple[ChangeReport, tuple[s
     with one_operator_at_a_time(home):
         wishes, written = without_removed(home, read_wishes(home)), read_written(home)
         plan, problems = plan_whole(home, wishes, written, environ)
-        change = _carry_out(home, wishes, plan, written, launch=False)
+        kept = _spared(home, wishes, plan, written, {*wishes.clients, *RESERVED_CLIENTS} - problems.keys())
+        change = _carry_out(home, wishes, plan, written, kept, launch=False)
         return change, lines_of(problems)
+
+
+def restart(home: Home, names: Sequence[str]) -> ChangeReport:
+    """Stops and starts processes. Raises ConfigurationError where one of them could not begin again, for a specification that
+    nobody can read; then none is stopped."""
+    damaged = read_written(home).damaged
+    told = [
+        f"{damaged[name]}; it runs on as it was told before, and {_WRITTEN_ANEW}" for name in names if name in damaged
+    ]
+    if told:
+        raise ConfigurationError(*told)
+    return Daemon(home).restart(names)
 
 
 def up(home: Home, environ: Mapping[str, str]) -> tuple[int, tuple[str, ...]]:
@@ -141,7 +158,7 @@ def _prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
     asked, written = read_wishes(home), read_written(home)
     wishes = without_removed(home, asked)
     plan, problems = plan_whole(home, wishes, written, environ)
-    unnoted = _write_down(home, wishes, plan, written)
+    unnoted = _write_down(home, wishes, plan, written, {})
     removed = sorted(asked.clients.keys() - wishes.clients.keys())
     return (
         *(f"{problem}; runs as before" for problem in lines_of(problems)),
@@ -165,8 +182,28 @@ def _stop_unwritten(home: Home, clients: Sequence[str], plan: Plan, error: Confi
         ) from error
 
 
-def _carry_out(home: Home, wishes: Wishes, plan: Plan, written: Written, *, launch: bool) -> ChangeReport:
-    unnoted = _write_down(home, wishes, plan, written)
+def _spared(
+    home: Home, wishes: Wishes, plan: Plan, written: Written, applied: Collection[str]
+) -> Mapping[str, Program]:
+    """Without a daemon nothing runs that could be spared."""
+    return spared(home, wishes, plan, written, applied) if written.damaged and Daemon(home).is_running() else {}
+
+
+def _refuse_to_leave_behind(written: Written, kept: Mapping[str, Program]) -> None:
+    """Who starts may need what these do not know of. Raises ConfigurationError."""
+    told = [
+        f"{written.damaged[name]}; it runs on as it was told before, which is not what the files say now: {_WRITTEN_ANEW}"
+        for name in (FEED_NAME, OMS_NAME)
+        if name in kept
+    ]
+    if told:
+        raise ConfigurationError(*told)
+
+
+def _carry_out(
+    home: Home, wishes: Wishes, plan: Plan, written: Written, kept: Mapping[str, Program], *, launch: bool
+) -> ChangeReport:
+    unnoted = _write_down(home, wishes, plan, written, kept)
     change = _handed_over(home, plan, launch=launch)
     if unnoted:
         raise StrategyRunnerError(f"done, and not in the audit trail: {'; '.join(unnoted)}")
@@ -201,12 +238,12 @@ def _with_another_try(home: Home, targets: list[Target], change: ChangeReport) -
     return msgspec.structs.replace(change, restarted=tuple(sorted({*change.restarted, *tried})))
 
 
-def _write_down(home: Home, wishes: Wishes, plan: Plan, written: Written) -> list[str]:
+def _write_down(home: Home, wishes: Wishes, plan: Plan, written: Written, kept: Mapping[str, Program]) -> list[str]:
     """Returns what could not be noted of it in audit trails."""
     _keep_code(home, plan, written)
     write_wishes(home, wishes)
-    unnoted = _record_changes(home, plan, written)
-    write_plan(home, plan, written)
+    unnoted = _record_changes(home, plan, written, kept)
+    write_plan(home, plan, written, kept)
     return unnoted
 
 
@@ -233,14 +270,14 @@ def _keep_code(home: Home, plan: Plan, written: Written) -> None:
                 raise
 
 
-def _record_changes(home: Home, plan: Plan, written: Written) -> list[str]:
+def _record_changes(home: Home, plan: Plan, written: Written, kept: Collection[str]) -> list[str]:
     """For the audit trail of each client: what changes with its router and its workers, before it does. A trail that is damaged
     keeps nobody from being stopped; returns what is wrong with such."""
     specs: dict[str, Spec] = {**written.specs, **{process.name: process.spec for process in plan.processes}}
     requests: dict[Path, list[Request]] = {}
     for change in differences(plan, written):
         spec = specs.get(change.name)  # None of one that goes and is damaged
-        if change.action == "keep" or not isinstance(spec, RouterSpec | WorkerSpec):
+        if change.action == "keep" or change.name in kept or not isinstance(spec, RouterSpec | WorkerSpec):
             continue
         detail = f"{change.action} {change.name}: {change.reason}"
         asked = Request(verb="configure", detail=detail)

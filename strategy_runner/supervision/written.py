@@ -19,11 +19,11 @@ from strategy_runner.config.spec import (
     read_specs,
     write_spec,
 )
-from strategy_runner.model.names import FEED_NAME
+from strategy_runner.model.names import FEED_NAME, OMS_NAME, RESERVED_CLIENTS, WATCHDOG_NAME
 from strategy_runner.supervision.plan import NOT_PLANNED, Plan, make_plan
 from strategy_runner.supervision.plan_oms import asking, only_clients
-from strategy_runner.supervision.process import Process
-from strategy_runner.supervision.programs import Kind, write_configuration
+from strategy_runner.supervision.process import Process, program_of
+from strategy_runner.supervision.programs import Kind, Program, digests, write_configuration
 from strategy_runner.supervision.wishes import Wishes, read_wishes
 
 WRITERS = 16  # that wait for the disk together: a thousand files take less than a second, one by one it is five
@@ -36,6 +36,7 @@ _KINDS: dict[type[Spec], Kind] = {
     WorkerSpec: "worker",
 }
 _SHARED = 3
+_SHARED_KINDS: Mapping[str, Kind] = {FEED_NAME: "feed", OMS_NAME: "oms", WATCHDOG_NAME: "watchdog"}
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -54,13 +55,15 @@ def read_written(home: Home) -> Written:
     return Written(*read_specs(_folder(home)))
 
 
-def write_plan(home: Home, plan: Plan, written: Written) -> None:
-    """Brings what is written, and the daemon's configuration, to the plan. Raises ConfigurationError, OSError."""
-    changed = [process for process in plan.processes if written.specs.get(process.name) != process.spec]
+def write_plan(home: Home, plan: Plan, written: Written, spared: Mapping[str, Program]) -> None:
+    """Brings what is written, and the daemon's configuration, to the plan, but for what is spared. Raises ConfigurationError,
+    OSError."""
+    planned = [process for process in plan.processes if process.name not in spared]
+    changed = [process for process in planned if written.specs.get(process.name) != process.spec]
     with ThreadPoolExecutor(WRITERS) as writers:
         list(writers.map(lambda process: write_spec(process.path, process.spec), changed))
-    write_configuration(home, plan.programs(home))
-    kept = {process.path for process in plan.processes}
+    write_configuration(home, [*(program_of(home, process) for process in planned), *spared.values()])
+    kept = {*(process.path for process in planned), *(program.spec for program in spared.values())}
     for path in _folder(home).glob("*/*.json"):
         if path not in kept:
             path.unlink()
@@ -85,7 +88,44 @@ def still_wished(home: Home, after: Wishes, written: Written) -> Plan:
     return Plan(processes=tuple(sorted(processes, key=_place)))
 
 
+def spared(home: Home, wishes: Wishes, plan: Plan, written: Written, applied: Collection[str]) -> dict[str, Program]:
+    """The programs, as they run, that the plan would end or begin anew for no more than a specification that nobody can read.
+
+    `applied` are the groups that are to be as the files say."""
+    running, planned = digests(home), {process.name: process for process in plan.processes}
+    found = {}
+    for name in written.damaged:
+        group, _, rest = name.partition(":")
+        process = planned.get(name)
+        is_meant = group in applied and (process is not None or group not in RESERVED_CLIENTS)
+        if is_meant or name not in running or not _is_needed(name, wishes, plan):
+            continue
+        if process is None or process.digest != running[name]:
+            found[name] = Program(
+                group=group,
+                name=rest,
+                kind=_SHARED_KINDS.get(name) or ("router" if rest == "router" else "worker"),
+                spec=_folder(home) / group / f"{rest}.json",
+                digest=running[name],
+                log=home.log(name),
+            )
+    return found
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _is_needed(name: str, wishes: Wishes, plan: Plan) -> bool:
+    """Whether a process is wished for, or those that are need it."""
+    group, _, rest = name.partition(":")
+    if name == FEED_NAME:
+        return any(isinstance(one.spec, WorkerSpec) and not one.spec.history for one in plan.processes)
+    if name == OMS_NAME:
+        return bool(asking(plan.processes))
+    if name == WATCHDOG_NAME:
+        return bool(plan.processes)
+    wish = wishes.clients.get(group)
+    return wish is not None and rest not in wish.stopped
 
 
 def _wished_for(home: Home, after: Wishes, written: Mapping[str, Spec]) -> list[Process]:

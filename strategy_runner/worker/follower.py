@@ -21,6 +21,7 @@ from strategy_runner.worker.genesis import Genesis, first_seq, genesis_on_tape, 
 from strategy_runner.worker.machine import Machine
 from strategy_runner.worker.outbox import Outbox
 from strategy_runner.worker.paper_log import PaperLog
+from strategy_runner.worker.parking import ON_START
 from strategy_runner.worker.private_log import PrivateLog, position_at
 from strategy_runner.worker.run import (
     RUN_RECORDS_MAX,
@@ -44,6 +45,9 @@ from strategy_runner.worker.subscription import Subscription
 
 TURN_RECORDS_MAX = 4096
 SNAPSHOT_RECORDS = 20_000
+TRIAL_RECORDS = (
+    10  # and ten times as many, and so on: at the first snapshot it would be late to find that there can be none
+)
 SNAPSHOT_SEQS = 2_000_000  # 160 MB: so much tape at most is kept for a worker that reads little of it
 WAIT_MS_MAX = 2_000
 STOP_WAIT_S = 0.25
@@ -115,6 +119,7 @@ class Follower:
         self._unwritable = ""
         self._snapshot_records = 0
         self._snapshot_seq = 0
+        self._trial_at = SNAPSHOT_RECORDS
         self._pending: Snapshot | None = None
         self._beginning: Snapshot | None = None
         self._target = reader.head.count
@@ -391,6 +396,8 @@ class Follower:
                 self._paper.begin()
         if begun is None:
             self._note_genesis()
+        self._trial_at = TRIAL_RECORDS
+        self._file.enter(State.STARTING, ON_START)
         self._machine.start()
         self._beginning = self._snapshot()
         write_snapshot(self._folder, self._beginning, durable=False)
@@ -446,6 +453,9 @@ class Follower:
     def _take_snapshot(self) -> None:
         """Takes one when enough records have passed; writes it once the durable mark has passed its seq."""
         records, seqs = self._file.status.records - self._snapshot_records, self._seq - self._snapshot_seq
+        if self._trial_at <= records < SNAPSHOT_RECORDS:
+            self._machine.state()
+            self._trial_at = 10 * records
         if self._pending is None and (records >= SNAPSHOT_RECORDS or seqs >= SNAPSHOT_SEQS):
             self._pending = self._snapshot()
         if self._pending is not None and self._reader.head.durable >= self._pending.seq:
@@ -457,7 +467,8 @@ class Follower:
         is_plain = self._file.status.state is State.FOLLOWING and self._pending is None
         if not is_plain or self._paper is not None:
             return 0
-        until_records = self._seq + SNAPSHOT_RECORDS - (self._file.status.records - self._snapshot_records)
+        due = min(SNAPSHOT_RECORDS, self._trial_at)
+        until_records = self._seq + due - (self._file.status.records - self._snapshot_records)
         return min(until_records, self._snapshot_seq + SNAPSHOT_SEQS)
 
     def _take_last_snapshot(self) -> None:

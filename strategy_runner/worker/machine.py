@@ -10,7 +10,6 @@ that record as its cause.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from itertools import chain
 from math import isfinite
 from typing import Any
 
@@ -28,10 +27,10 @@ from strategy_runner.pipeline.draft import Moment
 from strategy_runner.pipeline.pipeline import judge
 from strategy_runner.predictions.aggregation import Aggregator, Combined, Fault
 from strategy_runner.strategies.interface import Proposal, Strategy
+from strategy_runner.strategies.strategy_state import dumps, kept_by, loads
 from strategy_runner.worker.feedback import tell
 from strategy_runner.worker.paper import PaperDesk, fill_streams
 from strategy_runner.worker.run import Block
-from strategy_runner.worker.strategy_state import dumps, loads
 from strategy_runner.worker.subscription import Subscription
 from strategy_runner.worker.wish import draft_of, leave_out_not_finite, position_after
 
@@ -40,7 +39,6 @@ Record = Callable[[int, SignalBody, int], None]
 Keep = Callable[[bytes], None]
 # what a strategy's code may do wrong: a sys.exit in it must not look like a clean end of the worker
 RAISED = (Exception, SystemExit)
-_NOT_KEPT = ("_proposals", "_predictions_of", "params")  # of what a strategy has in `self`: the machine's own
 # which field of an event is the first of its numbers
 _FIRST_VALUE: dict[type[Event], int] = {Trade: 2, Quote: 2, Bar: 3, Prediction: 4, Timer: 2}
 
@@ -270,16 +268,9 @@ class Machine:
 
     def state(self) -> bytes:
         """Everything the machine remembers, for the snapshot. Raises StrategyError naming what cannot be kept."""
-        kept = {name: value for name, value in _attributes(self.strategy) if name not in _NOT_KEPT}
+        kept = kept_by(self.strategy)
         paper = self.paper.state() if self.paper else None
-        try:
-            return dumps(
-                (self.n, self._price, self.warming, self._aggregator, self._combined, paper, kept), self.strategy
-            )
-        except Exception as error:
-            raise StrategyError(
-                f"state: expected values that pickle, found {_unpicklable(kept, self.strategy)}: {error}"
-            ) from error
+        return dumps((self.n, self._price, self.warming, self._aggregator, self._combined, paper, kept), self.strategy)
 
     def restore(self, state: bytes) -> None:
         """Raises StateError if it is not the state of this strategy."""
@@ -454,22 +445,6 @@ def _values(event: Event | PrivateEvent) -> tuple[float | None, ...]:
     if isfinite(sum(numbers)):  # then all of them are
         return numbers
     return tuple([number if isfinite(number) else None for number in numbers])
-
-
-def _attributes(strategy: Strategy) -> Iterable[tuple[str, Any]]:
-    """All of them, also what a class keeps in slots of its own, of which `vars` does not tell."""
-    state: Any = object.__getstate__(strategy)
-    return chain.from_iterable(part.items() for part in (state if isinstance(state, tuple) else (state,)) if part)
-
-
-def _unpicklable(kept: dict[str, Any], strategy: Strategy) -> str:
-    """The first attribute of a strategy that cannot be kept, with its type."""
-    for name, value in kept.items():
-        try:
-            dumps(value, strategy)
-        except Exception:
-            return f"self.{name} ({type(value).__name__})"
-    return "values that refer to one another"
 
 
 def describe(subscription: Subscription, ordinal: int, event: Event | PrivateEvent | None, error: BaseException) -> str:

@@ -1,9 +1,9 @@
 """Parking: a worker that ends again and again at one record, or too often in short time, is not started any more.
 
 Each life of a worker begins with a look at what the one before left behind: its status page says whether it ended in the
-middle of a record, and the file of its troubles how often that happened before. So a strategy that raises, hangs or takes
-its process down is treated alike, and nobody has to survive to tell. A person lets a parked worker go on, with the record
-or without it.
+middle of a record, or of `on_start`, and the file of its troubles how often that happened before. So a strategy that raises,
+hangs or takes its process down is treated alike, and nobody has to survive to tell. A person lets a parked worker go on, with
+the record or without it.
 
 A life that ended together with the daemon above it says nothing against the worker. New code begins without troubles.
 """
@@ -26,16 +26,22 @@ from strategy_runner.worker.snapshot import oldest_seq
 
 TRIES = 3
 ENDS_KEPT = 1_000
+# the page's reason while the strategy begins
+ON_START = "in on_start"
+# longer than that, and supervisord takes a process for one that started well: it would never give it up
+START_S = 1.0
 _FOLLOWED = (State.CATCHING_UP, State.FOLLOWING)
-_WITHOUT_A_WORD = "the process ended inside the record without a word: it crashed, or it hung and was killed"
+_STRATEGYS = ("StrategyError", UNFORESEEN)  # the reasons of an end by its error
+_AT_NONE, _AT_START = -1, -2
+_WITHOUT_A_WORD = "the process ended inside {} without a word: it crashed, or it hung and was killed"
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """What went wrong in the lives of one generation of a worker.
 
-    `counted_ns` is the start of the newest life that was counted. `seq` is the record at which it ended (-1: at none), in
-    `tries` lives running; `stream` and `ordinal` name it once it is parked. `ends_ns` are the newest unclean ends, `error`
-    is the last word of the newest. `parked_ns` is when it was parked, 0 if it is not, and `why` says for what.
+    `counted_ns` is the start of the newest life that was counted. `seq` is the record at which it ended (-1: at none, -2: in
+    `on_start`), in `tries` lives running; `stream` and `ordinal` name it once it is parked. `ends_ns` are the newest unclean
+    ends, `error` is the last word of the newest. `parked_ns` is when it was parked, 0 if it is not, and `why` says for what.
     """
 
     generation: str
@@ -58,7 +64,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_at_a_record(self) -> bool:
         """Parked for one record, which may be skipped; else for ending too often."""
-        return self.tries >= TRIES
+        return self.seq >= 0 and self.tries >= TRIES
 
     @property
     def is_nameless(self) -> bool:
@@ -66,6 +72,8 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def record(self) -> str:
+        if self.seq == _AT_START:
+            return "on_start"
         return f"seq {self.seq}" + (f" ({self.stream} ordinal {self.ordinal})" if self.stream else "")
 
 
@@ -108,17 +116,21 @@ def after_life(trouble: Trouble, left: Status | None, limits: LimitsSpec, *, des
     """
     if left is None or trouble.is_parked or left.started_ns == trouble.counted_ns or left.descent != descent:
         return trouble
-    raised = strategy_raised(left)
-    if left.state not in _FOLLOWED and not raised:
+    raised, began = strategy_raised(left), _ended_before_the_first(left)
+    if left.state not in _FOLLOWED and not raised and not began:
         return trouble
-    seq = left.applying - 1
-    tries = 0 if seq < 0 else trouble.tries + 1 if seq == trouble.seq else 1
+    seq = _AT_START if began else left.applying - 1
+    tries = 0 if seq == _AT_NONE else trouble.tries + 1 if seq == trouble.seq else 1
     ends_ns = (*trouble.ends_ns, left.beat_ns)[-ENDS_KEPT:]
-    error = left.last_error if raised else _WITHOUT_A_WORD if seq >= 0 else "the process ended without a word"
+    if left.state is State.FAILED:
+        error = left.last_error
+    else:
+        place = "on_start" if began else "the record" if seq >= 0 else ""
+        error = _WITHOUT_A_WORD.format(place) if place else "the process ended without a word"
     recent = sum(left.beat_ns - end_ns <= limits.crash_window_s * 1e9 for end_ns in ends_ns)
     why = ""
     if tries >= TRIES:
-        why = f"{tries} tries"
+        why = f"{tries} tries" if seq >= 0 else f"ended {tries} times before its first record"
     elif recent > limits.crash_limit:
         why = f"ended {recent} times within {limits.crash_window_s:g} s, limits.crash_limit is {limits.crash_limit}"
     return msgspec.structs.replace(
@@ -137,8 +149,16 @@ def strategy_raised(left: Status | None) -> bool:
     """The life that left this page ended by an error of its strategy's, and not before there was something to read."""
     if left is None:
         return False
-    is_strategys = left.state is State.FAILED and left.reason in ("StrategyError", UNFORESEEN)
-    return is_strategys and bool(left.applying or left.total)
+    return left.state is State.FAILED and left.reason in _STRATEGYS and bool(left.applying or left.total)
+
+
+def _ended_before_the_first(left: Status) -> bool:
+    """Killed in `on_start`, or raised in it so late that supervisord tries again for ever; what raises at once it gives up."""
+    if left.state is State.FAILED:
+        has_begun = bool(left.applying or left.total)
+        is_late = left.beat_ns - left.started_ns > START_S * 1e9
+        return left.reason in _STRATEGYS and not has_begun and is_late
+    return left.state is State.STARTING and left.reason == ON_START
 
 
 def named(trouble: Trouble, reader: TapeReader, streams: tuple[str, ...]) -> Trouble:
@@ -155,6 +175,8 @@ def named(trouble: Trouble, reader: TapeReader, streams: tuple[str, ...]) -> Tro
 
 def short_reason(trouble: Trouble) -> str:
     """For the first 64 bytes of the status page's reason."""
+    if trouble.seq == _AT_START:
+        return trouble.why
     if not trouble.is_at_a_record:
         return f"ended {len(trouble.ends_ns)} times"
     return f"at seq {trouble.seq} {trouble.stream}"[:64]

@@ -23,6 +23,11 @@ def shown(firm: Firm, columns: int, *arguments: object) -> list[str]:
 
 def raw(firm: Firm, columns: int, *arguments: object, term: str = "xterm-256color") -> str:
     """All that it writes there."""
+    return both(firm, columns, *arguments, term=term)[0]
+
+
+def both(firm: Firm, columns: int, *arguments: object, term: str = "xterm-256color") -> tuple[str, str]:
+    """What it writes there, and what to stderr, which is no terminal."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     environ = {**clean_environment(None), "TERM": term}
@@ -32,8 +37,9 @@ def raw(firm: Firm, columns: int, *arguments: object, term: str = "xterm-256colo
         code = run_forked_to(command, environ, os.ttyname(terminal), err.name)
         os.close(terminal)
         text = shows.result()
-        assert code == 0, err.read()
-    return text
+        talk = err.read().decode()
+        assert code == 0, talk
+    return text, talk
 
 
 def _everything(screen: int) -> str:

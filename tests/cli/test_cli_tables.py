@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 from cli.clients import CROSSOVER, DOUBTFUL, KEYS
-from cli.terminal import raw, shown
+from cli.terminal import both, raw, shown
 from end_to_end.harness import Firm, until
 
 from strategy_runner.cli import output, positions, risk, trading
@@ -135,6 +135,13 @@ def test_a_narrow_status_keeps_what_matters_and_a_usual_one_has_it_all(screens: 
     assert narrow[0].split() == ["name", "process", "state", "for", "pid", "signals"]
     (worker,) = [line.split() for line in usual if line.startswith(f"{CLIENT}:cross.BTC-USD ")]
     assert worker[:3] == [f"{CLIENT}:cross.BTC-USD", "RUNNING", "trading"]
+
+
+def test_signals_say_what_a_narrow_terminal_has_no_room_for(running: Firm) -> None:
+    text, talk = both(running, NARROW, "signals", CLIENT, "-n", 2)
+    assert "why" not in text.splitlines()[0].split()
+    assert talk.startswith("no room for ") and ", why: a wider terminal or -o json shows all\n" in talk
+    assert both(running, 200, "signals", CLIENT, "-n", 2)[1] == ""
 
 
 def test_a_row_too_wide_for_the_terminal_stands_one_value_a_line_and_whole(running: Firm, screens: Screens) -> None:

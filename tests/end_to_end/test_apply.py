@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from end_to_end.harness import CROSSOVER, Firm, until
 from end_to_end.recordings import write_bars
 from oms.paper_build import request
@@ -234,7 +235,8 @@ class Keeper(Strategy):
 """
 
 
-def test_a_worker_that_goes_and_holds_something_is_told_of(firm: Firm) -> None:
+@pytest.mark.parametrize("command", [("apply",), ("start", "acme:cross:BTC-USD")], ids=["apply", "start"])
+def test_a_worker_that_goes_and_holds_something_is_told_of(firm: Firm, command: tuple[str, ...]) -> None:
     kept = '[[strategies]]\nid = "kept"\nstrategy = "keeper"\nsymbols = ["BTC-USD"]\ntimeframe = "10s"\n'
     firm.write("clients/acme/strategies/keeper.py", KEEPER)
     firm.write(FILE, f"{CROSSOVER}\n{kept}")
@@ -244,7 +246,8 @@ def test_a_worker_that_goes_and_holds_something_is_told_of(firm: Firm) -> None:
     warning = "warning: acme:kept.BTC-USD holds 2, which no strategy will close: `strategy-runner flatten acme:kept."
     assert changes(firm)["acme:kept.BTC-USD"] == "stop"
     assert warning in firm.run("plan").err
-    assert warning in firm.run("apply").err
+    said = firm.run(*command).err
+    assert said.startswith("stopped 1: acme:kept.BTC-USD\n") and warning in said
     firm.run("flatten", "acme:kept.BTC-USD", "--reason", "its strategy has gone")
     until(
         lambda: firm.run("positions", "acme:kept", "-o", "json").json()[0]["quantity"].strip("0.") == "", "nothing held"

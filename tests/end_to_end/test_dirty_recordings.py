@@ -1,5 +1,6 @@
 """Dirty recordings: what is wrong in them is counted, reported and never traded on, and nothing crashes."""
 
+import re
 from pathlib import Path
 
 from end_to_end.harness import Firm, assert_one_message
@@ -112,6 +113,9 @@ def test_rows_of_every_fault_are_counted_and_reach_no_strategy(firm: Firm) -> No
         "unparsable": "1",
         "gaps": "1",
     }
+    first = {line.split()[0]: line.split(maxsplit=2)[2] for line in ran.lines[3:-1]}
+    assert first["unparsable"] == "made.csv row 147"
+    assert re.fullmatch(r"made\.csv row 21, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.0{9}Z", first["duplicate"])
     assert ran.err == f"wrote {history}/bars_1m/MADE.parquet\n"
     assert firm.run("import", source, *target, *columns, code=2).err.startswith("error: ")
 

@@ -97,3 +97,34 @@ def test_a_parked_worker_is_shown_explained_and_brought_back_without_its_record_
 
 def row_of(firm: Firm) -> dict[str, Any]:
     return firm.status(PARKED)[PARKED]
+
+
+STUCK = """
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Fussy(Strategy):
+    inputs = Inputs(trades=True)
+
+    def on_start(self) -> None:
+        while True:
+            pass
+"""
+
+
+def test_a_worker_that_hangs_in_on_start_says_so_and_is_parked_after_three_tries(firm: Firm) -> None:
+    firm.edit("configs/local-dev.toml", "start_s = 120.0", "start_s = 1.0")
+    firm.write("clients/acme/client.toml", CLIENT)
+    firm.write("clients/acme/strategies/fussy.py", STUCK)
+    firm.run("start", "acme", "--no-wait")
+    until(lambda: row_of(firm)["reason"].startswith("in on_start"), "a word of where it is")
+    until(lambda: row_of(firm)["trading_state"] == "parked", "its end")
+    assert row_of(firm)["reason"].startswith(
+        "ended 3 times before its first record: the process ended inside on_start without a word: it crashed, or it hung"
+    )
+    told = dict(firm.run("explain", PARKED, "-o", "json").json()["chapters"])
+    assert told["worker"][1] == "parked: ended 3 times before its first record"
+    assert not any("--skip" in line for line in told["way out"])
+    refused = firm.run("resume", PARKED, "--skip", "--reason", "a test", code=8)
+    assert "found none: parked because it ended 3 times before its first record" in refused.err
+    assert firm.status()[OTHER]["trading_state"] == "trading"

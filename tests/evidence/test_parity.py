@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from end_to_end.harness import Firm, told
+from end_to_end.harness import Firm, told, until
 from evidence.recorded_run import (
     CROSS,
     LISTENING,
@@ -25,6 +25,8 @@ from strategy_runner.history.difference import seq_of
 from strategy_runner.history.tape_run import rerun
 from strategy_runner.model.signal import decode_body
 from strategy_runner.supervision.forked import run_forked
+from strategy_runner.tape.files import head_path
+from strategy_runner.tape.head import Head
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.worker.genesis import read_geneses
 
@@ -68,6 +70,17 @@ def test_bars_predictions_and_ticks_are_made_again_from_raw_records_and_from_bar
     assert symbols["BTC-USD"]["records"] > 1000
     assert symbols["ETH-USD"]["base"] == "ETH-USD/bar"
     assert "ETH-USD/trade is not on the tape: bars and clock are taken as recorded" in symbols["ETH-USD"]["notes"]
+
+
+def test_a_seed_of_the_models_that_was_changed_is_told_and_is_no_difference(damaged: Firm) -> None:
+    damaged.edit("configs/local-dev.toml", "\nseed = 11\n", "\nseed = 12\n")
+    head = Head(head_path(damaged.home.market("mock") / "tape"))
+    damaged.run("up")
+    before = head.count
+    until(lambda: head.count > before + 2_000, "records of the new seed")
+    damaged.run("down")
+    (symbol,) = [row for row in parity(damaged, code=0)["derivation"] if row["symbol"] == "ETH-USD"]
+    assert "models.seed was changed while this was recorded: its predictions are those of 11 and 12" in symbol["notes"]
 
 
 def test_a_derived_record_that_its_raw_records_do_not_give_is_named(damaged: Firm) -> None:

@@ -34,6 +34,9 @@ class RestlessMarket:
     def base(self, symbol: str) -> Stream:
         return trades(symbol)
 
+    def known_ns(self, symbol: str) -> None:
+        return None
+
     def add(self, symbols: Iterable[str]) -> None:
         for symbol in symbols:
             self._prices.setdefault(symbol, round(self._luck.uniform(50.0, 150.0), 2))

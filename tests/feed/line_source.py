@@ -32,6 +32,9 @@ class LineSource:
     def base(self, symbol: str) -> Stream:
         return trades(symbol)
 
+    def known_ns(self, symbol: str) -> None:
+        return None
+
     def add(self, symbols: Iterable[str]) -> None:
         """The other end sends what it likes."""
 

@@ -157,6 +157,26 @@ def test_history_derives_bars_predictions_and_clock_from_trades(root: Path) -> N
     assert any(len(body.models) == 2 for body in bodies)
 
 
+@pytest.mark.parametrize("within_s", [0, 20])
+def test_behind_from_the_first_bar_is_the_first_whose_interval_lies_within_as_the_whole_recording_makes_it(
+    root: Path, within_s: int
+) -> None:
+    record_trades(root, 2_000)
+
+    def bars_of(name: str, from_ns: int) -> list[tuple[int, tuple[float | None, ...]]]:
+        history = ReplaySpec(folder=str(root / "history"), speed=0.0, from_ns=from_ns, to_ns=0)
+        backtest(spec_in(root, name, streams=("X/bar.1m",), history=history), Chatty, every=1)
+        causes = [decode_body(body).cause for body in bodies_on_disk(root / name)]
+        return [(cause.event_ns, cause.values) for cause in causes]
+
+    minute_ns = START_NS - START_NS % 60_000_000_000 + 5 * 60_000_000_000
+    whole = bars_of("whole", 0)
+    first_ns = minute_ns + (60_000_000_000 if within_s == 0 else 120_000_000_000)
+    assert bars_of("part", minute_ns + within_s * 1_000_000_000) == [bar for bar in whole if bar[0] >= first_ns]
+    # before the recording there is nothing to know
+    assert bars_of("early", START_NS - START_NS % 60_000_000_000) == whole
+
+
 # -- again -------------------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +336,19 @@ def test_a_fault_at_the_start_or_the_end_is_told_too(root: Path, kind: type[Stra
         backtest(spec_in(root), kind)
     assert status_of(spec_in(root)).state is State.FAILED
     assert len(bodies_on_disk(root / "talk.X")) == signals
+
+
+class KeepsALambda(Strategy):
+    inputs = Inputs(trades=True)
+
+    def on_start(self) -> None:
+        self.rule = lambda price: price > 1
+
+
+def test_what_could_not_be_kept_at_a_pace_is_refused_over_history_too(root: Path) -> None:
+    record_trades(root, 10)
+    with pytest.raises(StrategyError, match=r"state: expected values that pickle, found self\.rule \(function\)"):
+        backtest(spec_in(root), KeepsALambda)
 
 
 def test_history_that_is_no_history_fails_with_the_file(root: Path) -> None:

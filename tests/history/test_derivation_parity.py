@@ -38,9 +38,18 @@ def test_bars_that_began_before_the_tape_or_before_they_were_wanted_are_no_diffe
 ) -> None:
     reader = tape(tmp_path, removed=removed)
     assert reader.head.first == removed
-    found = compare_derivation(tmp_path, "A", trades("A"), seed=1)
+    found = compare_derivation(tmp_path, "A", trades("A"), seeds=[1])
     assert found.is_equal, found.first_difference
     assert found.records > (reader.head.count - removed) * 0.9
+
+
+def test_predictions_of_a_seed_that_was_changed_are_no_difference_while_the_seed_is_known(tmp_path: Path) -> None:
+    tape(tmp_path)
+    found = compare_derivation(tmp_path, "A", trades("A"), seeds=[7, 1])
+    assert found.is_equal and found.notes == (), found
+    unknown = compare_derivation(tmp_path, "A", trades("A"), seeds=[7, 8])
+    assert "A/prediction.m1.1m ordinal 0: expected [" in unknown.first_difference
+    assert "] (models.seed 7 and 8), found [" in unknown.first_difference
 
 
 def test_no_bar_is_on_the_tape_whose_interval_had_begun_before_its_stream(tmp_path: Path) -> None:

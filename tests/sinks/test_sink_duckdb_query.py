@@ -29,7 +29,7 @@ def test_it_gives_names_and_at_most_so_many_rows(sink: DuckDbSink) -> None:
     [
         "SELECT repeat('x', 1000000) AS a FROM range(1000)",
         "SELECT repeat('x', 130000000) AS a",
-        "SELECT {'a': [repeat('x', 43000000)]} AS a FROM range(3)",
+        "SELECT {'a': [repeat('x', 7_000_000)]} AS a FROM range(30)",
         "SELECT repeat('x', 10000) || i AS a FROM range(20000) t(i)",
     ],
 )
@@ -39,6 +39,31 @@ def test_an_answer_that_would_take_a_routers_memory_is_refused(sql: str, sink: D
     ):
         sink.query(sql, 100_000)
     assert sink.query("SELECT count(*) FROM signals", 1)[1] == [(20,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT list(i) FROM range(600000) t(i)",
+        "SELECT 1, map_from_entries(list((i, i))) FROM range(600000) t(i); -- of all;",
+        "SELECT {'a': list(repeat('x', 100) || i)} FROM range(90000) t(i)",
+    ],
+)
+def test_one_value_of_more_elements_than_a_router_has_memory_for_is_refused_by_duckdb_itself(
+    sql: str, sink: DuckDbSink
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"expected each list, struct or map to have at most 500,000 elements and 8 MB"
+    ):
+        sink.query(sql, 10)
+
+
+def test_lists_structs_and_maps_are_answered_under_their_names_and_in_their_order(sink: DuckDbSink) -> None:
+    names, rows = sink.query(
+        "SELECT 'é;' AS a, i AS a, [i] AS l, {'x': i} AS s FROM range(9) t(i) ORDER BY i DESC; -- all;", 2
+    )
+    assert names == ["a", "a", "l", "s"]
+    assert rows == [("é;", 8, [8], {"x": 8}), ("é;", 7, [7], {"x": 7})]
 
 
 def test_as_many_rows_as_an_answer_may_have_are_answered_whole(sink: DuckDbSink) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.errors import ConfigurationError, StrategyError
 from strategy_runner.model.event import Bar, Prediction, Quote, Timer, Trade
 from strategy_runner.strategies.interface import Fill, Inputs, Position, Strategy
 from strategy_runner.strategies.testing import bars, run
@@ -99,6 +99,19 @@ def test_the_position_follows_buy_sell_and_close() -> None:
 def test_wrong_params_are_refused_as_in_a_file() -> None:
     with pytest.raises(ConfigurationError, match=r"Scripted: params\.fast: expected"):
         run(Scripted, [], fast=1)
+
+
+class Forgetful(Strategy):
+    inputs = Inputs(bars=True)
+
+    def on_bar(self, bar: Bar) -> None:
+        self.rule = lambda price: price > bar.close
+        self.enter = self.buy
+
+
+def test_what_would_not_outlive_a_restart_is_told_of_by_the_bench() -> None:
+    with pytest.raises(StrategyError, match=r"state: expected values that pickle, found self\.rule \(function\)"):
+        run(Forgetful, bars(100, 101))
 
 
 def test_bars_follow_each_other_and_hold_their_prices() -> None:

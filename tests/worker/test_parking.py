@@ -29,6 +29,7 @@ from strategy_runner.tape.status import STATE_AND_PID, UNFORESEEN, State, Status
 from strategy_runner.worker import parking
 from strategy_runner.worker.genesis import read_geneses
 from strategy_runner.worker.parking import (
+    ON_START,
     Trouble,
     begin_life,
     descent_of,
@@ -170,6 +171,41 @@ def test_faults_that_nobody_foresaw_count_wherever_they_come(folder: Path) -> No
     assert not live(spec, *[bug] * spec.limits.crash_limit).is_parked
     bug(begin_life(spec)[1])
     assert begin_life(spec)[0].is_parked
+
+
+def raised_in_on_start(after_ns: int) -> Leave:
+    def leave(file: StatusFile) -> None:
+        file.status.started_ns -= after_ns
+        file.status.last_error = "on_start: KeyError: 'missing'"
+        file.enter(State.FAILED, "StrategyError")
+
+    return leave
+
+
+@pytest.mark.parametrize(
+    ("leave", "error"),
+    [
+        (ended_as(State.STARTING, ON_START, total=0), "the process ended inside on_start without a word"),
+        (raised_in_on_start(2 * SECOND_NS), "on_start: KeyError: 'missing'"),
+    ],
+)
+def test_three_lives_that_end_in_on_start_park_the_worker_where_supervisord_would_start_it_for_ever(
+    folder: Path, leave: Leave, error: str
+) -> None:
+    spec = spec_in(folder)
+    two = live(spec, leave, leave)
+    assert (two.is_parked, two.tries) == (False, 2)
+    trouble = live(spec, leave)
+    assert trouble.is_parked and not trouble.is_at_a_record and not trouble.is_nameless
+    trouble, file = begin_life(spec)
+    park(spec, trouble, file)
+    page = page_of(spec)
+    assert (page.state, page.reason) == (State.PARKED, "ended 3 times before its first record")
+    assert page.last_error.startswith(f"ended 3 times before its first record: {error}")
+    raised_at_once = raised_in_on_start(0)
+    assert latest_trouble(Path(spec.folder)) == trouble
+    other = spec_in(folder, generation="11111111")
+    assert not live(other, *[raised_at_once] * 12).ends_ns, "that one supervisord gives up"
 
 
 # -- what does not count -----------------------------------------------------------------------------------------------

@@ -191,6 +191,7 @@ RAISING = [
     ("    def on_trade(self, trade): raise SystemExit(0)", "X/trade ordinal 0: SystemExit: 0"),
     ("    def on_trade(self, trade): self.buy(size='x')", "size: expected a number or None, found 'x'"),
     ("    def on_start(self): self.rule = lambda: 1", "expected values that pickle, found self.rule"),
+    ("    def on_trade(self, trade): self.rule = lambda: 1", "expected values that pickle, found self.rule"),
     ("    def on_trade(self, trade): self._proposals.append(5)", "AttributeError: 'int' object has no attribute"),
 ]
 FAULTS = BROKEN + [(_HEAD + source, 1, problem) for source, problem in RAISING]

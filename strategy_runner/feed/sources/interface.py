@@ -29,6 +29,10 @@ class Source(Protocol):
         """The series that drives a symbol's clock, bars and predictions. Raises UsageError for an unknown symbol."""
         ...
 
+    def known_ns(self, symbol: str) -> int | None:
+        """Since when all records of that series are known, where it is a moment before the first that is given; else None."""
+        ...
+
     def add(self, symbols: Iterable[str]) -> None:
         """Carries more symbols, from the present event time on (from the beginning before the first `take`)."""
         ...

@@ -118,6 +118,9 @@ class MockSource:
     def base(self, symbol: str) -> Stream:
         return trades(symbol) if self._spec.trades_per_s else quotes(symbol)
 
+    def known_ns(self, symbol: str) -> None:
+        return None
+
     def add(self, symbols: Iterable[str]) -> None:
         for symbol in sorted(set(symbols) - self._walks.keys()):
             self._carry(_Walk(symbol, self._spec, self._last_ns))

@@ -5,17 +5,28 @@ copy of it they would ask the copy, and no signal would come of that.
 """
 
 import pickle
+from collections.abc import Iterable
 from io import BytesIO
+from itertools import chain
 from typing import Any
 
+from strategy_runner.errors import StrategyError
 from strategy_runner.strategies.interface import Strategy
+
+_NOT_KEPT = ("_proposals", "_predictions_of", "params")  # of what a strategy has in `self`: it belongs to who runs it
+
+
+def kept_by(strategy: Strategy) -> dict[str, Any]:
+    """What a strategy has in `self`, by name."""
+    return {name: value for name, value in _attributes(strategy) if name not in _NOT_KEPT}
 
 
 def dumps(value: Any, strategy: Strategy) -> bytes:
-    """Raises what pickle raises, for a value that cannot be kept."""
-    file = BytesIO()
-    _Pickler(file, strategy).dump(value)
-    return file.getvalue()
+    """The state, of which what the strategy keeps is a part. Raises StrategyError naming what of that cannot be kept."""
+    try:
+        return _dumped(value, strategy)
+    except Exception as error:
+        raise StrategyError(f"state: expected values that pickle, found {_unpicklable(strategy)}: {error}") from error
 
 
 def loads(state: bytes, strategy: Strategy) -> Any:
@@ -26,6 +37,28 @@ def loads(state: bytes, strategy: Strategy) -> Any:
 def itself() -> Strategy:
     """Stands for the strategy in its state."""
     raise AssertionError("a state is read by loads alone, which knows the strategy")
+
+
+def _dumped(value: Any, strategy: Strategy) -> bytes:
+    file = BytesIO()
+    _Pickler(file, strategy).dump(value)
+    return file.getvalue()
+
+
+def _attributes(strategy: Strategy) -> Iterable[tuple[str, Any]]:
+    """All of them, also what a class keeps in slots of its own, of which `vars` does not tell."""
+    state: Any = object.__getstate__(strategy)
+    return chain.from_iterable(part.items() for part in (state if isinstance(state, tuple) else (state,)) if part)
+
+
+def _unpicklable(strategy: Strategy) -> str:
+    """The first attribute of a strategy that cannot be kept, with its type."""
+    for name, value in kept_by(strategy).items():
+        try:
+            _dumped(value, strategy)
+        except Exception:
+            return f"self.{name} ({type(value).__name__})"
+    return "values that refer to one another"
 
 
 class _Pickler(pickle.Pickler):
