@@ -226,7 +226,7 @@ FIELDS = {
     "envelope.mode": "Mode of the run.",
     "envelope.received_ns": "When the feed received that record, by the feed's clock; 0 in historical mode.",
     "envelope.recorded_ns": "Wall clock of the worker when it recorded the signal.",
-    "envelope.is_observed": "Its worker was only observed: it is routed nowhere.",
+    "envelope.is_observed": "Its worker is only observed, and it is routed nowhere; left out where it is not.",
     "envelope.generation": "Hash of everything that decides what the worker signals.",
     "signals.event_ns": "Event time of the cause.",
     "signals.decision": "`accepted`, `refused` or `expired`.",
@@ -517,6 +517,8 @@ def _json_type(kind: inspect.Type) -> str:
             return "number"
         case inspect.IntType():
             return "integer"
+        case inspect.BoolType():
+            return "boolean"
     return "text"
 
 

@@ -80,7 +80,7 @@ class SignalBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     of: str = ""
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Where and when a signal was recorded: `n` is dense per worker and generation.
 
     `received_ns` is when the feed received the record that caused it, by the feed's clock; 0 without a feed, where no signal

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from strategy_runner.model.event import Bar, Event, Prediction
+from strategy_runner.strategies import strategy_state
 from strategy_runner.strategies.interface import Proposal, Strategy
 from strategy_runner.strategies.params import build_params
 from strategy_runner.strategies.registry import BUILTIN
@@ -85,3 +86,13 @@ def test_bars_alone_are_enough_for_the_strategies_that_declare_only_bars() -> No
     only_bars = [event for event in market(seed=5, count=120) if isinstance(event, Bar)]
     for name, strategy in BUILTIN.items():
         assert bool(play(fresh(name), list(only_bars))) == (not strategy.inputs.predictions)
+
+
+def test_a_state_written_when_its_own_place_was_another_still_names_the_strategy() -> None:
+    written = (
+        b"\x80\x05\x95?\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x02me\x94\x8c%strategy_runner.worker.strategy_state"
+        b"\x94\x8c\x06itself\x94\x93\x94)R\x94s."
+    )
+    strategy = fresh("swing_low")
+    assert strategy_state.loads(written, strategy) == {"me": strategy}
+    assert strategy_state.loads(strategy_state.dumps({"me": strategy}, strategy), strategy) == {"me": strategy}
