@@ -31,8 +31,9 @@ def validate(draft: Draft, moment: Moment) -> str | None:
         return NO_PRICE
     confidence, strength = draft.confidence, draft.strength
     # plain lines: most signals give few of these numbers, and a loop over all of them costs twice as much
-    given = [number for number in (size, entry, stop, target, confidence, strength) if number is not None]
-    if not all(map(isfinite, given)):
+    if not (isfinite(entry) and _is_finite(size) and _is_finite(stop) and _is_finite(target)):
+        return NOT_FINITE
+    if not (_is_finite(confidence) and _is_finite(strength)):
         return NOT_FINITE
     if size is None or size <= 0:
         return SIZE_NOT_POSITIVE
@@ -43,3 +44,7 @@ def validate(draft: Draft, moment: Moment) -> str | None:
     if draft.action == "close" and not is_within(size, moment.position):
         return MORE_THAN_POSITION
     return None
+
+
+def _is_finite(number: float | None) -> bool:
+    return number is None or isfinite(number)

@@ -10,7 +10,9 @@ that record as its cause.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import compress, repeat
 from math import isfinite
+from operator import length_hint
 from typing import Any
 
 import msgspec
@@ -35,6 +37,7 @@ from strategy_runner.worker.subscription import Subscription
 from strategy_runner.worker.wish import draft_of, leave_out_not_finite, position_after
 
 NAN = float("nan")
+_MANY = 1 << 62
 Record = Callable[[int, SignalBody, int], None]
 Keep = Callable[[bytes], None]
 # what a strategy's code may do wrong: a sys.exit in it must not look like a clean end of the worker
@@ -123,36 +126,38 @@ class Machine:
             return self._apply_one_by_one(subscription, first_ordinal, events)
         paper = self.paper if self._meets_orders(subscription) else None
         strategy, callback, proposals = self.strategy, subscription.callback, self._proposals
-        numbered = enumerate(events, first_ordinal)
-        ordinal = first_ordinal - 1
+        # counts the events in place of `enumerate`, which would make a number for each and not for those alone that have a signal
+        left = repeat(True, _MANY)
+        coming = compress(events, left)
         event: Event | None = None
         judging = False
         try:
             while True:
                 if paper is not None and paper.waits:
                     # the worker's own orders meet each record before the strategy sees it
-                    for ordinal, event in numbered:
-                        judging = True
-                        self.meet_soon(paper, event)
-                        judging = False
+                    for event in coming:
+                        if not paper.is_passed_by(event):  # type: ignore[arg-type]  # as in `meet`
+                            judging = True
+                            self.meet_soon(paper, event)
+                            judging = False
                         strategy.now_ns = event.event_ns
                         callback(event)
                         judging = True
                         self.note_price(event)
                         if proposals:
-                            self.judge_all(subscription, ordinal, event)
+                            self.judge_all(subscription, _newest(first_ordinal, left), event)
                         judging = False
                         if not paper.waits:
                             break
                     else:
                         break
-                for ordinal, event in numbered:
+                for event in coming:
                     strategy.now_ns = event.event_ns
                     callback(event)
                     if proposals:
                         judging = True
                         self.note_price(event)
-                        self.judge_all(subscription, ordinal, event)
+                        self.judge_all(subscription, _newest(first_ordinal, left), event)
                         judging = False
                         if paper is not None and paper.waits:
                             break
@@ -161,13 +166,13 @@ class Machine:
         except RAISED as error:
             if judging:  # not the strategy's fault: a divergence, a full disk
                 raise
-            raise StrategyError(describe(subscription, ordinal, event, error)) from error
+            raise StrategyError(describe(subscription, _newest(first_ordinal, left), event, error)) from error
         finally:
             if paper is not None:
                 self.keep_filled(paper)
         if event is not None:
             self.note_price(event)
-        return ordinal + 1 - first_ordinal
+        return _MANY - length_hint(left)
 
     def needs_each(self, subscription: Subscription) -> bool:
         """Whether something is to be done at each record of a stream besides the strategy's callback."""
@@ -250,11 +255,11 @@ class Machine:
         """Everything that the strategy has asked for of a record."""
         proposals = self._proposals[:]
         self._proposals.clear()
-        passed = [
-            body
-            for proposal in proposals
-            if (body := self._judge(proposal, subscription, ordinal, event)).refusal is None
-        ]
+        passed = []
+        for proposal in proposals:
+            body = self._judge(proposal, subscription, ordinal, event)
+            if body.refusal is None:
+                passed.append(body)
         if passed and self.paper is not None:
             self.paper.submit(*passed)
 
@@ -431,6 +436,11 @@ def _private_subscription(spec: WorkerSpec, make: Callable[..., PrivateEvent] | 
     assert make is not None or not spec.fills, "a worker with a fill log needs what reads it"
 
     return Subscription(private(spec.key), _never, make or _never)
+
+
+def _newest(first_ordinal: int, left: "repeat[bool]") -> int:
+    """The ordinal of the event that came last, of which `left` was one."""
+    return first_ordinal + _MANY - length_hint(left) - 1
 
 
 def _never(*_: Any) -> Any:

@@ -91,12 +91,11 @@ class PaperDesk:
     def submit(self, *bodies: SignalBody) -> None:
         """Makes the orders of signals of one record that passed, and changes those of earlier ones, in the order of a router's
         desk: exits, entries, cancellations, modifications."""
+        if len(bodies) == 1 and self._stands_alone(bodies[0]):  # as mostly
+            return
         final = self._final_exits()
-        orders: Sequence[SignalBody] = bodies
-        changes: Sequence[SignalBody] = ()
-        if len(bodies) > 1 or bodies[0].action not in ORDERING:  # mostly it is one order
-            orders = sorted([body for body in bodies if body.action in ORDERING], key=self._is_entry)
-            changes = sorted([body for body in bodies if body.action not in ORDERING], key=attrgetter("action"))
+        orders = sorted([body for body in bodies if body.action in ORDERING], key=self._is_entry)
+        changes = sorted([body for body in bodies if body.action not in ORDERING], key=attrgetter("action"))
         exits = [body for body in orders if self._order(body)]
         if exits and self._lone is None:
             self._end_others(bodies[bodies.index(exits[-1]) + 1 :], changes, final)
@@ -217,31 +216,37 @@ class PaperDesk:
 
     def _order(self, body: SignalBody) -> bool:
         """Whether it makes an exit to the market."""
-        instrument = self._spec.instrument
-        body = as_exit(body, self.held, instrument)
-        if body.action != "close" and is_day_off(instrument.hours, body.cause.event_ns):
+        if self._stands_alone(body):
+            assert self._lone is not None
+            return self._lone.leg == "exit"
+        body = as_exit(body, self.held, self._spec.instrument)
+        if self._is_day_off(body):
             return False  # a router refuses it
-        lone = self._lone_order(body)
-        if lone is not None:
-            self._lone, self.waits = lone, True
-            return lone.leg == "exit"
         self._take_up_lone()
         return self._send(body)
 
-    def _lone_order(self, body: SignalBody) -> LoneOrder | None:
+    def _is_day_off(self, body: SignalBody) -> bool:
+        """For an entry; an exit waits for the market."""
+        return body.action != "close" and is_day_off(self._spec.instrument.hours, body.cause.event_ns)
+
+    def _stands_alone(self, body: SignalBody) -> bool:
         """Most signals are one market order, which lives until the next record: it need not go into the book for that."""
-        if self.waits or body.terms is not None or self._book.state.orders:
-            return None
+        if self.waits or body.action not in ORDERING or body.terms is not None or self._book.state.orders:
+            return False
+        body = as_exit(body, self.held, self._spec.instrument)
         is_exit = body.action == "close"
-        if not is_exit and (body.stop_loss is not None or body.take_profit is not None):
-            return None
+        if not is_exit and (body.stop_loss is not None or body.take_profit is not None or self._is_day_off(body)):
+            return False
         assert body.size is not None, "a signal that the worker passed has a size"
         quantity = self._rounded(body.size)
         if not quantity:
-            return None
+            return False
         side: Side = closing_side(body) if is_exit else "buy" if body.action == "buy" else "sell"
         order = LoneOrder(body, "exit" if is_exit else "entry", side, quantity)
-        return order if self._book.takes_lone(order, self.held) else None
+        if not self._book.takes_lone(order, self.held):
+            return False
+        self._lone, self.waits = order, True
+        return True
 
     def _new_book(self, state: BookState) -> PaperBook:
         return PaperBook(state, {self._key.symbol: self._spec.instrument}, self._spec.fills)

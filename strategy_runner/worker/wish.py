@@ -21,23 +21,14 @@ _NOT_GIVEN = (None, None, None)
 
 def draft_of(proposal: Proposal) -> Draft:
     """The draft of a proposal. Raises TypeError, ValueError or OverflowError for what is no number or no text."""
-    given = (
-        proposal.size,
-        proposal.entry_price,
-        proposal.stop_loss,
-        proposal.take_profit,
-        proposal.confidence,
-        proposal.strength,
-    )
-    size, entry_price, stop_loss, take_profit, confidence, strength = map(_number, _NUMBERS, given)
     return Draft(
         action=proposal.action,
-        size=size,
-        entry_price=entry_price,
-        stop_loss=stop_loss,
-        take_profit=take_profit,
-        confidence=confidence,
-        strength=strength,
+        size=_number("size", proposal.size),
+        entry_price=_number("entry_price", proposal.entry_price),
+        stop_loss=_number("stop_loss", proposal.stop_loss),
+        take_profit=_number("take_profit", proposal.take_profit),
+        confidence=_number("confidence", proposal.confidence),
+        strength=_number("strength", proposal.strength),
         reasons=_texts(proposal.reasons),
         terms=_terms(proposal),
         of=_written(str(proposal.of)),
