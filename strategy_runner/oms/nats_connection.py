@@ -132,8 +132,8 @@ class NatsConnection:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         if self._client is not None:
-            # the connection was lost; a TypeError is how asyncio tells of it from 3.13 on
-            with contextlib.suppress(*_FAULTS, TypeError):
+            # the connection was lost; from 3.13 on asyncio tells of it by one of the last two
+            with contextlib.suppress(*_FAULTS, TypeError, AttributeError):
                 await self._client.close()
 
     async def _note(self, error: Exception) -> None:

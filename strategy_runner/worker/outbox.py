@@ -122,7 +122,7 @@ class Outbox:
 
     def write(self, pending: list[Pending]) -> None:
         """Appends what this outbox, or another one of this log, has flushed. Raises OSError."""
-        bodies = [(envelope, canonical(body)) for envelope, body in pending]
+        bodies = ((envelope, canonical(body)) for envelope, body in pending)  # each is let go before the next is made
         self._log.append_many([_encode(LoggedSignal(envelope, digest(raw), raw)) for envelope, raw in bodies])
 
     def write_elsewhere(self, elsewhere: Elsewhere) -> None:
