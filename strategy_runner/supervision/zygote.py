@@ -199,7 +199,7 @@ def _gather_code() -> None:
             print(f"zygote: workers take more memory than they need to: {error}", file=sys.stderr)
             return
         gather(found)
-        rehearse(lives=1)
+    rehearse(lives=1)
 
 
 def _bear_for_trial(spec: str, log: Path) -> int:
