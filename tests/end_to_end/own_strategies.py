@@ -123,3 +123,19 @@ class Local(Strategy):
         if datetime.timestamp(began) == 0.0 and (now.hour, now.minute) == (12, 30) and not self.position:
             self.buy(now.isoformat(), size=1.0)
 '''
+
+# Buys at its first trade, and keeps what it has.
+KEEPER = """
+from strategy_runner.model.event import Trade
+from strategy_runner.strategies.interface import Inputs, Strategy
+
+
+class Keeper(Strategy):
+    inputs = Inputs(trades=True)
+    has_bought = False
+
+    def on_trade(self, trade: Trade) -> None:
+        if not self.has_bought:
+            self.has_bought = True
+            self.buy(size=2.0)
+"""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from end_to_end.harness import CROSSOVER, Firm, until
+from end_to_end.own_strategies import KEEPER
 from end_to_end.recordings import write_bars
 from oms.paper_build import request
 
@@ -217,22 +218,6 @@ def reason(firm: Firm, name: str) -> str:
 
 def every_state(firm: Firm) -> set[str]:
     return {row["trading_state"] for row in firm.status().values()}
-
-
-KEEPER = """
-from strategy_runner.model.event import Trade
-from strategy_runner.strategies.interface import Inputs, Strategy
-
-
-class Keeper(Strategy):
-    inputs = Inputs(trades=True)
-    has_bought = False
-
-    def on_trade(self, trade: Trade) -> None:
-        if not self.has_bought:
-            self.has_bought = True
-            self.buy(size=2.0)
-"""
 
 
 @pytest.mark.parametrize("command", [("apply",), ("start", "acme:cross:BTC-USD")], ids=["apply", "start"])

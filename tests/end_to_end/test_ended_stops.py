@@ -6,23 +6,10 @@ from pathlib import Path
 
 import pytest
 from end_to_end.harness import Firm, until
+from end_to_end.own_strategies import KEEPER
 from oms.venue import VenueBackend
 from oms_protocol.grpc_venue import GrpcVenue
 
-KEEPER = """
-from strategy_runner.model.event import Trade
-from strategy_runner.strategies.interface import Inputs, Strategy
-
-
-class Keeper(Strategy):
-    inputs = Inputs(trades=True)
-    has_bought = False
-
-    def on_trade(self, trade: Trade) -> None:
-        if not self.has_bought:
-            self.has_bought = True
-            self.buy(size=2.0, stop_loss=trade.price / 2)
-"""
 CLIENT = """
 routes = ["oms"]
 
@@ -51,7 +38,8 @@ def test_a_stop_that_its_oms_ended_is_told_of_until_the_worker_is_flat(firm: Fir
     venue = GrpcVenue(VenueBackend(tmp_path / "venue.log"))
     venue.start()
     try:
-        firm.write("clients/acme/strategies/keeper.py", KEEPER)
+        keeper = KEEPER.replace("size=2.0", "size=2.0, stop_loss=trade.price / 2")
+        firm.write("clients/acme/strategies/keeper.py", keeper)
         firm.write("clients/acme/client.toml", CLIENT.format(address=venue.address))
         firm.run("start", "acme")
         until(lambda: len(venue.backend.open_orders("acme")) == 2, "an entry and its stop at the OMS")

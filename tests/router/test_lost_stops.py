@@ -10,7 +10,7 @@ import pytest
 from oms.venue import Venue
 from router.desk import CLIENT
 from router.own_venue import venue_in
-from router.trade import D, Floor
+from router.trade import D, Floor, begun
 from worker.build import short_folder
 
 from strategy_runner.model.order import OrderReport, client_order_id
@@ -25,13 +25,6 @@ from strategy_runner.router.order_entry import Intended
 def root() -> Iterator[Path]:
     with short_folder() as path:
         yield path
-
-
-def begun(root: Path, *workers: str) -> Floor:
-    one = Floor(root, *workers)
-    one.start()
-    one.turn_until(one.trading.desk.reconciled.is_set, "reconciled")
-    return one
 
 
 def asked(root: Path) -> list[Action]:

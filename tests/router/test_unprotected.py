@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from router.desk import CLIENT
 from router.own_venue import OwnVenue, venue_in
-from router.trade import D, Floor
+from router.trade import D, Floor, begun
 from worker.build import short_folder
 
 from strategy_runner.model.order import OmsEvent, OmsEventKind, OrderState, TimeInForce, client_order_id
@@ -25,13 +25,6 @@ from strategy_runner.router.unprotected import LOOK_TWICE_S
 def root() -> Iterator[Path]:
     with short_folder() as path:
         yield path
-
-
-def begun(root: Path, *workers: str) -> Floor:
-    one = Floor(root, *workers)
-    one.start()
-    one.turn_until(one.trading.desk.reconciled.is_set, "reconciled")
-    return one
 
 
 def ends(venue: OwnVenue, order_id: str, state: OrderState = OrderState.CANCELLED, reason: str = "venue") -> None:

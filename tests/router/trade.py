@@ -170,3 +170,11 @@ def freshness(time_to_live_s: float = 60.0) -> FreshnessSpec:
     return FreshnessSpec(
         time_to_live_s=time_to_live_s, feed_stale_after_s=None, symbol_stale_after_s=None, asset_class="crypto"
     )
+
+
+def begun(root: Path, *workers: str) -> Floor:
+    """One that trades, and has compared its orders with the OMS's."""
+    one = Floor(root, *workers)
+    one.start()
+    one.turn_until(one.trading.desk.reconciled.is_set, "reconciled")
+    return one
