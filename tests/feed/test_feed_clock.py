@@ -271,6 +271,7 @@ def test_a_feed_that_is_started_again_after_a_step_goes_on_and_finds_its_tape_eq
     for path in sorted(Path(market._home.spec.folder).glob("*.checkpoint"))[1:]:
         path.unlink()
     market.feed._stopping.set()  # as a killed one leaves it: nothing more is written
+    market.feed._published.set()  # for which its thread sleeps
     market.feed._syncer.join()
     count = len(market.records())
     market.start()
