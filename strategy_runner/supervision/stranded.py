@@ -23,8 +23,9 @@ def refuse_other_accounts(home: Home, processes: Iterable[Process]) -> None:
     for router in _routers(processes):
         if router.oms is None:
             continue
-        there = [(name, one.account, f"holds {_plain(one.quantity)}") for name, one in _held(home, router)]
-        entering = ((name, one.account, f"is entering {_plain(one.quantity)}") for name, one in _entering(home, router))
+        book = _book(home, router)
+        there = [(name, one.account, f"holds {_plain(one.quantity)}") for name, one in _held(book, router)]
+        entering = ((name, one.account, f"is entering {_plain(one.quantity)}") for name, one in _entering(book, router))
         for name, account, what in [*there, *entering]:
             symbol = WorkerKey.parse(name).symbol
             planned = router.oms.accounts[symbol]
@@ -41,7 +42,7 @@ def stranded(home: Home, processes: Iterable[Process]) -> list[str]:
 
 
 def _of_client(home: Home, router: RouterSpec) -> Iterator[str]:
-    for name, held in _held(home, router):
+    for name, held in _held(_book(home, router), router):
         quantity = _plain(held.quantity)
         flatten = f"`strategy-runner flatten {name} --reason WHY`"
         if router.oms is None:
@@ -64,16 +65,16 @@ def _routers(processes: Iterable[Process]) -> Iterator[RouterSpec]:
             yield spec
 
 
-def _held(home: Home, router: RouterSpec) -> Iterator[tuple[str, Position]]:
+def _held(book: OrderBook, router: RouterSpec) -> Iterator[tuple[str, Position]]:
     """What the router's workers hold in each account."""
-    for one in _book(home, router).positions():
+    for one in book.positions():
         if one.quantity and f"{one.strategy}.{one.symbol}" in router.workers:
             yield WorkerKey(router.client, one.strategy, one.symbol).name, one
 
 
-def _entering(home: Home, router: RouterSpec) -> Iterator[tuple[str, OrderRequest]]:
+def _entering(book: OrderBook, router: RouterSpec) -> Iterator[tuple[str, OrderRequest]]:
     """Their open orders that may open a position."""
-    for known in _book(home, router).orders.values():
+    for known in book.orders.values():
         one = known.order.request
         if not one.reduce_only and f"{one.strategy}.{one.symbol}" in router.workers:
             yield WorkerKey(router.client, one.strategy, one.symbol).name, one
