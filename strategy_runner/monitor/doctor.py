@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.load import client_names, load_environment
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.model.instrument import Instrument
@@ -21,7 +20,7 @@ from strategy_runner.monitor import (
 from strategy_runner.monitor.finding import Finding, error
 from strategy_runner.monitor.host import Host
 from strategy_runner.supervision.plan import make_plan
-from strategy_runner.supervision.wishes import Wish, Wishes, environment_in_use, read_wishes
+from strategy_runner.supervision.wishes import Wish, Wishes, instruments_in_use, read_wishes
 
 Check = Callable[[], list[Finding]]
 
@@ -138,6 +137,6 @@ def _retention_gb(home: Home, environ: Mapping[str, str]) -> float:
 def _instruments(home: Home, environ: Mapping[str, str]) -> dict[str, Instrument]:
     """None where there is no file that can be read: a journal says itself what its money was counted with."""
     try:
-        return instruments_of(environment_in_use(home, environ).value.instruments)
+        return instruments_in_use(home, environ)
     except StrategyRunnerError:
         return {}

@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import NotRunningError, StrategyRunnerError, sparing
 from strategy_runner.model.fill import Fill
@@ -23,7 +22,7 @@ from strategy_runner.router.order_journal import read_book
 from strategy_runner.router.unprotected import Unprotected, unprotected
 from strategy_runner.small_files import paths_in
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import environment_in_use
+from strategy_runner.supervision.wishes import instruments_in_use
 from strategy_runner.tape.logs import read_log, refuse_garbage
 
 
@@ -89,7 +88,7 @@ def holdings(
 ) -> list[Holding]:
     """`runs` says by client which mode's run is read. A client with a damaged log is left out, and `faults` gets why. Raises
     ConfigurationError."""
-    instruments = instruments_of(environment_in_use(home, environ).value.instruments)
+    instruments = instruments_in_use(home, environ)
     prices = prices_of_runs(home, runs)
     found: list[Holding] = []
     for client, mode in runs.items():
@@ -116,7 +115,7 @@ def unprotected_of(
     faults: list[StrategyRunnerError],
 ) -> dict[str, Unprotected]:
     """What workers hold whose stop loss has ended, by worker; of `runs` as `holdings`."""
-    instruments = instruments_of(environment_in_use(home, environ).value.instruments)
+    instruments = instruments_in_use(home, environ)
     found: dict[str, Unprotected] = {}
     for client, mode in runs.items():
         with sparing(faults):

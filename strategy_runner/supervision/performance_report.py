@@ -10,7 +10,6 @@ from strategy_runner.analytics.attribution import NO_MODEL, parts
 from strategy_runner.analytics.performance import Performance, performance
 from strategy_runner.analytics.trades import Open, Trade, Trades, trades_of
 from strategy_runner.config.home import Home
-from strategy_runner.config.instruments import instruments_of
 from strategy_runner.errors import StrategyRunnerError, sparing
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OmsEvent
@@ -20,7 +19,7 @@ from strategy_runner.model.signal import ModelVote, decode_body
 from strategy_runner.router.journal import decision_log, read_decisions
 from strategy_runner.supervision.holdings import LastPrices, fill_logs, prices_of_runs
 from strategy_runner.supervision.target import Target
-from strategy_runner.supervision.wishes import environment_in_use
+from strategy_runner.supervision.wishes import instruments_in_use
 from strategy_runner.tape.logs import read_log, refuse_garbage
 
 Level = Literal["client", "strategy", "symbol", "model"]
@@ -56,7 +55,7 @@ def report(
 ) -> list[ReportRow]:
     """`runs` says by client which mode's run is read. A client with a damaged log is left out, and `faults` gets why. Raises
     ConfigurationError."""
-    instruments = instruments_of(environment_in_use(home, environ).value.instruments)
+    instruments = instruments_in_use(home, environ)
     prices = prices_of_runs(home, runs)
     rows: list[ReportRow] = []
     for client, mode in runs.items():

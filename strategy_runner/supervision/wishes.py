@@ -15,10 +15,12 @@ from typing import Annotated
 import msgspec
 
 from strategy_runner.config.home import Home
+from strategy_runner.config.instruments import instruments_of
 from strategy_runner.config.load import client_names, load_environment, unknown_client
 from strategy_runner.config.loaded import Loaded
 from strategy_runner.config.schema import EnvironmentConfig
 from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming, reason_of
+from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import RESERVED_CLIENTS
 from strategy_runner.small_files import read_whole, replace_file
 from strategy_runner.tape.lock import holder
@@ -76,6 +78,11 @@ def read_wishes(home: Home) -> Wishes:
 def environment_in_use(home: Home, environ: Mapping[str, str]) -> Loaded[EnvironmentConfig]:
     """Raises StateError, ConfigurationError."""
     return load_environment(home, read_wishes(home).environment, environ=environ, overrides={})
+
+
+def instruments_in_use(home: Home, environ: Mapping[str, str]) -> dict[str, Instrument]:
+    """By symbol. Raises StateError, ConfigurationError."""
+    return instruments_of(environment_in_use(home, environ).value.instruments)
 
 
 def write_wishes(home: Home, wishes: Wishes) -> None:
