@@ -1,6 +1,7 @@
 """Workers without a supervisor: followers of a tape in processes of their own, as the doorbell and fan-out benchmarks need."""
 
 import multiprocessing
+import os
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -9,14 +10,18 @@ from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import LimitsSpec, MarketSpec, ModelProviderSpec, ProtectionSpec, WorkerSpec
 from strategy_runner.model.event import Trade
 from strategy_runner.model.stream import trades
+from strategy_runner.pinned_environment import PINNED_ENVIRONMENT
 from strategy_runner.strategies.interface import Inputs, Strategy
 from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import StatusFile
 from strategy_runner.worker.follower import Follower
 
-# forked from a server that has imported everything and has no ZeroMQ context: a context does not survive a fork
+# forked from a server that has no ZeroMQ context, since a context does not survive a fork, and is prepared as the zygote is, of
+# which workers are born: their code is warm, and they share it
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["benchmarks.followers", "zmq"])
+PROCESSES.set_forkserver_preload(["benchmarks.prepared"])
+os.environ.update(PINNED_ENVIRONMENT)  # the server's: it is begun with the first of its processes
+BEAT_MS = 1_000  # feed.beat_interval_s, if nothing else is said
 
 
 class Counter(Strategy):

@@ -17,7 +17,7 @@ from typing import Any
 import zmq
 
 from benchmarks.common import Figure, Sample, Settings, figure
-from benchmarks.followers import PROCESSES, Crier, follow, market_in
+from benchmarks.followers import BEAT_MS, PROCESSES, Crier, follow, market_in
 from strategy_runner.bus.context import new_context
 from strategy_runner.bus.doorbell import SignalListener, StreamDoorbell, topic_of
 from strategy_runner.model.signal import decode_body
@@ -95,7 +95,7 @@ def _read_signals(folder: Path, listener: SignalListener, readers: dict[str, Log
 
 def _publish(number: int, pipe: Connection, name: str, symbols: int, counts: tuple[int, ...], rate: int) -> None:
     writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
-    writer.head.beat_ms = 100
+    writer.head.beat_ms = BEAT_MS
     doorbell = StreamDoorbell(market_in(Path(name)).doorbell)
     streams = [writer.stream_id(trades(f"S{symbol}")) for symbol in range(symbols)]
     topics = [topic_of(trades(f"S{symbol}").name) for symbol in range(symbols)]

@@ -151,7 +151,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     leave_parent(int(parent))
     # Ctrl-C in a terminal reaches the whole group; when to end is the daemon's word alone. A worker lets them in again.
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
-    _preload(entry, modules)
+    preload(entry, modules)
     channel = socket.socket(fileno=int(descriptor))
     while True:
         try:
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
         channel.sendall(_ANSWER.pack(_fork(birth, int(parent))))
 
 
-def _preload(entry: str, modules: Sequence[str]) -> None:
+def preload(entry: str, modules: Sequence[str]) -> None:
     """Import what every worker needs, play it once, and keep the collector away, so that the pages stay shared.
 
     Raises StateError when an import started a thread: a worker would inherit its locks and not the thread.
