@@ -19,11 +19,13 @@ from strategy_runner.errors import StrategyRunnerError, naming
 from strategy_runner.small_files import open_made, read_whole
 
 _HEAD, _NUMBERS, _TEXTS = struct.Struct("<4sIII"), struct.Struct("<13q"), struct.Struct("<64s128s384s")
+_SIGNAL = struct.Struct("<128s")  # the second text
 _NUMBERS_END = _HEAD.size + _NUMBERS.size
 _SIZE_USED = _NUMBERS_END + _TEXTS.size
 _REST, _REST_AT = struct.Struct("<512s"), 1024  # of a reason that has more than 64 bytes
 _REASON_BYTES = 64
-_ROOM = (_REASON_BYTES + _REST.size, 128, 384)
+_ROOM = (_REASON_BYTES + _REST.size, _SIGNAL.size, 384)
+_SIGNAL_AT = slice(_NUMBERS_END + _REASON_BYTES, _NUMBERS_END + _REASON_BYTES + _SIGNAL.size)
 _MORE = " ..."
 _MAGIC = b"SRST"
 _SIZE = 4096
@@ -143,6 +145,14 @@ class StatusFile:
         # in one go, as `write`: whoever looks in between would find a record counted and its place not moved
         self._page[_HEAD.size : _NUMBERS_END] = self._numbers()
         self.words[APPLYING] = 0
+
+    def show_signal(self, last_signal: str) -> None:
+        """Before an `advance` that tells of it. To be called once the page has been written."""
+        assert self._shown is not None, "an older process's texts stand there"
+        reason, _, last_error = self._shown
+        self.status.last_signal = last_signal
+        self._page[_SIGNAL_AT] = _SIGNAL.pack(_fitted(last_signal, _SIGNAL.size))
+        self._shown = reason, last_signal, last_error
 
     def write(self) -> None:
         """Texts are written where one has changed, and before the numbers: whoever sees a new state finds its reason."""

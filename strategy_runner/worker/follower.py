@@ -112,7 +112,7 @@ class Follower:
         self._positions: dict[Subscription, int] = dict.fromkeys(self._machine.subscriptions, 0)
         self._seq = 0
         self._live_from = 0
-        # while the worker stands below this seq, a record without a signal changes a few numbers of its page and nothing else
+        # while the worker stands below this seq, a record and its signals change a few words of its page and nothing else
         self._plain_until = 0
         self._has_models = bool(spec.models)
         self._faults = FaultLog()
@@ -142,8 +142,8 @@ class Follower:
             return 0
         self._outbox.epoch = self._head[EPOCH]
         taken = applied = self._take_one()
-        has_faults = self._has_models and self._machine.has_faults
-        if taken and self._seq < self._plain_until and not (self._outbox.pending or has_faults):
+        is_plain = taken and self._seq < self._plain_until and not (self._has_models and self._machine.has_faults)
+        if is_plain and not self._outbox.pending:
             self._file.advance(self._seq, self._outbox.received_ns, self._machine.strategy.now_ns)
             return taken
         if not taken:
@@ -156,15 +156,18 @@ class Follower:
             for subscription, ordinal, seqs in runs:
                 self._positions[subscription] = ordinal + len(seqs)
         self._file.words[APPLYING] = 0
-        self._file.status.records += taken
         if self._has_models:
             self._faults.note(self._machine.take_faults())
-        if self._send():
+        if not self._send():
+            self._file.status.records += taken
+            self._plain_until = 0
+        elif is_plain:
+            self._advance_with_signal()
+        else:
+            self._file.status.records += taken
             self._report(has_applied=applied > 0)
             self._take_snapshot()
             self._plain_until = self._look_ahead()
-        else:
-            self._plain_until = 0
         return taken
 
     def wait(self) -> None:
@@ -463,7 +466,7 @@ class Follower:
             self._pending = None
 
     def _look_ahead(self) -> int:
-        """The seq up to which a turn with one record and no signal has nothing more to do; 0 if the next one has."""
+        """The seq up to which a turn with one record has no more to do than to tell of it and its signals; 0 if it has."""
         is_plain = self._file.status.state is State.FOLLOWING and self._pending is None
         if not is_plain or self._paper is not None:
             return 0
@@ -496,6 +499,13 @@ class Follower:
         """The status tells the feed from where on the tape must be kept: the older snapshot may be needed too."""
         self._snapshot_records, self._snapshot_seq = self._file.status.records, seq
         self._file.status.snapshot_seq = oldest_seq(self._folder)
+
+    def _advance_with_signal(self) -> None:
+        """As `_report`, after one record with a signal that changes nothing else: in a fourth of the instructions."""
+        file, outbox, status = self._file, self._outbox, self._file.status
+        status.signals, status.refusals, status.last_signal_ns = outbox.signals, outbox.refusals, outbox.last_ns
+        file.show_signal(outbox.last_id)
+        file.advance(self._seq, outbox.received_ns, self._machine.strategy.now_ns)
 
     def _report(self, *, has_applied: bool) -> None:
         file, outbox, now_ns = self._file, self._outbox, time_ns()

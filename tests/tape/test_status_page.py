@@ -33,10 +33,13 @@ def test_a_page_that_advances_by_a_record_shows_what_it_would_if_it_were_written
     file.status.records, file.status.signals, file.status.last_error = 7, 3, "none"
     file.enter(State.FOLLOWING, "as it was")
     file.applying = 9
+    file.status.signals = 4
+    file.show_signal("the fourth")
     file.advance(9, time.time_ns() - 5_000, 77)
     advanced = read_status(tmp_path / "status")
     assert advanced is not None
     assert (advanced.position, advanced.records, advanced.event_ns, advanced.applying) == (9, 8, 77, 0)
+    assert (advanced.signals, advanced.last_signal, advanced.last_error) == (4, "the fourth", "none")
     assert 5_000 <= advanced.lag_ns < 60e9
     assert advanced.beat_ns >= advanced.since_ns
     file.write()

@@ -114,13 +114,18 @@ def test_records_that_come_one_by_one_leave_what_they_leave_at_once(
     tape, rows, worker = new_tape(folder, segment_records=256), random_rows(7, 30), spec_in(folder, models=models)
     follower = followers.make(worker)
     run_out(follower)
+    page, said_at = status_of(worker), 0
     for number, row in enumerate(rows, start=1):
+        tape.received_ns, before = number, page.signals
         write_rows(tape, [row])
         assert [follower.turn(), follower.turn()] == [1, 0]
-        page = status_of(worker)
+        page, bodies = status_of(worker), [decode_body(body) for body in bodies_on_disk(folder / "talk.X")]
         assert (page.records, page.position, page.progress, page.total) == (number,) * 4
         assert (page.event_ns, page.applying, page.state) == (row[1], 0, State.FOLLOWING)
-        assert page.signals == len(bodies_on_disk(folder / "talk.X"))
+        said_at = said_at if page.signals == before else number
+        assert (page.signals, page.last_signal_ns) == (len(bodies), said_at)
+        assert page.last_signal == (bodies[-1].id if bodies else "")
+        assert page.refusals == sum(body.refusal is not None for body in bodies)
         assert page.records - snapshots(worker)[-1] < 40 + 1
     assert bodies_on_disk(folder / "talk.X") == derived(rows, models=models)
     assert 10 < page.signals < len(rows) / 2, "else there was no record without a signal"
