@@ -9,39 +9,50 @@ from collections.abc import Iterator
 from benchmarks.common import Figure, Sample, Settings, figure, talk
 from benchmarks.homes import bench_home
 from benchmarks.load import COUNT_TRADES, Load, under_load
+from benchmarks.prototype import WORKERS_MAX, Prototype, measure
 from benchmarks.standing import SILENT, grid, running
 
 NAME = "fleet"
-# measured with throw-away prototypes of 1,000 workers on 2 cores, on another day: to be compared by hand
-_PROTOTYPE_MS = {500: "0.6 ms", 20_000: "2.1 to 2.4 ms"}
-_PROTOTYPE_FEED = {20_000: "18 %"}
 
 
 def run(settings: Settings) -> Iterator[Figure]:
+    prototype = measure(min(settings.fleet_workers, WORKERS_MAX))
     for rate in settings.fleet_rates:
-        yield from load_figures(settings, NAME, settings.fleet_workers, rate, _load(settings, rate))
+        yield from load_figures(settings, NAME, settings.fleet_workers, rate, _load(settings, rate), prototype)
 
 
-def load_figures(settings: Settings, name: str, workers: int, rate: int, load: Load) -> Iterator[Figure]:
+def load_figures(
+    settings: Settings, name: str, workers: int, rate: int, load: Load, prototype: Prototype | None
+) -> Iterator[Figure]:
     """What a load of `rate` events a second asked for showed."""
     what, of_core = f"{workers} workers, {rate:,} events/s", "% of a core"
-    of_1000 = workers == 1_000
-    lag = f"prototype of 1,000 workers: {_PROTOTYPE_MS[rate]}" if of_1000 and rate in _PROTOTYPE_MS else ""
-    feed = f"prototype of 1,000 workers: {_PROTOTYPE_FEED[rate]}" if of_1000 and rate in _PROTOTYPE_FEED else ""
-    mean = sum(load.reported_ms.values) / len(load.reported_ms.values)
-    for title, unit, value, against in (
-        ("mean lag reported", "ms", mean, lag),
-        ("p99 lag reported", "ms", load.reported_ms.percentile(99.0), ""),
-        ("mean wait of a record", "ms", load.wait_ms, ""),
-        ("missed", "records", load.missed, ""),
-        ("events on the tape", "events/s", load.rate, ""),
-        ("deliveries", "1/s", load.deliveries, ""),
-        ("wakes of a worker", "1/s", load.wakes / workers, ""),
-        ("feed", of_core, load.feed_cpu, feed),
-        ("all workers", of_core, load.workers_cpu, ""),
-        ("daemon", of_core, load.daemon_cpu, ""),
+    lag = prototype.lag_ms.get(rate) if prototype else None
+    yield figure(
+        settings,
+        name,
+        f"mean lag reported, {what}",
+        "ms",
+        Sample.of([sum(load.reported_ms.values) / len(load.reported_ms.values)]),
+        None if lag is None else Sample.of([lag]),
+        "" if lag is None or prototype is None else of_prototype(prototype),
+        at=rate,
+    )
+    for title, unit, value in (
+        ("p99 lag reported", "ms", load.reported_ms.percentile(99.0)),
+        ("mean wait of a record", "ms", load.wait_ms),
+        ("missed", "records", load.missed),
+        ("events on the tape", "events/s", load.rate),
+        ("deliveries", "1/s", load.deliveries),
+        ("wakes of a worker", "1/s", load.wakes / workers),
+        ("feed", of_core, load.feed_cpu),
+        ("all workers", of_core, load.workers_cpu),
+        ("daemon", of_core, load.daemon_cpu),
     ):
-        yield figure(settings, name, f"{title}, {what}", unit, Sample.of([value]), against=against, at=rate)
+        yield figure(settings, name, f"{title}, {what}", unit, Sample.of([value]), at=rate)
+
+
+def of_prototype(prototype: Prototype) -> str:
+    return f"prototype of {prototype.workers:,} workers"
 
 
 def _load(settings: Settings, rate: int) -> Load:

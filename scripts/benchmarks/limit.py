@@ -4,10 +4,11 @@ import sys
 from collections.abc import Iterator
 
 from benchmarks.common import Figure, Sample, Settings, figure, talk
-from benchmarks.fleet import load_figures
+from benchmarks.fleet import load_figures, of_prototype
 from benchmarks.homes import bench_home
 from benchmarks.load import COUNT_TRADES, under_load
 from benchmarks.machine import available_mb
+from benchmarks.prototype import WORKERS_MAX, measure
 from benchmarks.standing import SILENT, grid, running
 from strategy_runner.errors import UsageError
 
@@ -16,32 +17,32 @@ NAME = "limit"
 # references of what they share), and what feed, router, daemon, page cache and this process need
 _WORKER_MB = 5.3 if sys.version_info < (3, 12) else 3.5
 _OTHERS_MB = 1_024.0
-_PROTOTYPE = "prototype of 4,000 workers: "
 
 
 def run(settings: Settings) -> Iterator[Figure]:
     workers, rate = settings.limit_workers, settings.limit_rate
     _refuse_without_memory(workers)
+    prototype = measure(min(workers, WORKERS_MAX))
     symbols, strategies = grid(workers, COUNT_TRADES)
     with (
         bench_home(symbols, strategies, own=["count_trades"]) as home,
         running(home, workers, market=SILENT) as fleet,
     ):
         talk(f"  {workers} workers ready in {fleet.boot_s:.1f} s, {rate:,} events/s ...")
-        boot_s = Sample.of([fleet.boot_s])
+        boot_s = fleet.boot_s
         load = under_load(fleet, rate, settings.fleet_s, settings.settle_s)
-        stop_s = Sample.of([fleet.stop()])
-    yield figure(settings, NAME, f"all {workers} workers ready", "s", boot_s, against=f"{_PROTOTYPE}29 s", at=workers)
-    yield from load_figures(settings, NAME, workers, rate, load)
-    yield figure(
-        settings,
-        NAME,
-        f"all {workers} workers and daemon stopped",
-        "s",
-        stop_s,
-        against=f"{_PROTOTYPE}35 s",
-        at=workers,
-    )
+        stop_s = fleet.stop()
+
+    def whole(what: str, seconds: float, theirs: float | None) -> Figure:
+        reference = None if theirs is None else Sample.of([theirs])
+        against = "" if prototype is None else of_prototype(prototype)
+        return figure(
+            settings, NAME, f"all {workers} workers {what}", "s", Sample.of([seconds]), reference, against, at=workers
+        )
+
+    yield whole("ready", boot_s, prototype.ready_s if prototype else None)
+    yield from load_figures(settings, NAME, workers, rate, load, prototype)
+    yield whole("and daemon stopped", stop_s, prototype.stopped_s if prototype else None)
 
 
 def _refuse_without_memory(workers: int) -> None:
