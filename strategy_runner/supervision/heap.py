@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterable
 from types import CodeType, FunctionType
 
+_IMMORTAL_MIN = 1 << 31  # a count as high is not changed, whatever it is (Include/refcount.h)
 _BYTES_OVERHEAD = sys.getsizeof(b"")
 _CHUNK_BYTES = (*(1 << power for power in range(16, 10, -1)), *range(1024, 16, -16))
 _CHUNKS_MAX = 100_000
@@ -90,14 +91,13 @@ def _make_immortal() -> None:
 def _reachable() -> list[object]:
     """Whatever the collector knows, and all that is referred to from there, but for what is immortal already."""
     objects = reached = gc.get_objects()
-    immortal = sys.getrefcount(None)
     seen = set(map(id, objects))
     while objects:
         referents = gc.get_referents(*objects)
         for code in objects:
             if isinstance(code, CodeType):  # which shows the collector nothing
                 referents += (code.co_consts, code.co_names, code.co_name, code.co_qualname, code.co_filename)
-        found = {id(one): one for one in referents if sys.getrefcount(one) != immortal}
+        found = {id(one): one for one in referents if sys.getrefcount(one) < _IMMORTAL_MIN}
         objects = [one for address, one in found.items() if address not in seen]
         seen.update(map(id, objects))
         reached += objects

@@ -20,12 +20,12 @@ used = [Path.read_text, Path.read_text.__code__, Path.read_text.__code__.co_name
         made, numbers, numbers[0], numbers[1], vars(heap)]
 heap.settle_heap()
 after = object()
-assert all(sys.getrefcount(one) == sys.getrefcount(None) for one in used), [sys.getrefcount(one) for one in used]
-kept = list(used)
-assert sys.getrefcount(made) == sys.getrefcount(None)
+assert min(map(sys.getrefcount, used)) >= 1 << 31, [sys.getrefcount(one) for one in used]
+counted, kept = sys.getrefcount(made), list(used)
+assert sys.getrefcount(made) == counted
 del kept, made, numbers
 used.clear()
-assert sys.getrefcount(after) == 2  # what comes later is counted, and freed
+assert sys.getrefcount(after) <= 2  # what comes later is counted, and freed
 gc.collect()
 print(Path(sys.argv[1]).read_text())
 """
@@ -33,7 +33,7 @@ print(Path(sys.argv[1]).read_text())
 
 # code that cannot be specialised, among what stays as it is
 CALL = """
-import os, signal
+import os, signal, sys
 from strategy_runner.supervision import heap
 
 names, spacing = [f"add{i}" for i in range(100)], []
@@ -74,7 +74,8 @@ heap.gather(found)
 use()
 heap.settle_heap()
 assert [function("a") for function in functions] == ["a" * 81] * 100
-assert pages() * 3 < scattered, (pages(), scattered)
+fewest = sum(sys.getsizeof(function.__code__) for function in functions) / 4096
+assert pages() < 1.3 * fewest + 2 and pages() * 2 < scattered, (pages(), fewest, scattered)
 assert not {function.__code__ for function in functions} & set(found_on_a_child())
 print("gathered")
 """
