@@ -52,8 +52,8 @@ def _of_client(home: Home, router: RouterSpec) -> Iterator[str]:
         closed = instrument.rounded_quantity(abs(held.quantity))
         if closed != abs(held.quantity):
             yield (
-                f"{name} holds {quantity}, of which its strategy can close {closed:f} in lots of "
-                f"{_plain(instrument.lot_size)}: {flatten} asks the OMS to close the rest too"
+                f"{name} holds {quantity}, and its lot is {_plain(instrument.lot_size)}: a close takes {closed:f}, "
+                f"and the next one asks the OMS to take the rest, as {flatten} does"
             )
 
 

@@ -277,7 +277,7 @@ def test_what_no_order_could_close_any_more_is_told_before_the_files_say_so(firm
         "lot_size = 0.00001\n\n[instruments.ETH-USD]",
         "lot_size = 1.0\n\n[instruments.ETH-USD]",
     )
-    warning = "warning: acme:kept.BTC-USD holds 2.5, of which its strategy can close 2 in lots of 1"
+    warning = "warning: acme:kept.BTC-USD holds 2.5, and its lot is 1: a close takes 2, and the next one asks"
     assert warning in firm.run("plan").err
     assert warning in firm.run("check").out
     assert warning in firm.run("apply").err
