@@ -69,7 +69,7 @@ from strategy_runner.worker.confinement import Confinement, give_way
 from strategy_runner.worker.follower import Follower
 from strategy_runner.worker.parking import begin_life, park, strategy_raised
 from strategy_runner.worker.snapshot import snapshot_seqs
-from strategy_runner.worker.strategy import make_strategy
+from strategy_runner.worker.strategy import make_strategy, require_versions
 
 if TYPE_CHECKING:
     from strategy_runner.oms.interface import Oms
@@ -414,6 +414,7 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
             park(spec, trouble, status)
             _stay_parked(stopping)
             return 0
+        require_versions(spec)
         confinement = Confinement(spec.limits.memory_limit_mb)
         follower = make_follower(spec, status)
     except Exception as error:

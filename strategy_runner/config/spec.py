@@ -86,7 +86,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
 
     `fills` is the client's fill log, "" for a client without an OMS. `paper` is set instead where its orders go to no OMS
     because nobody waits for one; with neither a position is what the worker's own signals ask for. `is_observed` marks a worker
-    of a client that is only observed, which has a generation of its own.
+    of a client that is only observed, which has a generation of its own. `versions` are those that its generation names.
     """
 
     client: str
@@ -121,6 +121,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     checked_bars: int | None = None
     is_observed: bool = False
     spare_core: bool = False
+    versions: dict[str, str] = {}
 
     @property
     def key(self) -> WorkerKey:

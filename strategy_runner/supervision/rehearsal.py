@@ -31,6 +31,7 @@ from strategy_runner.config.spec import (
 )
 from strategy_runner.model.stream import Stream
 from strategy_runner.strategies.client_code import strategies_in
+from strategy_runner.strategies.generation import versions
 from strategy_runner.strategies.kept_code import folder_digest, keep
 from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.status import State, Status, StatusFile, read_status
@@ -214,4 +215,5 @@ def _spec(folder: Path, strategy: str, params: dict[str, int], code: str = "") -
         slots="",
         parallel=0,
         predictor=ModelProviderSpec(provider="mock", seed=1),
+        versions=versions(),
     )
