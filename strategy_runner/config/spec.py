@@ -16,7 +16,7 @@ from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.stream import private
-from strategy_runner.small_files import paths_in, read_whole, replace_file
+from strategy_runner.small_files import paths_below, read_whole, replace_file
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -339,7 +339,7 @@ def read_specs(folder: Path) -> tuple[dict[str, Spec], dict[str, str]]:
     specs: dict[str, Spec] = {}
     damaged: dict[str, str] = {}
     below = f"{folder.parents[1]}/"
-    for path in [path for group in paths_in(folder) for path in paths_in(group, suffix=".json")]:
+    for path in paths_below(folder, "*/*.json"):
         name = f"{path.parent.name}:{path.stem}"
         try:
             spec = read_spec(path)
