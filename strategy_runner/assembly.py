@@ -118,7 +118,7 @@ def run(arguments: Sequence[str], others: Runs = NONE, stopping: StopFlag | None
 
             set_up_interpreter()
             return run_backtest(spec, stopping)
-        return _run_worker(spec, stopping)
+        return run_worker(spec, stopping)
     except LockedError as error:
         log.error("%s", error)
         # supervisord gives up soon on what does not start; here it is to try until the other copy has ended
@@ -401,7 +401,8 @@ def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
     return 0
 
 
-def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
+def run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
+    """Until it ends or is told to; returns its exit code. What it raises stands on its page."""
     folder, began = Path(spec.folder), time.monotonic()
     lock = FolderLock(folder)
     trouble, status = begin_life(spec)
