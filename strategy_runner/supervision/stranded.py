@@ -67,9 +67,10 @@ def _of_client(home: Home, router: RouterSpec) -> Iterator[str]:
         instrument = router.instruments[held.symbol]
         closed = instrument.rounded_quantity(abs(held.quantity))
         if closed != abs(held.quantity):
+            lots = f"a close takes {closed:f}, and the next one" if closed else "only a close of all of it"
             yield (
-                f"{name} holds {quantity}, and its lot is {_plain(instrument.lot_size)}: a close takes {closed:f}, "
-                f"and the next one asks the OMS to take the rest, as {flatten} does"
+                f"{name} holds {quantity}, and its lot is {_plain(instrument.lot_size)}: {lots} asks the OMS to take the rest, "
+                f"as {flatten} does"
             )
 
 
