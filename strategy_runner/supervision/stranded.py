@@ -67,11 +67,11 @@ def _of_client(home: Home, router: RouterSpec) -> Iterator[str]:
         instrument = router.instruments[held.symbol]
         closed = instrument.rounded_quantity(abs(held.quantity))
         if closed != abs(held.quantity):
-            lots = f"a close takes {closed:f}, and the next one" if closed else "only a close of all of it"
-            yield (
-                f"{name} holds {quantity}, and its lot is {_plain(instrument.lot_size)}: {lots} asks the OMS to take the rest, "
-                f"as {flatten} does"
+            asks = "asks the OMS to take"
+            how = (
+                f"a close takes {closed:f}, and the next one {asks} the rest" if closed else f"a close of it {asks} it"
             )
+            yield f"{name} holds {quantity}, and its lot is {_plain(instrument.lot_size)}: {how}, as {flatten} does"
 
 
 def _routers(processes: Iterable[Process]) -> Iterator[RouterSpec]:

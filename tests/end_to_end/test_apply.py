@@ -316,3 +316,17 @@ def test_another_account_or_venue_is_refused_while_something_is_entered_in_the_o
     firm.run("check")
     firm.edit(FILE, '"binance"', '"kraken"')
     assert "expected binance, where acme:kept.BTC-USD is entering 1, found kraken" in firm.run("check", code=6).out
+
+
+def test_a_command_that_runs_another_numpy_than_the_daemon_is_refused_and_stops_nothing(firm: Firm) -> None:
+    """No worker that it plans would start: the daemon's has the other one loaded."""
+    firm.write(FILE, CROSSOVER)
+    firm.run("start", "acme")
+    pids = {name: row["pid"] for name, row in firm.status().items()}
+    firm.write("newer/sitecustomize.py", "import numpy\nnumpy.__version__ = '99.0'\n")
+    newer = {"PYTHONPATH": str(firm.root / "newer")}
+    for command in (("apply",), ("start", "acme")):
+        refused = firm.run(*command, code=8, environ=newer).err
+        assert "error: numpy: expected " in refused and "which the daemon runs, found 99.0" in refused
+    assert {name: row["pid"] for name, row in firm.status().items()} == pids
+    firm.run("apply")
