@@ -69,7 +69,7 @@ from strategy_runner.worker.confinement import Confinement, give_way
 from strategy_runner.worker.follower import Follower
 from strategy_runner.worker.parking import begin_life, park, strategy_raised
 from strategy_runner.worker.snapshot import snapshot_seqs
-from strategy_runner.worker.strategy import make_strategy
+from strategy_runner.worker.strategy import make_strategy, require_versions
 
 if TYPE_CHECKING:
     from strategy_runner.oms.interface import Oms
@@ -118,7 +118,7 @@ def run(arguments: Sequence[str], others: Runs = NONE, stopping: StopFlag | None
 
             set_up_interpreter()
             return run_backtest(spec, stopping)
-        return _run_worker(spec, stopping)
+        return run_worker(spec, stopping)
     except LockedError as error:
         log.error("%s", error)
         # supervisord gives up soon on what does not start; here it is to try until the other copy has ended
@@ -401,7 +401,8 @@ def _run_paper_oms(spec: PaperOmsSpec, path: Path, stopping: StopFlag) -> int:
     return 0
 
 
-def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
+def run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
+    """Until it ends or is told to; returns its exit code. What it raises stands on its page."""
     folder, began = Path(spec.folder), time.monotonic()
     lock = FolderLock(folder)
     trouble, status = begin_life(spec)
@@ -414,6 +415,7 @@ def _run_worker(spec: WorkerSpec, stopping: StopFlag) -> int:
             park(spec, trouble, status)
             _stay_parked(stopping)
             return 0
+        require_versions(spec)
         confinement = Confinement(spec.limits.memory_limit_mb)
         follower = make_follower(spec, status)
     except Exception as error:

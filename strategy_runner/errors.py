@@ -8,7 +8,7 @@ StrategyRunnerError                1  something failed; the message says what
 ├── SafetyRefusal                  8  a safety rule says no
 ├── StateError                     1  state on disk is not what it must be
 │   ├── CorruptRecordError         1  a record or frame below the durable mark fails its check
-│   ├── VersionMismatchError       1  the folder was written by another version of the format
+│   ├── VersionMismatchError       1  what is on the disk was written by another version, or for one
 │   ├── LockedError                1  another process holds the folder
 │   └── DivergenceError            1  re-derived signals differ from the ones already recorded
 ├── StrategyError                  1  a strategy raised; carries the record that did it
@@ -76,7 +76,7 @@ class CorruptRecordError(StateError):
 
 
 class VersionMismatchError(StateError):
-    """The folder was written by another version of the format."""
+    """What is on the disk was written by another version, or for one."""
 
 
 class LockedError(StateError):

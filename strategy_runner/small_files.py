@@ -41,6 +41,31 @@ def paths_in(folder: Path, prefix: str = "", suffix: str = "") -> list[Path]:
     return [folder / name for name in names if name.startswith(prefix) and name.endswith(suffix)]
 
 
+def paths_below(folder: Path, pattern: str, unreadable: list[OSError] | None = None) -> list[Path]:
+    """What lies below a folder under a pattern such as `*/*.json`, in order, as `Path.glob` finds it. Raises OSError for a folder
+    on the way that cannot be read; with `unreadable` it is added there and the others are looked through."""
+    found = [folder]
+    for part in pattern.split("/"):
+        prefix, star, suffix = part.partition("*")
+        before, found = found, []
+        for one in before:
+            try:
+                found += paths_in(one, prefix, suffix) if star else [one / part] * _lies(one / part)
+            except OSError as error:
+                if unreadable is None:
+                    raise
+                unreadable.append(error)
+    return found
+
+
+def _lies(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def replace_file(
     path: Path, content: bytes, *, synced: Synced, temporary: Path | None = None, permissions: int = 0o644
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from strategy_runner.config.spec import read_specs
 from strategy_runner.feed.checkpoint import newest_checkpoint, oldest_checkpoint_seq
-from strategy_runner.small_files import Synced, paths_in, replace_file
+from strategy_runner.small_files import Synced, paths_below, paths_in, replace_file
 from strategy_runner.tape import files
 
 OLD, NEW = b"old", b"new" * 40_000
@@ -88,10 +88,34 @@ def test_a_folder_is_listed_by_name_and_one_that_is_not_there_holds_nothing(tmp_
     assert paths_in(tmp_path / "gone") == paths_in(tmp_path / "c.txt") == []
 
 
+def test_a_pattern_finds_what_glob_finds_and_tells_of_each_folder_that_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("b/live/lock", "a/mock/lock", "a/live/lock", "a/live/lock.new", "c", ".d/live/lock"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "dangling").mkdir()
+    (tmp_path / "a" / "dangling" / "lock").symlink_to("nowhere")
+    for pattern in ("*/*/lock", "*/live/lock", "a/*/lock*", "*", "gone/*", "c/*", "c/lock", "a/live"):
+        assert paths_below(tmp_path, pattern) == sorted(tmp_path.glob(pattern)), pattern
+    (tmp_path / "e").symlink_to("e")
+    unreadable: list[OSError] = []
+    assert (
+        len(paths_below(tmp_path, "*/live/lock", unreadable)) == len(paths_below(tmp_path, "*/*/lock", unreadable)) - 2
+    )
+    assert [Path(error.filename) for error in unreadable] == [tmp_path / "e" / "live", tmp_path / "e"]
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        paths_below(tmp_path, "*/live/lock")
+
+
 @pytest.mark.parametrize(
     "read",
-    [files.segments, lambda folder: newest_checkpoint(folder, 1 << 40), oldest_checkpoint_seq, read_specs],
-    ids=["segments", "newest checkpoint", "oldest checkpoint", "specifications"],
+    [
+        files.segments,
+        lambda folder: newest_checkpoint(folder, 1 << 40),
+        oldest_checkpoint_seq,
+        read_specs,
+        lambda folder: paths_below(folder.parent, f"{folder.name}/*/lock"),
+    ],
+    ids=["segments", "newest checkpoint", "oldest checkpoint", "specifications", "what lies below"],
 )
 def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
     tmp_path: Path, read: Callable[[Path], Any]

@@ -16,7 +16,7 @@ from strategy_runner.model.fill_settings import FillSettings
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.stream import private
-from strategy_runner.small_files import paths_in, read_whole, replace_file
+from strategy_runner.small_files import paths_below, read_whole, replace_file
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
 
     `fills` is the client's fill log, "" for a client without an OMS. `paper` is set instead where its orders go to no OMS
     because nobody waits for one; with neither a position is what the worker's own signals ask for. `is_observed` marks a worker
-    of a client that is only observed, which has a generation of its own.
+    of a client that is only observed, which has a generation of its own. `versions` are those that its generation names.
     """
 
     client: str
@@ -121,6 +121,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     checked_bars: int | None = None
     is_observed: bool = False
     spare_core: bool = False
+    versions: dict[str, str] = {}
 
     @property
     def key(self) -> WorkerKey:
@@ -338,7 +339,7 @@ def read_specs(folder: Path) -> tuple[dict[str, Spec], dict[str, str]]:
     specs: dict[str, Spec] = {}
     damaged: dict[str, str] = {}
     below = f"{folder.parents[1]}/"
-    for path in [path for group in paths_in(folder) for path in paths_in(group, suffix=".json")]:
+    for path in paths_below(folder, "*/*.json"):
         name = f"{path.parent.name}:{path.stem}"
         try:
             spec = read_spec(path)

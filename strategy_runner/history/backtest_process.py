@@ -13,7 +13,7 @@ from strategy_runner.loop import StopFlag
 from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.status import StatusFile
 from strategy_runner.worker.confinement import OWN_MB, Confinement
-from strategy_runner.worker.strategy import make_strategy
+from strategy_runner.worker.strategy import make_strategy, require_versions
 
 ORPHANS_S = 5.0  # what counted fills for a worker that was killed ends right after it
 
@@ -26,6 +26,7 @@ def run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
     status = StatusFile(Path(spec.folder) / "status")
     confinement = Confinement(spec.limits.memory_limit_mb, own_mb=OWN_MB + READING_MB)
     try:
+        require_versions(spec)
         twin = None if spec.checked_bars is None else make_strategy(spec)
         backtest = Backtest(spec, make_strategy(spec), status=status, twin=twin)
     except Exception as error:

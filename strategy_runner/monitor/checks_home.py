@@ -9,6 +9,7 @@ from strategy_runner.config.load import client_names
 from strategy_runner.config.spec import WorkerSpec, read_spec
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.monitor.finding import Finding, error, ok, warning
+from strategy_runner.small_files import paths_below
 from strategy_runner.strategies.kept_code import is_whole
 from strategy_runner.supervision import programs
 
@@ -59,7 +60,7 @@ def check_sockets(home: Home) -> list[Finding]:
 def check_specs(home: Home) -> list[Finding]:
     """What processes are told, as it was written last; the code that it names; the templates of supervisord's file."""
     findings, readable, elsewhere = [], 0, ""
-    for path in sorted((home.daemon / "specs").glob("*/*.json")):
+    for path in paths_below(home.daemon / "specs", "*/*.json"):
         try:
             spec = read_spec(path)
         except ConfigurationError as fault:
@@ -88,7 +89,7 @@ def check_specs(home: Home) -> list[Finding]:
 def check_code(home: Home) -> list[Finding]:
     """The clients' own code as it was kept when their workers were started."""
     findings = []
-    kept = sorted(path.parent for path in home.code.glob("*/clients/*/admitted"))
+    kept = [path.parent for path in paths_below(home.code, "*/clients/*/admitted")]
     for folder in kept:
         if not is_whole(folder / "strategies"):
             advice = f"remove {folder}; `strategy-runner apply` (or `up`) keeps the client's code anew, if it is still the same"

@@ -11,6 +11,7 @@ from strategy_runner.model.counted import counted
 from strategy_runner.model.record import SIZE
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.host import UNLIMITED, Host, ProcessSeen
+from strategy_runner.small_files import paths_below
 from strategy_runner.supervision.programs import DESCRIPTORS_PER_PROGRAM, DESCRIPTORS_SPARE, PROCESSES_SPARE
 from strategy_runner.tape.files import head_path, segment_bytes
 from strategy_runner.tape.head import Head
@@ -199,7 +200,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _market_folders(home: Home) -> list[Path]:
-    return sorted(path.parent for path in (home.var / "market").glob("*/tape"))
+    return [path.parent for path in paths_below(home.var, "market/*/tape")]
 
 
 def _head(folder: Path) -> Head | None:

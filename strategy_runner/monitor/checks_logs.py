@@ -16,6 +16,7 @@ from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.frames import Frames
 from strategy_runner.router.intake import worker_log
 from strategy_runner.router.journal import decision_log, decode_decision
+from strategy_runner.small_files import paths_in
 from strategy_runner.tape.status import State, read_status
 from strategy_runner.worker.genesis import Genesis, genesis_path
 from strategy_runner.worker.outbox import decode_logged
@@ -34,7 +35,7 @@ def check_client(state: Path, client: str) -> list[Finding]:
     findings: list[Finding] = []
     signals: dict[str, Signals] = {}
     decided = _Decided.now(state)  # before the signals are read: what is decided later may be about later signals
-    for folder in sorted((state / "workers").glob("*")):
+    for folder in paths_in(state / "workers"):
         if folder.is_dir():
             signals[folder.name] = _check_worker(folder, client, findings)
     count = sum(len(of_one) for worker in signals.values() for of_one in worker.values())

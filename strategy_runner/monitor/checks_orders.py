@@ -20,6 +20,7 @@ from strategy_runner.oms.paper_state import Entry
 from strategy_runner.router.order_entry import Happened, OrderEntry
 from strategy_runner.router.order_journal import order_log, read_book
 from strategy_runner.router.unprotected import unprotected
+from strategy_runner.small_files import paths_below
 
 _RESTORE = "restore the file from a copy; `strategy-runner reconcile` compares what is held with the OMS"
 _decode_book = msgspec.msgpack.Decoder(Entry).decode
@@ -34,7 +35,7 @@ def check_orders(state: Path, oms: Path, client: str) -> list[Finding]:
     told: Fills = {}
     # before the fill log, which has each entry first
     desk, known = _check_desk(order_log(state / "router"))
-    logs = [path for path in sorted((state / "workers").glob("*/fills.log")) if path.exists()]
+    logs = paths_below(state / "workers", "*/fills.log")
     own = state / "fills.log"
     if known or own.exists():
         logs.insert(0, own)

@@ -9,6 +9,7 @@ from strategy_runner.model.counted import counted
 from strategy_runner.model.names import MONITOR_GROUP, WATCHDOG_NAME
 from strategy_runner.monitor.finding import Finding, error, ok, warning
 from strategy_runner.monitor.host import Host, ProcessSeen
+from strategy_runner.small_files import paths_below
 from strategy_runner.supervision.conditions import read_actions, read_conditions
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.fleet import BEAT_SILENCE_S
@@ -171,15 +172,8 @@ def is_locked(path: Path, host: Host) -> bool:
 
 
 def _lock_files(home: Home) -> list[Path]:
-    return sorted(
-        [
-            *home.var.glob("market/*/lock"),
-            *home.var.glob("oms/*/lock"),
-            *home.var.glob("monitor/lock"),
-            *home.var.glob("clients/*/*/router/lock"),
-            *home.var.glob("clients/*/*/workers/*/lock"),
-        ]
-    )
+    patterns = ("market/*", "oms/*", "monitor", "clients/*/*/router", "clients/*/*/workers/*")
+    return sorted(path for pattern in patterns for path in paths_below(home.var, f"{pattern}/lock"))
 
 
 def _holder(path: Path, host: Host) -> int | None:

@@ -19,6 +19,7 @@ from strategy_runner.router.audit_log import SOURCES, audit_log
 from strategy_runner.router.breaker_log import BreakerChange, breaker_log, decode_breaker
 from strategy_runner.router.operator_log import Action, decode_action, operator_log
 from strategy_runner.router.risk_record import decode_turn, risk_log
+from strategy_runner.small_files import paths_in
 from strategy_runner.worker.skips import Skip, skips_path
 
 _RESTORE = "restore the file from a copy: the router does not start on what it cannot read"
@@ -37,7 +38,7 @@ def check_records(state: Path, *, router_runs: bool) -> list[Finding]:
         # its counts may go back: a power cut takes unsynced ends of the logs that it counts
         *_check_log("risk", risk_log(router), decode_turn, lambda _: "", router),
     ]
-    for worker in sorted((state / "workers").glob("*")):
+    for worker in paths_in(state / "workers"):
         findings += _check_log("skips", skips_path(worker), _decode_skip, lambda _: "", worker)
     return [*findings, *_check_audit(state, router_runs=router_runs)]
 

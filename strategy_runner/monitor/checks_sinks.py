@@ -11,7 +11,7 @@ from strategy_runner.sinks.duckdb_watermark import read_watermark
 from strategy_runner.sinks.interface import SinkUnavailable
 from strategy_runner.sinks.quantconnect_file import damage_of
 from strategy_runner.sinks.quantconnect_progress import UnreadableProgress, load_progress
-from strategy_runner.small_files import checked
+from strategy_runner.small_files import checked, paths_below
 
 _REBUILT = "nothing to do: the router rebuilds it from the decision log at its next start"
 
@@ -20,7 +20,7 @@ def check_sinks(state: Path, *, router_runs: bool) -> list[Finding]:
     """`state` is one client's folder of one mode. A router that runs has its DuckDB file to itself."""
     journal = decision_log(state / "router")
     findings: list[Finding] = []
-    for path in sorted(state.glob("quantconnect/signals/*/.cursor")):
+    for path in paths_below(state, "quantconnect/signals/*/.cursor"):
         findings += _check_quantconnect(path, journal, router_runs=router_runs)
     findings += _check_dead_letters(state / "router" / "dead_letters.log")
     if not router_runs:
@@ -108,7 +108,7 @@ def _check_dead_letters(path: Path) -> list[Finding]:
 
 
 def _check_crcs(check: str, folder: Path, pattern: str, consequence: str) -> list[Finding]:
-    files = sorted(folder.glob(pattern))
+    files = paths_below(folder, pattern)
     broken = []
     for path in files:
         try:

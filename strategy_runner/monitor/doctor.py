@@ -1,6 +1,7 @@
 """The doctor: every check of a home, in the order in which a person would look."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from strategy_runner.config.home import Home
@@ -19,6 +20,7 @@ from strategy_runner.monitor import (
 )
 from strategy_runner.monitor.finding import Finding, error
 from strategy_runner.monitor.host import Host
+from strategy_runner.small_files import paths_below, paths_in
 from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.wishes import Wish, Wishes, instruments_in_use, read_wishes
 
@@ -69,10 +71,15 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
     yield "locks", lambda: checks_processes.check_locks(home, host)
     yield "beats", lambda: checks_processes.check_beats(home, host)
     yield "watchdog", lambda: checks_processes.check_watchdog(home, host, checks_processes.daemon_pid(home))
-    for folder in sorted(path.parent for path in home.var.glob("market/*/tape")):
+    unreadable: list[OSError] = []
+    markets = [path.parent for path in paths_below(home.var, "market/*/tape", unreadable)]
+    states = [path.parent for path in paths_below(home.var, "clients/*/*/workers", unreadable)]
+    for fault in unreadable:
+        yield "folders", partial(_raise, fault)
+    for folder in markets:
         yield "checkpoints", lambda folder=folder: checks_sinks.check_checkpoints(folder)  # type: ignore[misc]
         yield "tape", lambda folder=folder: checks_tape.check_tape(folder / "tape")  # type: ignore[misc]
-    for state in sorted(path.parent for path in home.var.glob("clients/*/*/workers")):
+    for state in states:
         yield "snapshots", lambda state=state: _snapshots(state)  # type: ignore[misc]
         yield "signals", lambda state=state: checks_logs.check_client(state, state.parent.name)  # type: ignore[misc]
         yield "orders", lambda state=state: _orders(home, state)  # type: ignore[misc]
@@ -81,8 +88,12 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
         yield "sinks", lambda state=state: _sinks(state, host)  # type: ignore[misc]
 
 
+def _raise(fault: OSError) -> list[Finding]:
+    raise fault
+
+
 def _snapshots(state: Path) -> list[Finding]:
-    return [one for folder in sorted((state / "workers").glob("*")) for one in checks_sinks.check_snapshots(folder)]
+    return [one for folder in paths_in(state / "workers") for one in checks_sinks.check_snapshots(folder)]
 
 
 def _orders(home: Home, state: Path) -> list[Finding]:
@@ -108,7 +119,8 @@ def _router_runs(state: Path, host: Host) -> bool:
 
 def _planned(home: Home, environ: Mapping[str, str]) -> tuple[int, list[str]]:
     """How many processes would run if every client did, and what is wrong with files of clients that could not."""
-    names: set[str] = {f"{path.parent.name}:{path.stem}" for path in (home.daemon / "specs").glob("*/*.json")}
+    specs = paths_below(home.daemon / "specs", "*/*.json", [])  # the check of specs tells of what cannot be read
+    names: set[str] = {f"{path.parent.name}:{path.stem}" for path in specs}
     problems: list[str] = []
     try:
         environment, clients = read_wishes(home).environment, client_names(home)

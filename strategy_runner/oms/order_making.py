@@ -17,6 +17,7 @@ import msgspec
 
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import Leg, OrderChange, OrderRequest, OrderType, Side, TimeInForce, client_order_id
+from strategy_runner.model.position import ZERO
 from strategy_runner.model.session import is_open, next_change
 from strategy_runner.model.signal import OrderTerms, SignalBody
 
@@ -46,10 +47,20 @@ def as_exit(body: SignalBody, held: Decimal, instrument: Instrument) -> SignalBo
     if not held or body.action == "close" or body.size is None or body.size <= 0:
         return body
     side: Side = "buy" if body.action == "buy" else "sell"
-    if (held > 0) == (side == "buy") or not 0 < instrument.rounded_quantity(body.size) <= abs(held):
+    if (held > 0) == (side == "buy") or instrument.rounded_quantity(body.size) > abs(held):
+        return body
+    if not quantity_to_close(body.size, abs(held), ZERO, instrument):
         return body
     terms = None if body.terms is None else msgspec.structs.replace(body.terms, trail=None)
     return msgspec.structs.replace(body, action="close", reasons=(*body.reasons, _CLOSES[side]), terms=terms)
+
+
+def quantity_to_close(size: float, held: Decimal, closing: Decimal, instrument: Instrument) -> Decimal:
+    """What the order of a close asks for: whole lots of its size, at most what is held and other exits are not closing already.
+    And all that is held where that is less than a lot, since the lot may have been another when it was bought; by itself, since
+    an OMS may not take it. Not positive where there is nothing to close. Raises ValueError for a size that is no number."""
+    lots = min(instrument.rounded_quantity(size), instrument.rounded_quantity(held - closing))
+    return lots if lots or closing or size < float(held) else held
 
 
 def orders_of(
@@ -62,7 +73,7 @@ def orders_of(
 ) -> list[OrderRequest]:
     """The orders of a signal that may be traded, the entry or exit first; with `draft_id` as their `name`, drafts of them.
 
-    `quantity` takes the place of the signal's size where somebody has sized it; it lies on the lot grid. A size below one lot
+    `quantity` takes the place of the signal's size where somebody has sized it. A size below one lot
     gives orders of quantity 0, which nobody takes: whoever sends them says so.
     """
     assert body.refusal is None, body.id

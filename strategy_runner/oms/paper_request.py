@@ -65,7 +65,7 @@ def refusal(request: OrderRequest, client: str, instrument: Instrument | None, h
 
 def changed_refusal(order: Order, quantity: Decimal, prices: tuple[Decimal | None, ...], instrument: Instrument) -> str:
     """The reason's name, or "" for a modification that can be made."""
-    if not _on_grid(quantity, instrument.lot_size) or quantity <= 0:
+    if not (quantity == order.quantity or _on_grid(quantity, instrument.lot_size)) or quantity <= 0:
         return "bad_quantity"
     if quantity < order.filled:
         return "below_filled"

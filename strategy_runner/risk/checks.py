@@ -11,7 +11,7 @@ from strategy_runner.risk import breakers, exits, exposure, numbers
 from strategy_runner.risk.breakers import BREAKERS
 from strategy_runner.risk.flow import fingerprint, rate_for, rate_name
 from strategy_runner.risk.limits import Limits
-from strategy_runner.risk.state import Posture, RiskState, limits_in_force, rate_to_client
+from strategy_runner.risk.state import Posture, RiskState, held, limits_in_force, rate_to_client
 from strategy_runner.risk.working import PROTECTIVE_LEGS
 
 UNKNOWN_INSTRUMENT = "unknown_instrument"
@@ -55,7 +55,7 @@ def check(
     instrument = limits.instruments.get(order.symbol)
     if instrument is None:
         return UNKNOWN_INSTRUMENT
-    wrong = numbers.numbers_refusal(order, instrument)
+    wrong = numbers.numbers_refusal(order, instrument, held(state, order.strategy, order.symbol))
     if wrong is not None:
         return wrong
     if price is not None and not (price.is_finite() and price > 0):

@@ -24,7 +24,8 @@ _NEEDS_LIMIT = ("limit", "stop_limit")
 _NEEDS_STOP = ("stop", "stop_limit")
 
 
-def numbers_refusal(order: OrderRequest, instrument: Instrument) -> str | None:
+def numbers_refusal(order: OrderRequest, instrument: Instrument, held: Decimal) -> str | None:
+    """An exit may be of all that its strategy has `held`: the lot may have been another when that was bought."""
     prices = [price for price in (order.limit_price, order.stop_price, order.trail) if price is not None]
     for number in (order.quantity, *prices):
         if not number.is_finite():
@@ -35,7 +36,8 @@ def numbers_refusal(order: OrderRequest, instrument: Instrument) -> str | None:
         return PRICE_MISSING
     if order.type in _NEEDS_STOP and order.stop_price is None and order.trail is None:
         return PRICE_MISSING
-    if not is_on_grid(order.quantity, instrument.lot_size):
+    is_whole = order.reduce_only and order.quantity == abs(held)
+    if not (is_whole or is_on_grid(order.quantity, instrument.lot_size)):
         return OFF_LOT
     for price in prices:
         if not is_on_grid(price, instrument.tick_size):

@@ -15,7 +15,16 @@ from strategy_runner.model.order import OrderRequest, Side, signed
 from strategy_runner.model.position import ZERO
 from strategy_runner.model.session import is_day_off
 from strategy_runner.model.signal import ORDERING, SignalBody
-from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, draft_id, final, orders_of
+from strategy_runner.oms.order_making import (
+    as_exit,
+    cancelled_by,
+    changes_of,
+    closing_side,
+    draft_id,
+    final,
+    orders_of,
+    quantity_to_close,
+)
 from strategy_runner.risk import sizing
 from strategy_runner.risk.aggregation import BAD_SIZE, Wish, aggregate
 from strategy_runner.risk.aggregation import Ruling as Aggregated
@@ -144,8 +153,7 @@ class Appraiser:
         assert body.size is not None
         state = self._record.state
         closing = state.totals.of(worker_key(body.strategy, body.symbol)).closing
-        left = abs(held(state, body.strategy, body.symbol)) - closing
-        return min(instrument.rounded_quantity(body.size), instrument.rounded_quantity(left))
+        return quantity_to_close(body.size, abs(held(state, body.strategy, body.symbol)), closing, instrument)
 
     def _size(self, case: _Case, instrument: Instrument, price: Decimal | None) -> None:
         body, own = case.body, self._spec.sizing.get(case.body.strategy)

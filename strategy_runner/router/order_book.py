@@ -77,7 +77,8 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     the operator's action, as `reconciling`, which says whether it accepts. `closings` has by worker the last decision that
     closed all it held, once the OMS has its exit. `instruments` has by symbol what its money was last counted with.
     `unprotected` has by worker the lost stop of what it holds or is entering, until that is over or an action makes it flat;
-    `ended_stops` by id each that ended in whatever way before what it was to protect, until that is over."""
+    `ended_stops` by id each that ended in whatever way before what it was to protect, until that is over. `venues` has by worker
+    where its last entry went; what it holds lies there."""
 
     client: str
     entries: int = 0
@@ -95,6 +96,7 @@ class OrderBook(msgspec.Struct, kw_only=True, dict=True):
     instruments: dict[str, Instrument] = {}
     unprotected: dict[str, LostStop] = {}
     ended_stops: dict[str, Order] = {}
+    venues: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         self.__dict__["index"] = OrderIndex(self.orders.values())
@@ -141,6 +143,8 @@ def fold(book: OrderBook, entry: OrderEntry, instruments: Mapping[str, Instrumen
                 one = DeskOrder(order=new_order(entry.order), decision=entry.decision, expires_ns=entry.expires_ns)
                 book.orders[order_id] = one
                 book.index.note(one)
+                if not entry.order.reduce_only:
+                    book.venues[".".join(one.worker)] = entry.order.venue
             book.next_decision = max(book.next_decision, entry.decision + 1)
         case Leaving():
             for order_id in entry.client_order_ids:

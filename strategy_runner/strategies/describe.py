@@ -75,7 +75,7 @@ def resolve(folder: Path, uses: Sequence[Use], timeout_s: float = TIMEOUT_S) -> 
             raise ConfigurationError(*problems)
         return resolved
 
-    return _in_child(work, list[Resolved], timeout_s)
+    return in_child(work, list[Resolved], timeout_s)
 
 
 def _known(folder: Path, entering: Callable[[Path], None]) -> dict[str, type[Strategy]]:
@@ -120,7 +120,9 @@ _Message = _Entering | _Failed | _Done
 T = TypeVar("T")
 
 
-def _in_child(work: Callable[[Callable[[Path], None]], T], result: type[T], timeout_s: float) -> T:
+def in_child(work: Callable[[Callable[[Path], None]], T], result: type[T], timeout_s: float) -> T:
+    """What `work` finds in a process of its own; it says whose code it is `entering`. Raises its ConfigurationError, or one that
+    names the file whose code ends the process or takes longer."""
     reader, writer = Pipe(duplex=False)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -166,7 +168,7 @@ def _follow(reader: Connection, pidfd: int, pid: int, timeout_s: float) -> msgsp
                 raise ConfigurationError(*message.problems)
             case _Done():
                 return message.found
-    raise ConfigurationError(f"{file}: expected its code to be imported within {timeout_s:g} s, found it still running")
+    raise ConfigurationError(f"{file}: expected its code to run within {timeout_s:g} s, found it still running")
 
 
 def _ended(pidfd: int, deadline: float) -> bool:

@@ -34,11 +34,6 @@ def generation(code_digest: str, spec: WorkerSpec) -> str:
     position: object = "observed" if spec.is_observed else "signals"
     if spec.paper is not None or spec.fills:
         position = (spec.paper or "fills", spec.account)
-    versions = {
-        "strategy_runner": strategy_runner.__version__,
-        "numpy": np.__version__,
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-    }
     decided_by = {
         "code": code_digest,
         "params": spec.params,
@@ -49,9 +44,18 @@ def generation(code_digest: str, spec: WorkerSpec) -> str:
         "extra_symbols": spec.extra_symbols,
         "venue": spec.venue,
         "position": position,
-        "versions": versions,
+        "versions": versions(),
     }
     return blake2b(msgspec.json.encode(decided_by, order="sorted"), digest_size=4).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What this process runs beside the code of clients, and may change a signal."""
+    return {
+        "strategy_runner": strategy_runner.__version__,
+        "numpy": np.__version__,
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+    }
 
 
 def code_digest(strategy: type[Strategy]) -> str:

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from strategy_runner.config.home import Home, checked_socket
 from strategy_runner.errors import (
     ConfigurationError,
     NotRunningError,
+    SafetyRefusal,
     StrategyRunnerError,
     TimeoutExpiredError,
     UsageError,
@@ -89,6 +90,17 @@ class Daemon:
         """All programs, in the order they start."""
         with self._call(timeout_s) as proxy:
             return msgspec.json.decode(proxy.strategy_runner.processes(), type=tuple[ProcessReport, ...])
+
+    def refuse_other_versions(self, here: Mapping[str, str], timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        """Raises SafetyRefusal if it is not what the generations of this command's plan name: no worker of it would start."""
+        with self._call(timeout_s) as proxy, contextlib.suppress(xmlrpc.client.Fault):  # a daemon of an earlier release
+            there = msgspec.json.decode(proxy.strategy_runner.versions(), type=dict[str, str])
+            for name, found in there.items():
+                if here.get(name) != found:
+                    raise SafetyRefusal(
+                        f"{name}: expected {found}, which the daemon runs, found {here.get(name)}, which this command runs: "
+                        "`strategy-runner down`, then `check` and `up` by the one that is to run it"
+                    )
 
     def reconcile(self, timeout_s: float = CHANGE_TIMEOUT_S) -> ChangeReport:
         """Make the daemon run what its configuration file says. Blocks until stopped and started.

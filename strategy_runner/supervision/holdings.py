@@ -20,7 +20,7 @@ from strategy_runner.oms.ledger import unrealised
 from strategy_runner.router.market import Market
 from strategy_runner.router.order_journal import read_book
 from strategy_runner.router.unprotected import Unprotected, unprotected
-from strategy_runner.small_files import paths_in
+from strategy_runner.small_files import paths_below
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import instruments_in_use
 from strategy_runner.tape.logs import read_log, refuse_garbage
@@ -146,8 +146,7 @@ def held_by(home: Home, workers: Iterable[WorkerSpec]) -> dict[str, Decimal]:
 def fill_logs(home: Home, client: str, mode: str) -> list[Path]:
     """The client's, or those of its workers where each filled its own orders. Raises CorruptRecordError for one that is none."""
     own = home.fills(client, mode)
-    workers = [worker / "fills.log" for worker in paths_in(home.client_state(client, mode) / "workers")]
-    logs = [own] if own.exists() else [path for path in workers if path.exists()]
+    logs = [own] if own.exists() else paths_below(home.client_state(client, mode) / "workers", "*/fills.log")
     for path in logs:
         refuse_garbage(path)
     return logs

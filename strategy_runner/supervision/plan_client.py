@@ -31,7 +31,7 @@ from strategy_runner.model.stream import Stream, bars, clock, predictions, quote
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.strategies.client_code import shown
 from strategy_runner.strategies.describe import Description, Resolved, Use, resolve
-from strategy_runner.strategies.generation import generation
+from strategy_runner.strategies.generation import generation, versions
 from strategy_runner.supervision.plan_orders import with_orders, worker_orders
 from strategy_runner.supervision.process import (
     HISTORICAL,
@@ -231,6 +231,7 @@ def _worker(run: _Run, strategy: StrategyConfig, symbol: str, found: Resolved, w
         paper=orders.paper,
         checked_bars=run.wish.checked_bars if historical else None,
         is_observed=config.posture == "observation",
+        versions=versions(),
     )
     return msgspec.structs.replace(spec, generation=generation(found.description.code_digest, spec))
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.assembly import configure_logging, make_follower
+from strategy_runner.assembly import configure_logging, make_follower, run_worker
+from strategy_runner.assembly import main as run_program
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import (
@@ -29,16 +30,19 @@ from strategy_runner.config.spec import (
     read_spec,
     write_spec,
 )
+from strategy_runner.loop import StopFlag
 from strategy_runner.model.stream import Stream
 from strategy_runner.strategies.client_code import strategies_in
+from strategy_runner.strategies.generation import versions
 from strategy_runner.strategies.kept_code import folder_digest, keep
 from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.status import State, Status, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
+from strategy_runner.worker.confinement import give_way
 
 BARS = 20
-RUNG = 3  # of which on trial: each is a wait for a process that gives way to all others
-TRIAL_WAIT_S = 5.0
+RUNG = 3  # of which on trial: each is a wait for another process
+TRIAL_WAIT_S = 5.0  # for all of a trial: the first births wait for it
 _OWN_CODE = """
 from strategy_runner.model.event import Bar
 from strategy_runner.strategies.interface import Inputs, Params, Strategy
@@ -87,8 +91,8 @@ def rehearse(lives: int = 2) -> None:
 def worker_on_trial(bear: Callable[[str, Path], int], *, own_code: bool) -> Iterator[int]:
     """The process id of a worker that has started, read some bars and signalled. It is killed afterwards.
 
-    With `own_code` its strategy is a client's own and not a built-in one. `bear` makes it, a child of this process, from a spec
-    file and the path of its log. Raises TimeoutError if it does not come.
+    With `own_code` its strategy is a client's own and not a built-in one. `bear` makes it, a child of this process that runs
+    `main`, from a spec file and the path of its log. Raises TimeoutError if it does not come.
     """
     with tempfile.TemporaryDirectory(prefix="sr") as name:
         folder = Path(name)
@@ -103,15 +107,16 @@ def worker_on_trial(bear: Callable[[str, Path], int], *, own_code: bool) -> Iter
         streams = [writer.stream_id(Stream.parse(stream)) for stream in spec.streams]
         writer.make_durable()
         status = Path(spec.folder) / "status"
+        deadline = time.monotonic() + TRIAL_WAIT_S
         pid = bear(str(folder / "spec.json"), folder / "log")
         try:
-            _wait_until(status, lambda seen: seen.state is State.FOLLOWING)
+            _wait_until(deadline, status, lambda seen: seen.state is State.FOLLOWING)
             for i in range(BARS):
                 _append_bar(writer, streams, i)
                 if i < BARS - RUNG:
                     continue  # it reads these at once, behind the ring of the first of the others
                 doorbell.ring(topic_of(spec.streams[0]), writer.seq)
-                _wait_until(status, lambda seen: seen.position >= writer.seq)
+                _wait_until(deadline, status, lambda seen: seen.position >= writer.seq)
             yield pid
         finally:
             os.kill(pid, signal.SIGKILL)
@@ -120,8 +125,18 @@ def worker_on_trial(bear: Callable[[str, Path], int], *, own_code: bool) -> Iter
             doorbell.close()
 
 
-def _wait_until(path: Path, has_come: Callable[[Status], bool]) -> None:
-    deadline = time.monotonic() + TRIAL_WAIT_S
+def main(arguments: Sequence[str]) -> int:
+    """The worker on trial, as any other but that it gives way to nobody: on a busy host it would come seconds later, and all the
+    others are born after it."""
+    return run_program(arguments, {WorkerSpec: _run_at_once})
+
+
+def _run_at_once(spec: WorkerSpec, stopping: StopFlag) -> int:
+    give_way(0)
+    return run_worker(spec, stopping)
+
+
+def _wait_until(deadline: float, path: Path, has_come: Callable[[Status], bool]) -> None:
     while not ((seen := read_status(path)) and has_come(seen)):
         if time.monotonic() > deadline:
             raise TimeoutError(f"worker on trial: expected it to go on within {TRIAL_WAIT_S:g} s, found {seen}")
@@ -214,4 +229,5 @@ def _spec(folder: Path, strategy: str, params: dict[str, int], code: str = "") -
         slots="",
         parallel=0,
         predictor=ModelProviderSpec(provider="mock", seed=1),
+        versions=versions(),
     )

@@ -13,6 +13,7 @@ from supervisor.http import NOT_DONE_YET
 from supervisor.states import SupervisorStates, getProcessStateDescription
 from supervisor.xmlrpc import Faults, RPCError
 
+from strategy_runner.strategies.generation import versions
 from strategy_runner.supervision.change import STAYS, Change, Key
 from strategy_runner.supervision.reports import ChangeReport, ProcessReport
 
@@ -63,6 +64,13 @@ class StrategyRunnerInterface:
         @return string JSON of an array of ProcessReport
         """
         return msgspec.json.encode([_reported(process) for process in self._processes().values()]).decode()
+
+    def versions(self) -> str:
+        """What the daemon runs beside the code of clients.
+
+        @return string JSON of an object, as strategies/generation.py gives it
+        """
+        return msgspec.json.encode(versions()).decode()
 
     def _deferred(self, request: "_Request") -> Callable[[], Any]:
         self._refuse_when_stopping()

@@ -13,6 +13,7 @@ from strategy_runner.config.spec import RouterSpec, Spec, WorkerSpec
 from strategy_runner.errors import ConfigurationError, LockedError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.model.names import FEED_NAME, OMS_NAME, RESERVED_CLIENTS, WATCHDOG_NAME, router_name
 from strategy_runner.router.operator_log import Request, record
+from strategy_runner.strategies.generation import versions
 from strategy_runner.strategies.kept_code import keep
 from strategy_runner.supervision.asked import clients_of, wishes_started, wishes_stopped
 from strategy_runner.supervision.background import spawn_background
@@ -56,6 +57,7 @@ def start(
     with one_operator_at_a_time(home):
         home.var.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_state_version(home)
+        _refuse_other_versions(home)
         before, written = read_wishes(home), read_written(home)
         if environment is not None and environment != before.environment and before.clients:
             raise SafetyRefusal(
@@ -108,6 +110,7 @@ def apply(home: Home, environ: Mapping[str, str]) -> tuple[ChangeReport, tuple[s
     for no more.
     """
     with one_operator_at_a_time(home):
+        _refuse_other_versions(home)
         wishes, written = without_removed(home, read_wishes(home)), read_written(home)
         plan, problems = plan_whole(home, wishes, written, environ)
         kept = _spared(home, wishes, plan, written, {*wishes.clients, *RESERVED_CLIENTS} - problems.keys())
@@ -148,6 +151,12 @@ def prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _refuse_other_versions(home: Home) -> None:
+    daemon = Daemon(home)
+    if daemon.is_running():
+        daemon.refuse_other_versions(versions())
 
 
 def _prepare(home: Home, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 What would send orders to where nothing is held is refused; of the rest people are told before and after it is done.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.spec import RouterSpec
+from strategy_runner.config.spec import RouterSpec, WorkerSpec
 from strategy_runner.errors import SafetyRefusal, sparing
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OrderRequest
@@ -17,23 +17,39 @@ from strategy_runner.router.order_journal import read_book
 from strategy_runner.supervision.process import SIMULATION, Process
 
 
-def refuse_other_accounts(home: Home, processes: Iterable[Process]) -> None:
-    """Raises SafetyRefusal for a worker that holds something, or is entering it, in another account than its orders would go to:
-    a close would open the other side there, and what protects the position stays where it is."""
+def refuse_other_accounts(home: Home, processes: Sequence[Process]) -> None:
+    """Raises SafetyRefusal for a worker that holds something, or is entering it, in another account or at another venue than its
+    orders would go to: a close would open the other side there, and what protects the position stays where it is."""
+    workers = [process.spec for process in processes if isinstance(process.spec, WorkerSpec)]
+    planned_venues = {WorkerKey(one.client, one.strategy, one.symbol).name: one.venue for one in workers}
     for router in _routers(processes):
         if router.oms is None:
             continue
         book = _book(home, router)
-        there = [(name, one.account, f"holds {_plain(one.quantity)}") for name, one in _held(book, router)]
-        entering = ((name, one.account, f"is entering {_plain(one.quantity)}") for name, one in _entering(book, router))
-        for name, account, what in [*there, *entering]:
+        there = [
+            (name, one.account, book.venues.get(f"{one.strategy}.{one.symbol}"), f"holds {_plain(one.quantity)}")
+            for name, one in _held(book, router)
+        ]
+        entering = [
+            (name, one.account, one.venue, f"is entering {_plain(one.quantity)}")
+            for name, one in _entering(book, router)
+        ]
+        for name, account, venue, what in [*there, *entering]:
             symbol = WorkerKey.parse(name).symbol
-            planned = router.oms.accounts[symbol]
-            if account != planned:
-                raise SafetyRefusal(
-                    f"{router.client}: accounts.{symbol}.account: expected {account}, where {name} {what}, found {planned}: "
-                    f"make it flat first, with the account as it was: `strategy-runner flatten {name} --reason WHY`"
-                )
+            planned_venue = planned_venues.get(name)
+            _refuse_other(
+                f"{router.client}: accounts.{symbol}.account", account, router.oms.accounts[symbol], name, what
+            )
+            if venue and planned_venue:  # of a book of an earlier version nobody knows it
+                _refuse_other(f"{router.client}: accounts.{symbol}.venue", venue, planned_venue, name, what)
+
+
+def _refuse_other(key: str, expected: str, found: str, name: str, what: str) -> None:
+    if found != expected:
+        raise SafetyRefusal(
+            f"{key}: expected {expected}, where {name} {what}, found {found}: make it flat first, "
+            f"with the {key.rpartition('.')[2]} as it was: `strategy-runner flatten {name} --reason WHY`"
+        )
 
 
 def stranded(home: Home, processes: Iterable[Process]) -> list[str]:
@@ -51,10 +67,11 @@ def _of_client(home: Home, router: RouterSpec) -> Iterator[str]:
         instrument = router.instruments[held.symbol]
         closed = instrument.rounded_quantity(abs(held.quantity))
         if closed != abs(held.quantity):
-            yield (
-                f"{name} holds {quantity}, of which its strategy can close {closed:f} in lots of "
-                f"{_plain(instrument.lot_size)}: {flatten} asks the OMS to close the rest too"
+            asks = "asks the OMS to take"
+            how = (
+                f"a close takes {closed:f}, and the next one {asks} the rest" if closed else f"a close of it {asks} it"
             )
+            yield f"{name} holds {quantity}, and its lot is {_plain(instrument.lot_size)}: {how}, as {flatten} does"
 
 
 def _routers(processes: Iterable[Process]) -> Iterator[RouterSpec]:

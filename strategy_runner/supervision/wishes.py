@@ -22,7 +22,7 @@ from strategy_runner.config.schema import EnvironmentConfig
 from strategy_runner.errors import ConfigurationError, StateError, UsageError, naming, reason_of
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.names import RESERVED_CLIENTS
-from strategy_runner.small_files import read_whole, replace_file
+from strategy_runner.small_files import paths_below, paths_in, read_whole, replace_file
 from strategy_runner.tape.lock import holder
 
 _BEGUN_ANEW = ("simulation", "historical")  # modes whose runs begin with empty folders
@@ -152,7 +152,7 @@ def forget_latest_run(home: Home, client: str, mode: str) -> None:
 def known_clients(home: Home) -> list[str]:
     """Every client with a folder or a wish, or whose processes a daemon was told to run: who moves a folder away has not ended
     what runs. Raises ConfigurationError for a folder that is no home."""
-    running = {path.parent.name for path in (home.daemon / "specs").glob("*/*.json")} - RESERVED_CLIENTS
+    running = {path.parent.name for path in paths_below(home.daemon / "specs", "*/*.json")} - RESERVED_CLIENTS
     with contextlib.suppress(StateError):  # what runs stands in the specifications as well
         running |= read_wishes(home).clients.keys()
     try:
@@ -166,7 +166,7 @@ def known_clients(home: Home) -> list[str]:
 def clients_with_state(home: Home) -> list[str]:
     """Every known client, and every other of whom something is kept: what one holds is not gone with its folder. Raises
     ConfigurationError as `known_clients` does."""
-    return sorted({*known_clients(home), *(path.name for path in (home.var / "clients").glob("*") if path.is_dir())})
+    return sorted({*known_clients(home), *(path.name for path in paths_in(home.var / "clients") if path.is_dir())})
 
 
 def latest_mode(home: Home, client: str) -> str:
@@ -192,7 +192,7 @@ def running_mode(home: Home, client: str) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # and it runs all the same
-        locks = sorted((home.var / "clients" / client).glob("*/router/lock"))
+        locks = paths_below(home.var / "clients" / client, "*/router/lock")
         return next((lock.parents[1].name for lock in locks if holder(lock.parent)), None)
 
 

@@ -20,6 +20,7 @@ from strategy_runner.config.spec import (
     write_spec,
 )
 from strategy_runner.model.names import FEED_NAME, OMS_NAME, RESERVED_CLIENTS, WATCHDOG_NAME
+from strategy_runner.small_files import paths_below
 from strategy_runner.supervision.plan import NOT_PLANNED, Plan, make_plan
 from strategy_runner.supervision.plan_oms import asking, only_clients
 from strategy_runner.supervision.process import Process, program_of
@@ -64,7 +65,7 @@ def write_plan(home: Home, plan: Plan, written: Written, spared: Mapping[str, Pr
         list(writers.map(lambda process: write_spec(process.path, process.spec), changed))
     write_configuration(home, [*(program_of(home, process) for process in planned), *spared.values()])
     kept = {*(process.path for process in planned), *(program.spec for program in spared.values())}
-    for path in _folder(home).glob("*/*.json"):
+    for path in paths_below(_folder(home), "*/*.json"):
         if path not in kept:
             path.unlink()
 

@@ -36,6 +36,7 @@ from strategy_runner.supervision.watchdog.process import ENDED, pids, read_stat
 
 # zmq without a context: a context owns threads, and threads do not survive a fork
 LIBRARIES = ("numpy", "msgspec", "zmq", "ctypes", "traceback")
+TRIAL_MODULE = "strategy_runner.supervision.rehearsal"
 ANSWER_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 5.0
 HELD_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -203,7 +204,7 @@ def _gather_code() -> None:
 
 
 def _bear_for_trial(spec: str, log: Path) -> int:
-    pid = _fork(Birth("trial", ENTRY_MODULE, [spec], {LOG_VARIABLE: str(log)}, str(log), None), os.getpid(), 0)
+    pid = _fork(Birth("trial", TRIAL_MODULE, [spec], {LOG_VARIABLE: str(log)}, str(log), None), os.getpid(), 0)
     if pid < 0:
         raise OSError(-pid, os.strerror(-pid))
     return pid

@@ -48,10 +48,10 @@ class Confinement:
         )
 
 
-def give_way() -> None:
+def give_way(steps: int = BELOW_OTHERS) -> None:
     """Lets those go first for whom all workers wait; at once, or a thousand that start would go before those that trade."""
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, 0, max(own, min(own + BELOW_OTHERS, NICE_MAX)))
+    os.setpriority(os.PRIO_PROCESS, 0, max(own, min(own + steps, NICE_MAX)))
 
 
 def private_bytes() -> int:

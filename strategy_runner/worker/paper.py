@@ -29,7 +29,15 @@ from strategy_runner.model.stream import Stream
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.oms.fill_model import Band, MarketEvent, is_quiet, lone_price
 from strategy_runner.oms.ledger import EXACT, Account, after_fill, place
-from strategy_runner.oms.order_making import as_exit, cancelled_by, changes_of, closing_side, merged, orders_of
+from strategy_runner.oms.order_making import (
+    as_exit,
+    cancelled_by,
+    changes_of,
+    closing_side,
+    merged,
+    orders_of,
+    quantity_to_close,
+)
 from strategy_runner.oms.paper_book import NO_TAPE, LoneFill, LoneFills, LoneOrder, PaperBook, market_price
 from strategy_runner.oms.paper_state import BookState, Entry, PaperOrder
 from strategy_runner.tape.logs import FRAME_BYTES, START
@@ -255,9 +263,9 @@ class PaperDesk:
         quantity = None
         if body.action == "close":
             assert body.size is not None, "a signal that the worker passed has a size"
-            left = self.held if closing_side(body) == "sell" else -self.held
-            left -= sum((one.order.remaining for one in self._closing()), ZERO)
-            quantity = min(self._rounded(body.size), self._rounded(left))
+            held = self.held if closing_side(body) == "sell" else -self.held
+            closing = sum((one.order.remaining for one in self._closing()), ZERO)
+            quantity = quantity_to_close(body.size, held, closing, self._spec.instrument)
             if quantity <= 0:
                 return False  # nothing is left to exit, and a router refuses it
         requests = orders_of(body, account=self._account, instrument=self._spec.instrument, quantity=quantity)

@@ -28,6 +28,7 @@ class Late(Strategy):
     def on_trade(self, trade):
         self.buy("now", str(CALL))
 """
+OWN = "clients/acme/strategies/late.py"
 FOUND = "expected the time of the record, found the clock of this machine; use self.now_ns"
 
 
@@ -65,3 +66,22 @@ def test_the_same_strategy_with_the_records_time_runs(home: Firm) -> None:
     assert home.run("check", "acme").err == "ok: acme\n"
     ran = home.run("backtest", "acme", "--history", home.root / "history", "-o", "json")
     assert '"signals":100' in ran.out.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("self.rule = lambda price: price > 1", "state: expected values that pickle, found self.rule (function): "),
+        ("raise ValueError('no')", "on_start: ValueError: no"),
+        ("email.utils.formatdate()", f"on_start: DeterminismError: {OWN}:10: time.time() in email.utils: {FOUND}"),
+        ("self.buy(); self.predictions_of('none')", "on_start: ValueError: "),
+    ],
+)
+def test_check_begins_each_strategy_once_and_tells_what_its_worker_would_end_with(
+    home: Firm, line: str, problem: str
+) -> None:
+    source = LATE.replace("on_trade(self, trade)", "on_start(self)").replace('self.buy("now", str(CALL))', line)
+    home.write(OWN, source)
+    checked = home.run("check", "acme", code=CONFIGURATION)
+    assert checked.lines[0].startswith(f"error: {OWN}: late: {problem}")
+    assert len(checked.lines) == 1

@@ -264,6 +264,15 @@ def test_what_no_order_could_close_any_more_is_told_before_the_files_say_so(firm
     firm.run("start", "acme")
     assert "warning" not in firm.run("plan").err
 
+    # another venue: they would go there too
+    firm.edit(FILE, '"binance"', '"kraken"')
+    refused = (
+        "accounts.BTC-USD.venue: expected binance, where acme:kept.BTC-USD holds 2.5, found kraken: make it flat first"
+    )
+    assert refused in firm.run("check", code=6).out
+    assert refused in firm.run("apply", code=6).err
+    firm.write(FILE, file)
+
     # no orders
     firm.edit(FILE, '["oms"]', '["quantconnect"]')
     warning = "warning: acme:kept.BTC-USD holds 2.5, and goes on without orders"
@@ -277,7 +286,7 @@ def test_what_no_order_could_close_any_more_is_told_before_the_files_say_so(firm
         "lot_size = 0.00001\n\n[instruments.ETH-USD]",
         "lot_size = 1.0\n\n[instruments.ETH-USD]",
     )
-    warning = "warning: acme:kept.BTC-USD holds 2.5, of which its strategy can close 2 in lots of 1"
+    warning = "warning: acme:kept.BTC-USD holds 2.5, and its lot is 1: a close takes 2, and the next one asks"
     assert warning in firm.run("plan").err
     assert warning in firm.run("check").out
     assert warning in firm.run("apply").err
@@ -288,20 +297,36 @@ def test_what_no_order_could_close_any_more_is_told_before_the_files_say_so(firm
     )
     assert "warning" not in firm.run("plan").err
 
-    # and flat, the account may be another
-    firm.edit(FILE, 'account = "main"', 'account = "other"')
+    # and flat, account and venue may be others
+    firm.edit(FILE, 'venue = "binance", account = "main"', 'venue = "kraken", account = "other"')
     firm.run("apply")
 
 
-def test_another_account_is_refused_while_something_is_entered_in_the_one_before(firm: Firm) -> None:
+def test_another_account_or_venue_is_refused_while_something_is_entered_in_the_one_before(firm: Firm) -> None:
     firm.write("clients/acme/strategies/keeper.py", KEEPER)
     kept = '[[strategies]]\nid = "kept"\nstrategy = "keeper"\nsymbols = ["BTC-USD"]\ntimeframe = "10s"\n'
     account = '[accounts]\nBTC-USD = { venue = "binance", account = "other" }\n'
     firm.write(FILE, f'routes = ["oms"]\n{account}{kept}')
     journal = OrderJournal(firm.home.router("acme", "mock"), firm.home.fills("acme", "mock"), "acme", {})
-    resting = request(strategy="kept", symbol="BTC-USD", type="limit", limit_price="1")
+    resting = request(strategy="kept", symbol="BTC-USD", venue="binance", type="limit", limit_price="1")
     journal.append([Intended(at_ns=1, order=resting, decision=0)])
     journal.close()
     assert "expected main, where acme:kept.BTC-USD is entering 1, found other" in firm.run("check", code=6).out
     firm.edit(FILE, '"other"', '"main"')
     firm.run("check")
+    firm.edit(FILE, '"binance"', '"kraken"')
+    assert "expected binance, where acme:kept.BTC-USD is entering 1, found kraken" in firm.run("check", code=6).out
+
+
+def test_a_command_that_runs_another_numpy_than_the_daemon_is_refused_and_stops_nothing(firm: Firm) -> None:
+    """No worker that it plans would start: the daemon's has the other one loaded."""
+    firm.write(FILE, CROSSOVER)
+    firm.run("start", "acme")
+    pids = {name: row["pid"] for name, row in firm.status().items()}
+    firm.write("newer/sitecustomize.py", "import numpy\nnumpy.__version__ = '99.0'\n")
+    newer = {"PYTHONPATH": str(firm.root / "newer")}
+    for command in (("apply",), ("start", "acme")):
+        refused = firm.run(*command, code=8, environ=newer).err
+        assert "error: numpy: expected " in refused and "which the daemon runs, found 99.0" in refused
+    assert {name: row["pid"] for name, row in firm.status().items()} == pids
+    firm.run("apply")

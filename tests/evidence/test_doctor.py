@@ -81,6 +81,20 @@ def test_a_healthy_home_is_healthy_while_it_runs_and_when_it_is_down(damaged: Fi
     assert "0 errors" in damaged.run("doctor").err
 
 
+def test_a_folder_that_cannot_be_read_is_told_of_and_keeps_no_other_from_being_looked_at(damaged: Firm) -> None:
+    """From Python 3.13 on `glob` takes it for an empty one."""
+    loop = damaged.home.var / "clients" / "loop"
+    loop.symlink_to("loop")
+    found = damaged.run("doctor", "-o", "json", code=None).json()
+    (fault,) = [finding for finding in found if finding["check"] == "folders"]
+    assert (fault["level"], fault["subject"], fault["found"]) == (
+        "error",
+        str(loop),
+        "Too many levels of symbolic links",
+    )
+    assert {"signals", "tape"} <= {one["check"] for one in found}
+
+
 def test_every_error_is_a_line_with_what_to_do_and_ends_with_1(damaged: Firm) -> None:
     (damaged.root / "supervisor" / "group.conf").unlink()
     (damaged.home.var / "VERSION").write_text("99\n")

@@ -94,6 +94,15 @@ def test_all_that_is_held_may_be_closed_though_the_lot_is_larger_now() -> None:
     assert desk.apply(trade(100)) == ["fill all 2.5@100"]
 
 
+def test_a_price_may_change_of_an_order_whose_lot_is_larger_now() -> None:
+    desk = Desk()
+    desk.submit(request(quantity="2.5", type="limit", limit_price=99))
+    desk.book = PaperBook(desk.book.state, {"X": msgspec.structs.replace(INSTRUMENTS["X"], lot_size=D(1))}, TOUCH)
+    assert desk.book.modify(OrderChange(client_order_id="o", quantity=D("1.5"))) == (None, "bad_quantity")
+    desk.keep(desk.book.modify(OrderChange(client_order_id="o", limit_price=D(98)))[0])
+    assert desk.apply(trade(98.5), trade(98)) == ["fill o 2.5@98"]
+
+
 def test_a_cancelled_order_is_not_filled_any_more() -> None:
     desk = Desk()
     desk.submit(request())

@@ -41,6 +41,14 @@ def test_an_order_that_could_not_be_traded_is_refused(order: dict[str, str], ref
     assert desk.check(desk.order(**order)) == refusal  # type: ignore[arg-type]  # words for every parameter
 
 
+def test_only_an_exit_of_all_that_is_held_may_lie_between_two_lots() -> None:
+    desk = Desk()
+    desk.fill("buy", "0.0005", "100")
+    assert desk.check(desk.order("sell", "0.0005", leg="exit")) is None
+    assert desk.check(desk.order("sell", "0.0004", leg="exit")) == "off_lot"
+    assert desk.check(desk.order("sell", "0.0005")) == "off_lot"
+
+
 @pytest.mark.parametrize("price", [None, "NaN", "0", "-1", "Infinity"])
 def test_an_entry_needs_a_market_price_and_a_market_exit_does_not(price: str | None) -> None:
     desk = Desk()

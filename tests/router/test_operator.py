@@ -241,6 +241,28 @@ def test_flatten_closes_whole_lots_first_where_the_lot_is_larger_now(root: Path,
         assert len(exits(one)) == 2
 
 
+def test_a_close_of_what_is_less_than_a_lot_closes_all_of_it(root: Path, floor: Make) -> None:
+    """By itself, as a flattening does: an OMS may not take it."""
+    with Venue(root) as venue:
+        one = floor()
+        one.start()
+        buy_filled(one, venue, size=2.5)
+        one.stop()
+        one.spec = msgspec.structs.replace(one.spec, instruments={"X": instrument("X", lot_size=D(1))})
+        one.start()
+        for n, (action, size, closed, left) in enumerate(
+            (("close", 2.5, "2", "0.5"), ("close", 0.25, "", "0.5"), ("sell", 0.5, "0.5", "0")), 2
+        ):
+            order_id = client_order_id(one.say(action=action, size=size, reasons=("closes:long",)), "exit")
+            ruled = one.decided(n)[-1]
+            assert [order.quantity for order in ruled.orders] == ([D(closed)] if closed else []), ruled
+            if closed:
+                await_placed(one, venue, order_id)
+                venue.fill(order_id)
+            books = one.trading.record.state.books
+            one.turn_until(lambda books=books, left=left: books["talk/X"].quantity == D(left), f"{left} held")
+
+
 def exits(floor: Floor) -> list[Any]:
     return [e.order for e in floor.orders() if isinstance(e, Intended) and e.order.leg == "flatten"]
 

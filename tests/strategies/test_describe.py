@@ -100,7 +100,7 @@ def test_a_crash_names_the_file_that_was_being_imported(tmp_path: Path, crash: s
 
 def test_a_hang_ends_at_the_timeout(tmp_path: Path) -> None:
     assert problems(write(tmp_path, bad="while True:\n    pass\n"), timeout_s=1.5) == (
-        "clients/ada/strategies/bad.py: expected its code to be imported within 1.5 s, found it still running",
+        "clients/ada/strategies/bad.py: expected its code to run within 1.5 s, found it still running",
     )
 
 

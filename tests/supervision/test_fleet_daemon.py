@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -19,10 +20,12 @@ from strategy_runner.errors import (
     ConfigurationError,
     LockedError,
     NotRunningError,
+    SafetyRefusal,
     StrategyRunnerError,
     TimeoutExpiredError,
     VersionMismatchError,
 )
+from strategy_runner.strategies.generation import versions
 from strategy_runner.supervision.daemon import supervise
 
 
@@ -325,3 +328,16 @@ def test_a_limit_that_is_too_low_and_cannot_be_raised_is_named(fleet: FleetHome)
     assert ended.returncode == ConfigurationError.exit_code
     assert "minimum number of file descriptors" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_command_of_another_python_than_the_daemons_is_refused_before_anything_stops(fleet: FleetHome) -> None:
+    """No worker that it plans would start."""
+    fleet.start(fleet.program("a"))
+    fleet.await_started("a")
+    fleet.daemon.refuse_other_versions(versions())
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    problem = (
+        f"python: expected {here}, which the daemon runs, found 3.10, which this command runs: `strategy-runner down`"
+    )
+    with pytest.raises(SafetyRefusal, match=re.escape(problem)):
+        fleet.daemon.refuse_other_versions({**versions(), "python": "3.10"})

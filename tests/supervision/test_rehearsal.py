@@ -1,5 +1,6 @@
 """The worker on trial: it lives as any other does, while it is looked at, and nothing of it is left."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from worker.processes import is_alive
 
+from strategy_runner.pinned_environment import PINNED_ENVIRONMENT
 from strategy_runner.supervision import rehearsal
 from strategy_runner.supervision.programs import ENTRY_MODULE
 from strategy_runner.supervision.rehearsal import BARS, worker_on_trial
@@ -46,6 +48,27 @@ def test_one_that_does_not_come_is_given_up_and_ended(monkeypatch: pytest.Monkey
     with pytest.raises(TimeoutError, match=r"worker on trial: expected it to go on within 0\.1 s, found None"):
         worker_on_trial(bear, own_code=False).__enter__()
     assert not is_alive(born[0])
+
+
+NICE_STEPS = """
+import os
+from strategy_runner.supervision import rehearsal, zygote
+
+rehearsal.TRIAL_WAIT_S = 60.0
+with rehearsal.worker_on_trial(zygote._bear_for_trial, own_code=True) as pid:
+    print(os.getpriority(os.PRIO_PROCESS, pid) - os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+def test_one_that_the_zygote_bears_gives_way_to_nobody_since_all_births_wait_for_it() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", NICE_STEPS],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **PINNED_ENVIRONMENT},
+    )
+    assert (ended.stdout, ended.stderr) == ("0\n", "")
 
 
 def start(*words: str, log: Path) -> int:

@@ -243,6 +243,28 @@ def test_exits_that_are_under_way_leave_the_next_one_what_they_do_not_close() ->
     assert not desk.waits
 
 
+def test_what_is_less_than_a_lot_is_closed_by_itself_and_ends_what_protects_it() -> None:
+    """The lot was another when it was bought; a close of less than all of it closes nothing."""
+    before = PaperDesk(PaperSpec(fills=FillSettings(), instrument=X), SWING, "main")
+    before.submit(wish(0, "X", NOW, "buy", 2.5, 95.0, 120.0))
+    assert met(before, 100.0, 1) == [("entry", "fill", D("2.5"))]
+    desk = PaperDesk(
+        PaperSpec(fills=FillSettings(), instrument=msgspec.structs.replace(X, lot_size=D(1))), SWING, "main"
+    )
+    desk.restore(pickle.loads(pickle.dumps(before.state())))
+    desk.submit(*(wish(n, "X", NOW + SECOND, "close:long", 2.5, None, None) for n in (1, 2)))
+    assert met(desk, 100.0, 2) == [("exit", "fill", D("0.5"))], "the rest waits until the lots are closed"
+    desk.submit(wish(3, "X", NOW + 2 * SECOND, "close:long", 0.25, None, None))
+    assert met(desk, 100.0, 3) == []
+    desk.submit(wish(4, "X", NOW + 3 * SECOND, "close:long", 0.5, None, None))
+    assert met(desk, 100.0, 4) == [
+        ("stop_loss", "cancelled", D("0.5")),
+        ("take_profit", "cancelled", D("0.5")),
+        ("exit", "fill", D(0)),
+    ]
+    assert not desk.waits
+
+
 @pytest.mark.parametrize(("asset_class", "is_filled"), [("equity", False), ("crypto", True)])
 def test_nothing_is_entered_at_a_weekend_of_its_market_and_anything_may_be_left(
     asset_class: str, is_filled: bool

@@ -3,6 +3,7 @@
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from worker.build import (
 from worker.processes import Processes, await_that, processes_in
 
 from strategy_runner.config.spec import FeedSpec, MockSpec, ModelProviderSpec, TapeSpec, WorkerSpec
+from strategy_runner.strategies.generation import versions
 from strategy_runner.tape.status import State, Status, read_status
 
 
@@ -215,3 +217,16 @@ def test_a_strategy_that_is_missing_or_raises_ends_its_worker_as_failed_and_says
         assert status.state is State.FAILED, problem
         assert problem in status.last_error
         assert ended == code, problem
+
+
+def test_a_worker_that_would_run_under_another_python_than_its_generation_names_starts_nothing(
+    folder: Path, processes: Processes
+) -> None:
+    """The command that planned it may have another Python than the daemon."""
+    write_rows(new_tape(folder), random_rows(4, 2))
+    worker = worker_spec(folder, versions={**versions(), "python": "3.10"})
+    assert processes.start("worker", worker).wait(60) == 1
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    problem = f"acme:talk.X: generation 0badcafe: expected python 3.10, found {here}: `strategy-runner down`"
+    assert problem in processes.output("worker") and problem in status_in(worker).last_error
+    assert not logged(Path(worker.folder) / "signals.log")
