@@ -17,6 +17,7 @@ from strategy_runner.errors import LockedError, SafetyRefusal, StrategyRunnerErr
 from strategy_runner.history.quality import QualityReport
 from strategy_runner.model.counted import counted
 from strategy_runner.supervision.plan import Plan, make_plan
+from strategy_runner.supervision.plan_client import refuse_unknown_symbols
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process, last_lines
 from strategy_runner.supervision.room import make_sure_of_room
@@ -56,6 +57,7 @@ def backtest(
     check_state_version(home)
     wishes = read_wishes(home)
     wished = msgspec.structs.replace(wishes, environment=environment or wishes.environment).with_client(client, wish)
+    refuse_unknown_symbols(home, wished.environment, [client], wish, environ)
     plan = make_plan(home, wished, environ=environ, clients=[client])
     with _only_run(home, client):
         return _run(home, client, wish, plan, show)
@@ -97,6 +99,7 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     import strategy_runner.history.backtest_process
     import strategy_runner.sinks.duckdb_sink  # noqa: F401
 
+    begins = {process.name: _size(home.log(process.name)) for process in (*workers, router)}
     started = {process.name: time.monotonic() for process in workers}
     codes = run_all(
         [(process.path, home.log(process.name)) for process in workers],
@@ -105,11 +108,11 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     )
     failed = [process for process in workers if codes[process.path] != 0]
     if failed:
-        raise StrategyRunnerError(_failure(home, failed[0], codes[failed[0].path], len(failed)))
+        raise StrategyRunnerError(_failure(home, failed[0], begins, codes[failed[0].path], len(failed)))
     show(1, 1, "writing")
     code = run_all([(router.path, home.log(router.name))], parallel=1, show=lambda: None)[router.path]
     if code != 0:
-        raise StrategyRunnerError(_failure(home, router, code, 1))
+        raise StrategyRunnerError(_failure(home, router, begins, code, 1))
     if running_mode(home, client) is None:  # else what trades stays the run that is shown, also once it is stopped
         write_latest_run(home, client, Run(mode=HISTORICAL, wish=wish))
     return [_result(process, time.monotonic() - started[process.name]) for process in workers]
@@ -130,13 +133,18 @@ def _show_progress(workers: list[Process], show: Show) -> None:
     show(sum(s.progress for s in statuses), sum(s.total for s in statuses), counted(signals, "signal"))
 
 
-def _failure(home: Home, process: Process, code: int, count: int) -> str:
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _failure(home: Home, process: Process, begins: Mapping[str, int], code: int, count: int) -> str:
+    """`begins` says where in each log this run begins."""
     error = _status(process).last_error or (
         f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     )
     more = f" (and {count - 1} more)" if count > 1 else ""
     log = home.log(process.name)
-    return f"{process.name}{more}: {error}\nlast lines of {log}:\n{last_lines(log)}"
+    return f"{process.name}{more}: {error}\nlast lines of {log}:\n{last_lines(log, begin=begins[process.name])}"
 
 
 def _result(process: Process, seconds: float) -> WorkerResult:
