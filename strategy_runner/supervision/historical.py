@@ -17,7 +17,7 @@ from strategy_runner.errors import LockedError, SafetyRefusal, StrategyRunnerErr
 from strategy_runner.history.quality import QualityReport
 from strategy_runner.model.counted import counted
 from strategy_runner.supervision.plan import Plan, make_plan
-from strategy_runner.supervision.plan_client import refuse_unknown_symbols
+from strategy_runner.supervision.plan_client import refuse_slips
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process, last_lines
 from strategy_runner.supervision.room import make_sure_of_room
@@ -57,7 +57,7 @@ def backtest(
     check_state_version(home)
     wishes = read_wishes(home)
     wished = msgspec.structs.replace(wishes, environment=environment or wishes.environment).with_client(client, wish)
-    refuse_unknown_symbols(home, wished.environment, [client], wish, environ)
+    refuse_slips(home, wished.environment, [client], wish, environ)
     plan = make_plan(home, wished, environ=environ, clients=[client])
     with _only_run(home, client):
         return _run(home, client, wish, plan, show)

@@ -124,10 +124,11 @@ def worker_keys(home: Home, environment: str, client: str, wish: Wish, environ: 
     ]
 
 
-def refuse_unknown_symbols(
-    home: Home, environment: str, clients: Iterable[str], wish: Wish, environ: Mapping[str, str]
-) -> None:
-    """A symbol on the command line that none of these clients has is a slip. Raises UsageError, ConfigurationError."""
+def refuse_slips(home: Home, environment: str, clients: Iterable[str], wish: Wish, environ: Mapping[str, str]) -> None:
+    """What the command line has just asked for must be there: the folder of history, and each symbol with one of these clients.
+    Raises UsageError, ConfigurationError."""
+    if wish.history and not Path(wish.history).is_dir():
+        raise UsageError(f"--history: expected a folder of recorded history, found nothing at {wish.history}")
     if wish.symbols:
         of_all = msgspec.structs.replace(wish, symbols=())
         keys = [key for client in clients for key in worker_keys(home, environment, client, of_all, environ)]

@@ -99,10 +99,8 @@ def replay_of(home: Home, config: EnvironmentConfig, wish: Wish) -> ReplaySpec:
     folder = history_folder(home, config)
     assert folder is not None, "availability was checked before"
     if not folder.is_dir():
-        expected = f"expected a folder of recorded history, found nothing at {folder}"
-        if wish.history:
-            raise UsageError(f"--history: {expected}")
-        raise ConfigurationError(f"history.folder: {expected}")
+        where = "--history" if wish.history else "history.folder"
+        raise ConfigurationError(f"{where}: expected a folder of recorded history, found nothing at {folder}")
     if wish.from_ns and wish.to_ns and wish.to_ns <= wish.from_ns:
         raise UsageError(f"--to: expected a moment after {moment(wish.from_ns)}, found {moment(wish.to_ns)}")
     return ReplaySpec(folder=str(folder), speed=wish.speed or 0.0, from_ns=wish.from_ns, to_ns=wish.to_ns)

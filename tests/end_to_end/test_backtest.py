@@ -157,6 +157,9 @@ def test_a_window_and_symbols_bound_what_is_read(firm: Firm, tmp_path: Path) -> 
         ran = firm.run("backtest", "acme", "--history", tmp_path, "--symbols", said, code=None)
         words = "--symbols: expected some of BTC-USD, ETH-USD, found ETH-UDS; did you mean ETH-USD?"
         assert_one_message(ran, 2, words)
+    ran = firm.run("backtest", "acme", "--history", tmp_path, "--from", "2030-01-01", "--symbols", "ETH-USD")
+    words = "no record came of its history: ETH-USD/trade has 0 rows in the period asked for"
+    assert ran.err.splitlines()[0] == f"warning: acme:slow.ETH-USD: {words}"
     assert_one_message(firm.run("backtest", "acme", "--history", "nope", code=None), 2, "--history: expected a folder")
 
 
