@@ -91,7 +91,11 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     forget_latest_run(home, client, HISTORICAL)
     shutil.rmtree(state, ignore_errors=True)
     workers = [_relocated(process, state) for process in plan.processes if isinstance(process.spec, WorkerSpec)]
-    router = next(_relocated(process, state) for process in plan.processes if isinstance(process.spec, RouterSpec))
+    router = next(
+        _relocated(_beside(home, client, process, process.spec), state)
+        for process in plan.processes
+        if isinstance(process.spec, RouterSpec)
+    )
     for process in (*workers, router):
         write_spec(process.path, process.spec)
     home.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,6 +125,12 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
 def _relocated(process: Process, state: Path) -> Process:
     """The same process with its spec beside its state, apart from those of the daemon."""
     return msgspec.structs.replace(process, path=state / "specs" / f"{process.name.partition(':')[2]}.json")
+
+
+def _beside(home: Home, client: str, process: Process, spec: RouterSpec) -> Process:
+    """The same router on sockets of its own, of names no longer than theirs: those of a run under way are in use."""
+    doorbell, sql = (home.router_endpoint(client, purpose) for purpose in ("run.bell", "run.sql"))
+    return msgspec.structs.replace(process, spec=msgspec.structs.replace(spec, doorbell=doorbell, sql=sql))
 
 
 def _status(process: Process) -> Status:
