@@ -70,4 +70,6 @@ def show(seq: int, raw: bytes, names: dict[int, str]) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)  # end without a word
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: zeromq_consumer.py ENDPOINT [FIRST_SEQ], such as ipc://var/run/market-frames.sock 0")
     follow(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)

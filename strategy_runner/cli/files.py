@@ -15,6 +15,7 @@ from strategy_runner.config.loaded import Loaded, Row, rows
 from strategy_runner.config.schema import ClientConfig, RiskConfig, SizingConfig
 from strategy_runner.errors import ConfigurationError, SafetyRefusal
 from strategy_runner.model.counted import counted
+from strategy_runner.strategies.describe import unheard_of
 from strategy_runner.strategies.scaffold import new_client as scaffold_client
 from strategy_runner.strategies.scaffold import new_strategy as scaffold_strategy
 from strategy_runner.supervision.layout import init_home
@@ -45,7 +46,7 @@ class Finding(msgspec.Struct, frozen=True):
 def check(home: Home, client: str | None, environment: str | None, output: str) -> None:
     """Validate the files of a client, or of all.
 
-    Down to the strategies' code and parameters; warns of secrets that cannot be read.
+    Down to the strategies' code and parameters; warns of secrets that cannot be read, and of callbacks that nothing calls.
     """
     findings = _check(home, client, environment or read_wishes(home).environment)
     if output == "json":
@@ -147,6 +148,8 @@ def _check_client(home: Home, client: str, environment: str) -> list[Finding]:
     warnings = [Finding("warning", line) for line in unreadable_secrets(loaded, os.environ)]
     if "oms" not in loaded.value.routes:
         warnings += [Finding("warning", f"{loaded.file}: {line}") for line in _without_orders(loaded.value)]
+    names = list(dict.fromkeys(strategy.strategy for strategy in loaded.value.strategies))
+    warnings += [Finding("warning", line) for line in unheard_of(home.client_strategies(client), names)]
     return warnings + [Finding("warning", line) for line in stranded(home, plan.processes)]
 
 

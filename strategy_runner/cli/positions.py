@@ -48,7 +48,7 @@ _ACCOUNT_COLUMNS = (
 @output_option
 @click.pass_obj
 def positions(home: Home, target: str, mode: str | None, output: str) -> None:
-    """Show what workers hold, and their profit, by their fills and the tape's last prices."""
+    """Show what workers hold, and their profit, by their fills and the last prices of the run."""
     parsed = parse_target(target)
     faults: list[StrategyRunnerError] = []
     runs = runs_of(home, parsed, mode, faults)
@@ -75,7 +75,7 @@ def _show_positions(found: Sequence[Holding]) -> None:
 @output_option
 @click.pass_obj
 def accounts(home: Home, target: str, mode: str | None, output: str) -> None:
-    """Show accounts: cash, equity and margin in the client's currency, at the tape's last prices."""
+    """Show accounts: cash, equity and margin in the client's currency, at the last prices of the run."""
     parsed = parse_target(target)
     if parsed.strategy is not None or parsed.symbol is not None:
         raise UsageError(f"{target}: expected a client, or all: accounts belong to clients")

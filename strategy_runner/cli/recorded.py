@@ -107,6 +107,10 @@ def backtest(
         # workers on the same symbol read the same series
         quality = {series: report.summary() for r in results for series, report in r.quality.items()}
         show_table((Column("history"), Column("quality", folds=True)), quality.items())
+    for result in results:
+        if not result.records:
+            rows = ", ".join(f"{series} has {report.seen} rows" for series, report in result.quality.items())
+            talk(f"warning: {result.name}: no record came of its history: {rows} in the period asked for")
     # what is shown by itself is the run that is under way
     mode = f" --mode {HISTORICAL}" if running_mode(home, client) else ""
     talk(f"see them: strategy-runner signals {client}{mode}")

@@ -17,6 +17,7 @@ from strategy_runner.feed.derive import Derivation, handles_by_symbol
 from strategy_runner.history.bookkeeper import Bookkeeper
 from strategy_runner.history.both_ways import BothWays, Came
 from strategy_runner.history.catalog import Series, find_series
+from strategy_runner.history.last_price import LastPrice
 from strategy_runner.history.quality import QualityReport
 from strategy_runner.history.reader import Block, read_series
 from strategy_runner.history.replay import ReplaySource
@@ -90,6 +91,11 @@ class Backtest:
         else:
             self._file.status.progress = self._file.status.total
             self._file.enter(State.FINISHED, f"history has ended; {self._way}")
+
+    def last_price(self) -> LastPrice | None:
+        """Of its own symbol; None where it has met none."""
+        price = self._machine.last_price
+        return None if price is None else LastPrice(self._file.status.event_ns, price)
 
     def reports(self) -> dict[str, QualityReport]:
         """What the quality gate saw, by recorded series."""

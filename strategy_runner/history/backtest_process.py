@@ -9,6 +9,7 @@ from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import LockedError, NotRunningError
 from strategy_runner.history.backtest import Backtest
 from strategy_runner.history.engine import MEMORY_LIMIT_MB as READING_MB
+from strategy_runner.history.last_price import keep_last_price
 from strategy_runner.loop import StopFlag
 from strategy_runner.tape.lock import FolderLock
 from strategy_runner.tape.status import StatusFile
@@ -46,6 +47,8 @@ def run_backtest(spec: WorkerSpec, stopping: StopFlag) -> int:
     for series, report in backtest.reports().items():
         log.info("quality of %s: %s", series, report.summary())
     (Path(spec.folder) / "quality.json").write_bytes(msgspec.json.encode(backtest.reports()))
+    if (last := backtest.last_price()) is not None:
+        keep_last_price(Path(spec.folder), last)
     lock.release()
     return 1 if stopping() else 0
 

@@ -16,7 +16,8 @@ from types import ModuleType
 
 import msgspec
 
-from strategy_runner.errors import ConfigurationError
+from strategy_runner.config.suggest import did_you_mean
+from strategy_runner.errors import ConfigurationError, DeterminismError
 from strategy_runner.model.names import STRATEGY_PATTERN, SYMBOL_PATTERN
 from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.strategies.interface import Inputs, Params, Strategy
@@ -65,11 +66,42 @@ def snake_case(class_name: str) -> str:
     return _WORD_START.sub("_", class_name).lower()
 
 
+def unheard(strategy: type[Strategy]) -> Iterator[str]:
+    """Callbacks that nothing calls, and records that nothing hears: valid, and mostly a slip."""
+    where, inputs = strategy.__qualname__, strategy.inputs
+    own = {name for name in dir(strategy) if name.startswith("on_") and name not in vars(Strategy)}
+    for name in sorted(own):
+        if hint := did_you_mean(name, [known for known in vars(Strategy) if known.startswith("on_")]):
+            yield f"{where}.{name}: valid, and called by nothing{hint}"
+    for asks, wanted, names in (
+        ("trades", inputs.trades, ["on_trade"]),
+        ("quotes", inputs.quotes, ["on_quote"]),
+        ("bars", inputs.bars or inputs.timeframes, ["on_bar", "on_bars"]),
+        ("predictions", inputs.predictions, ["on_prediction"]),
+        ("timer", inputs.timer, ["on_timer"]),
+    ):
+        heard = [name for name in names if getattr(strategy, name) is not getattr(Strategy, name)]
+        if wanted and not heard:
+            yield f"{where}.inputs.{asks}: valid, and heard by nothing: there is no {names[0]}"
+        if heard and not wanted:
+            yield f"{where}.{heard[0]}: valid, and never called: its inputs name no {asks}"
+
+
 def code_path(strategy: type[Strategy]) -> str:
     """Absolute path of the client's file that defines a class; "" for a built-in one."""
     if not strategy.__module__.startswith(f"{CLIENTS_PACKAGE}."):
         return ""
     return str(sys.modules[strategy.__module__].__file__)
+
+
+def raised(error: BaseException) -> str:
+    """What a strategy raised: `TypeError: text at dip.py:24`, the deepest line that lies in a client's files."""
+    at = ""
+    if not isinstance(error, DeterminismError):  # which names its place already
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            if frame.f_globals.get("__name__", "").startswith(f"{CLIENTS_PACKAGE}."):
+                at = f" at {Path(frame.f_code.co_filename).name}:{line}"
+    return f"{type(error).__name__}: {error}{at}"
 
 
 def shown(path: Path) -> str:

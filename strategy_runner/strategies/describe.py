@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from strategy_runner.errors import ConfigurationError
-from strategy_runner.strategies.client_code import code_path, shown
+from strategy_runner.strategies.client_code import code_path, shown, unheard
 from strategy_runner.strategies.generation import code_digest
 from strategy_runner.strategies.interface import Inputs, Strategy
 from strategy_runner.strategies.kept_code import folder_digest
@@ -76,6 +76,24 @@ def resolve(folder: Path, uses: Sequence[Use], timeout_s: float = TIMEOUT_S) -> 
         return resolved
 
     return in_child(work, list[Resolved], timeout_s)
+
+
+def unheard_of(folder: Path, names: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[str]:
+    """What strategies of these names, so far as they are the client's own, have that no record reaches, as `unheard` says it.
+
+    Blocks and raises as `resolve`.
+    """
+
+    def work(entering: Callable[[Path], None]) -> list[str]:
+        own = load_client_strategies(folder, entering)
+        return [
+            f"{shown(Path(code_path(own[name])))}: {line}"
+            for name in names
+            if name in own
+            for line in unheard(own[name])
+        ]
+
+    return in_child(work, list[str], timeout_s)
 
 
 def _known(folder: Path, entering: Callable[[Path], None]) -> dict[str, type[Strategy]]:

@@ -5,6 +5,7 @@ import keyword
 import re
 import shutil
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -55,6 +56,12 @@ def new_strategy(home: Home, client: str, name: str) -> list[Path]:
     stem = name.replace("-", "_")
     if stem.startswith("test_") or stem == "conftest":
         raise UsageError(f"strategy: expected a name that is not a test's, found {name!r}")
+    if (
+        find_spec(stem) is not None
+    ):  # pytest puts the folder first: its tests would import this file in the place of that module
+        raise UsageError(
+            f"strategy: expected a name that is free, found {name!r}, which is a module of Python or a library"
+        )
     folder = home.client_strategies(client)
     code, test = folder / f"{stem}.py", folder / f"test_{stem}.py"
     for path in (code, test):

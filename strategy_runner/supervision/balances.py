@@ -1,4 +1,4 @@
-"""Accounts as people read them: what each began with and what its fills and payments made of it, at the tape's last prices."""
+"""Accounts as people read them: what each began with and what its fills and payments made of it, at the run's last prices."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -42,7 +42,7 @@ def balances(
     found: list[Balance] = []
     for client, mode in runs.items():
         with sparing(faults):
-            found += _of_client(home, client, mode, prices[mode], environment, instruments, environ)
+            found += _of_client(home, client, mode, prices[client], environment, instruments, environ)
     return found
 
 

@@ -197,6 +197,7 @@ def _row(name: str, spec: Spec, report: ProcessReport | None, absent: str, now_n
         if cut_off:
             trading_state, reason = "cut_off", f"its router does not trust its log: {cut_off}"
     key = WorkerKey.parse(name) if isinstance(spec, WorkerSpec) else None
+    since_ns = _since_ns(status, report, trading_state)
     return FleetRow(
         client=spec.client if isinstance(spec, WorkerSpec | RouterSpec) else None,
         strategy=key.strategy if key else None,
@@ -215,7 +216,7 @@ def _row(name: str, spec: Spec, report: ProcessReport | None, absent: str, now_n
         refusals=status.refusals,
         last_signal=status.last_signal,
         last_signal_age_s=round((now_ns - status.last_signal_ns) / 1e9, 1) if status.last_signal_ns else None,
-        since_s=round((now_ns - _since_ns(status, report)) / 1e9, 1) if _since_ns(status, report) else None,
+        since_s=round((now_ns - since_ns) / 1e9, 1) if since_ns else None,
         last_error=status.last_error,
     )
 
@@ -289,8 +290,10 @@ def _other_copy(spec: Spec, report: ProcessReport) -> str:
     return f"its folder is held by process {holder}, which the daemon did not start"
 
 
-def _since_ns(status: Status, report: ProcessReport | None) -> int:
-    return status.since_ns or (report.started_ns if report else 0)
+def _since_ns(status: Status, report: ProcessReport | None, trading_state: str) -> int:
+    """What has just begun has written no page yet: the one there is tells of the process before it."""
+    began = report.started_ns if report else 0
+    return began if began and trading_state == "starting" else status.since_ns or began
 
 
 def _memory_mb(pid: int) -> float | None:

@@ -17,6 +17,7 @@ from strategy_runner.errors import LockedError, SafetyRefusal, StrategyRunnerErr
 from strategy_runner.history.quality import QualityReport
 from strategy_runner.model.counted import counted
 from strategy_runner.supervision.plan import Plan, make_plan
+from strategy_runner.supervision.plan_client import refuse_slips
 from strategy_runner.supervision.pool import run_all
 from strategy_runner.supervision.process import HISTORICAL, Process, last_lines
 from strategy_runner.supervision.room import make_sure_of_room
@@ -56,6 +57,7 @@ def backtest(
     check_state_version(home)
     wishes = read_wishes(home)
     wished = msgspec.structs.replace(wishes, environment=environment or wishes.environment).with_client(client, wish)
+    refuse_slips(home, wished.environment, [client], wish, environ)
     plan = make_plan(home, wished, environ=environ, clients=[client])
     with _only_run(home, client):
         return _run(home, client, wish, plan, show)
@@ -89,7 +91,11 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     forget_latest_run(home, client, HISTORICAL)
     shutil.rmtree(state, ignore_errors=True)
     workers = [_relocated(process, state) for process in plan.processes if isinstance(process.spec, WorkerSpec)]
-    router = next(_relocated(process, state) for process in plan.processes if isinstance(process.spec, RouterSpec))
+    router = next(
+        _relocated(_beside(home, client, process, process.spec), state)
+        for process in plan.processes
+        if isinstance(process.spec, RouterSpec)
+    )
     for process in (*workers, router):
         write_spec(process.path, process.spec)
     home.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,6 +103,7 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     import strategy_runner.history.backtest_process
     import strategy_runner.sinks.duckdb_sink  # noqa: F401
 
+    begins = {process.name: _size(home.log(process.name)) for process in (*workers, router)}
     started = {process.name: time.monotonic() for process in workers}
     codes = run_all(
         [(process.path, home.log(process.name)) for process in workers],
@@ -105,11 +112,11 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     )
     failed = [process for process in workers if codes[process.path] != 0]
     if failed:
-        raise StrategyRunnerError(_failure(home, failed[0], codes[failed[0].path], len(failed)))
+        raise StrategyRunnerError(_failure(home, failed[0], begins, codes[failed[0].path], len(failed)))
     show(1, 1, "writing")
     code = run_all([(router.path, home.log(router.name))], parallel=1, show=lambda: None)[router.path]
     if code != 0:
-        raise StrategyRunnerError(_failure(home, router, code, 1))
+        raise StrategyRunnerError(_failure(home, router, begins, code, 1))
     if running_mode(home, client) is None:  # else what trades stays the run that is shown, also once it is stopped
         write_latest_run(home, client, Run(mode=HISTORICAL, wish=wish))
     return [_result(process, time.monotonic() - started[process.name]) for process in workers]
@@ -118,6 +125,12 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
 def _relocated(process: Process, state: Path) -> Process:
     """The same process with its spec beside its state, apart from those of the daemon."""
     return msgspec.structs.replace(process, path=state / "specs" / f"{process.name.partition(':')[2]}.json")
+
+
+def _beside(home: Home, client: str, process: Process, spec: RouterSpec) -> Process:
+    """The same router on sockets of its own, of names no longer than theirs: those of a run under way are in use."""
+    doorbell, sql = (home.router_endpoint(client, purpose) for purpose in ("run.bell", "run.sql"))
+    return msgspec.structs.replace(process, spec=msgspec.structs.replace(spec, doorbell=doorbell, sql=sql))
 
 
 def _status(process: Process) -> Status:
@@ -130,13 +143,18 @@ def _show_progress(workers: list[Process], show: Show) -> None:
     show(sum(s.progress for s in statuses), sum(s.total for s in statuses), counted(signals, "signal"))
 
 
-def _failure(home: Home, process: Process, code: int, count: int) -> str:
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _failure(home: Home, process: Process, begins: Mapping[str, int], code: int, count: int) -> str:
+    """`begins` says where in each log this run begins."""
     error = _status(process).last_error or (
         f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     )
     more = f" (and {count - 1} more)" if count > 1 else ""
     log = home.log(process.name)
-    return f"{process.name}{more}: {error}\nlast lines of {log}:\n{last_lines(log)}"
+    return f"{process.name}{more}: {error}\nlast lines of {log}:\n{last_lines(log, begin=begins[process.name])}"
 
 
 def _result(process: Process, seconds: float) -> WorkerResult:

@@ -1,9 +1,9 @@
-"""What clients hold and what it has gained, from their fill logs alone: each worker's positions, at the tape's last prices."""
+"""What clients hold and what it has gained, from their fill logs: each worker's positions, at the last prices of its run."""
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import NotRunningError, StrategyRunnerError, sparing
+from strategy_runner.history.last_price import last_prices
 from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument, decimal_of
 from strategy_runner.model.names import WorkerKey
@@ -21,6 +22,7 @@ from strategy_runner.router.market import Market
 from strategy_runner.router.order_journal import read_book
 from strategy_runner.router.unprotected import Unprotected, unprotected
 from strategy_runner.small_files import paths_below
+from strategy_runner.supervision.process import HISTORICAL
 from strategy_runner.supervision.target import Target
 from strategy_runner.supervision.wishes import instruments_in_use
 from strategy_runner.tape.logs import read_log, refuse_garbage
@@ -28,8 +30,7 @@ from strategy_runner.tape.logs import read_log, refuse_garbage
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """One worker's in one account. Money in `currency`. `profit` is realised and unrealised, less fees, with funding; what rests
-    on a price is None where there is none: the position of an instrument that the environment has lost, or a run without a
-    tape."""
+    on a price is None where there is none: the position of an instrument that the environment has lost."""
 
     client: str
     strategy: str
@@ -52,31 +53,41 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LastPrices:
-    """What each symbol cost last in one mode's run. Each is looked up once: the market goes on meanwhile, and rows of one answer
-    that stand for the same position must agree."""
+    """What each symbol cost last in a run. Each is looked up once: the market goes on meanwhile, and rows of one answer that
+    stand for the same position must agree."""
 
-    def __init__(self, home: Home, mode: str) -> None:
-        self._tape = home.market(mode) / "tape"
+    def __init__(self, look: Callable[[str], float | None]) -> None:
+        self._look = look
         self._known: dict[str, Decimal | None] = {}
 
     def of(self, symbol: str) -> Decimal | None:
-        """None where there is none yet, or no tape."""
+        """None where there is none yet."""
         if symbol not in self._known:
-            price = None if self._market is None else self._market.price(symbol)
+            price = self._look(symbol)
             self._known[symbol] = None if price is None else decimal_of(price)
         return self._known[symbol]
 
-    @cached_property
-    def _market(self) -> Market | None:
+
+def prices_of_runs(home: Home, runs: Mapping[str, str]) -> dict[str, LastPrices]:
+    """By client: those of the tape, which all clients of a mode share, or of the history that its own workers have read."""
+    tapes = {mode: LastPrices(_on_tape(home, mode)) for mode in set(runs.values())}
+    return {
+        client: LastPrices(last_prices(home.client_state(client, mode) / "workers"))
+        if mode == HISTORICAL
+        else tapes[mode]
+        for client, mode in runs.items()
+    }
+
+
+def _on_tape(home: Home, mode: str) -> Callable[[str], float | None]:
+    @cache
+    def market() -> Market | None:
         try:
-            return Market(self._tape)
+            return Market(home.market(mode) / "tape")
         except NotRunningError:
             return None
 
-
-def prices_of_runs(home: Home, runs: Mapping[str, str]) -> dict[str, LastPrices]:
-    """By mode."""
-    return {mode: LastPrices(home, mode) for mode in set(runs.values())}
+    return lambda symbol: None if (found := market()) is None else found.price(symbol)
 
 
 def holdings(
@@ -97,7 +108,7 @@ def holdings(
             held = _positions(fill_logs(home, client, mode))
         for position, fills in held:
             if target.matches(WorkerKey(client, position.strategy, position.symbol).name):
-                price = prices[mode].of(position.symbol)
+                price = prices[client].of(position.symbol)
                 found.append(_holding(position, fills, instruments.get(position.symbol), price))
     return sorted(found, key=lambda holding: holding.key)
 

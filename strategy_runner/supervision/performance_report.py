@@ -64,7 +64,7 @@ def report(
             trades = trades_of(entries, instruments)
             signal_ids = {one.signal_id for one in trades.ended} | {one.signal_id for one in trades.open}
             votes = _votes(home, client, mode, signal_ids)
-            rows += _rows(client, trades, votes, prices[mode])
+            rows += _rows(client, trades, votes, prices[client])
     return rows
 
 

@@ -1,7 +1,7 @@
 """One client's part of the plan: its router and its workers, from its files and what the command line said."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import msgspec
@@ -100,8 +100,8 @@ def client_processes(
         for index, (strategy, found) in enumerate(zip(loaded.value.strategies, resolved, strict=True))
         for symbol in _symbols(strategy, wish)
     ]
-    if wish.symbols and not workers:
-        raise UsageError(f"{loaded.file}: symbols: expected some of {', '.join(wish.symbols)}, found none of them")
+    if wish.symbols:
+        _expect_symbols(wish.symbols, {symbol for one in loaded.value.strategies for symbol in one.symbols}, client)
     if run.replay is not None:
         known = all_histories(Path(run.replay.folder))
         _check_history(loaded, Path(run.replay.folder), known, workers)
@@ -122,6 +122,25 @@ def worker_keys(home: Home, environment: str, client: str, wish: Wish, environ: 
     return [
         WorkerKey(client, strategy.id, symbol) for strategy in config.strategies for symbol in _symbols(strategy, wish)
     ]
+
+
+def refuse_slips(home: Home, environment: str, clients: Iterable[str], wish: Wish, environ: Mapping[str, str]) -> None:
+    """What the command line has just asked for must be there: the folder of history, and each symbol with one of these clients.
+    Raises UsageError, ConfigurationError."""
+    if wish.history and not Path(wish.history).is_dir():
+        raise UsageError(f"--history: expected a folder of recorded history, found nothing at {wish.history}")
+    if wish.symbols:
+        of_all = msgspec.structs.replace(wish, symbols=())
+        keys = [key for client in clients for key in worker_keys(home, environment, client, of_all, environ)]
+        for symbol in wish.symbols:
+            _expect_symbols([symbol], {key.symbol for key in keys})
+
+
+def _expect_symbols(wished: Sequence[str], known: Set[str], client: str = "") -> None:
+    if known.isdisjoint(wished):
+        hint = did_you_mean(wished[0], known) if len(wished) == 1 else ""
+        of = f"{client}: " if client else ""
+        raise UsageError(f"{of}--symbols: expected some of {', '.join(sorted(known))}, found {', '.join(wished)}{hint}")
 
 
 def _symbols(strategy: StrategyConfig, wish: Wish) -> list[str]:

@@ -55,6 +55,7 @@ def _fork(spec: Path, log: Path) -> int:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def run() -> int:
+        os.umask(0o077)  # as what the daemon starts has it: whoever reaches a router's socket can ask it
         assembly.take_output(log)
         return assembly.run([str(spec)])
 

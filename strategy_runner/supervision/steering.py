@@ -26,6 +26,7 @@ from strategy_runner.supervision.beginning import (
 from strategy_runner.supervision.control import Daemon
 from strategy_runner.supervision.differences import differences
 from strategy_runner.supervision.plan import Plan
+from strategy_runner.supervision.plan_client import refuse_slips
 from strategy_runner.supervision.plan_whole import lines_of, plan_of, plan_whole, without_removed
 from strategy_runner.supervision.programs import Program, configuration_path, render
 from strategy_runner.supervision.reports import ChangeReport
@@ -66,6 +67,7 @@ def start(
             )
         wishes = msgspec.structs.replace(before, environment=environment or before.environment)
         clients = clients_of(home, targets, client_names(home))
+        refuse_slips(home, wishes.environment, clients, wish, environ)
         wishes = wishes_started(home, wishes, clients, targets, wish, environ)
         plan = plan_of(home, wishes, clients, written, environ)
         refuse_late_comers(home, before, plan, written)

@@ -28,6 +28,7 @@ from strategy_runner.model.timeframe import timeframe_ns
 from strategy_runner.pipeline.draft import Moment
 from strategy_runner.pipeline.pipeline import judge
 from strategy_runner.predictions.aggregation import Aggregator, Combined, Fault
+from strategy_runner.strategies.client_code import raised
 from strategy_runner.strategies.interface import Proposal, Strategy
 from strategy_runner.strategies.strategy_state import dumps, kept_by, loads
 from strategy_runner.worker.feedback import tell
@@ -237,6 +238,11 @@ class Machine:
         for told in paper.tell_filled():
             self._keep(told.payload)
 
+    @property
+    def last_price(self) -> float | None:
+        """Of the worker's symbol; None if there is none that is a number."""
+        return self._price if isfinite(self._price) and self._price > 0 else None
+
     def note_price(self, event: Event) -> None:
         """What signals are judged by from now on, if it is a price of the worker's symbol."""
         kind = type(event)
@@ -338,7 +344,7 @@ class Machine:
         try:
             call()
         except RAISED as error:
-            raise StrategyError(f"{callback}: {type(error).__name__}: {error}") from error
+            raise StrategyError(f"{callback}: {raised(error)}") from error
         self._proposals.clear()
 
     def _apply_one_by_one(self, subscription: Subscription, first_ordinal: int, events: Iterable[Event]) -> int:
@@ -458,4 +464,4 @@ def _values(event: Event | PrivateEvent) -> tuple[float | None, ...]:
 
 
 def describe(subscription: Subscription, ordinal: int, event: Event | PrivateEvent | None, error: BaseException) -> str:
-    return f"{subscription.name} ordinal {ordinal}: {type(error).__name__}: {error} (record: {event})"
+    return f"{subscription.name} ordinal {ordinal}: {raised(error)} (record: {event})"

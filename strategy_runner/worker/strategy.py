@@ -2,6 +2,7 @@
 
 from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StrategyError, VersionMismatchError
+from strategy_runner.strategies.client_code import raised
 from strategy_runner.strategies.generation import code_digest, generation, versions
 from strategy_runner.strategies.interface import Strategy
 from strategy_runner.strategies.params import build_params
@@ -15,7 +16,7 @@ def make_strategy(spec: WorkerSpec) -> Strategy:
     try:
         return found(params, symbol=spec.symbol, timeframe=spec.timeframe, seed=int(spec.generation, 16))
     except Exception as error:
-        raise StrategyError(f"{found.__qualname__}.__init__: {type(error).__name__}: {error}") from error
+        raise StrategyError(f"{found.__qualname__}.__init__: {raised(error)}") from error
 
 
 def generation_now(spec: WorkerSpec) -> str:

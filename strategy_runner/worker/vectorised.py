@@ -12,6 +12,7 @@ from strategy_runner.errors import StrategyError
 from strategy_runner.model.event import Bar
 from strategy_runner.model.record import Kind
 from strategy_runner.oms.fill_model import Band
+from strategy_runner.strategies.client_code import raised
 from strategy_runner.strategies.interface import Bars, Strategy
 from strategy_runner.worker.machine import RAISED, Machine, describe
 from strategy_runner.worker.subscription import Subscription
@@ -47,7 +48,7 @@ def _apply(machine: Machine, subscription: Subscription, first_ordinal: int, bar
         flat, long, short = (_following(mask, count) for mask in masks)
     except RAISED as error:
         where = f"{subscription.name} ordinals {first_ordinal} to {first_ordinal + count - 1}"
-        raise StrategyError(f"{where}: on_bars: {type(error).__name__}: {error}") from error
+        raise StrategyError(f"{where}: on_bars: {raised(error)}") from error
     paper = machine.paper if subscription.is_market else None
     left = machine.warming.get(subscription.name, 0)
     # a memoryview gives Python's own numbers, faster than numpy does

@@ -225,7 +225,7 @@ def test_history_must_be_said_and_be_there(home: Firm) -> None:
     home.write(FILE, CROSSOVER)
     assert_one_message(home.run("backtest", "acme", code=None), CONFIGURATION, "history.folder", "--history DIR")
     missing = home.run("backtest", "acme", "--history", "/nowhere", code=None)
-    assert_one_message(missing, CONFIGURATION, "--history: expected a folder", "found nothing at /nowhere")
+    assert_one_message(missing, USAGE, "--history: expected a folder", "found nothing at /nowhere")
 
 
 def test_a_variable_that_is_no_utf_8_is_named_and_not_shown(home: Firm) -> None:

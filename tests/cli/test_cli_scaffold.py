@@ -120,9 +120,21 @@ def test_names_that_are_taken_or_no_names_are_refused_and_nothing_is_overwritten
         ("new-client", "../acme"): "found '../acme'",
         ("new-strategy", "acme", "breakout"): "expected a name that is free",
         ("new-strategy", "acme", "swing_high"): "which is built in",
+        ("new-strategy", "acme", "numpy"): "found 'numpy', which is a module of Python or a library",
         ("new-strategy", "acne", "breakout"): "strategy-runner new-client acne makes it",
     }
     before = {path: path.read_bytes() for path in (firm.root / "clients").rglob("*") if path.is_file()}
     for ran, word in zip(firm.run_all(*refused), refused.values(), strict=True):
         assert_one_message(ran, 2, word)
     assert {path: path.read_bytes() for path in (firm.root / "clients").rglob("*") if path.is_file()} == before
+
+
+def test_check_warns_of_a_misspelt_callback(firm: Firm) -> None:
+    firm.write("clients/acme/client.toml", CROSSOVER + OWN)
+    firm.run("new-strategy", "acme", "breakout")
+    code = firm.root / "clients" / "acme" / "strategies" / "breakout.py"
+    code.write_text(code.read_text().replace("def on_bar(", "def on_bra("))
+    assert firm.run("check", "acme").lines == [
+        "warning: clients/acme/strategies/breakout.py: Breakout.on_bra: valid, and called by nothing; did you mean on_bar?",
+        "warning: clients/acme/strategies/breakout.py: Breakout.inputs.bars: valid, and heard by nothing: there is no on_bar",
+    ]

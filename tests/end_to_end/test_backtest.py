@@ -153,8 +153,27 @@ def test_a_window_and_symbols_bound_what_is_read(firm: Firm, tmp_path: Path) -> 
     assert 500 < len(seconds) < 700 and min(seconds) >= 60.0 and max(seconds) < 180.0
     assert ran.lines[0].split() == ["worker", "records", "signals", "refused", "seconds", "records/s", "taken"]
     assert any(line.startswith("ETH-USD/trade") and "kept" in line for line in ran.lines)
-    ran = firm.run("backtest", "acme", "--history", tmp_path, "--symbols", "ETH-UDS", code=2)
-    assert "expected some of ETH-UDS, found none of them" in ran.err
+    for said in ("ETH-UDS", "BTC-USD,ETH-UDS"):
+        ran = firm.run("backtest", "acme", "--history", tmp_path, "--symbols", said, code=None)
+        words = "--symbols: expected some of BTC-USD, ETH-USD, found ETH-UDS; did you mean ETH-USD?"
+        assert_one_message(ran, 2, words)
+    ran = firm.run("backtest", "acme", "--history", tmp_path, "--from", "2030-01-01", "--symbols", "ETH-USD")
+    words = "no record came of its history: ETH-USD/trade has 0 rows in the period asked for"
+    assert ran.err.splitlines()[0] == f"warning: acme:slow.ETH-USD: {words}"
+    assert_one_message(firm.run("backtest", "acme", "--history", "nope", code=None), 2, "--history: expected a folder")
+
+
+def test_a_backtest_leaves_no_socket_that_others_may_enter(firm: Firm, tmp_path: Path) -> None:
+    firm.write("clients/acme/client.toml", CLIENT.replace("STEPS", "0"))
+    firm.write("clients/acme/strategies/slow.py", SLOW)
+    write_market(tmp_path, "ETH-USD", seed=1, seconds=10, per_second=5)
+    before = os.umask(0o022)  # as most shells have it
+    try:
+        firm.run("backtest", "acme", "--history", tmp_path, "--symbols", "ETH-USD")
+    finally:
+        os.umask(before)
+    found = [one for one in firm.run("doctor", "-o", "json", code=None).json() if one["check"] == "permissions"]
+    assert [one["level"] for one in found] == ["ok"], found
 
 
 CROSSOVER = """mode = "mock"
@@ -201,10 +220,13 @@ def test_a_strategy_that_raises_on_a_record_names_the_record_and_the_log(firm: F
     firm.write("clients/acme/client.toml", CLIENT.replace("STEPS", "0").replace('"BTC-USD", ', ""))
     firm.write("clients/acme/strategies/slow.py", raising)
     write_market(tmp_path, "ETH-USD", seed=1, seconds=10, per_second=5)
-    ran = firm.run("backtest", "acme", "--history", tmp_path, code=1)
-    first, second, *_ = ran.err.splitlines()
-    assert first.startswith("error: acme:slow.ETH-USD: ETH-USD/trade ordinal 0: ZeroDivisionError: division by zero")
-    assert second == f"last lines of {firm.home.log('acme:slow.ETH-USD')}:"
+    line = 1 + raising.splitlines().index("        1 / self.params.steps")
+    what = f"ETH-USD/trade ordinal 0: ZeroDivisionError: division by zero at slow.py:{line} (record: Trade("
+    for _ in range(2):  # of this run: the log keeps those before it too
+        first, second, *own = firm.run("backtest", "acme", "--history", tmp_path, code=1).err.splitlines()
+        assert first.startswith(f"error: acme:slow.ETH-USD: {what}")
+        assert second == f"last lines of {firm.home.log('acme:slow.ETH-USD')}:"
+        assert len(own) == 1 and what in own[0]
 
 
 def test_what_workers_with_logs_of_their_own_did_is_reported_in_the_order_in_which_it_happened(firm: Firm) -> None:

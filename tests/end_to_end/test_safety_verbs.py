@@ -54,8 +54,12 @@ def state(firm: Firm, worker: str = WORKER) -> str:
 
 def test_a_backtest_beside_it_takes_the_operators_hand_off_no_run(desk: Firm) -> None:
     until(lambda: desk.run("fills", "acme", "-o", "name").lines, "fills")
+    bell = desk.home.sockets / "acme-doorbell.sock"
+    heard_at = bell.stat().st_ino
     ran = desk.run("backtest", "acme", "--history", desk.root / "history")
     assert ran.err.rstrip().endswith("signals acme --mode historical")
+    assert bell.stat().st_ino == heard_at
+    assert desk.run("sql", "acme", "SELECT mode FROM signals LIMIT 1", "-o", "json").objects() == [{"mode": "mock"}]
 
     assert "acme: halted, exits pass, mock run, action" in desk.run("halt", "acme", "--reason", "test").err
     assert (state(desk), asked(desk, "acme")) == ("reducing", ["halt"])

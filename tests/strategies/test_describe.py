@@ -9,7 +9,7 @@ import pytest
 from worker.processes import await_that, is_alive
 
 from strategy_runner.errors import ConfigurationError
-from strategy_runner.strategies.describe import Use, resolve
+from strategy_runner.strategies.describe import Use, resolve, unheard_of
 from strategy_runner.strategies.generation import code_digest
 from strategy_runner.strategies.interface import Inputs
 from strategy_runner.strategies.registry import BUILTIN
@@ -40,6 +40,28 @@ def test_it_describes_built_in_and_own_strategies(tmp_path: Path) -> None:
     assert (built_in.code, built_in.code_digest) == ("", code_digest(BUILTIN["swing_high"]))
     assert mine.inputs == Inputs(quotes=True, timer="5s", symbols=("ETH-USD",))
     assert mine.code == str(folder / "mine.py")
+
+
+def test_callbacks_that_nothing_calls_are_told(tmp_path: Path) -> None:
+    slips = """
+class Deaf(Strategy):
+    inputs = Inputs(bars=True, timer="5s")
+    def on_bra(self, bar): ...
+    def on_trade(self, trade): ...
+    def on_the_whole(self): ...
+
+
+class Sound(Strategy):
+    inputs = Inputs(bars=True)
+    def on_bars(self, bars): ...
+"""
+    where = "clients/ada/strategies/deaf.py: Deaf"
+    assert unheard_of(write(tmp_path, deaf=slips), ["deaf", "sound", "swing_high"]) == [
+        f"{where}.on_bra: valid, and called by nothing; did you mean on_bar?",
+        f"{where}.on_trade: valid, and never called: its inputs name no trades",
+        f"{where}.inputs.bars: valid, and heard by nothing: there is no on_bar",
+        f"{where}.inputs.timer: valid, and heard by nothing: there is no on_timer",
+    ]
 
 
 def test_client_code_runs_in_another_process_and_prints_to_stderr(
