@@ -106,8 +106,8 @@ def replay_of(home: Home, config: EnvironmentConfig, wish: Wish) -> ReplaySpec:
     return ReplaySpec(folder=str(folder), speed=wish.speed or 0.0, from_ns=wish.from_ns, to_ns=wish.to_ns)
 
 
-def last_lines(log: Path, lines: int = LAST_LINES) -> str:
+def last_lines(log: Path) -> str:
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
     except FileNotFoundError:
         return "(no log yet)"
