@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,6 @@ STREAMS = {
     "from bars": ("X/bar.1m", "X/bar.5m", "X/clock.1m"),
     "clock alone": ("X/clock.1m",),
 }
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 class Restless(Strategy):

@@ -16,7 +16,7 @@ from worker.build import (
     START_NS,
     Followers,
     bodies_on_disk,
-    short_folder,
+    fills_in,
     strategy,
     worker_spec,
 )
@@ -29,10 +29,8 @@ from strategy_runner.history.tape_run import rerun
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.event import Bar, Fill, OrderUpdate, Position, Trade
 from strategy_runner.model.fill_settings import FeeSettings, FillSettings
-from strategy_runner.model.private import PrivateEntry, decode_private
 from strategy_runner.model.signal import decode_body
 from strategy_runner.strategies.interface import Inputs, Strategy
-from strategy_runner.tape.logs import read_log
 from strategy_runner.tape.status import StatusFile
 from strategy_runner.worker.genesis import read_geneses
 
@@ -41,12 +39,6 @@ FILLS = FillSettings(
     latency_ns=50_000_000, slippage_ticks=1, participation=0.5, fees=FeeSettings(taker=D("0.001"), minimum=D("0.01"))
 )
 TRADES, BARS = 2_500, 1_000
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 @pytest.fixture
@@ -103,10 +95,6 @@ def backtest(root: Path, kind: type[Strategy] = Answering, name: str = "history-
     made = strategy(kind, spec)
     Backtest(spec, made, status=StatusFile(Path(spec.folder) / "status")).run(lambda: False)
     return made
-
-
-def fills_in(folder: Path) -> list[PrivateEntry]:
-    return [decode_private(payload) for payload in read_log(folder / "fills.log")]
 
 
 @pytest.mark.parametrize("streams", [("X/trade", "X/bar.1m"), ("X/trade",), ("X/bar.1m",)], ids=str)

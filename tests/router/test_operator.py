@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import msgspec
 import pytest
 from oms.venue import Venue
 from router.desk import Desk, Talker
-from router.trade import D, Floor, instrument
-from worker.build import short_folder
+from router.trade import D, Floor, Make, exits, floors_in, instrument
 
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import client_order_id
@@ -20,7 +19,7 @@ from strategy_runner.risk.state import Posture
 from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.router.breaker_log import read_breakers
 from strategy_runner.router.operator_log import Action, Request, read_actions, record
-from strategy_runner.router.order_entry import Flattened, Intended
+from strategy_runner.router.order_entry import Flattened
 from strategy_runner.router.reconciliation import read_reconciliation
 from strategy_runner.router.restarts import LOOK_INTERVAL_S
 from strategy_runner.router.stops import read_stops, strictest
@@ -31,25 +30,9 @@ STOPPED = ("refused", "stopped_by_operator")
 
 
 @pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def floor(root: Path) -> Iterator[Callable[..., Floor]]:
-    made: list[Floor] = []
-
-    def make(*workers: str, **changes: Any) -> Floor:
-        made.append(Floor(root, *workers, **changes))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-Make = Callable[..., Floor]
+def floor(root: Path) -> Iterator[Make]:
+    with floors_in(root, started=False) as make:
+        yield make
 
 
 def ask(root: Path, verb: Any, **scope: Any) -> Action:
@@ -239,10 +222,6 @@ def test_flatten_closes_whole_lots_first_where_the_lot_is_larger_now(root: Path,
         venue.fill(exits(one)[1].client_order_id)
         one.turn_until(lambda: not one.trading.record.state.books["talk/X"].quantity, "flat")
         assert len(exits(one)) == 2
-
-
-def exits(floor: Floor) -> list[Any]:
-    return [e.order for e in floor.orders() if isinstance(e, Intended) and e.order.leg == "flatten"]
 
 
 def test_a_reconciliation_that_is_asked_for_is_answered(root: Path, floor: Make) -> None:

@@ -21,6 +21,7 @@ from strategy_runner.config.spec import (
     WorkerSpec,
 )
 from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
+from strategy_runner.model.private import PrivateEntry, decode_private
 from strategy_runner.model.signal import LoggedSignal, SignalBody
 from strategy_runner.model.stream import Stream
 from strategy_runner.strategies.interface import Inputs, Strategy
@@ -193,6 +194,10 @@ class Recorded:
 def logged(path: Path) -> list[LoggedSignal]:
     """All signals of a worker's log."""
     return [msgspec.msgpack.decode(payload, type=LoggedSignal) for payload in read_log(path)]
+
+
+def fills_in(folder: Path) -> list[PrivateEntry]:
+    return [decode_private(payload) for payload in read_log(folder / "fills.log")]
 
 
 def bodies_on_disk(folder: Path) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 import random
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from worker.build import (
     new_tape,
     random_rows,
     run_out,
-    short_folder,
     status_of,
     strategy,
     worker_spec,
     write_rows,
 )
 from worker.fill_desk import FillDesk
-from worker.processes import PATIENCE_S, Processes, await_that, processes_in
+from worker.processes import PATIENCE_S, Processes, await_that
 
 from strategy_runner.config.spec import (
     FeedSpec,
@@ -50,25 +48,6 @@ from strategy_runner.worker.skips import Skip, note_skip
 ANSWERING = str(Path(__file__).parent / "acme" / "strategies" / "answering.py")
 NAN = float("nan")
 OWN = "talk.X"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def followers() -> Iterator[Followers]:
-    made = Followers()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def processes(folder: Path) -> Iterator[Processes]:
-    with processes_in(folder) as started:
-        yield started
 
 
 def spec_in(root: Path, /, **changes: Any) -> WorkerSpec:

@@ -5,7 +5,6 @@ import random
 import resource
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from worker.build import (
     new_tape,
     random_rows,
     run_out,
-    short_folder,
     status_of,
     strategy,
     worker_spec,
@@ -47,19 +45,6 @@ from strategy_runner.worker.follower import SNAPSHOT_SEQS
 from strategy_runner.worker.genesis import read_geneses
 
 Chatty = load("chatty", CHATTY)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def followers() -> Iterator[Followers]:
-    made = Followers()
-    yield made
-    made.close()
 
 
 def spec_in(folder: Path, **changes: Any) -> WorkerSpec:

@@ -7,13 +7,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import pytest
-from worker.build import bodies_on_disk, new_tape, random_rows, short_folder, worker_spec, write_rows
-from worker.processes import Processes, await_that, processes_in
+from worker.build import bodies_on_disk, new_tape, random_rows, worker_spec, write_rows
+from worker.processes import Processes, await_that
 
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.history.tape_run import rerun
@@ -72,18 +70,6 @@ SAID = {
     "leaks": "emory",
 }  # MemoryError, or the limit: as it could still say
 MEMORY_LIMIT_MB = 16  # the least that a configuration may say
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def processes(folder: Path) -> Iterator[Processes]:
-    with processes_in(folder) as started:
-        yield started
 
 
 def fussy(folder: Path, way: str) -> WorkerSpec:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from worker.build import (
     new_tape,
     random_rows,
     run_out,
-    short_folder,
     worker_spec,
     write_rows,
 )
@@ -44,12 +43,6 @@ from strategy_runner.worker.parking import (
 from strategy_runner.worker.skips import Skip, Skips, note_skip, read_skips
 
 SECOND_NS = 1_000_000_000
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 def spec_in(folder: Path, /, **changes: Any) -> WorkerSpec:
@@ -334,13 +327,6 @@ def test_a_resumed_worker_has_all_its_tries_again(folder: Path) -> None:
 def skip_of(spec: WorkerSpec, seq: int, stream: str, ordinal: int, /, **changes: Any) -> Skip:
     skip = Skip(generation=spec.generation, seq=seq, stream=stream, ordinal=ordinal, reason="", at_ns=1)
     return msgspec.structs.replace(skip, **changes)
-
-
-@pytest.fixture
-def followers() -> Iterator[Followers]:
-    made = Followers()
-    yield made
-    made.close()
 
 
 def ordinal_of(rows: list[Row], seq: int) -> int:
