@@ -75,12 +75,10 @@ class Router:
         self._awaited = set(spec.workers)
         self._cut_off: dict[str, str] = {}
         self._is_cut_off_told = False
-        self._judge = Judge(market, spec.freshness)
+        self._judge = Judge(market, spec.freshness, None if operator is None else operator.refusal)
         self._trading = trading
         self._operator = operator
         self._audit = audit
-        if operator is not None:
-            self._judge.heed(operator.refusal)
         self._undecided: list[Arrival] = []
         self._unwritten: list[Decision] = []
         self._unwritable = ""
