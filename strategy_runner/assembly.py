@@ -535,7 +535,7 @@ def _slowest_snapshot(patterns: Sequence[str], count: int, silent_since_ns: int,
     a worker's snapshots need, or because of a beat that is older than the page's file.
     """
     slowest = count
-    for path in [path for pattern in patterns for path in glob.glob(pattern)]:  # noqa: PTH207
+    for path in [path for pattern in patterns for path in glob.glob(pattern)]:  # noqa: PTH207  Path takes no absolute ones
         status = read_status(Path(path))
         seq, seen_ns = (0, _written_ns(path)) if status is None else (status.snapshot_seq, status.beat_ns)
         if seen_ns < silent_since_ns and _written_ns(path) < silent_since_ns:
