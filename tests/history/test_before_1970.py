@@ -12,7 +12,7 @@ from feed_process import FeedProcess
 from oms.paper_build import X
 from worker.build import Followers, bodies_on_disk, run_out, short_folder, strategy, worker_spec
 
-from strategy_runner.cli.times import moment_ns
+from strategy_runner.cli.values import moment_ns
 from strategy_runner.config.spec import PaperSpec, ReplaySpec, WorkerSpec
 from strategy_runner.feed.bars import NONE_OPEN, BarBuilder
 from strategy_runner.feed.derive import Derivation
