@@ -15,6 +15,7 @@ from router.trade import D, Floor, Make, exits, floors_in, instrument
 
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import client_order_id
+from strategy_runner.risk.breakers import strictest
 from strategy_runner.risk.state import Posture
 from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.router.breaker_log import read_breakers
@@ -22,7 +23,7 @@ from strategy_runner.router.operator_log import Action, Request, read_actions, r
 from strategy_runner.router.order_entry import Flattened
 from strategy_runner.router.reconciliation import read_reconciliation
 from strategy_runner.router.restarts import LOOK_INTERVAL_S
-from strategy_runner.router.stops import read_stops, strictest
+from strategy_runner.router.stops import read_stops
 from strategy_runner.tape.status import StatusFile
 
 OTHER = "walk.X"
