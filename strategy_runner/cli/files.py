@@ -69,12 +69,12 @@ def show_config(home: Home, client: str | None, environment: str | None, output:
     Without a client those of the environment file. Secrets stay references.
     """
     name = environment or read_wishes(home).environment
-    loaded = load_environment(home, name, environ=os.environ, overrides={})
+    loaded = load_environment(home, name, environ=os.environ)
     if client is None:
         shown = rows(loaded)
     else:
         _must_know(home, client)
-        shown = rows(load_client(home, client, loaded, environ=os.environ, overrides={}))
+        shown = rows(load_client(home, client, loaded, environ=os.environ))
     if output == "json":
         show_json(shown)
     elif output == "name":
@@ -122,7 +122,7 @@ def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
     try:
         check_sockets(home, client_names(home))
         check_templates(home)
-        load_environment(home, environment, environ=os.environ, overrides={})
+        load_environment(home, environment, environ=os.environ)
     except ConfigurationError as error:
         return [Finding("error", problem) for problem in error.problems]
     findings: list[Finding] = []

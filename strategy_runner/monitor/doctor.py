@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names, load_environment
+from strategy_runner.config.load import client_names
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.monitor import (
@@ -21,7 +21,7 @@ from strategy_runner.monitor import (
 from strategy_runner.monitor.finding import Finding, error
 from strategy_runner.monitor.host import Host
 from strategy_runner.supervision.plan import make_plan
-from strategy_runner.supervision.wishes import Wish, Wishes, instruments_in_use, read_wishes
+from strategy_runner.supervision.wishes import Wish, Wishes, environment_in_use, instruments_in_use, read_wishes
 
 Check = Callable[[], list[Finding]]
 
@@ -129,8 +129,7 @@ def _planned(home: Home, environ: Mapping[str, str]) -> tuple[int, list[str]]:
 def _retention_gb(home: Home, environ: Mapping[str, str]) -> float:
     """What the environment's file says; without one that can be read, nothing is to come."""
     try:
-        name = read_wishes(home).environment
-        return load_environment(home, name, environ=environ, overrides={}).value.tape.retention_gb
+        return environment_in_use(home, environ).value.tape.retention_gb
     except StrategyRunnerError:
         return 0.0
 
