@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from strategy_runner.bus.context import Context, new_context
 from strategy_runner.bus.doorbell import (
-    FillDoorbell,
     FillListener,
     SignalDoorbell,
     SignalListener,
@@ -314,7 +313,6 @@ def make_trading(spec: RouterSpec, context: Context, market: Market) -> Trading 
     desk = Desk(
         spec,
         partial(_open_oms, context, spec.client, oms),
-        lambda: FillDoorbell(oms.doorbell, spec.client) if oms.doorbell else None,
         clock=market.clock_ns,
         event_ns=market.event_ns,
     )

@@ -92,9 +92,7 @@ class Floor:
     def start(self) -> Router:
         self._listener = SignalListener(self.spec.doorbell)
         market = Market(self.root / "tape")
-        self._desk = desk = Desk(
-            self.spec, self._open_oms, lambda: None, clock=market.clock_ns, event_ns=market.event_ns
-        )
+        self._desk = desk = Desk(self.spec, self._open_oms, clock=market.clock_ns, event_ns=market.event_ns)
         record = RiskRecord(Path(self.spec.folder), CLIENT, self.spec.mode)
         self.trading = Trading(self.spec, record, desk, market)
         self.router = Router(
