@@ -17,6 +17,7 @@ from worker.build import (
     Followers,
     bodies_on_disk,
     fills_in,
+    rerun,
     strategy,
     worker_spec,
 )
@@ -25,7 +26,6 @@ from strategy_runner.config.spec import PaperSpec, ReplaySpec, WorkerSpec
 from strategy_runner.errors import DivergenceError
 from strategy_runner.history.backtest import Backtest
 from strategy_runner.history.catalog import series_of
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.event import Bar, Fill, OrderUpdate, Position, Trade
 from strategy_runner.model.fill_settings import FeeSettings, FillSettings
@@ -115,7 +115,7 @@ def test_through_a_feed_and_over_history_a_worker_fills_and_says_the_same_to_the
             if luck.random() < 0.15:
                 follower = followers.make(spec)  # the one before was killed
         [genesis] = read_geneses(Path(spec.folder))
-        again = list(rerun(spec, feed.tape, genesis, feed.reader().head.count))
+        again = rerun(spec, feed.tape, genesis, feed.reader().head.count)
     historical, simulated = root / "history-run" / "talk.X", root / "simulated" / "talk.X"
     bodies = bodies_on_disk(simulated)
     assert bodies == bodies_on_disk(historical) == again

@@ -14,6 +14,7 @@ from worker.build import (
     bodies_on_disk,
     new_tape,
     random_rows,
+    rerun,
     run_out,
     status_of,
     strategy,
@@ -32,7 +33,7 @@ from strategy_runner.config.spec import (
     WorkerSpec,
 )
 from strategy_runner.errors import CorruptRecordError, StrategyError
-from strategy_runner.history.tape_run import TapeRun, rerun
+from strategy_runner.history.tape_run import TapeRun
 from strategy_runner.model.event import Fill, OrderUpdate, Position, Trade
 from strategy_runner.model.private import encode_private, slot_of
 from strategy_runner.model.signal import decode_body
@@ -248,7 +249,7 @@ def test_a_worker_killed_between_fills_derives_the_same_signals_and_so_does_a_ru
     assert "acme:talk.X/private" in causes
     assert len(bodies) > 30
     [genesis] = read_geneses(folder / OWN)
-    assert list(rerun(spec, folder / "tape", genesis, market.tape.seq)) == bodies
+    assert rerun(spec, folder / "tape", genesis, market.tape.seq) == bodies
 
 
 def test_new_code_begins_with_what_is_held(folder: Path, followers: Followers, market: Market) -> None:

@@ -23,6 +23,7 @@ from worker.build import (
     logged,
     new_tape,
     random_rows,
+    rerun,
     run_out,
     status_of,
     strategy,
@@ -33,7 +34,6 @@ from worker.build import (
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import ModelSpec, WorkerSpec
 from strategy_runner.errors import CorruptRecordError, DivergenceError, StrategyError
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.model.event import Bar, Event, Trade
 from strategy_runner.model.record import SIZE
 from strategy_runner.model.signal import canonical, decode_body
@@ -444,7 +444,7 @@ def test_without_a_snapshot_that_counts_it_derives_again_from_where_it_began_and
     after = bodies_on_disk(folder / "talk.X")
     assert after[: len(before)] == before and len(after) > len(before) > 0
     [begun] = read_geneses(Path(worker.folder))
-    assert after == list(rerun(worker, folder / "tape", begun, len(rows)))
+    assert after == rerun(worker, folder / "tape", begun, len(rows))
 
 
 def test_with_a_damaged_snapshot_and_no_tape_from_where_it_began_it_halts(folder: Path, followers: Followers) -> None:

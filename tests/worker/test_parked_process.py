@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 
 import msgspec
-from worker.build import bodies_on_disk, new_tape, random_rows, worker_spec, write_rows
+from worker.build import bodies_on_disk, new_tape, random_rows, rerun, worker_spec, write_rows
 from worker.processes import Processes, await_that
 
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.tape.status import State, Status, read_status
 from strategy_runner.worker.confinement import BELOW_OTHERS, NICE_MAX
 from strategy_runner.worker.genesis import read_geneses
@@ -128,7 +127,7 @@ def test_after_three_tries_at_one_record_a_worker_is_parked_and_without_the_reco
         bodies = bodies_on_disk(Path(spec.folder))
         assert len(bodies) == (sum(name == "X/trade" for name, _, _ in rows) - 1) // 4
         (genesis,) = read_geneses(Path(spec.folder))
-        assert bodies == list(rerun(genesis.spec, folder / "tape", genesis, len(rows)))
+        assert bodies == rerun(genesis.spec, folder / "tape", genesis, len(rows))
     end(*lives.values(), undisturbed)
 
 

@@ -16,6 +16,7 @@ from worker.build import (
     bodies_on_disk,
     new_tape,
     random_rows,
+    rerun,
     run_out,
     worker_spec,
     write_rows,
@@ -23,7 +24,6 @@ from worker.build import (
 
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.errors import DivergenceError, StateError, StrategyError
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.tape.status import STATE_AND_PID, UNFORESEEN, State, Status, StatusFile, read_status
 from strategy_runner.worker import parking
 from strategy_runner.worker.genesis import read_geneses
@@ -351,7 +351,7 @@ def test_a_skipped_record_is_not_applied_its_place_is_passed_and_the_oracle_agre
     run_out(followers.make(calm))
     assert page_of(calm).position == len(rows)
     bodies = bodies_on_disk(Path(calm.folder))
-    assert bodies == list(rerun(calm, folder / "tape", read_geneses(Path(calm.folder))[-1], len(rows)))
+    assert bodies == rerun(calm, folder / "tape", read_geneses(Path(calm.folder))[-1], len(rows))
     whole = spec_in(folder, params={"every": 3}, folder=str(folder / "whole"))
     run_out(followers.make(whole))
     assert bodies != bodies_on_disk(Path(whole.folder)), "the record should have made a difference"
