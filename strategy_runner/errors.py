@@ -115,8 +115,8 @@ def sparing(faults: list[StrategyRunnerError]) -> Iterator[None]:
 
 
 def raise_all(faults: Sequence[StrategyRunnerError]) -> None:
-    """Raises all of them as one, if there are any, with the smallest exit code: what holds nowhere is worse than what does not
-    hold yet, and damage worse than a file that a person can edit."""
+    """Raises all of them as one, if there are any, with the smallest exit code of theirs: damage (1) is told before what does not
+    run (3), and that before a file that a person can edit (6)."""
     if len(faults) == 1:
         raise faults[0]
     if faults:
