@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from strategy_runner.bus.context import Context, new_context
 from strategy_runner.bus.doorbell import (
-    FillDoorbell,
     FillListener,
     SignalDoorbell,
     SignalListener,
@@ -53,10 +52,14 @@ from strategy_runner.feed.sources.mock import MockSource
 from strategy_runner.loop import COLLECT_AFTER, StopFlag, loop
 from strategy_runner.router.audit import Audit
 from strategy_runner.router.delivery import Delivery
+from strategy_runner.router.desk import Desk
 from strategy_runner.router.journal import decision_log
 from strategy_runner.router.market import Market
+from strategy_runner.router.operator import Operator
+from strategy_runner.router.risk_record import RiskRecord
 from strategy_runner.router.router import Router
 from strategy_runner.router.sql import SqlService
+from strategy_runner.router.trading import Trading
 from strategy_runner.sinks.dead_letters import DeadLetterLog
 from strategy_runner.tape.boot import this_boot
 from strategy_runner.tape.files import head_path, is_full
@@ -73,8 +76,6 @@ from strategy_runner.worker.strategy import make_strategy, require_versions
 
 if TYPE_CHECKING:
     from strategy_runner.oms.interface import Oms
-    from strategy_runner.router.operator import Operator
-    from strategy_runner.router.trading import Trading
     from strategy_runner.sinks.duckdb_sink import DuckDbSink
 
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
@@ -303,30 +304,23 @@ def make_router(spec: RouterSpec, context: Context, market: Market | None, deliv
     )
 
 
-def make_trading(spec: RouterSpec, context: Context, market: Market) -> "Trading | None":
+def make_trading(spec: RouterSpec, context: Context, market: Market) -> Trading | None:
     """What a client with a route to an OMS needs beside its sinks. Where records come as fast as they go nobody can wait for an
     OMS, and there is none. Raises StateError, OSError."""
-    from strategy_runner.router.desk import Desk
-    from strategy_runner.router.risk_record import RiskRecord
-    from strategy_runner.router.trading import Trading
-
     oms = spec.oms
     if oms is None or spec.ordered or spec.bulk:
         return None
     desk = Desk(
         spec,
         partial(_open_oms, context, spec.client, oms),
-        lambda: FillDoorbell(oms.doorbell, spec.client) if oms.doorbell else None,
         clock=market.clock_ns,
         event_ns=market.event_ns,
     )
     return Trading(spec, RiskRecord(Path(spec.folder), spec.client, spec.mode), desk, market)
 
 
-def _operator(spec: RouterSpec, trading: "Trading | None") -> "Operator | None":
+def _operator(spec: RouterSpec, trading: Trading | None) -> Operator | None:
     """None for a run as fast as it goes: it is over before a person has said anything, and would come out differently."""
-    from strategy_runner.router.operator import Operator
-
     if trading is None and (spec.ordered or spec.bulk):
         return None
     return Operator(
@@ -537,7 +531,7 @@ def _slowest_snapshot(patterns: Sequence[str], count: int, silent_since_ns: int,
     a worker's snapshots need, or because of a beat that is older than the page's file.
     """
     slowest = count
-    for path in [path for pattern in patterns for path in glob.glob(pattern)]:  # noqa: PTH207
+    for path in [path for pattern in patterns for path in glob.glob(pattern)]:  # noqa: PTH207  Path takes no absolute ones
         status = read_status(Path(path))
         seq, seen_ns = (0, _written_ns(path)) if status is None else (status.snapshot_seq, status.beat_ns)
         if seen_ns < silent_since_ns and _written_ns(path) < silent_since_ns:

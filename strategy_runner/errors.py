@@ -5,6 +5,7 @@ StrategyRunnerError                1  something failed; the message says what
 ├── NotRunningError                3  the daemon, a client or a worker is not running
 ├── TimeoutExpiredError            5  it did not happen within the time given
 ├── ConfigurationError             6  edit a file: the message names file, key, expected and found
+│   └── DeterminismError           6  a strategy reached for what a replay cannot repeat
 ├── SafetyRefusal                  8  a safety rule says no
 ├── StateError                     1  state on disk is not what it must be
 │   ├── CorruptRecordError         1  a record or frame below the durable mark fails its check
@@ -114,8 +115,8 @@ def sparing(faults: list[StrategyRunnerError]) -> Iterator[None]:
 
 
 def raise_all(faults: Sequence[StrategyRunnerError]) -> None:
-    """Raises all of them as one, if there are any, with the smallest exit code: what holds nowhere is worse than what does not
-    hold yet, and damage worse than a file that a person can edit."""
+    """Raises all of them as one, if there are any, with the smallest exit code of theirs: damage (1) is told before what does not
+    run (3), and that before a file that a person can edit (6)."""
     if len(faults) == 1:
         raise faults[0]
     if faults:

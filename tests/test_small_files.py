@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_limit import files_no_larger_than
 
 from strategy_runner.config.spec import read_specs
 from strategy_runner.feed.checkpoint import newest_checkpoint, oldest_checkpoint_seq
@@ -52,13 +53,8 @@ def test_the_content_is_synced_before_the_file_has_its_name_and_the_folder_after
 
 
 def test_a_disk_that_takes_a_part_leaves_the_old_file_and_has_its_space_back(path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(NEW) // 2, hard))
-    try:
-        with pytest.raises(OSError, match=f"File too large: '{path}'"):
-            replace_file(path, NEW, synced="content")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_no_larger_than(len(NEW) // 2), pytest.raises(OSError, match=f"File too large: '{path}'"):
+        replace_file(path, NEW, synced="content")
     assert path.read_bytes() == OLD
     assert os.listdir(path.parent) == ["word.json"]  # noqa: PTH208
 

@@ -13,7 +13,7 @@ import msgspec
 
 from strategy_runner.cli.output import output_option, show_json, talk
 from strategy_runner.cli.signals import mode_option, run_of
-from strategy_runner.cli.times import moment_ns
+from strategy_runner.cli.values import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.errors import StateError, UsageError, naming
 from strategy_runner.history.table_file import write_table

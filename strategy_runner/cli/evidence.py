@@ -11,7 +11,7 @@ from strategy_runner.cli.output import output_option, show_json, show_table, tal
 from strategy_runner.cli.progress import bar
 from strategy_runner.cli.signal_lines import WORKER_CHARACTERS, SignalLines, moment
 from strategy_runner.cli.table import Column
-from strategy_runner.cli.times import moment_ns
+from strategy_runner.cli.values import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.errors import UsageError
 from strategy_runner.history.derivation_parity import DerivationParity

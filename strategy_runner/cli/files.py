@@ -11,7 +11,7 @@ from strategy_runner.cli.table import Column
 from strategy_runner.config.availability import unreadable_secrets
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names, load_client, load_environment, unknown_client
-from strategy_runner.config.loaded import Loaded, Row, rows
+from strategy_runner.config.loaded import rows
 from strategy_runner.config.schema import ClientConfig, RiskConfig, SizingConfig
 from strategy_runner.errors import ConfigurationError, SafetyRefusal
 from strategy_runner.model.counted import counted
@@ -70,13 +70,13 @@ def show_config(home: Home, client: str | None, environment: str | None, output:
 
     Without a client those of the environment file. Secrets stay references.
     """
-    loaded: Loaded[msgspec.Struct] = load_environment(  # type: ignore[assignment]  # both kinds show the same way
-        home, environment or read_wishes(home).environment, environ=os.environ, overrides={}
-    )
-    if client is not None:
+    name = environment or read_wishes(home).environment
+    loaded = load_environment(home, name, environ=os.environ)
+    if client is None:
+        shown = rows(loaded)
+    else:
         _must_know(home, client)
-        loaded = load_client(home, client, loaded, environ=os.environ, overrides={})  # type: ignore[assignment, arg-type]
-    shown: list[Row] = rows(loaded)
+        shown = rows(load_client(home, client, loaded, environ=os.environ))
     if output == "json":
         show_json(shown)
     elif output == "name":
@@ -124,7 +124,7 @@ def _check(home: Home, client: str | None, environment: str) -> list[Finding]:
     try:
         check_sockets(home, client_names(home))
         check_templates(home)
-        load_environment(home, environment, environ=os.environ, overrides={})
+        load_environment(home, environment, environ=os.environ)
     except ConfigurationError as error:
         return [Finding("error", problem) for problem in error.problems]
     findings: list[Finding] = []

@@ -8,7 +8,7 @@ import click
 from strategy_runner.cli.output import nameless_output_option, output_option, show_json, show_table, talk
 from strategy_runner.cli.progress import bar
 from strategy_runner.cli.table import Column
-from strategy_runner.cli.times import moment_ns
+from strategy_runner.cli.values import moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.config.times import duration
 from strategy_runner.errors import UsageError

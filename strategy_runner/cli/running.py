@@ -10,12 +10,11 @@ from pathlib import Path
 
 import click
 
-from strategy_runner.cli.numbers import FiniteRange
 from strategy_runner.cli.output import age, output_option, plain, show_json, show_results, show_table, talk
 from strategy_runner.cli.progress import ready_bar
 from strategy_runner.cli.signals import MODES
 from strategy_runner.cli.table import Column
-from strategy_runner.cli.times import moment_ns
+from strategy_runner.cli.values import FiniteRange, moment_ns
 from strategy_runner.config.home import Home
 from strategy_runner.config.load import client_names, unknown_client
 from strategy_runner.config.spec import WorkerSpec

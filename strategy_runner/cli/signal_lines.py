@@ -68,9 +68,9 @@ class SignalLines:
 
     def _line(self, cells: dict[str, str], why: str) -> str:
         line = ""
-        for title, width in self._layout:
-            cell = cells[title][:19] if (title, width) == _SECONDS else cells[title]
-            width = self._worker if title == "worker" else width  # noqa: PLW2901
+        for title, laid_out in self._layout:
+            cell = cells[title][:19] if (title, laid_out) == _SECONDS else cells[title]
+            width = self._worker if title == "worker" else laid_out
             line += f"{cell:<{width}} " if width > 0 else f"{cell:>{-width}} "
         if self._width is None:
             return line + why

@@ -6,6 +6,7 @@ command line: each later layer wins. All faults of a file are found in one go.
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -27,11 +28,12 @@ from strategy_runner.model.names import CLIENT_PATTERN, RESERVED_CLIENTS
 
 # what a client takes from its environment where its own file says nothing
 INHERITED = ("mode", "routes", "log_level", "limits", "storage", "messaging", "oms", "paper")
+NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
 ENVIRONMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
 def load_environment(
-    home: Home, name: str, *, environ: Mapping[str, str], overrides: Mapping[str, object]
+    home: Home, name: str, *, environ: Mapping[str, str], overrides: Mapping[str, object] = NO_OVERRIDES
 ) -> Loaded[EnvironmentConfig]:
     """configs/NAME.toml with variables and command line on top. Raises ConfigurationError with every problem found."""
     file = f"configs/{name}.toml"
@@ -58,7 +60,7 @@ def load_client(
     environment: Loaded[EnvironmentConfig],
     *,
     environ: Mapping[str, str],
-    overrides: Mapping[str, object],
+    overrides: Mapping[str, object] = NO_OVERRIDES,
 ) -> Loaded[ClientConfig]:
     """clients/CLIENT/client.toml on top of its environment, with variables and command line on top of both.
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from strategy_runner.bus.doorbell import FillListener, StreamDoorbell, topic_of
-from strategy_runner.bus.frames import REPAIR_RECORDS_MAX, FramePublisher, seq_bytes
+from strategy_runner.bus.frames import FramePublisher
 from strategy_runner.config.spec import FeedSpec
-from strategy_runner.errors import CorruptRecordError, DiskFullError
+from strategy_runner.errors import DiskFullError
 from strategy_runner.feed.checkpoint import (
     Checkpoint,
     newest_checkpoint,
@@ -28,6 +28,7 @@ from strategy_runner.feed.checkpoint import (
     write_checkpoint,
 )
 from strategy_runner.feed.clock import FeedClock
+from strategy_runner.feed.consumers import Consumers
 from strategy_runner.feed.derive import Derivation, Emit, handles_by_symbol
 from strategy_runner.feed.interruption import Interruption
 from strategy_runner.feed.pace import Pace
@@ -79,11 +80,11 @@ class Feed:
         self._source = source
         self._writer = writer
         self._doorbell = doorbell
-        self._frames = frames
         self._file = status
         self._pace = Pace(speed)
         self._slowest_reader = slowest_reader
         self._reader = TapeReader(writer.folder)
+        self._consumers = Consumers(frames, self._reader)
         self._clock = clock or FeedClock(writer.head.clock_offset_ns, self._last_received_ns())
         self._screen: Screen | None = None if source.rewinds else Screen({})
         self._interruption = Interruption()
@@ -104,7 +105,6 @@ class Feed:
         self._next_beat = self._next_look = 0.0
         self._next_retention = 0.0
         self._is_halted = False
-        self._damage = ""  # that a consumer of frames met last
         self._waiting_spec: FeedSpec | None = None
         self._emit: Emit = writer.append
         self._stopping = threading.Event()
@@ -130,7 +130,7 @@ class Feed:
         """
         self._writer.received_ns = self._clock.look()
         work = self._advance() if self._has_space() else 0
-        work += self._frames.turn(self._pairs)
+        work += self._consumers.turn()
         now = self._clock.monotonic_ns / 1e9
         if now >= self._next_beat:
             self._beat(now)
@@ -204,7 +204,7 @@ class Feed:
             wait = min(wait, due)
         for _, interval_ns in self._clocks:
             wait = min(wait, (interval_ns - self._clock.now_ns % interval_ns) / 1e9)
-        return min(wait, 0.05) if self._frames.wanted else wait
+        return min(wait, 0.05) if self._consumers.are_there else wait
 
     def reload(self, spec: FeedSpec) -> None:
         """Carries the streams that a new plan wants, from now on. Nothing else of a running feed changes.
@@ -365,42 +365,14 @@ class Feed:
         topics, ring = self._topics, self._doorbell.ring
         for stream_id, first in touched.items():
             ring(topics[stream_id], first)
-        if self._frames.wanted:
-            for stream_id, first in touched.items():
-                if self._frames.wants(topics[stream_id]):
-                    self._send_frames(stream_id, first)
-
-    def _send_frames(self, stream_id: int, first: int) -> None:
-        reader = self._reader
-        position = reader.first_ordinal_at(stream_id, first)
-        entries = reader.entries(stream_id)
-        while position < entries:
-            seqs = reader.seqs(stream_id, position, entries)
-            pairs = [part for seq in seqs for part in (seq_bytes(seq), reader.raw(seq))]
-            self._frames.send(self._topics[stream_id], pairs)
-            position += len(seqs)
-
-    def _pairs(self, first: int, last: int) -> list[bytes]:
-        head = self._reader.head
-        start = max(first, head.first)
-        pairs: list[bytes] = []
-        try:
-            for seq in range(start, min(last + 1, head.count, start + REPAIR_RECORDS_MAX)):
-                pairs += (seq_bytes(seq), self._reader.raw(seq))
-        except CorruptRecordError as error:
-            if str(error) != self._damage:  # who asks for it again and again fills no log
-                self._damage = str(error)
-                log.error(
-                    "a consumer asked for records %d to %d and got those before a damaged one: %s", first, last, error
-                )
-        return pairs
+        if self._consumers.are_there:
+            self._consumers.send(touched, topics)
 
     def _beat(self, now: float) -> None:
         head, status = self._writer.head, self._file.status
         head.beat_ns, head.clock_offset_ns = self._clock.now_ns, self._clock.offset_ns
         self._private.look()
-        if self._frames.wanted:
-            self._frames.beat(head.count, head.epoch)
+        self._consumers.beat()
         self._tell_place()
         if self._screen is not None:
             status.refusals = self._screen.dropped

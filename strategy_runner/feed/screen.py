@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from strategy_runner.feed.sources.interface import Raw
-from strategy_runner.model.counted import counted
 from strategy_runner.model.record import PRICE_MAX, Kind
 
 EARLIEST_NS = 946_684_800_000_000_000  # 2000-01-01
@@ -81,13 +80,6 @@ class Screen:
                 self.note(sound)
             kept.append(sound)
         return kept
-
-    def lines(self) -> list[str]:
-        """What was found since the process began, a line for each symbol and reason."""
-        return [
-            f"{symbol}: {counted(count, 'row')} {reason} ({REASONS[reason]})"
-            for (symbol, reason), count in sorted(self.counts.items())
-        ]
 
     def _leaps(self, row: Raw, now_ns: int) -> bool:
         """Whether a row is ahead alone. Kept, it would put all that follow out of order; but two in a row that agree are

@@ -76,10 +76,6 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
     longest_gap_ns: int = 0
     first: dict[str, Example] = {}
 
-    @property
-    def dropped(self) -> int:
-        return self.seen - self.kept
-
     def merge(self, later: "QualityReport") -> "QualityReport":
         """Both together; where both have an example of a rule, the earlier report's stays."""
         rules = [rule for rule in (UNPARSABLE, *RULES) if rule in self.counts or rule in later.counts]

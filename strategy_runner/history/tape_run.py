@@ -120,11 +120,6 @@ class TapeRun:
         return batch
 
 
-def rerun(spec: WorkerSpec, tape: Path, first: Genesis, last_seq: int) -> Iterator[bytes]:
-    """The canonical bodies that a worker gives from its beginning up to and including `last_seq`."""
-    return (derived.body for derived in TapeRun(spec, tape, first).run(last_seq + 1))
-
-
 def beginning_at(spec: WorkerSpec, tape: Path, live_from: int) -> Genesis:
     """The genesis of a worker that is started anew when the tape stands at `live_from`: with the bars to warm up before it."""
     reader, warmup_bars = TapeReader(tape), make_strategy(spec).inputs.warmup_bars

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from strategy_runner.config.home import Home
-from strategy_runner.config.load import client_names, load_environment
+from strategy_runner.config.load import client_names
 from strategy_runner.errors import ConfigurationError, SafetyRefusal, StrategyRunnerError
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.monitor import (
@@ -22,7 +22,7 @@ from strategy_runner.monitor.finding import Finding, error
 from strategy_runner.monitor.host import Host
 from strategy_runner.small_files import paths_below, paths_in
 from strategy_runner.supervision.plan import make_plan
-from strategy_runner.supervision.wishes import Wish, Wishes, instruments_in_use, read_wishes
+from strategy_runner.supervision.wishes import Wish, Wishes, environment_in_use, instruments_in_use, read_wishes
 
 Check = Callable[[], list[Finding]]
 
@@ -56,20 +56,20 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
     planned, problems = _planned(home, environ)
     retention_gb = _retention_gb(home, environ)
     yield "versions", checks_host.check_versions
-    yield "clock", lambda: checks_host.check_clock(home, host)
-    yield "disk", lambda: checks_host.check_disk(home, host, retention_gb=retention_gb)
-    yield "limits", lambda: checks_host.check_limits(host, planned)
-    yield "files", lambda: checks_home.check_files(problems)
+    yield "clock", partial(checks_host.check_clock, home, host)
+    yield "disk", partial(checks_host.check_disk, home, host, retention_gb=retention_gb)
+    yield "limits", partial(checks_host.check_limits, host, planned)
+    yield "files", partial(checks_home.check_files, problems)
     if home.var.exists():
-        yield "permissions", lambda: checks_home.check_permissions(home, host.user)
-        yield "version", lambda: checks_home.check_state_version(home)
-    yield "sockets", lambda: checks_home.check_sockets(home)
-    yield "specs", lambda: checks_home.check_specs(home)
-    yield "code", lambda: checks_home.check_code(home)
-    yield "daemon", lambda: checks_processes.check_daemon(home, host)
+        yield "permissions", partial(checks_home.check_permissions, home, host.user)
+        yield "version", partial(checks_home.check_state_version, home)
+    yield "sockets", partial(checks_home.check_sockets, home)
+    yield "specs", partial(checks_home.check_specs, home)
+    yield "code", partial(checks_home.check_code, home)
+    yield "daemon", partial(checks_processes.check_daemon, home, host)
     yield "strays", lambda: checks_processes.check_strays(home, host, checks_processes.daemon_pid(home))
-    yield "locks", lambda: checks_processes.check_locks(home, host)
-    yield "beats", lambda: checks_processes.check_beats(home, host)
+    yield "locks", partial(checks_processes.check_locks, home, host)
+    yield "beats", partial(checks_processes.check_beats, home, host)
     yield "watchdog", lambda: checks_processes.check_watchdog(home, host, checks_processes.daemon_pid(home))
     unreadable: list[OSError] = []
     markets = [path.parent for path in paths_below(home.var, "market/*/tape", unreadable)]
@@ -77,15 +77,15 @@ def _checks(home: Home, host: Host, environ: Mapping[str, str]) -> Iterator[tupl
     for fault in unreadable:
         yield "folders", partial(_raise, fault)
     for folder in markets:
-        yield "checkpoints", lambda folder=folder: checks_sinks.check_checkpoints(folder)  # type: ignore[misc]
-        yield "tape", lambda folder=folder: checks_tape.check_tape(folder / "tape")  # type: ignore[misc]
+        yield "checkpoints", partial(checks_sinks.check_checkpoints, folder)
+        yield "tape", partial(checks_tape.check_tape, folder / "tape")
     for state in states:
-        yield "snapshots", lambda state=state: _snapshots(state)  # type: ignore[misc]
-        yield "signals", lambda state=state: checks_logs.check_client(state, state.parent.name)  # type: ignore[misc]
-        yield "orders", lambda state=state: _orders(home, state)  # type: ignore[misc]
-        yield "protection", lambda state=state: _protection(home, environ, state)  # type: ignore[misc]
-        yield "records", lambda state=state: _records(state, host)  # type: ignore[misc]
-        yield "sinks", lambda state=state: _sinks(state, host)  # type: ignore[misc]
+        yield "snapshots", partial(_snapshots, state)
+        yield "signals", partial(checks_logs.check_client, state, state.parent.name)
+        yield "orders", partial(_orders, home, state)
+        yield "protection", partial(_protection, home, environ, state)
+        yield "records", partial(_records, state, host)
+        yield "sinks", partial(_sinks, state, host)
 
 
 def _raise(fault: OSError) -> list[Finding]:
@@ -140,8 +140,7 @@ def _planned(home: Home, environ: Mapping[str, str]) -> tuple[int, list[str]]:
 def _retention_gb(home: Home, environ: Mapping[str, str]) -> float:
     """What the environment's file says; without one that can be read, nothing is to come."""
     try:
-        name = read_wishes(home).environment
-        return load_environment(home, name, environ=environ, overrides={}).value.tape.retention_gb
+        return environment_in_use(home, environ).value.tape.retention_gb
     except StrategyRunnerError:
         return 0.0
 

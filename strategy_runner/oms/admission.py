@@ -20,17 +20,17 @@ def admit(ask: Ask, client: str) -> None:
     """Raises OmsRefused: foreign_client, malformed, too_large."""
     match ask:
         case Submit(orders):
-            _count("orders", len(orders), 1, ORDERS_MAX)
+            _count("orders", len(orders), ORDERS_MAX)
             for index, order in enumerate(orders):
                 _admit_order(order, client, f"orders[{index}]")
         case Modify(change):
             _admit_change(change)
         case Query(client_order_ids):
-            _count("client_order_ids", len(client_order_ids), 1, IDS_MAX)
+            _count("client_order_ids", len(client_order_ids), IDS_MAX)
         case Events(from_number, limit):
             if from_number < 0:
                 raise OmsRefused("malformed", f"from_number: expected at least 0, found {from_number}")
-            _count("limit", limit, 1, EVENTS_MAX)
+            _count("limit", limit, EVENTS_MAX)
 
 
 def _admit_order(order: OrderRequest, client: str, where: str) -> None:
@@ -67,11 +67,11 @@ def _admit_change(change: OrderChange) -> None:
     _number(change.stop_price, "change.stop_price")
 
 
-def _count(what: str, found: int, least: int, most: int) -> None:
+def _count(what: str, found: int, most: int) -> None:
     if found > most:
         raise OmsRefused("too_large", f"{what}: expected at most {most}, found {found}")
-    if found < least:
-        raise OmsRefused("malformed", f"{what}: expected at least {least}, found {found}")
+    if found < 1:
+        raise OmsRefused("malformed", f"{what}: expected at least 1, found {found}")
 
 
 def _time(at_ns: int, where: str) -> None:

@@ -32,11 +32,11 @@ def secret(reference: SecretReference | None, environ: Mapping[str, str]) -> str
     return "" if reference is None else reference.resolve(environ)
 
 
-def bearer_token(reference: SecretReference | None, environ: Mapping[str, str], path: str) -> str:
-    """What a header can hold, "" for none. `path` is that of the key, for errors. Raises ConfigurationError."""
+def bearer_token(reference: SecretReference | None, environ: Mapping[str, str]) -> str:
+    """What a header can hold, "" for none. Raises ConfigurationError."""
     text = secret(reference, environ)
     if not (text.isascii() and text.isprintable()):
-        raise ConfigurationError(f"{path}: expected one line of ASCII characters, found something else (not shown)")
+        raise ConfigurationError("oms.token: expected one line of ASCII characters, found something else (not shown)")
     return text
 
 

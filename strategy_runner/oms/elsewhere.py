@@ -18,7 +18,7 @@ def open_elsewhere(client: str, spec: OmsSpec, environ: Mapping[str, str]) -> "O
     tls = tls_of(spec.tls, environ, "oms.tls") if spec.tls.is_given else None
     if tls is not None:
         ssl_context(tls, "oms.tls")  # gRPC itself says of what cannot be used only that no handshaker could be created
-    token = bearer_token(spec.token, environ, "oms.token")
+    token = bearer_token(spec.token, environ)
     oms = GrpcOms(client, spec.endpoint, credentials=credentials_for(spec.endpoint, tls), token=token)
     nats = spec.nats
     if nats.server is None:

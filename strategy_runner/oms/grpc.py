@@ -66,7 +66,6 @@ class GrpcOms:
         """`token` says who asks. Connects to nobody yet. Raises SafetyRefusal for another host without credentials."""
         self._client = client
         self._address = address
-        self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._channel = open_channel(address, credentials)
         self._stub: Any = OmsStub(self._channel)  # type: ignore[no-untyped-call]  # protoc writes no types for services
@@ -77,7 +76,6 @@ class GrpcOms:
         self._position = 0
         self._woken = False
         self._closing = threading.Event()
-        self._watch: Any = None
         self._watcher: threading.Thread | None = None
 
     def submit(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:

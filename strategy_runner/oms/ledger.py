@@ -9,7 +9,6 @@ for spot, shares and futures alike. What a position binds is its margin, a matte
 
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from typing import Literal
 
 import msgspec
 
@@ -93,14 +92,13 @@ def first_fees(
     fees: FeeSettings,
     fills: Sequence[tuple[Decimal, Decimal]],
     multiplier: Decimal,
-    liquidity: Literal["maker", "taker"],
 ) -> list[Decimal]:
-    """What the first fills of orders pay, each (price, quantity)."""
+    """What the first fills of taking orders pay, each (price, quantity)."""
     if fees == _FREE:
         return [_NO_FEE] * len(fills)
     with localcontext(EXACT):
         return [
-            fee_due(fees, None, raw_fee(fees, price * quantity * multiplier, quantity, liquidity))
+            fee_due(fees, None, raw_fee(fees, price * quantity * multiplier, quantity, "taker"))
             for price, quantity in fills
         ]
 

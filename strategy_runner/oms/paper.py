@@ -44,15 +44,15 @@ MARK_RECORDS = 20_000  # read by a book to no effect, before its journal says ho
 log = logging.getLogger(__name__)
 
 
-class Desk:
-    """What the OMS keeps of one client."""
+class KeptBook:
+    """One client's book, with the journal that it is the fold of."""
 
     def __init__(self, book: PaperBook, journal: PaperJournal) -> None:
         self.book = book
         self.journal = journal
         self.unmarked = 0  # records read since the last entry
 
-    def keep(self, entry: Entry | None) -> bool:
+    def write(self, entry: Entry | None) -> bool:
         """Writes an entry and folds it; False if there is none."""
         if entry is None:
             return False
@@ -75,27 +75,26 @@ class PaperOms:
         reader: TapeReader,
         listener: StreamListener,
         status: StatusFile,
-        settings: Mapping[str, Mapping[str, FillSettings]] | None = None,
-        opening: Mapping[str, Mapping[str, Mapping[str, Decimal]]] | None = None,
-        on_news: Callable[[str, int], None] | None = None,
+        settings: Mapping[str, Mapping[str, FillSettings]],
+        opening: Mapping[str, Mapping[str, Mapping[str, Decimal]]],
     ) -> None:
         """`settings` by client and symbol, `opening` cash by client, account and currency. `unopened` says by client why its book
         cannot be opened. Raises StateError, ConfigurationError if that is so of all, OSError."""
         self._folder = folder
         self._instruments = dict(instruments)
         self._default = default
-        self._settings = {client: dict(by_symbol) for client, by_symbol in (settings or {}).items()}
+        self._settings = {client: dict(by_symbol) for client, by_symbol in settings.items()}
         self._reader = reader
         self._listener = listener
         self._file = status
         self._lock = threading.Lock()
-        self.on_news = on_news
-        self._desks: dict[str, Desk] = {}
+        self.on_news: Callable[[str, int], None] | None = None
+        self._books: dict[str, KeptBook] = {}
         status.enter(State.STARTING, "reads its journals")
         self.unopened: dict[str, str] = {}
         for client in clients:
             try:
-                self.open_desk(client, (opening or {}).get(client, {}))
+                self.open_book(client, opening.get(client, {}))
             except (StateError, ConfigurationError) as error:
                 # its own trouble, and nobody else's; its book has still to read what lies behind, so only a new life opens it
                 log.error("%s: not served: %s", client, error)
@@ -111,9 +110,9 @@ class PaperOms:
         self._watch()
         status.enter(State.CATCHING_UP, f"to seq {self._target}")
 
-    def open_desk(self, client: str, opening: Mapping[str, Mapping[str, Decimal]]) -> None:
+    def open_book(self, client: str, opening: Mapping[str, Mapping[str, Decimal]]) -> None:
         """Takes a client on; one that is known already stays as it is. Raises StateError, ConfigurationError, OSError."""
-        if client in self._desks:
+        if client in self._books:
             return
         journal = PaperJournal(self._folder / client, client)
         entries = journal.unread()
@@ -131,7 +130,7 @@ class PaperOms:
                 f"or move {journal.path.parent} away to begin anew"
             )
         with self._lock:
-            self._desks = {**self._desks, client: Desk(book, journal)}
+            self._books = {**self._books, client: KeptBook(book, journal)}
 
     def set_terms(
         self,
@@ -144,8 +143,8 @@ class PaperOms:
             self._default = default
             self._settings = {client: dict(by_symbol) for client, by_symbol in settings.items()}
             self._instruments.update(instruments)
-            for client, desk in self._desks.items():
-                desk.book.set_terms(default, self._settings.get(client, {}))
+            for client, kept in self._books.items():
+                kept.book.set_terms(default, self._settings.get(client, {}))
 
     # -- the loop --------------------------------------------------------------------------------------------------------
 
@@ -162,10 +161,10 @@ class PaperOms:
                 self._listener.listen(self._tail.streams)
                 self._next_look = now + LOOK_INTERVAL_S
             ticks = self._tail.gather()
-            filled = [desk for desk in self._desks.values() if self._apply(desk, ticks)]
-        for desk in filled:
-            desk.journal.sync()
-            self._tell(desk)
+            filled = [kept for kept in self._books.values() if self._apply(kept, ticks)]
+        for kept in filled:
+            kept.journal.sync()
+            self._tell(kept)
         self._records += len(ticks)
         self._take_snapshots()
         self._report(ticks)
@@ -176,88 +175,88 @@ class PaperOms:
         self._listener.wait(BEHIND_WAIT_MS if head.durable < head.count else timeout_ms)
 
     def stop(self) -> None:
-        for desk in self._desks.values():
-            self._snapshot(desk)
+        for kept in self._books.values():
+            self._snapshot(kept)
         self._file.enter(State.STOPPED)
 
     def close(self) -> None:
         self._listener.close()
-        for desk in self._desks.values():
-            desk.journal.close()
+        for kept in self._books.values():
+            kept.journal.close()
 
     # -- what clients ask ------------------------------------------------------------------------------------------------
 
     def submit(self, client: str, orders: Sequence[OrderRequest]) -> list[OrderReport]:
         """Durable when it returns. Raises OmsRefused for a client that the OMS does not serve, too many orders, and one that is
         far ahead of the tape; OSError."""
-        desk = self._desk(client)
+        kept = self._book_of(client)
         if len(orders) > ORDERS_MAX:
             raise OmsRefused("too_large", f"orders: expected at most {ORDERS_MAX}, found {len(orders)}")
         with self._lock:
             self._refuse_ahead(orders)
-            news = desk.keep(desk.book.submit(orders))
+            news = kept.write(kept.book.submit(orders))
             if any(order.symbol not in self._watched for order in orders):
                 self._next_look = 0.0
-            reports = [desk.book.report(order.client_order_id) for order in orders]
-        self._settle(desk, news)
+            reports = [kept.book.report(order.client_order_id) for order in orders]
+        self._settle(kept, news)
         assert None not in reports
         return [report for report in reports if report is not None]
 
     def modify(self, client: str, change: OrderChange) -> OrderReport:
         """What the order is now; `reason` says why it was not changed."""
-        desk = self._desk(client)
+        kept = self._book_of(client)
         with self._lock:
-            entry, reason = desk.book.modify(change)
-            news = desk.keep(entry)
-            report = desk.book.report(change.client_order_id) or _unknown(client, change.client_order_id)
-        self._settle(desk, news)
+            entry, reason = kept.book.modify(change)
+            news = kept.write(entry)
+            report = kept.book.report(change.client_order_id) or _unknown(client, change.client_order_id)
+        self._settle(kept, news)
         return _with_reason(report, reason)
 
     def cancel(self, client: str, client_order_id: str) -> OrderReport:
-        desk = self._desk(client)
+        kept = self._book_of(client)
         with self._lock:
-            news = desk.keep(desk.book.cancel([client_order_id]))
-            report = desk.book.report(client_order_id) or _unknown(client, client_order_id)
-        self._settle(desk, news)
+            news = kept.write(kept.book.cancel([client_order_id]))
+            report = kept.book.report(client_order_id) or _unknown(client, client_order_id)
+        self._settle(kept, news)
         return report
 
     def query(self, client: str, client_order_ids: Sequence[str]) -> list[OrderReport | None]:
-        desk = self._desk(client)
+        kept = self._book_of(client)
         with self._lock:
-            reports = [desk.book.report(order_id) for order_id in client_order_ids]
-        desk.journal.sync()  # what is answered may have been written a moment ago, by another call or a turn
+            reports = [kept.book.report(order_id) for order_id in client_order_ids]
+        kept.journal.sync()  # what is answered may have been written a moment ago, by another call or a turn
         return reports
 
     def open_orders(self, client: str) -> list[OrderReport]:
-        desk = self._desk(client)
+        kept = self._book_of(client)
         with self._lock:
-            reports = desk.book.open_orders()
-        desk.journal.sync()
+            reports = kept.book.open_orders()
+        kept.journal.sync()
         return reports
 
     def positions(self, client: str) -> list[Position]:
-        desk = self._desk(client)
+        kept = self._book_of(client)
         with self._lock:
-            positions = desk.book.positions()
-        desk.journal.sync()
+            positions = kept.book.positions()
+        kept.journal.sync()
         return positions
 
     def events(self, client: str, from_number: int, limit: int) -> list[OmsEvent]:
-        desk = self._desk(client)
+        kept = self._book_of(client)
         with self._lock:
-            return desk.journal.events(from_number, limit)
+            return kept.journal.events(from_number, limit)
 
     def last_number(self, client: str) -> int:
         """How many events of a client can be read."""
-        return self._desk(client).journal.told
+        return self._book_of(client).journal.told
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
-    def _desk(self, client: str) -> Desk:
-        desk = self._desks.get(client)
-        if desk is None:
-            raise OmsRefused("foreign_client", f"expected one of {', '.join(sorted(self._desks))}, found {client!r}")
-        return desk
+    def _book_of(self, client: str) -> KeptBook:
+        kept = self._books.get(client)
+        if kept is None:
+            raise OmsRefused("foreign_client", f"expected one of {', '.join(sorted(self._books))}, found {client!r}")
+        return kept
 
     def _note_tape_time(self) -> None:
         """How far tape time has come: the last record may be older than one before it, of another source."""
@@ -274,34 +273,34 @@ class PaperOms:
                     f"orders[{index}].event_ns: expected at most {latest_ns}, two days ahead of the tape, found {order.event_ns}",
                 )
 
-    def _apply(self, desk: Desk, ticks: list[Tick]) -> bool:
-        book, filled = desk.book, False
+    def _apply(self, kept: KeptBook, ticks: list[Tick]) -> bool:
+        book, filled = kept.book, False
         for seq, event in ticks:
             entry = book.apply(seq, event)
             if entry is not None:
-                filled = desk.keep(entry)
+                filled = kept.write(entry)
         book.pass_to(self._tail.seq)
-        desk.unmarked += len(ticks) if book.watched else 0
-        return desk.keep(book.mark()) if desk.unmarked >= MARK_RECORDS else filled
+        kept.unmarked += len(ticks) if book.watched else 0
+        return kept.write(book.mark()) if kept.unmarked >= MARK_RECORDS else filled
 
-    def _settle(self, desk: Desk, news: bool) -> None:
+    def _settle(self, kept: KeptBook, news: bool) -> None:
         """Waits for the disk: also a repeated request is answered by what is durable."""
-        desk.journal.sync()
+        kept.journal.sync()
         if news:
-            self._tell(desk)
+            self._tell(kept)
 
-    def _tell(self, desk: Desk) -> None:
+    def _tell(self, kept: KeptBook) -> None:
         if self.on_news is not None:
-            self.on_news(desk.book.state.client, desk.journal.told)
+            self.on_news(kept.book.state.client, kept.journal.told)
 
     def _watch(self) -> None:
-        self._watched = {symbol for desk in self._desks.values() for symbol in desk.book.watched}
+        self._watched = {symbol for kept in self._books.values() for symbol in kept.book.watched}
         self._tail.watch(self._watched)
 
     def _restart_seq(self) -> int:
         """Where the slowest book goes on; one that waits for no record goes on from now."""
         head = self._reader.head
-        waiting = [desk.book for desk in self._desks.values() if desk.book.watched]
+        waiting = [kept.book for kept in self._books.values() if kept.book.watched]
         for book in waiting:
             if book.state.seq < head.first:
                 log.warning(
@@ -315,20 +314,20 @@ class PaperOms:
     def _take_snapshots(self) -> None:
         """A book's when its journal has grown, all when the tape has."""
         far = self._tail.seq - self._snapshot_seq >= SNAPSHOT_SEQS
-        for desk in self._desks.values():
-            if far or desk.journal.wants_snapshot:
-                self._snapshot(desk)
+        for kept in self._books.values():
+            if far or kept.journal.wants_snapshot:
+                self._snapshot(kept)
         if far:
             self._snapshot_seq = self._tail.seq
 
-    def _snapshot(self, desk: Desk) -> None:
+    def _snapshot(self, kept: KeptBook) -> None:
         """Without one a restart takes longer and nothing is lost, so a full disk does not end the OMS."""
         with self._lock:
-            taken = desk.journal.snapshot(desk.book.state)
+            taken = kept.journal.snapshot(kept.book.state)
         try:
-            desk.journal.write_snapshot(taken)
+            kept.journal.write_snapshot(taken)
         except OSError as error:
-            log.warning("%s: no snapshot: %s", desk.journal.path, error)
+            log.warning("%s: no snapshot: %s", kept.journal.path, error)
 
     def _report(self, ticks: list[Tick]) -> None:
         """`signals` counts events told. The status tells the feed from where on the tape must be kept."""
@@ -337,8 +336,8 @@ class PaperOms:
         status.position = status.progress = self._tail.seq
         status.total = head.count
         status.records = self._records
-        status.signals = sum(desk.journal.told for desk in self._desks.values())
-        status.snapshot_seq = min((self._kept_from(desk) for desk in self._desks.values()), default=self._tail.seq)
+        status.signals = sum(kept.journal.told for kept in self._books.values())
+        status.snapshot_seq = min((self._kept_from(kept) for kept in self._books.values()), default=self._tail.seq)
         if ticks:
             status.event_ns = ticks[-1][1].event_ns
         if self._tail.seq >= self._target and status.state is not State.FOLLOWING:
@@ -347,8 +346,8 @@ class PaperOms:
             file.enter(State.FOLLOWING, way if names else "")
         file.write()
 
-    def _kept_from(self, desk: Desk) -> int:
-        return desk.journal.restart_seq if desk.book.watched else self._tail.seq
+    def _kept_from(self, kept: KeptBook) -> int:
+        return kept.journal.restart_seq if kept.book.watched else self._tail.seq
 
 
 def _unknown(client: str, client_order_id: str) -> OrderReport:

@@ -424,7 +424,7 @@ class PaperBook:
     ) -> list[Fill]:
         prices = [taker_price(one.price, one.side, settings, instrument, is_quote=one.is_quote) for one in orders]
         notionals = [(price, one.quantity) for price, one in zip(prices, orders, strict=True)]
-        fees = first_fees(settings.fees, notionals, instrument.multiplier, "taker")
+        fees = first_fees(settings.fees, notionals, instrument.multiplier)
         client, symbol, currency = self.state.client, instrument.symbol, instrument.currency
         fills = []
         for one, price, fee in zip(orders, prices, fees, strict=True):

@@ -51,7 +51,7 @@ class PaperProcess:
         for client in self._server.clients - spec.endpoints.keys():
             self._server.dismiss(client)
         for client in sorted(spec.endpoints.keys() - self._server.clients - self._oms.unopened.keys()):
-            self._oms.open_desk(client, spec.opening.get(client, {}))
+            self._oms.open_book(client, spec.opening.get(client, {}))
             self._server.serve(client, spec.endpoints[client])
 
     def stop(self) -> None:

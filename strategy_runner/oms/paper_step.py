@@ -66,7 +66,7 @@ class Step:
         """Puts an order and what happened to it."""
         self.put(paper)
         request = paper.order.request
-        self._tell(
+        self.events.append(
             OmsEvent(
                 number=self._state.number + len(self.events),
                 client=self._state.client,
@@ -83,7 +83,7 @@ class Step:
 
     def pay_funding(self, lane: tuple[str, str, str], amount: Decimal) -> None:
         account, strategy, symbol = lane
-        self._tell(
+        self.events.append(
             OmsEvent(
                 number=self._state.number + len(self.events),
                 client=self._state.client,
@@ -248,9 +248,6 @@ class Step:
             paper for order_id, paper in self.touched.items() if order_id not in self._state.orders and holds(paper)
         ]
         return sorted(known, key=lambda paper: paper.age)
-
-    def _tell(self, event: OmsEvent) -> None:
-        self.events.append(event)
 
 
 def only_reduces(paper: PaperOrder) -> bool:

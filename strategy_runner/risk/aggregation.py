@@ -54,11 +54,6 @@ class Ruling(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     winner: str = ""
 
-    @property
-    def facts(self) -> str:
-        """For a record of the decision: `outvoted by ID`."""
-        return f"{self.reason} by {self.winner}" if self.winner else self.reason
-
 
 def aggregate(
     policy: Aggregation, wishes: Sequence[Wish], standing: Sequence[Wish] = (), priorities: Sequence[str] = ()

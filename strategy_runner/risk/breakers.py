@@ -3,7 +3,7 @@
 A breaker that opens leaves a latch in the state. Measures are defined once, for what trips and for what people are shown.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Literal
 
@@ -179,16 +179,14 @@ def measures(state: RiskState, now_ns: int) -> list[Measure]:
 
 
 def stopping(state: RiskState, strategy: str, symbol: str, now_ns: int) -> Latch | None:
-    """The strictest latch over a worker, of several the oldest; None when it is ACTIVE."""
-    found: Latch | None = None
-    for latch in state.latches:
-        if (
-            latch.covers(strategy, symbol)
-            and not has_cooled(latch, now_ns)
-            and (found is None or _stricter(latch, found))
-        ):
-            found = latch
-    return found
+    """What stops a worker now; None when it is ACTIVE."""
+    return strictest((one for one in state.latches if not has_cooled(one, now_ns)), strategy, symbol)
+
+
+def strictest(latches: Iterable[Latch], strategy: str, symbol: str) -> Latch | None:
+    """Of those that cover a worker, the oldest if several are as strict; None if nothing stops it."""
+    covering = [one for one in latches if one.covers(strategy, symbol)]
+    return max(covering, key=lambda one: one.posture is Posture.HALTED, default=None)
 
 
 def entries_to_cancel(state: RiskState, now_ns: int) -> dict[str, str]:
@@ -208,10 +206,6 @@ def entries_to_cancel(state: RiskState, now_ns: int) -> dict[str, str]:
 
 def has_cooled(latch: Latch, now_ns: int) -> bool:
     return latch.reset == "cooldown" and latch.until_ns <= now_ns
-
-
-def _stricter(latch: Latch, other: Latch) -> bool:
-    return latch.posture is Posture.HALTED and other.posture is not Posture.HALTED
 
 
 def _used(window: Window, span_ns: int, now_ns: int) -> Decimal:

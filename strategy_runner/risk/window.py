@@ -28,10 +28,6 @@ class Window(msgspec.Struct, kw_only=True):
         self.times_ns[self.at] = now_ns
         self.at = (self.at + 1) % rate.count
 
-    def clear(self) -> None:
-        self.times_ns = []
-        self.at = 0
-
     def _oldest(self, rate: Rate) -> int:
         """Of the last `rate.count` moments, which are all there are unless the rate has just been lowered."""
         return self.times_ns[(self.at + len(self.times_ns) - rate.count) % len(self.times_ns)]

@@ -51,7 +51,6 @@ class AuditTrail:
     """The one writer of a run's audit log. `folder` is the run's. Raises StateError, OSError."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._note_path = folder / "router" / "audit.note"
         self._at = _read_note(self._note_path)
         self._noted = self._at.number

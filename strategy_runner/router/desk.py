@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
+from strategy_runner.bus.doorbell import FillDoorbell
 from strategy_runner.config.spec import OmsSpec, RouterSpec
 from strategy_runner.errors import StrategyRunnerError
 from strategy_runner.model.instrument import Instrument
@@ -40,14 +40,6 @@ NO_RATE = Rate(1_000_000, 1_000_000_000)
 log = logging.getLogger(__name__)
 
 
-class Bell(Protocol):
-    """The feed's, which takes the fill log's entries to the workers."""
-
-    def ring(self, durable: int) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class Desk:
     """Opens the OMS in its own thread and trades with it until `stop`. The counts and words below are for others to read.
 
@@ -61,7 +53,6 @@ class Desk:
         self,
         spec: RouterSpec,
         open_oms: Callable[[], Oms],
-        open_bell: Callable[[], Bell | None],
         *,
         clock: Callable[[], int],
         event_ns: Callable[[], int],
@@ -84,7 +75,6 @@ class Desk:
         self._oms_spec: OmsSpec = spec.oms
         self._instruments: dict[str, Instrument] = dict(spec.instruments)
         self._open_oms = open_oms
-        self._open_bell = open_bell
         self._clock = clock
         self._event_ns = event_ns
         self._below = self._seen = 0  # offsets of the decision log: what is durable, what a life has been given of it
@@ -191,7 +181,7 @@ class Desk:
             closing.callback(journal.close)
             decisions = DecisionReader(decision_log(folder), journal.book.next_decision)
             closing.callback(decisions.close)
-            bell = self._open_bell()
+            bell = FillDoorbell(self._oms_spec.doorbell, client) if self._oms_spec.doorbell else None
             if bell is not None:
                 closing.callback(bell.close)
             oms = self._open_oms()

@@ -89,7 +89,6 @@ class Hand:
     ) -> None:
         self.differences: tuple[Difference, ...] = ()
         self.is_reconciled = False
-        self._journal = journal
         self._book = journal.book
         self._oms = oms
         self._flow = flow

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from strategy_runner.risk import events
-from strategy_runner.risk.breakers import BREAKERS
+from strategy_runner.risk.breakers import BREAKERS, strictest
 from strategy_runner.risk.state import Latch, Posture
 from strategy_runner.router.acknowledgement import Acknowledgement, read_acknowledgement, write_acknowledgement
 from strategy_runner.router.breaker_log import BreakerLog
@@ -20,7 +20,7 @@ from strategy_runner.router.lost_stops import LostStops
 from strategy_runner.router.operator_log import Action, ActionReader, refuse_loss
 from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.restarts import Restarts
-from strategy_runner.router.stops import stops_after, strictest
+from strategy_runner.router.stops import stops_after
 from strategy_runner.router.trading import Trading
 from strategy_runner.tape.files import is_full
 

@@ -16,7 +16,7 @@ import msgspec
 from strategy_runner.errors import StateError, naming
 from strategy_runner.model.counted import counted
 from strategy_runner.router.acknowledgement import read_acknowledgement
-from strategy_runner.tape.logs import START, AppendLog, LogReader
+from strategy_runner.tape.logs import AppendLog, LogReader
 
 # `configure` tells of changed specs, `restart` of a position that was there when trading came back
 Verb = Literal["halt", "resume", "flatten", "reconcile", "configure", "restart"]
@@ -119,8 +119,8 @@ def read_actions(folder: Path) -> Iterator[Action]:
 class ActionReader:
     """Reads actions in order, and goes on each time it is asked."""
 
-    def __init__(self, folder: Path, offset: int = START) -> None:
-        self._reader = LogReader(operator_log(folder), offset)
+    def __init__(self, folder: Path) -> None:
+        self._reader = LogReader(operator_log(folder))
         self._last: int | None = None
 
     def read(self) -> list[Action]:

@@ -353,7 +353,7 @@ def _note_late_fill(book: OrderBook, order_id: str) -> None:
     stop = book.find(stop_id)
     if stop is not None and not (is_open or stop.filled):
         book.ended_stops[stop_id] = stop
-        _lose(book, stop, LATE_FILL)
+        _lose(book, stop)
 
 
 def _note_turn(book: OrderBook, worker: tuple[str, str], side: Side) -> None:
@@ -368,11 +368,11 @@ def _note_turn(book: OrderBook, worker: tuple[str, str], side: Side) -> None:
                 book.index.note(ending)
 
 
-def _lose(book: OrderBook, stop: Order, reason: str) -> None:
+def _lose(book: OrderBook, stop: Order) -> None:
     """Unless its worker is being made flat already, or is to be."""
     worker = stop.request.strategy, stop.request.symbol
     if not any(one.scope.covers(*worker) for one in book.flattening.values()):
-        book.unprotected.setdefault(".".join(worker), LostStop(stop.id, Scope(*worker), reason))
+        book.unprotected.setdefault(".".join(worker), LostStop(stop.id, Scope(*worker), LATE_FILL))
 
 
 def _forget_what_is_over(book: OrderBook) -> None:

@@ -21,7 +21,7 @@ from strategy_runner.oms.order_making import changes_of
 from strategy_runner.risk import events
 from strategy_runner.risk.aggregation import Wish
 from strategy_runner.risk.events import RiskEvent
-from strategy_runner.risk.state import RiskState, decode_state
+from strategy_runner.risk.state import RiskState, decode_state, encode_state
 from strategy_runner.risk.transition import apply
 from strategy_runner.risk.working import worker_key
 from strategy_runner.router.journal import DecisionReader, cut_lost_decisions, decision_log
@@ -205,7 +205,7 @@ class RiskRecord:
             orders_offset=self._orders.offset,
             orders=self.orders,
             decisions=self.decisions,
-            state=_encode(self.state),
+            state=encode_state(self.state),
             standing=self.standing,
         )
         try:

@@ -3,9 +3,8 @@
 import heapq
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from strategy_runner.bus.doorbell import SignalListener
 from strategy_runner.config.spec import RouterSpec
@@ -17,6 +16,7 @@ from strategy_runner.router.delivery import Delivery
 from strategy_runner.router.intake import Arrival, WorkerCursor, WorkerIntake, worker_log
 from strategy_runner.router.journal import Journal
 from strategy_runner.router.market import Market
+from strategy_runner.router.operator import Operator
 from strategy_runner.router.position import Position
 from strategy_runner.router.right_of_way import RightOfWay
 from strategy_runner.router.ruling import Judge, Ruling
@@ -31,16 +31,6 @@ FULL_DISK_PAUSE_S = 0.5
 _NO_LIMIT = 1 << 62
 
 log = logging.getLogger(__name__)
-
-
-class Operator(Protocol):
-    """What people ask of a router."""
-
-    def turn(self) -> object: ...
-
-    def reload(self, on_restart: Mapping[str, str]) -> None: ...
-
-    def refusal(self, strategy: str, symbol: str, *, is_exit: bool) -> str: ...
 
 
 class Router:
@@ -75,12 +65,10 @@ class Router:
         self._awaited = set(spec.workers)
         self._cut_off: dict[str, str] = {}
         self._is_cut_off_told = False
-        self._judge = Judge(market, spec.freshness)
+        self._judge = Judge(market, spec.freshness, None if operator is None else operator.refusal)
         self._trading = trading
         self._operator = operator
         self._audit = audit
-        if operator is not None:
-            self._judge.heed(operator.refusal)
         self._undecided: list[Arrival] = []
         self._unwritten: list[Decision] = []
         self._unwritable = ""

@@ -52,23 +52,18 @@ class Judge:
     """Rules on signals in the order in which they are decided.
 
     `freshness` holds each worker's limits. Without a `market`, or for a worker without limits, nothing grows old: nobody can be
-    late where history runs as fast as it goes.
+    late where history runs as fast as it goes. `stop` is asked of each signal that is in time.
     """
 
-    def __init__(self, market: Market | None, freshness: Mapping[str, FreshnessSpec]) -> None:
+    def __init__(self, market: Market | None, freshness: Mapping[str, FreshnessSpec], stop: Stop | None = None) -> None:
         self._market = market
         self._freshness = dict(freshness)
         self._feed_limit_ns = self._least_feed_limit_ns()
-        self._stop: Stop | None = None
-
-    def heed(self, stop: Stop) -> None:
-        """Asks it of each signal that is in time."""
         self._stop = stop
 
     def reload(self, freshness: Mapping[str, FreshnessSpec]) -> None:
         """New limits; a worker that left the plan keeps its own, for its log may hold more."""
         self._freshness.update(freshness)
-
         self._feed_limit_ns = self._least_feed_limit_ns()
 
     def feed_silence_ns(self) -> int:
@@ -84,10 +79,6 @@ class Judge:
 
     def limits_of(self, worker: str) -> FreshnessSpec | None:
         return self._freshness.get(worker)
-
-    def _least_feed_limit_ns(self) -> int | None:
-        limits_s = [one.feed_stale_after_s for one in self._freshness.values() if one.feed_stale_after_s is not None]
-        return _ns(min(limits_s)) if limits_s else None
 
     def rule(
         self, arrivals: Sequence[Arrival], positions: Mapping[str, Position]
@@ -107,6 +98,10 @@ class Judge:
             changed[worker] = position.after(body, accepted=ruling.verdict == "accepted", size=ruling.size)
             rulings.append(ruling)
         return rulings, changed
+
+    def _least_feed_limit_ns(self) -> int | None:
+        limits_s = [one.feed_stale_after_s for one in self._freshness.values() if one.feed_stale_after_s is not None]
+        return _ns(min(limits_s)) if limits_s else None
 
 
 class Moment:

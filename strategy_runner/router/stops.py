@@ -4,7 +4,7 @@ With a route to an OMS it is the risk state, as last noted. Without one there is
 what is stopped. What was asked since, or while no router ran, is counted in: it holds for the router that comes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from strategy_runner.risk.state import Latch, Posture
@@ -22,13 +22,6 @@ def stops_after(latches: Sequence[Latch], action: Action) -> list[Latch]:
     if asked.verb == "resume":
         return [one for one in latches if (one.reset, one.strategy, one.symbol) != ("operator", *scope)]
     return list(latches)
-
-
-def strictest(latches: Iterable[Latch], strategy: str, symbol: str) -> Latch | None:
-    """Of those that cover a worker; None if nothing stops it."""
-    covering = [one for one in latches if one.covers(strategy, symbol)]
-    halting = [one for one in covering if one.posture is Posture.HALTED]
-    return next(iter(halting or covering), None)
 
 
 def read_stops(folder: Path, client: str, mode: str) -> tuple[Latch, ...]:

@@ -60,7 +60,7 @@ def _of_client(
     for position in positions_of_run(home, client, mode):
         held.setdefault(position.account, []).append(position)
     try:
-        config = load_client(home, client, environment, environ=environ, overrides={}).value
+        config = load_client(home, client, environment, environ=environ).value
     except ConfigurationError as error:
         if home.client_config(client).parent.is_dir():
             raise

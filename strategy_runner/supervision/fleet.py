@@ -11,10 +11,11 @@ from strategy_runner.config.spec import FeedSpec, PaperOmsSpec, RouterSpec, Spec
 from strategy_runner.config.times import duration
 from strategy_runner.errors import StateError, StrategyRunnerError, TimeoutExpiredError, sparing
 from strategy_runner.model.names import RESERVED_CLIENTS, WATCHDOG_NAME, WorkerKey
+from strategy_runner.risk.breakers import strictest
 from strategy_runner.risk.state import Latch
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.router.operator_log import Request
-from strategy_runner.router.stops import read_stops, strictest, told
+from strategy_runner.router.stops import read_stops, told
 from strategy_runner.small_files import read_whole
 from strategy_runner.supervision.conditions import Condition, read_conditions
 from strategy_runner.supervision.control import Daemon, unheard

@@ -101,7 +101,7 @@ def _run(home: Home, client: str, wish: Wish, plan: Plan, show: Show) -> list[Wo
     home.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
     # here once, and not in each child
     import strategy_runner.history.backtest_process
-    import strategy_runner.sinks.duckdb_sink  # noqa: F401
+    import strategy_runner.sinks.duckdb_sink  # noqa: F401  for what it loads
 
     begins = {process.name: _size(home.log(process.name)) for process in (*workers, router)}
     started = {process.name: time.monotonic() for process in workers}

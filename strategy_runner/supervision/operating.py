@@ -10,6 +10,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -184,7 +185,7 @@ def _end_hung(home: Home, recorded: list[tuple[str, str, Action]], deadline: flo
     ended = {}
     for client, mode, action in recorded:
         folder = home.router(client, mode)
-        if _await(lambda f=folder, a=action: _has_taken(f, a) or not holder(f), deadline):  # type: ignore[misc]
+        if _await(partial(_has_taken_or_ended, folder, action), deadline):
             continue
         pid = holder(folder)
         if pid and _end(folder, pid):
@@ -205,10 +206,10 @@ def _operated(home: Home, client: str, mode: str, action: Action, ended: _Ended 
     outcome: Outcome = "in force"
     if ended is None and not holder(folder) and not _is_to_run(home, client):
         outcome = "at the next start"
-    elif not _await(lambda: _has_taken(folder, action), time.monotonic() + COME_BACK_S):
+    elif not _await(partial(_has_taken, folder, action), time.monotonic() + COME_BACK_S):
         outcome = _untaken(folder, ended)
     took_s = (ended.at if ended else time.monotonic()) - began
-    if outcome == "in force" and not _await(lambda: _has_acted(folder, action), time.monotonic() + ORDERS_S):
+    if outcome == "in force" and not _await(partial(_has_acted, folder, action), time.monotonic() + ORDERS_S):
         outcome = "taken, its orders not yet"
     return Operated(
         client=client,
@@ -245,6 +246,10 @@ def _is_to_run(home: Home, client: str) -> bool:
 def _has_taken(folder: Path, action: Action) -> bool:
     word = read_acknowledgement(folder)
     return word is not None and word.taken >= action.number and word.pid == holder(folder)
+
+
+def _has_taken_or_ended(folder: Path, action: Action) -> bool:
+    return _has_taken(folder, action) or not holder(folder)
 
 
 def _has_acted(folder: Path, action: Action) -> bool:

@@ -48,7 +48,7 @@ def make_plan(
     Raises ConfigurationError with every problem of every file concerned, SafetyRefusal for what must not run, UsageError for a
     wish that names nothing of its client's files.
     """
-    environment = load_environment(home, wishes.environment, environ=environ, overrides={})
+    environment = load_environment(home, wishes.environment, environ=environ)
     problems: list[str] = []
     planned: list[Process] = []
     for client, wish in sorted(wishes.clients.items()):

@@ -106,9 +106,9 @@ def replay_of(home: Home, config: EnvironmentConfig, wish: Wish) -> ReplaySpec:
     return ReplaySpec(folder=str(folder), speed=wish.speed or 0.0, from_ns=wish.from_ns, to_ns=wish.to_ns)
 
 
-def last_lines(log: Path, lines: int = LAST_LINES, *, begin: int = 0) -> str:
+def last_lines(log: Path, *, begin: int = 0) -> str:
     """`begin` is the byte before which nothing is shown."""
     try:
-        return "\n".join(log.read_bytes()[begin:].decode(errors="replace").splitlines()[-lines:])
+        return "\n".join(log.read_bytes()[begin:].decode(errors="replace").splitlines()[-LAST_LINES:])
     except FileNotFoundError:
         return "(no log yet)"

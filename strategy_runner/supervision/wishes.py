@@ -77,7 +77,7 @@ def read_wishes(home: Home) -> Wishes:
 
 def environment_in_use(home: Home, environ: Mapping[str, str]) -> Loaded[EnvironmentConfig]:
     """Raises StateError, ConfigurationError."""
-    return load_environment(home, read_wishes(home).environment, environ=environ, overrides={})
+    return load_environment(home, read_wishes(home).environment, environ=environ)
 
 
 def instruments_in_use(home: Home, environ: Mapping[str, str]) -> dict[str, Instrument]:

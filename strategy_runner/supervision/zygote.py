@@ -179,7 +179,7 @@ def preload(entry: str, modules: Sequence[str]) -> None:
         rehearse()
         if not counts_references():  # else they write to all that they use
             _gather_code()
-    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208  the names alone
     if threads != 1:
         raise StateError(f"zygote: expected one thread after the imports of {list(modules)}, found {threads}")
     settle_heap()

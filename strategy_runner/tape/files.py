@@ -62,11 +62,11 @@ def index_path(folder: Path, stream_id: int, chunk: int) -> Path:
     return folder / "streams" / f"{stream_id}-{chunk}.idx"
 
 
-def map_existing(path: Path, *, writable: bool = False) -> mmap.mmap:
-    """Maps a whole file. Raises FileNotFoundError."""
-    fd = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+def map_existing(path: Path) -> mmap.mmap:
+    """Maps a whole file, to be read. Raises FileNotFoundError."""
+    fd = os.open(path, os.O_RDONLY)
     try:
-        return mmap.mmap(fd, 0, prot=mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
+        return mmap.mmap(fd, 0, prot=mmap.PROT_READ)
     finally:
         os.close(fd)
 

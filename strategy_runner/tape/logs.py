@@ -216,7 +216,7 @@ class LogReader(_Opened):
     def glance(self) -> Glance:
         """What its name stands for now, by one call of the system: a router asks it of a thousand logs twice a second."""
         try:
-            there = os.stat(self.path)  # noqa: PTH116
+            there = os.stat(self.path)  # noqa: PTH116  one call
         except FileNotFoundError:
             return Glance.NOTHING_NEW
         if (self._fd >= 0 and there.st_ino != self._inode) or there.st_size < self.offset:

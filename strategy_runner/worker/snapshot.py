@@ -91,4 +91,4 @@ def _read(path: Path) -> Snapshot | None:
 
 def _names(folder: Path) -> list[str]:
     """Oldest first. (Not glob: its patterns would be compiled, and their pages dirtied, in each of a thousand workers.)"""
-    return sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))  # noqa: PTH208
+    return sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))  # noqa: PTH208  the names alone

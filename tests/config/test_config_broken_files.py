@@ -690,20 +690,20 @@ def broken(text: str, old: str, new: str) -> str:
 
 def environment_problems(home: Home) -> tuple[str, ...]:
     with pytest.raises(ConfigurationError) as raised:
-        load_environment(home, "local-dev", environ={}, overrides={})
+        load_environment(home, "local-dev", environ={})
     return raised.value.problems
 
 
 def client_problems(home: Home) -> tuple[str, ...]:
-    environment = load_environment(home, "local-dev", environ={}, overrides={})
+    environment = load_environment(home, "local-dev", environ={})
     with pytest.raises(ConfigurationError) as raised:
-        load_client(home, "ikenna", environment, environ={}, overrides={})
+        load_client(home, "ikenna", environment, environ={})
     return raised.value.problems
 
 
 def test_the_files_that_the_table_breaks_are_whole(home: Home) -> None:
-    environment = load_environment(home, "local-dev", environ={}, overrides={})
-    assert load_client(home, "ikenna", environment, environ={}, overrides={}).value.mode == "mock"
+    environment = load_environment(home, "local-dev", environ={})
+    assert load_client(home, "ikenna", environment, environ={}).value.mode == "mock"
 
 
 @pytest.mark.parametrize(("old", "new", "problems"), BROKEN_ENVIRONMENTS, ids=lambda value: str(value)[:40])
@@ -778,7 +778,7 @@ def test_a_file_that_is_not_there_names_the_path_it_should_have(home: Home) -> N
 
 def test_an_environment_that_is_not_there_is_answered_with_the_nearest_that_is(home: Home) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        load_environment(home, "local_dev", environ={}, overrides={})
+        load_environment(home, "local_dev", environ={})
 
     path = home.environment_config("local_dev")
     assert raised.value.problems == (
@@ -789,26 +789,26 @@ def test_an_environment_that_is_not_there_is_answered_with_the_nearest_that_is(h
 @pytest.mark.parametrize("name", ["../local-dev", "", "Local", "a/b", "local-dev\n"])
 def test_an_environment_name_that_would_leave_its_folder_is_refused(home: Home, name: str) -> None:
     with pytest.raises(ConfigurationError, match="environment: expected a name of a-z"):
-        load_environment(home, name, environ={}, overrides={})
+        load_environment(home, name, environ={})
 
 
 @pytest.mark.parametrize("client", ["all", "market", "oms", "monitor", "supervisor"])
 def test_a_client_cannot_have_a_name_that_means_something_else(home: Home, client: str) -> None:
-    environment = load_environment(home, "local-dev", environ={}, overrides={})
+    environment = load_environment(home, "local-dev", environ={})
     write(home.client_config(client), CLIENT)
 
     with pytest.raises(ConfigurationError) as raised:
-        load_client(home, client, environment, environ={}, overrides={})
+        load_client(home, client, environment, environ={})
 
     assert str(raised.value) == f'clients/{client}: expected a name that is not reserved, found "{client}"'
 
 
 @pytest.mark.parametrize("client", ["Ikenna", "1st", "with space", "../odum", "a" * 33, "ikenna\n"])
 def test_a_client_name_that_cannot_be_a_program_name_is_refused(home: Home, client: str) -> None:
-    environment = load_environment(home, "local-dev", environ={}, overrides={})
+    environment = load_environment(home, "local-dev", environ={})
 
     with pytest.raises(ConfigurationError, match="expected a name of at most 32 of a-z"):
-        load_client(home, client, environment, environ={}, overrides={})
+        load_client(home, client, environment, environ={})
 
 
 @pytest.mark.parametrize(
@@ -834,9 +834,9 @@ def test_lists_in_lists_without_end_are_refused_and_crash_nothing(home: Home) ->
 
 def test_a_byte_order_mark_before_the_first_line_does_no_harm(home: Home) -> None:
     home.client_config("ikenna").write_bytes(b"\xef\xbb\xbf" + CLIENT.encode())
-    environment = load_environment(home, "local-dev", environ={}, overrides={})
+    environment = load_environment(home, "local-dev", environ={})
 
-    assert load_client(home, "ikenna", environment, environ={}, overrides={}).value.routes == ("quantconnect",)
+    assert load_client(home, "ikenna", environment, environ={}).value.routes == ("quantconnect",)
 
 
 def test_a_pipe_in_the_place_of_a_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
@@ -846,5 +846,5 @@ def test_a_pipe_in_the_place_of_a_file_is_told_and_not_waited_for(tmp_path: Path
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
     with pytest.raises(ConfigurationError) as refused:
-        load_environment(home, "local-dev", environ={}, overrides={})
+        load_environment(home, "local-dev", environ={})
     assert refused.value.problems == (f"configs/local-dev.toml: expected a readable file at {path}, found a pipe",)

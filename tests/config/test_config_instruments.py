@@ -49,9 +49,9 @@ def test_another_calendar_gives_its_hours() -> None:
 
 
 def test_the_samples_have_limits_that_let_their_own_sizes_through() -> None:
-    environment = load_environment(HOME, "local-dev", environ={}, overrides={})
+    environment = load_environment(HOME, "local-dev", environ={})
     for name in client_names(HOME):
-        client = load_client(HOME, name, environment, environ={}, overrides={})
+        client = load_client(HOME, name, environment, environ={})
         limits = limits_of(client.value.risk, instruments_of(environment.value.instruments))
         total = Decimal(0)
         for strategy in client.value.strategies:

@@ -239,7 +239,7 @@ def test_a_client_that_is_broken_says_so_itself(home: Home) -> None:
     }
     for name, problem in problems.items():
         with pytest.raises(ConfigurationError) as raised:
-            load_client(home, name, environment, environ={}, overrides={})
+            load_client(home, name, environment, environ={})
         assert raised.value.problems == (problem,)
 
 

@@ -44,7 +44,7 @@ def test_the_mock_market_of_local_development_starts_at_a_fixed_moment() -> None
     environment, _ = samples("local-dev")
 
     assert environment.value.mock.start_ns == 1_767_623_400_000_000_000
-    assert load_environment(HOME, "cloud", environ={}, overrides={}).value.mock.start_ns == 0
+    assert load_environment(HOME, "cloud", environ={}).value.mock.start_ns == 0
 
 
 def test_the_sample_parameters_are_those_their_strategies_take() -> None:
@@ -119,4 +119,4 @@ def test_a_client_that_is_not_there_is_a_configuration_error() -> None:
     environment, _ = samples("local-dev")
 
     with pytest.raises(ConfigurationError, match=r"clients/nobody/client\.toml: expected a readable file at"):
-        load_client(HOME, "nobody", environment, environ={}, overrides={})
+        load_client(HOME, "nobody", environment, environ={})

@@ -71,8 +71,8 @@ def load(folder: Path, client: str = CLIENT, environment: str = ENVIRONMENT) -> 
     for path, text in ((home.environment_config("local-dev"), environment), (home.client_config("acme"), client)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    loaded = load_environment(home, "local-dev", environ={}, overrides={})
-    return load_client(home, "acme", loaded, environ={}, overrides={}).value
+    loaded = load_environment(home, "local-dev", environ={})
+    return load_client(home, "acme", loaded, environ={}).value
 
 
 def test_fills_are_as_the_environment_says_and_the_client_and_the_symbol_say_otherwise(tmp_path: Path) -> None:

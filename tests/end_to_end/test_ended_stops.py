@@ -1,10 +1,8 @@
 """A position whose stop loss an OMS elsewhere has ended is told of wherever people look, until it is made flat."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
 from end_to_end.harness import Firm, until
 from end_to_end.own_strategies import KEEPER
 from oms.venue import VenueBackend
@@ -26,12 +24,6 @@ strategy = "keeper"
 symbols = ["BTC-USD"]
 timeframe = "10s"
 """
-
-
-@pytest.fixture
-def firm() -> Iterator[Firm]:
-    with Firm() as firm:
-        yield firm
 
 
 def test_a_stop_that_its_oms_ended_is_told_of_until_the_worker_is_flat(firm: Firm, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """kill -9 of feed, router and workers during a simulation: at its end everything is as if nothing had happened."""
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -69,13 +68,6 @@ def undisturbed(history: Path) -> dict[str, Any]:
     assert len(found["bodies"].splitlines()) > 200, "too few signals to prove anything"
     assert len(found["csv"]) == len(SYMBOLS)
     return found
-
-
-@pytest.fixture
-def luck() -> random.Random:
-    seed = int(os.environ.get("STRATEGY_RUNNER_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"STRATEGY_RUNNER_SEED={seed} repeats the choices of this run")
-    return random.Random(seed)
 
 
 def test_kills_in_turn_change_no_signal_no_row_and_no_csv_line(

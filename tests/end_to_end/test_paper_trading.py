@@ -4,7 +4,6 @@ At the end of a run everything is laid side by side: what the workers asked for,
 what the workers were told, and what a few lines of arithmetic make of the fills alone.
 """
 
-import os
 import random
 from collections.abc import Iterator
 from decimal import Decimal
@@ -134,13 +133,6 @@ size = %(size)s
 stop_loss_fraction = 0.002
 take_profit_fraction = 0.003
 """
-
-
-@pytest.fixture
-def luck() -> random.Random:
-    seed = int(os.environ.get("STRATEGY_RUNNER_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"STRATEGY_RUNNER_SEED={seed} repeats the choices of this run")
-    return random.Random(seed)
 
 
 @pytest.mark.parametrize("records", [9_000, pytest.param(60_000, marks=pytest.mark.slow)])

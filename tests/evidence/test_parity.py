@@ -20,9 +20,9 @@ from evidence.recorded_run import (
     signal_log,
     with_body,
 )
+from worker.build import rerun
 
 from strategy_runner.history.difference import seq_of
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.model.signal import decode_body
 from strategy_runner.supervision.forked import run_forked
 from strategy_runner.tape.files import head_path

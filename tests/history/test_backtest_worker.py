@@ -1,14 +1,14 @@
 """Historical mode: the same machine over recorded history, twice as often as you like, and only over sound rows."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from worker.acme.strategies.chatty import Chatty
-from worker.build import MODELS, START_NS, Echo, bodies_on_disk, logged, short_folder, status_of, strategy, worker_spec
+from worker.build import MODELS, START_NS, Echo, bodies_on_disk, logged, status_of, strategy, worker_spec
 from worker.processes import Processes, await_that, processes_in
 
 from strategy_runner.config.spec import ReplaySpec, WorkerSpec
@@ -25,12 +25,6 @@ from strategy_runner.tape.status import State, StatusFile, read_status
 
 NAN = float("nan")
 MANY = 2 * CHUNK_ROWS + 500
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 def record(root: Path, kind: str, ts: list[int], *columns: list[float]) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from feed_process import FeedProcess
 from oms.paper_build import X
 from worker.build import Followers, bodies_on_disk, run_out, short_folder, strategy, worker_spec
 
-from strategy_runner.cli.times import moment_ns
+from strategy_runner.cli.values import moment_ns
 from strategy_runner.config.spec import PaperSpec, ReplaySpec, WorkerSpec
 from strategy_runner.feed.bars import NONE_OPEN, BarBuilder
 from strategy_runner.feed.derive import Derivation
@@ -42,12 +41,6 @@ STREAMS = {
     "from bars": ("X/bar.1m", "X/bar.5m", "X/clock.1m"),
     "clock alone": ("X/clock.1m",),
 }
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 class Restless(Strategy):

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 from oms.paper_build import X
-from worker.build import START_NS, bodies_on_disk, short_folder, strategy, worker_spec
+from worker.build import START_NS, bodies_on_disk, fills_in, short_folder, strategy, worker_spec
 from worker.processes import await_that, is_alive
 
 from strategy_runner.config.spec import PaperSpec, ProtectionSpec, ReplaySpec, WorkerSpec
@@ -27,9 +27,7 @@ from strategy_runner.history.catalog import series_of
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.event import Bar
 from strategy_runner.model.fill_settings import FeeSettings, FillSettings
-from strategy_runner.model.private import PrivateEntry, decode_private
 from strategy_runner.strategies.interface import Bars, Candidates, Inputs, Strategy
-from strategy_runner.tape.logs import read_log
 from strategy_runner.tape.status import State, StatusFile, read_status
 
 D = Decimal
@@ -157,10 +155,6 @@ def run(root: Path, name: str, kind: type[Strategy], *, spare_core: bool = True,
     Backtest(spec, strategy(kind, spec), status=StatusFile(folder / "status"), twin=twin).run(lambda: False)
     assert not active_children()
     return folder
-
-
-def fills_in(folder: Path) -> list[PrivateEntry]:
-    return [decode_private(payload) for payload in read_log(folder / "fills.log")]
 
 
 def assert_same(one: Path, other: Path) -> None:

@@ -131,7 +131,7 @@ def test_row_numbers_of_the_file_are_used_where_they_are_given() -> None:
 def test_reports_merge_and_keep_the_earlier_example() -> None:
     early, late = judge(Kind.TRADE, (1, NAN, 1.0, 0.0), (2, 1.0, 1.0, 0.0)), judge(Kind.TRADE, (3, NAN, 1.0, 0.0))
     both = early.merge(late)
-    assert (both.seen, both.kept, both.dropped, both.counts) == (3, 1, 2, {"not_finite": 2})
+    assert (both.seen, both.kept, both.counts) == (3, 1, {"not_finite": 2})
     assert both.first["not_finite"].ts == 1
     assert both.summary() == "3 rows, 1 kept, 2 not_finite"
 

@@ -16,7 +16,8 @@ from worker.build import (
     START_NS,
     Followers,
     bodies_on_disk,
-    short_folder,
+    fills_in,
+    rerun,
     strategy,
     worker_spec,
 )
@@ -25,14 +26,11 @@ from strategy_runner.config.spec import PaperSpec, ReplaySpec, WorkerSpec
 from strategy_runner.errors import DivergenceError
 from strategy_runner.history.backtest import Backtest
 from strategy_runner.history.catalog import series_of
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.history.writer import SeriesWriter
 from strategy_runner.model.event import Bar, Fill, OrderUpdate, Position, Trade
 from strategy_runner.model.fill_settings import FeeSettings, FillSettings
-from strategy_runner.model.private import PrivateEntry, decode_private
 from strategy_runner.model.signal import decode_body
 from strategy_runner.strategies.interface import Inputs, Strategy
-from strategy_runner.tape.logs import read_log
 from strategy_runner.tape.status import StatusFile
 from strategy_runner.worker.genesis import read_geneses
 
@@ -41,12 +39,6 @@ FILLS = FillSettings(
     latency_ns=50_000_000, slippage_ticks=1, participation=0.5, fees=FeeSettings(taker=D("0.001"), minimum=D("0.01"))
 )
 TRADES, BARS = 2_500, 1_000
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 @pytest.fixture
@@ -105,10 +97,6 @@ def backtest(root: Path, kind: type[Strategy] = Answering, name: str = "history-
     return made
 
 
-def fills_in(folder: Path) -> list[PrivateEntry]:
-    return [decode_private(payload) for payload in read_log(folder / "fills.log")]
-
-
 @pytest.mark.parametrize("streams", [("X/trade", "X/bar.1m"), ("X/trade",), ("X/bar.1m",)], ids=str)
 def test_through_a_feed_and_over_history_a_worker_fills_and_says_the_same_to_the_byte(
     root: Path, followers: Followers, streams: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -127,7 +115,7 @@ def test_through_a_feed_and_over_history_a_worker_fills_and_says_the_same_to_the
             if luck.random() < 0.15:
                 follower = followers.make(spec)  # the one before was killed
         [genesis] = read_geneses(Path(spec.folder))
-        again = list(rerun(spec, feed.tape, genesis, feed.reader().head.count))
+        again = rerun(spec, feed.tape, genesis, feed.reader().head.count)
     historical, simulated = root / "history-run" / "talk.X", root / "simulated" / "talk.X"
     bodies = bodies_on_disk(simulated)
     assert bodies == bodies_on_disk(historical) == again

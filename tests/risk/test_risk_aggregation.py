@@ -31,7 +31,9 @@ def told(
 ) -> list[str]:
     """`ok SIZE`, or the reason and the winner."""
     return [
-        f"ok {ruling.size.normalize():f}" if ruling.accepted else ruling.facts
+        f"ok {ruling.size.normalize():f}"
+        if ruling.accepted
+        else f"{ruling.reason} by {ruling.winner}".removesuffix(" by ")
         for ruling in aggregate(policy, wishes, standing, priorities)
     ]
 

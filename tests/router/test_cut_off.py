@@ -7,19 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 from router.desk import GENERATION, Desk, Talker, body_of
-from worker.build import short_folder
 
 from strategy_runner.model.signal import Envelope, LoggedSignal, canonical, digest
 from strategy_runner.router.cut_off import read_cut_off
 from strategy_runner.tape.logs import AppendLog
 
 WORKER = "talk.X"
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from router.desk import Desk, KeepingSink, Talker, unavailable
-from worker.build import short_folder
 from worker.processes import await_that
 
 from strategy_runner.model.decision import Decision
@@ -14,12 +13,6 @@ from strategy_runner.router.delivery import BATCH_READS, RETRY_S_MIN, Delivery
 from strategy_runner.router.journal import Journal, decision_log
 from strategy_runner.sinks.interface import SinkUnavailable
 from strategy_runner.tape.logs import LogReader
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 @pytest.fixture

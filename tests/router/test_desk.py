@@ -1,39 +1,21 @@
 """The order desk and a venue in a process of its own: killed, stopped, silent. And what becomes of orders at each step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from oms.venue import Venue
-from router.trade import TALK, D, Floor
-from worker.build import short_folder
+from router.trade import TALK, D, Floor, Make, floors_in
 
 from strategy_runner.model.order import client_order_id
 from strategy_runner.router.order_entry import Leaving, Told
 
 
 @pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def floor(root: Path) -> Iterator[Callable[..., Floor]]:
-    made: list[Floor] = []
-
-    def make(*workers: str, **changes: Any) -> Floor:
-        made.append(Floor(root, *workers, **changes))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-Make = Callable[..., Floor]
+def floor(root: Path) -> Iterator[Make]:
+    with floors_in(root) as make:
+        yield make
 
 
 def held(one: Floor, worker: str = TALK) -> Any:

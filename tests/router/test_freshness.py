@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from router.desk import Desk, KeepingSink, Talker, body_of, refusals, router_spec
-from worker.build import START_NS, new_tape, short_folder, write_rows
+from worker.build import START_NS, new_tape, write_rows
 from worker.processes import await_that
 
 from strategy_runner.config.spec import FreshnessSpec
@@ -68,12 +68,6 @@ class Stall:
 
     def _set_clock(self) -> None:
         self.tape.head.clock_offset_ns = self.now_ns - time.monotonic_ns()
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 Make = Callable[..., Stall]

@@ -1,30 +1,20 @@
 """A stop loss that is lost leaves nobody unprotected: the entry is cancelled, what is held is exited, once."""
 
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from oms.venue import Venue
 from router.desk import CLIENT
 from router.own_venue import venue_in
-from router.trade import D, Floor, begun
-from worker.build import short_folder
+from router.trade import D, Floor, begun, exits
 
 from strategy_runner.model.order import OrderReport, client_order_id
 from strategy_runner.model.signal import OrderTerms
 from strategy_runner.router.lost_stops import WHO
 from strategy_runner.router.operator_log import Action, read_actions
 from strategy_runner.router.order_book import LATE_FILL
-from strategy_runner.router.order_entry import Intended
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 def asked(root: Path) -> list[Action]:
@@ -33,10 +23,6 @@ def asked(root: Path) -> list[Action]:
 
 def filled(floor: Floor) -> int:
     return sum(entry.event.fill is not None for entry in floor.fills())
-
-
-def exits(floor: Floor) -> list[Any]:
-    return [e.order for e in floor.orders() if isinstance(e, Intended) and e.order.leg == "flatten"]
 
 
 def is_over(floor: Floor, root: Path) -> bool:

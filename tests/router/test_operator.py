@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,19 @@ import msgspec
 import pytest
 from oms.venue import Venue
 from router.desk import Desk, Talker
-from router.trade import D, Floor, instrument
-from worker.build import short_folder
+from router.trade import D, Floor, Make, exits, floors_in, instrument
 
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import client_order_id
+from strategy_runner.risk.breakers import strictest
 from strategy_runner.risk.state import Posture
 from strategy_runner.router.acknowledgement import read_acknowledgement
 from strategy_runner.router.breaker_log import read_breakers
 from strategy_runner.router.operator_log import Action, Request, read_actions, record
-from strategy_runner.router.order_entry import Flattened, Intended
+from strategy_runner.router.order_entry import Flattened
 from strategy_runner.router.reconciliation import read_reconciliation
 from strategy_runner.router.restarts import LOOK_INTERVAL_S
-from strategy_runner.router.stops import read_stops, strictest
+from strategy_runner.router.stops import read_stops
 from strategy_runner.tape.status import StatusFile
 
 OTHER = "walk.X"
@@ -31,25 +31,9 @@ STOPPED = ("refused", "stopped_by_operator")
 
 
 @pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def floor(root: Path) -> Iterator[Callable[..., Floor]]:
-    made: list[Floor] = []
-
-    def make(*workers: str, **changes: Any) -> Floor:
-        made.append(Floor(root, *workers, **changes))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-Make = Callable[..., Floor]
+def floor(root: Path) -> Iterator[Make]:
+    with floors_in(root, started=False) as make:
+        yield make
 
 
 def ask(root: Path, verb: Any, **scope: Any) -> Action:
@@ -261,10 +245,6 @@ def test_a_close_of_what_is_less_than_a_lot_closes_all_of_it(root: Path, floor: 
                 venue.fill(order_id)
             books = one.trading.record.state.books
             one.turn_until(lambda books=books, left=left: books["talk/X"].quantity == D(left), f"{left} held")
-
-
-def exits(floor: Floor) -> list[Any]:
-    return [e.order for e in floor.orders() if isinstance(e, Intended) and e.order.leg == "flatten"]
 
 
 def test_a_reconciliation_that_is_asked_for_is_answered(root: Path, floor: Make) -> None:

@@ -1,6 +1,6 @@
 """A strategy's hand on its own orders: limits and stops are placed as it says, modified and cancelled, and survive a kill."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,7 @@ import msgspec
 import pytest
 from router.desk import CLIENT, body_of
 from router.own_venue import OwnVenue, venue_in
-from router.trade import TALK, D, Floor, instrument
-from worker.build import short_folder
+from router.trade import TALK, D, Floor, Make, floors_in, instrument
 
 from strategy_runner.config.schema import RiskConfig
 from strategy_runner.model.order import FINAL_STATES, OmsEvent, OrderState, client_order_id
@@ -35,32 +34,15 @@ from strategy_runner.router.order_rows import OrderRow, order_rows
 
 
 @pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
 def venue(root: Path) -> Iterator[OwnVenue]:
     with venue_in(root) as made:
         yield made
 
 
 @pytest.fixture
-def floor(root: Path, venue: OwnVenue) -> Iterator[Callable[..., Floor]]:
-    made: list[Floor] = []
-
-    def make(**changes: Any) -> Floor:
-        made.append(Floor(root, TALK, **changes))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-Make = Callable[..., Floor]
+def floor(root: Path, venue: OwnVenue) -> Iterator[Make]:
+    with floors_in(root) as make:
+        yield make
 
 
 def rest(one: Floor, **changes: Any) -> str:

@@ -6,7 +6,7 @@ One order at the venue for each intent, or none; never two. And whatever an OMS 
 import gc
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,6 @@ CASES_IN_CI = 20
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(venues, "LATE_S", LATE_S)
     monkeypatch.setattr(order_flow, "ASK_AGAIN_S", 0.02)
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 def book_of(one: Floor) -> OrderBook:

@@ -2,14 +2,12 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from router.desk import Desk, KeepingSink, Talker
 from router.own_venue import venue_in
 from router.trade import Floor
-from worker.build import short_folder
 
 from strategy_runner.errors import DiskFullError
 from strategy_runner.router import right_of_way
@@ -35,12 +33,6 @@ class Watching(Delivery):
 
 def must_stand_back(way: RightOfWay) -> bool:
     return not (way._is_free.is_set() and way._is_calm.is_set())
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from router.crash import Killed
 from router.desk import GENERATION, Desk, Talker, body_of, refusals, router_spec, symbols
 from worker.build import START_NS, short_folder
 
@@ -18,12 +19,6 @@ from strategy_runner.router.right_of_way import GiveWay, no_way_given
 from strategy_runner.router.router import TURN_SIGNALS_MAX
 from strategy_runner.tape.logs import AppendLog
 from strategy_runner.tape.status import State
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 @pytest.fixture
@@ -331,10 +326,6 @@ def test_a_drain_decides_by_event_time_then_worker_then_n(root: Path, desk: Make
     assert symbols(one.decisions()) == ["Y", "Z", "X", "X", "Y", "Y", "X"]
     assert [decision.envelope.n for decision in one.decisions()] == [0, 0, 0, 1, 1, 2, 2]
     assert one.router.drain() == 0
-
-
-class Killed(BaseException):
-    pass
 
 
 class DiesAt(Delivery):

@@ -4,15 +4,13 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pytest
 from router.desk import Talker, decisions_in, router_spec
-from worker.build import START_NS, new_tape, short_folder, write_rows
-from worker.processes import Processes, await_that, processes_in
+from worker.build import START_NS, new_tape, write_rows
+from worker.processes import Processes, await_that
 
 from strategy_runner.config.spec import QuantConnectSpec, RouterSpec, write_spec
 from strategy_runner.tape.status import State, Status, read_status
@@ -20,18 +18,6 @@ from strategy_runner.tape.status import State, Status, read_status
 KILLS = 8
 SIGNALS = 1_600
 WORKERS = ("talk.X", "talk.Y", "talk.Z")
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def processes(root: Path) -> Iterator[Processes]:
-    with processes_in(root) as started:
-        yield started
 
 
 def status_in(spec: RouterSpec) -> Status:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import zmq
 from router.desk import Desk, Talker
-from worker.build import short_folder
 from worker.processes import await_that
 
 from strategy_runner.bus.context import new_context
@@ -20,12 +19,6 @@ from strategy_runner.router.sql import LIMIT_ROWS_MAX, SqlService, answer, ask
 from strategy_runner.sinks.duckdb_sink import DuckDbSink
 
 FOREVER = "SELECT count(*) FROM range(10000000000) a, range(10000000000) b"
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 @pytest.fixture

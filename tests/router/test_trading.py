@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from oms.venue import VenueBackend
 from router.desk import CLIENT, Talker
 from router.own_venue import OwnVenue, venue_in
-from router.trade import SECOND, TALK, D, Floor, freshness, instrument, trading_spec
+from router.trade import SECOND, TALK, D, Floor, Make, floors_in, freshness, instrument, trading_spec
 from worker.build import START_NS, short_folder
 from worker.processes import await_that
 
@@ -36,32 +36,17 @@ from strategy_runner.tape.logs import START, AppendLog, read_log
 
 
 @pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
 def venue(root: Path) -> Iterator[OwnVenue]:
     with venue_in(root, fills=True) as made:
         yield made
 
 
 @pytest.fixture
-def floor(root: Path, venue: OwnVenue) -> Iterator[Callable[..., Floor]]:
-    made: list[Floor] = []
-
-    def make(*workers: str, **changes: Any) -> Floor:
-        made.append(Floor(root, *workers, **changes))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def floor(root: Path, venue: OwnVenue) -> Iterator[Make]:
+    with floors_in(root) as make:
+        yield make
 
 
-Make = Callable[..., Floor]
 DAY_NS = 86_400 * SECOND
 
 

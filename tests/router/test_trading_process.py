@@ -2,17 +2,15 @@
 
 import random
 import signal
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
-import pytest
 from oms.paper_build import TOUCH
 from router.desk import CLIENT, Talker, decisions_in
 from router.trade import D, trading_spec
-from worker.build import START_NS, new_tape, short_folder, write_rows
-from worker.processes import Processes, await_that, processes_in
+from worker.build import START_NS, new_tape, write_rows
+from worker.processes import Processes, await_that
 
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import MarketSpec, PaperOmsSpec
@@ -28,18 +26,6 @@ from strategy_runner.tape.status import State, read_status
 WORKERS = ("talk.X", "calm.Y")
 KILLS = 4
 ROUND_SIGNALS = 6
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def processes(root: Path) -> Iterator[Processes]:
-    with processes_in(root) as started:
-        yield started
 
 
 def paper_state(root: Path, instruments: dict[str, object]) -> BookState:

@@ -1,7 +1,6 @@
 """What a worker holds whose stop loss has ended is told of, and nothing else is."""
 
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 from router.desk import CLIENT
 from router.own_venue import OwnVenue, venue_in
 from router.trade import D, Floor, begun
-from worker.build import short_folder
 
 from strategy_runner.model.order import OmsEvent, OmsEventKind, OrderState, TimeInForce, client_order_id
 from strategy_runner.model.signal import OrderTerms
@@ -19,12 +17,6 @@ from strategy_runner.router.operator_log import read_actions
 from strategy_runner.router.order_entry import Scope
 from strategy_runner.router.order_journal import read_book
 from strategy_runner.router.unprotected import LOOK_TWICE_S
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 def ends(venue: OwnVenue, order_id: str, state: OrderState = OrderState.CANCELLED, reason: str = "venue") -> None:

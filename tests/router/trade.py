@@ -1,6 +1,7 @@
 """A client that trades, in tests: workers that only talk, a router with its order desk, and a venue or the paper OMS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from strategy_runner.oms.zeromq import ZeroMqOms
 from strategy_runner.router.desk import Desk
 from strategy_runner.router.market import Market
 from strategy_runner.router.operator import Operator
-from strategy_runner.router.order_entry import OrderEntry
+from strategy_runner.router.order_entry import Intended, OrderEntry
 from strategy_runner.router.order_journal import order_log, read_fills, read_orders
 from strategy_runner.router.risk_record import RiskRecord
 from strategy_runner.router.router import Router
@@ -91,9 +92,7 @@ class Floor:
     def start(self) -> Router:
         self._listener = SignalListener(self.spec.doorbell)
         market = Market(self.root / "tape")
-        self._desk = desk = Desk(
-            self.spec, self._open_oms, lambda: None, clock=market.clock_ns, event_ns=market.event_ns
-        )
+        self._desk = desk = Desk(self.spec, self._open_oms, clock=market.clock_ns, event_ns=market.event_ns)
         record = RiskRecord(Path(self.spec.folder), CLIENT, self.spec.mode)
         self.trading = Trading(self.spec, record, desk, market)
         self.router = Router(
@@ -164,6 +163,30 @@ class Floor:
     def close(self) -> None:
         self.stop()
         self.context.destroy(linger=0)
+
+
+Make = Callable[..., Floor]
+
+
+@contextmanager
+def floors_in(root: Path, *, started: bool = True) -> Iterator[Make]:
+    """Makes floors over one folder, and closes them."""
+    made: list[Floor] = []
+
+    def make(*workers: str, **changes: Any) -> Floor:
+        made.append(Floor(root, *workers, **changes))
+        if started:
+            made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def exits(floor: Floor) -> list[Any]:
+    """The orders that were to make somebody flat."""
+    return [e.order for e in floor.orders() if isinstance(e, Intended) and e.order.leg == "flatten"]
 
 
 def freshness(time_to_live_s: float = 60.0) -> FreshnessSpec:

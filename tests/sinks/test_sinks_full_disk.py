@@ -1,12 +1,11 @@
 """A full disk: the sink says so, shows nothing half-written, and goes on when there is space."""
 
-import resource
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from file_limit import files_no_larger_than
 from sink_contents import contents
 from sink_decisions import log_of, open_sink
 
@@ -14,17 +13,6 @@ from strategy_runner.sinks.interface import Sink, SinkUnavailable
 
 BATCH = 400
 KINDS = pytest.mark.parametrize("kind", ["duckdb", "quantconnect"])
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """The kernel refuses to let any file of this process grow beyond `size`, in the middle of a write if need be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

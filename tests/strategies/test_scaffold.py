@@ -27,8 +27,8 @@ def home(tmp_path: Path) -> Home:
 def test_a_new_client_is_valid_as_it_is(home: Home, environment: str) -> None:
     written = new_client(home, "ada-2")
     assert written == [home.client_config("ada-2"), home.client_strategies("ada-2")]
-    loaded = load_environment(home, environment, environ={}, overrides={})
-    client = load_client(home, "ada-2", loaded, environ={}, overrides={}).value
+    loaded = load_environment(home, environment, environ={})
+    client = load_client(home, "ada-2", loaded, environ={}).value
     assert client.accounts["BTC-USD"].account == "ada-2-main"
     uses = [Use(strategy.strategy, strategy.params, strategy.id) for strategy in client.strategies]
     assert [one.params for one in resolve(home.client_strategies("ada-2"), uses)] == [{"fast": 20, "slow": 50}]

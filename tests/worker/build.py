@@ -20,7 +20,9 @@ from strategy_runner.config.spec import (
     ProtectionSpec,
     WorkerSpec,
 )
+from strategy_runner.history.tape_run import TapeRun
 from strategy_runner.model.event import Bar, Event, Prediction, Quote, Timer, Trade
+from strategy_runner.model.private import PrivateEntry, decode_private
 from strategy_runner.model.signal import LoggedSignal, SignalBody
 from strategy_runner.model.stream import Stream
 from strategy_runner.strategies.interface import Inputs, Strategy
@@ -29,6 +31,7 @@ from strategy_runner.tape.reader import TapeReader
 from strategy_runner.tape.status import Status, StatusFile, read_status
 from strategy_runner.tape.writer import TapeWriter
 from strategy_runner.worker.follower import Follower
+from strategy_runner.worker.genesis import Genesis
 from strategy_runner.worker.machine import Machine
 
 START_NS = 1_700_000_000_000_000_000
@@ -193,6 +196,15 @@ class Recorded:
 def logged(path: Path) -> list[LoggedSignal]:
     """All signals of a worker's log."""
     return [msgspec.msgpack.decode(payload, type=LoggedSignal) for payload in read_log(path)]
+
+
+def rerun(spec: WorkerSpec, tape: Path, first: Genesis, last_seq: int) -> list[bytes]:
+    """The canonical bodies that a worker gives from its beginning up to and including `last_seq`."""
+    return [derived.body for derived in TapeRun(spec, tape, first).run(last_seq + 1)]
+
+
+def fills_in(folder: Path) -> list[PrivateEntry]:
+    return [decode_private(payload) for payload in read_log(folder / "fills.log")]
 
 
 def bodies_on_disk(folder: Path) -> list[bytes]:

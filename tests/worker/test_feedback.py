@@ -2,7 +2,6 @@
 
 import random
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,15 @@ from worker.build import (
     bodies_on_disk,
     new_tape,
     random_rows,
+    rerun,
     run_out,
-    short_folder,
     status_of,
     strategy,
     worker_spec,
     write_rows,
 )
 from worker.fill_desk import FillDesk
-from worker.processes import PATIENCE_S, Processes, await_that, processes_in
+from worker.processes import PATIENCE_S, Processes, await_that
 
 from strategy_runner.config.spec import (
     FeedSpec,
@@ -34,7 +33,7 @@ from strategy_runner.config.spec import (
     WorkerSpec,
 )
 from strategy_runner.errors import CorruptRecordError, StrategyError
-from strategy_runner.history.tape_run import TapeRun, rerun
+from strategy_runner.history.tape_run import TapeRun
 from strategy_runner.model.event import Fill, OrderUpdate, Position, Trade
 from strategy_runner.model.private import encode_private, slot_of
 from strategy_runner.model.signal import decode_body
@@ -50,25 +49,6 @@ from strategy_runner.worker.skips import Skip, note_skip
 ANSWERING = str(Path(__file__).parent / "acme" / "strategies" / "answering.py")
 NAN = float("nan")
 OWN = "talk.X"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def followers() -> Iterator[Followers]:
-    made = Followers()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def processes(folder: Path) -> Iterator[Processes]:
-    with processes_in(folder) as started:
-        yield started
 
 
 def spec_in(root: Path, /, **changes: Any) -> WorkerSpec:
@@ -269,7 +249,7 @@ def test_a_worker_killed_between_fills_derives_the_same_signals_and_so_does_a_ru
     assert "acme:talk.X/private" in causes
     assert len(bodies) > 30
     [genesis] = read_geneses(folder / OWN)
-    assert list(rerun(spec, folder / "tape", genesis, market.tape.seq)) == bodies
+    assert rerun(spec, folder / "tape", genesis, market.tape.seq) == bodies
 
 
 def test_new_code_begins_with_what_is_held(folder: Path, followers: Followers, market: Market) -> None:

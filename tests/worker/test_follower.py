@@ -5,7 +5,6 @@ import random
 import resource
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from worker.build import (
     logged,
     new_tape,
     random_rows,
+    rerun,
     run_out,
-    short_folder,
     status_of,
     strategy,
     worker_spec,
@@ -35,7 +34,6 @@ from worker.build import (
 from strategy_runner.bus.doorbell import StreamDoorbell, topic_of
 from strategy_runner.config.spec import ModelSpec, WorkerSpec
 from strategy_runner.errors import CorruptRecordError, DivergenceError, StrategyError
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.model.event import Bar, Event, Trade
 from strategy_runner.model.record import SIZE
 from strategy_runner.model.signal import canonical, decode_body
@@ -47,19 +45,6 @@ from strategy_runner.worker.follower import SNAPSHOT_SEQS
 from strategy_runner.worker.genesis import read_geneses
 
 Chatty = load("chatty", CHATTY)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def followers() -> Iterator[Followers]:
-    made = Followers()
-    yield made
-    made.close()
 
 
 def spec_in(folder: Path, **changes: Any) -> WorkerSpec:
@@ -459,7 +444,7 @@ def test_without_a_snapshot_that_counts_it_derives_again_from_where_it_began_and
     after = bodies_on_disk(folder / "talk.X")
     assert after[: len(before)] == before and len(after) > len(before) > 0
     [begun] = read_geneses(Path(worker.folder))
-    assert after == list(rerun(worker, folder / "tape", begun, len(rows)))
+    assert after == rerun(worker, folder / "tape", begun, len(rows))
 
 
 def test_with_a_damaged_snapshot_and_no_tape_from_where_it_began_it_halts(folder: Path, followers: Followers) -> None:

@@ -1,13 +1,11 @@
 """The outbox: what is derived again is compared and never written twice."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from file_limit import files_no_larger_than
 from worker.build import Echo, Recorded, logged, worker_spec
 
 from strategy_runner.errors import DivergenceError
@@ -138,17 +136,6 @@ def test_a_torn_last_signal_is_cut_off_and_written_again(tmp_path: Path) -> None
     record_all(again, bodies(3))
     assert again.flush() == 1
     assert [signal.envelope.n for signal in logged(path)] == [0, 1, 2]
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """The kernel refuses to let any file of this process grow beyond `size`, in the middle of a write if need be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_keeps_the_signals_for_another_try_and_leaves_no_half_of_one(tmp_path: Path) -> None:

@@ -7,16 +7,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import pytest
-from worker.build import bodies_on_disk, new_tape, random_rows, short_folder, worker_spec, write_rows
-from worker.processes import Processes, await_that, processes_in
+from worker.build import bodies_on_disk, new_tape, random_rows, rerun, worker_spec, write_rows
+from worker.processes import Processes, await_that
 
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.tape.status import State, Status, read_status
 from strategy_runner.worker.confinement import BELOW_OTHERS, NICE_MAX
 from strategy_runner.worker.genesis import read_geneses
@@ -72,18 +69,6 @@ SAID = {
     "leaks": "emory",
 }  # MemoryError, or the limit: as it could still say
 MEMORY_LIMIT_MB = 16  # the least that a configuration may say
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def processes(folder: Path) -> Iterator[Processes]:
-    with processes_in(folder) as started:
-        yield started
 
 
 def fussy(folder: Path, way: str) -> WorkerSpec:
@@ -142,7 +127,7 @@ def test_after_three_tries_at_one_record_a_worker_is_parked_and_without_the_reco
         bodies = bodies_on_disk(Path(spec.folder))
         assert len(bodies) == (sum(name == "X/trade" for name, _, _ in rows) - 1) // 4
         (genesis,) = read_geneses(Path(spec.folder))
-        assert bodies == list(rerun(genesis.spec, folder / "tape", genesis, len(rows)))
+        assert bodies == rerun(genesis.spec, folder / "tape", genesis, len(rows))
     end(*lives.values(), undisturbed)
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,14 @@ from worker.build import (
     bodies_on_disk,
     new_tape,
     random_rows,
+    rerun,
     run_out,
-    short_folder,
     worker_spec,
     write_rows,
 )
 
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.errors import DivergenceError, StateError, StrategyError
-from strategy_runner.history.tape_run import rerun
 from strategy_runner.tape.status import STATE_AND_PID, UNFORESEEN, State, Status, StatusFile, read_status
 from strategy_runner.worker import parking
 from strategy_runner.worker.genesis import read_geneses
@@ -44,12 +43,6 @@ from strategy_runner.worker.parking import (
 from strategy_runner.worker.skips import Skip, Skips, note_skip, read_skips
 
 SECOND_NS = 1_000_000_000
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
 
 
 def spec_in(folder: Path, /, **changes: Any) -> WorkerSpec:
@@ -336,13 +329,6 @@ def skip_of(spec: WorkerSpec, seq: int, stream: str, ordinal: int, /, **changes:
     return msgspec.structs.replace(skip, **changes)
 
 
-@pytest.fixture
-def followers() -> Iterator[Followers]:
-    made = Followers()
-    yield made
-    made.close()
-
-
 def ordinal_of(rows: list[Row], seq: int) -> int:
     return sum(name == rows[seq][0] for name, _, _ in rows[:seq])
 
@@ -365,7 +351,7 @@ def test_a_skipped_record_is_not_applied_its_place_is_passed_and_the_oracle_agre
     run_out(followers.make(calm))
     assert page_of(calm).position == len(rows)
     bodies = bodies_on_disk(Path(calm.folder))
-    assert bodies == list(rerun(calm, folder / "tape", read_geneses(Path(calm.folder))[-1], len(rows)))
+    assert bodies == rerun(calm, folder / "tape", read_geneses(Path(calm.folder))[-1], len(rows))
     whole = spec_in(folder, params={"every": 3}, folder=str(folder / "whole"))
     run_out(followers.make(whole))
     assert bodies != bodies_on_disk(Path(whole.folder)), "the record should have made a difference"

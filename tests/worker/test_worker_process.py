@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,14 @@ from worker.build import (
     new_tape,
     random_rows,
     run_out,
-    short_folder,
     worker_spec,
     write_rows,
 )
-from worker.processes import Processes, await_that, processes_in
+from worker.processes import Processes, await_that
 
 from strategy_runner.config.spec import FeedSpec, MockSpec, ModelProviderSpec, TapeSpec, WorkerSpec
 from strategy_runner.strategies.generation import versions
 from strategy_runner.tape.status import State, Status, read_status
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as path:
-        yield path
-
-
-@pytest.fixture
-def processes(folder: Path) -> Iterator[Processes]:
-    with processes_in(folder) as started:
-        yield started
 
 
 def spec_in(root: Path, /, **changes: Any) -> WorkerSpec:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from strategy_runner import assembly
@@ -161,7 +162,7 @@ class Watchdog:
                     self._deeds,
                     log_limit_mb=self._spec.log_limit_mb,
                     stall_s=max(STALL_MIN_S, STALL_HANGS * self._spec.hang_s),
-                    tape_count=lambda mode=one.spec.mode: self._tape_count(mode),  # type: ignore[misc]
+                    tape_count=partial(self._tape_count, one.spec.mode),
                 )
         self._markets = {
             one.name: MarketWatch(one.spec, self._spec) for one in self._roster if isinstance(one.spec, FeedSpec)

@@ -89,7 +89,7 @@ class ProcessHandle:
     def set_policy(self, policy: int) -> bool:
         """SCHED_IDLE or SCHED_OTHER for each of its threads; False if this user may not (SCHED_IDLE is always allowed)."""
         try:
-            for thread in os.listdir(f"/proc/{self.pid}/task"):  # noqa: PTH208
+            for thread in os.listdir(f"/proc/{self.pid}/task"):  # noqa: PTH208  the names alone
                 os.sched_setscheduler(int(thread), policy, os.sched_param(0))
         except PermissionError:
             return False
