@@ -1,6 +1,7 @@
 """Stranded positions: what workers hold that, with their files as they are now, no order of theirs could close.
 
-What would send orders to where nothing is held is refused; of the rest people are told before and after it is done.
+What would send orders to where nothing is held is refused, and so is what its limits would be measured against in two currencies;
+of the rest people are told before and after it is done.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,15 +15,18 @@ from strategy_runner.model.order import OrderRequest
 from strategy_runner.model.position import Position
 from strategy_runner.router.order_book import OrderBook
 from strategy_runner.router.order_journal import read_book
+from strategy_runner.router.risk_record import read_risk
 from strategy_runner.supervision.process import SIMULATION, Process
 
 
-def refuse_other_accounts(home: Home, processes: Iterable[Process]) -> None:
+def refuse_other_books(home: Home, processes: Iterable[Process]) -> None:
     """Raises SafetyRefusal for a worker that holds something, or is entering it, in another account than its orders would go to:
-    a close would open the other side there, and what protects the position stays where it is."""
+    a close would open the other side there, and what protects the position stays where it is. And for a client whose cash,
+    highest equity and first equity of the day were counted in another currency."""
     for router in _routers(processes):
         if router.oms is None:
             continue
+        _refuse_other_currency(home, router)
         book = _book(home, router)
         there = [(name, one.account, f"holds {_plain(one.quantity)}") for name, one in _held(book, router)]
         entering = ((name, one.account, f"is entering {_plain(one.quantity)}") for name, one in _entering(book, router))
@@ -78,6 +82,18 @@ def _entering(book: OrderBook, router: RouterSpec) -> Iterator[tuple[str, OrderR
         one = known.order.request
         if not one.reduce_only and f"{one.strategy}.{one.symbol}" in router.workers:
             yield WorkerKey(router.client, one.strategy, one.symbol).name, one
+
+
+def _refuse_other_currency(home: Home, router: RouterSpec) -> None:
+    limits = None
+    with sparing([]):  # no router starts on a state that cannot be read
+        state = read_risk(home.router(router.client, router.mode), router.client, router.mode)
+        limits = None if state is None else state.limits
+    if limits is not None and limits.currency != router.risk.currency:
+        raise SafetyRefusal(
+            f"{router.client}: risk.currency: expected {limits.currency}, in which its cash and profits were counted so far, "
+            f"found {router.risk.currency}: put it back, or let the client begin anew (docs/runbook.md)"
+        )
 
 
 def _book(home: Home, router: RouterSpec) -> OrderBook:
