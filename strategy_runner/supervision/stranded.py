@@ -10,9 +10,11 @@ from decimal import Decimal
 from strategy_runner.config.home import Home
 from strategy_runner.config.spec import RouterSpec
 from strategy_runner.errors import SafetyRefusal, sparing
+from strategy_runner.model.instrument import decimal_of
 from strategy_runner.model.names import WorkerKey
 from strategy_runner.model.order import OrderRequest
 from strategy_runner.model.position import Position
+from strategy_runner.risk.state import RiskState, limits_in_force
 from strategy_runner.router.order_book import OrderBook
 from strategy_runner.router.order_journal import read_book
 from strategy_runner.router.risk_record import read_risk
@@ -26,7 +28,7 @@ def refuse_other_books(home: Home, processes: Iterable[Process]) -> None:
     for router in _routers(processes):
         if router.oms is None:
             continue
-        _refuse_other_currency(home, router)
+        _refuse_other_currency(router, _counted(home, router))
         book = _book(home, router)
         there = [(name, one.account, f"holds {_plain(one.quantity)}") for name, one in _held(book, router)]
         entering = ((name, one.account, f"is entering {_plain(one.quantity)}") for name, one in _entering(book, router))
@@ -41,11 +43,19 @@ def refuse_other_books(home: Home, processes: Iterable[Process]) -> None:
 
 
 def stranded(home: Home, processes: Iterable[Process]) -> list[str]:
-    """A line for each worker that holds something and has no orders any more, or holds what is no multiple of its lot."""
+    """A line for each worker that holds something and has no orders any more, or holds what is no multiple of its lot; and for a
+    client whose cash is another than it began with."""
     return [line for router in _routers(processes) for line in _of_client(home, router)]
 
 
 def _of_client(home: Home, router: RouterSpec) -> Iterator[str]:
+    state = _counted(home, router) if router.oms is not None else None
+    if state is not None and state.cash != decimal_of(router.risk.starting_cash):
+        began, now = _plain(state.cash), _plain(decimal_of(router.risk.starting_cash))
+        yield (
+            f"{router.client}: risk.starting_cash is {now} now, and it began with {began}: its limits and its account at the OMS "
+            "go on with that until it begins anew (docs/runbook.md)"
+        )
     for name, held in _held(_book(home, router), router):
         quantity = _plain(held.quantity)
         flatten = f"`strategy-runner flatten {name} --reason WHY`"
@@ -84,16 +94,21 @@ def _entering(book: OrderBook, router: RouterSpec) -> Iterator[tuple[str, OrderR
             yield WorkerKey(router.client, one.strategy, one.symbol).name, one
 
 
-def _refuse_other_currency(home: Home, router: RouterSpec) -> None:
-    limits = None
-    with sparing([]):  # no router starts on a state that cannot be read
-        state = read_risk(home.router(router.client, router.mode), router.client, router.mode)
-        limits = None if state is None else state.limits
-    if limits is not None and limits.currency != router.risk.currency:
+def _refuse_other_currency(router: RouterSpec, state: RiskState | None) -> None:
+    known = router.risk.currency if state is None else limits_in_force(state).currency
+    if known != router.risk.currency:
         raise SafetyRefusal(
-            f"{router.client}: risk.currency: expected {limits.currency}, in which its cash and profits were counted so far, "
+            f"{router.client}: risk.currency: expected {known}, in which its cash and profits were counted so far, "
             f"found {router.risk.currency}: put it back, or let the client begin anew (docs/runbook.md)"
         )
+
+
+def _counted(home: Home, router: RouterSpec) -> RiskState | None:
+    """What its limits are measured by; None before there are any, and where it cannot be read, on which no router starts."""
+    with sparing([]):
+        state = read_risk(home.router(router.client, router.mode), router.client, router.mode)
+        return state if state is not None and state.limits is not None else None
+    return None
 
 
 def _book(home: Home, router: RouterSpec) -> OrderBook:

@@ -313,7 +313,7 @@ def test_another_account_is_refused_while_something_is_entered_in_the_one_before
     firm.run("check")
 
 
-def test_another_currency_is_refused_for_a_client_that_has_counted_in_one(firm: Firm) -> None:
+def test_another_currency_of_a_client_that_has_counted_is_refused_and_another_cash_told(firm: Firm) -> None:
     """What it began with in dollars went on as so many euros, and its highest equity as well: breakers opened by nothing."""
     firm.write(FILE, CROSSOVER)
     firm.run("check")
@@ -322,7 +322,9 @@ def test_another_currency_is_refused_for_a_client_that_has_counted_in_one(firm: 
         limits = limits_of(RiskConfig(), {})
         record.take(events.Configured(at_ns=1, limits=limits, day=1, starting_cash=Decimal(100_000)))
         record.note(force=True)
-    firm.run("check")
+    assert "warning" not in firm.run("check").out
+    firm.write(FILE, f"{CROSSOVER}\n[risk]\nstarting_cash = 50_000.0\n")
+    assert "acme: risk.starting_cash is 50000 now, and it began with 100000: its limits" in firm.run("check").out
     firm.write(FILE, f'{CROSSOVER}\n[risk]\ncurrency = "EUR"\nrates = {{ USD = 0.9 }}\n')
     refused = (
         "acme: risk.currency: expected USD, in which its cash and profits were counted so far, found EUR: put it back"
