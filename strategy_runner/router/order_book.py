@@ -239,6 +239,11 @@ def is_final_exit(book: "OrderBook", one: DeskOrder) -> bool:
     return closes_now(one) and one.order.is_known and one.decision <= book.closings.get(worker, OWN)
 
 
+def is_closed_behind(book: OrderBook, one: DeskOrder) -> bool:
+    """Whether a later signal has closed all that was held, and this order with it."""
+    return one.decision != OWN and one.decision < book.closings.get(".".join(one.worker), OWN)
+
+
 def left_of(book: OrderBook, stop: Order) -> Decimal:
     """How much of what a stop loss was to protect its entry has filled, and neither exit of it has closed."""
     entry = book.find(stop.request.bracket)
@@ -340,13 +345,13 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
 
 def _note_late_fill(book: OrderBook, order_id: str) -> None:
     """An entry is filled whose stop has ended or is to end, as an OMS may tell it of one that is being cancelled, or is over: the
-    stop protects that no more."""
+    stop protects that no more. It is to end too once a close of all that was held is known."""
     entry = book.find(order_id)
     if entry is None or entry.request.leg != "entry" or not entry.request.bracket:
         return
     stop_id = client_order_id(entry.request.signal_id, "stop_loss")
-    is_open = stop_id in book.orders and not book.orders[stop_id].cancel
-    stop = book.find(stop_id)
+    working, stop = book.orders.get(stop_id), book.find(stop_id)
+    is_open = working is not None and not (working.cancel or is_closed_behind(book, working))
     if stop is not None and not (is_open or stop.filled):
         book.ended_stops[stop_id] = stop
         _lose(book, stop, LATE_FILL)

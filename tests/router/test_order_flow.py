@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oms.paper_build import INSTRUMENTS, request
+from msgspec.structs import replace
+from oms.paper_build import INSTRUMENTS, NOW, D, fill, request
 from router.desk import CLIENT, GENERATION, body_of
 
 from strategy_runner.model.decision import Decision, Verdict
-from strategy_runner.model.order import Leg, OmsEvent, OrderReport, OrderRequest, OrderState
+from strategy_runner.model.order import Leg, OmsEvent, OrderReport, OrderRequest, OrderState, client_order_id
 from strategy_runner.model.signal import Envelope, canonical
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.order_machine import Acknowledged, advance, new_order, report_of
 from strategy_runner.router.desk import NO_RATE
 from strategy_runner.router.journal import READ_BYTES, DecisionReader, Journal, decision_log
-from strategy_runner.router.order_entry import CancelWanted, Intended
+from strategy_runner.router.order_book import LATE_FILL, LostStop
+from strategy_runner.router.order_entry import CancelWanted, Intended, Scope
 from strategy_runner.router.order_flow import BATCH_ORDERS_MAX, EVENTS_MAX, OrderFlow
 from strategy_runner.router.order_journal import OrderJournal, order_log, read_orders
 
@@ -214,3 +216,38 @@ def test_an_oms_is_drained_when_a_look_found_all_it_had_told(
 
 def pieces(count: int) -> list[tuple[int, int]]:
     return [(before, min(before + EVENTS_MAX, count)) for before in range(0, count, EVENTS_MAX)]
+
+
+def test_an_entry_that_is_filled_once_a_close_of_all_is_known_has_lost_its_stop(
+    flow: OrderFlow, oms: MemoryOms, journal: OrderJournal, log: Journal
+) -> None:
+    """Also where the fill is told before the stop is cancelled, which it will be: the close was only of what was held before."""
+    entry_id, stop_id, exit_id = (
+        client_order_id("a", "entry"),
+        client_order_id("a", "stop_loss"),
+        client_order_id("b", "exit"),
+    )
+    entry = request(entry_id, signal_id="a", quantity=3, bracket=entry_id)
+    protects = {"side": "sell", "type": "stop", "stop_price": 90, "reduce_only": True, "bracket": entry_id}
+    stop = request(stop_id, signal_id="a", leg="stop_loss", quantity=3, **protects)
+    close = request(exit_id, signal_id="b", leg="exit", side="sell", reduce_only=True)
+
+    def decide(number: int, *orders: OrderRequest) -> None:
+        log.append([decided(number, orders)], {})
+        flow.take_decisions(log.synced)
+        flow.send()
+
+    def fill_entry(quantity: int) -> None:
+        number = len(oms.told)
+        made = fill(entry_id, number, signal_id="a", quantity=D(quantity))
+        happened = OmsEvent(number=number, client=CLIENT, kind="fill", event_ns=NOW, seq=-1, fill=made)
+        oms.told.append(replace(happened, account=made.account, strategy=made.strategy, symbol=made.symbol))
+        flow.take_events()
+
+    decide(0, entry, stop)
+    fill_entry(1)
+    decide(1, close)
+    assert not journal.book.unprotected
+    fill_entry(2)
+    assert flow.tidy() and set(journal.book.index.cancelling) == {stop_id}
+    assert journal.book.unprotected == {"swing.X": LostStop(stop_id, Scope("swing", "X"), LATE_FILL)}
