@@ -79,8 +79,8 @@ def unprotected(book: OrderBook) -> tuple[Unprotected, ...]:
 
 
 def _watched(book: OrderBook, one: DeskOrder) -> Decimal:
-    """By a stop, of a strategy's own exit too, until it is over, but no more than the entry of a stop loss has filled; by an exit to
-    the market unless it is to be cancelled."""
+    """By a stop, of a strategy's own exit too, until it is over, but no more than the entry of a stop loss has filled; by an exit
+    to the market unless it is to be cancelled."""
     request, remaining = one.order.request, one.order.remaining
     if closes_now(one):
         return ZERO if one.cancel else remaining
