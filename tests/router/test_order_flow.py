@@ -11,7 +11,7 @@ from oms.paper_build import INSTRUMENTS, NOW, D, fill, request
 from router.desk import CLIENT, GENERATION, body_of
 
 from strategy_runner.model.decision import Decision, Verdict
-from strategy_runner.model.order import Leg, OmsEvent, OrderReport, OrderRequest, OrderState, client_order_id
+from strategy_runner.model.order import Leg, OmsEvent, OrderReport, OrderRequest, OrderState, Side, client_order_id
 from strategy_runner.model.signal import Envelope, canonical
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.order_machine import Acknowledged, advance, new_order, report_of
@@ -218,36 +218,78 @@ def pieces(count: int) -> list[tuple[int, int]]:
     return [(before, min(before + EVENTS_MAX, count)) for before in range(0, count, EVENTS_MAX)]
 
 
+class Bracket:
+    """An entry of 3 with its stop loss, and what the OMS tells of them."""
+
+    def __init__(self, flow: OrderFlow, oms: MemoryOms, log: Journal) -> None:
+        self._flow, self._oms, self._log = flow, oms, log
+        self.entry_id, self.stop_id = client_order_id("a", "entry"), client_order_id("a", "stop_loss")
+        entry = request(self.entry_id, signal_id="a", quantity=3, bracket=self.entry_id)
+        self.stop = request(
+            self.stop_id,
+            signal_id="a",
+            leg="stop_loss",
+            side="sell",
+            type="stop",
+            stop_price=90,
+            quantity=3,
+            reduce_only=True,
+            bracket=self.entry_id,
+        )
+        self.decide(0, entry, self.stop)
+
+    def decide(self, number: int, *orders: OrderRequest) -> None:
+        self._log.append([decided(number, orders)], {})
+        self._flow.take_decisions(self._log.synced)
+        self._flow.send()
+
+    def fill(self, quantity: int, order_id: str = "", side: Side = "buy") -> None:
+        order_id = order_id or self.entry_id
+        made = fill(order_id, len(self._oms.told), signal_id="a", quantity=D(quantity), side=side)
+        self._tell(kind="fill", fill=made)
+
+    def end_stop(self, filled: int) -> None:
+        order = replace(new_order(self.stop), filled=D(filled), state=OrderState.CANCELLED)
+        self._tell(kind="cancelled", report=report_of(order))
+
+    def _tell(self, **what: Any) -> None:
+        names = {"account": "main", "strategy": "swing", "symbol": "X"}
+        self._oms.told.append(
+            OmsEvent(number=len(self._oms.told), client=CLIENT, event_ns=NOW, seq=-1, **names, **what)
+        )
+        self._flow.take_events()
+
+
 def test_an_entry_that_is_filled_once_a_close_of_all_is_known_has_lost_its_stop(
     flow: OrderFlow, oms: MemoryOms, journal: OrderJournal, log: Journal
 ) -> None:
     """Also where the fill is told before the stop is cancelled, which it will be: the close was only of what was held before."""
-    entry_id, stop_id, exit_id = (
-        client_order_id("a", "entry"),
-        client_order_id("a", "stop_loss"),
-        client_order_id("b", "exit"),
-    )
-    entry = request(entry_id, signal_id="a", quantity=3, bracket=entry_id)
-    protects = {"side": "sell", "type": "stop", "stop_price": 90, "reduce_only": True, "bracket": entry_id}
-    stop = request(stop_id, signal_id="a", leg="stop_loss", quantity=3, **protects)
-    close = request(exit_id, signal_id="b", leg="exit", side="sell", reduce_only=True)
-
-    def decide(number: int, *orders: OrderRequest) -> None:
-        log.append([decided(number, orders)], {})
-        flow.take_decisions(log.synced)
-        flow.send()
-
-    def fill_entry(quantity: int) -> None:
-        number = len(oms.told)
-        made = fill(entry_id, number, signal_id="a", quantity=D(quantity))
-        happened = OmsEvent(number=number, client=CLIENT, kind="fill", event_ns=NOW, seq=-1, fill=made)
-        oms.told.append(replace(happened, account=made.account, strategy=made.strategy, symbol=made.symbol))
-        flow.take_events()
-
-    decide(0, entry, stop)
-    fill_entry(1)
-    decide(1, close)
+    one = Bracket(flow, oms, log)
+    one.fill(1)
+    one.decide(1, exit_of("close"))
     assert not journal.book.unprotected
-    fill_entry(2)
-    assert flow.tidy() and set(journal.book.index.cancelling) == {stop_id}
-    assert journal.book.unprotected == {"swing.X": LostStop(stop_id, Scope("swing", "X"), LATE_FILL)}
+    one.fill(2)
+    assert flow.tidy() and set(journal.book.index.cancelling) == {one.stop_id}
+    assert journal.book.unprotected == {"swing.X": LostStop(one.stop_id, Scope("swing", "X"), LATE_FILL)}
+
+
+def test_an_entry_that_is_filled_on_after_its_stop_has_left_and_ended_has_lost_it(
+    flow: OrderFlow, oms: MemoryOms, journal: OrderJournal, log: Journal
+) -> None:
+    one = Bracket(flow, oms, log)
+    one.fill(1)
+    one.fill(1, one.stop_id, "sell")
+    one.end_stop(filled=1)
+    assert not journal.book.unprotected
+    one.fill(2)
+    assert journal.book.unprotected == {"swing.X": LostStop(one.stop_id, Scope("swing", "X"), LATE_FILL)}
+
+
+def test_a_fill_of_an_entry_that_is_told_behind_those_of_its_stop_leaves_nothing_to_protect(
+    flow: OrderFlow, oms: MemoryOms, journal: OrderJournal, log: Journal
+) -> None:
+    one = Bracket(flow, oms, log)
+    one.fill(3, one.stop_id, "sell")
+    one.fill(2)
+    one.fill(1)
+    assert not journal.book.unprotected and not journal.book.ended_stops
