@@ -54,12 +54,13 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trades(msgspec.Struct, frozen=True, kw_only=True):
-    """In the order in which they ended. `fees` and `fills` are by (client, strategy, symbol)."""
+    """In the order in which they ended. `fees` and `fills` are by (client, strategy, symbol, currency): an instrument
+    may have had another currency."""
 
     ended: tuple[Trade, ...]
     open: tuple[Open, ...]
-    fees: dict[tuple[str, str, str], Decimal]
-    fills: dict[tuple[str, str, str], int]
+    fees: dict[tuple[str, str, str, str], Decimal]
+    fills: dict[tuple[str, str, str, str], int]
 
 
 class _Run(msgspec.Struct, kw_only=True):
@@ -81,8 +82,8 @@ def trades_of(entries: Iterable[PrivateEntry], instruments: Mapping[str, Instrum
     """
     runs: dict[tuple[str, str, str, str], _Run] = {}
     ended: list[Trade] = []
-    fees: dict[tuple[str, str, str], Decimal] = {}
-    fills: dict[tuple[str, str, str], int] = {}
+    fees: dict[tuple[str, str, str, str], Decimal] = {}
+    fills: dict[tuple[str, str, str, str], int] = {}
     with localcontext(EXACT):
         for entry in entries:
             event = entry.event
@@ -90,9 +91,9 @@ def trades_of(entries: Iterable[PrivateEntry], instruments: Mapping[str, Instrum
             if event.fill is not None:
                 run = runs.get(key) or runs.setdefault(key, _Run(position=_nothing(key)))
                 ended += _filled(run, event.fill, entry.position)
-                worker = (event.client, event.strategy, event.symbol)
-                fees[worker] = fees.get(worker, ZERO) + event.fill.fee
-                fills[worker] = fills.get(worker, 0) + 1
+                payer = (event.client, event.strategy, event.symbol, event.fill.currency)
+                fees[payer] = fees.get(payer, ZERO) + event.fill.fee
+                fills[payer] = fills.get(payer, 0) + 1
             elif event.amount is not None and key in runs:
                 runs[key].so_far += event.amount
     left = tuple(_open(run, instruments) for run in runs.values() if run.position.quantity)

@@ -22,7 +22,7 @@ from strategy_runner.supervision.layout import init_home
 from strategy_runner.supervision.plan import make_plan
 from strategy_runner.supervision.plan_client import load_wished
 from strategy_runner.supervision.programs import check_sockets, check_templates
-from strategy_runner.supervision.stranded import refuse_other_accounts, stranded
+from strategy_runner.supervision.stranded import refuse_other_books, stranded
 from strategy_runner.supervision.trial import refuse_what_cannot_begin
 from strategy_runner.supervision.wishes import Wish, Wishes, read_wishes
 
@@ -139,7 +139,7 @@ def _check_client(home: Home, client: str, environment: str) -> list[Finding]:
         _, loaded = load_wished(home, environment, client, Wish(), os.environ)
         live = loaded.value.mode == "live"
         plan = make_plan(home, wishes.with_client(client, Wish(live=live)), environ=os.environ)
-        refuse_other_accounts(home, plan.processes)
+        refuse_other_books(home, plan.processes)
         refuse_what_cannot_begin(home, plan.processes)
     except ConfigurationError as error:
         return [Finding("error", problem) for problem in error.problems]

@@ -49,13 +49,14 @@ class RiskState(msgspec.Struct, kw_only=True, dict=True):
 
     `equity` is cash and what all positions have gained, None while the rate of a currency is missing. What begins with
     `day_start` or ends with it is of the trading day `day`. `recent` holds the moment of each entry that another may be a
-    duplicate of. `number` counts the events taken in, `acted` is the last of an operator's actions among them. `orders` and
-    `exposures` are changed by the methods alone, which keep the `totals`.
+    duplicate of. `number` counts the events taken in, `at_ns` is the moment of the newest, `acted` the last of an operator's
+    actions among them. `orders` and `exposures` are changed by the methods alone, which keep the `totals`.
     """
 
     client: str
     mode: str
     number: int = 0
+    at_ns: int = 0
     acted: int = 0
     limits: Limits | None = None
     day: int = 0

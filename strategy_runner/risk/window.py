@@ -12,7 +12,8 @@ class Window(msgspec.Struct, kw_only=True):
     at: int = 0
 
     def is_full(self, rate: Rate, now_ns: int) -> bool:
-        """Whether one more now would be more than the rate allows. A clock that went back counts against it."""
+        """Whether one more now would be more than the rate allows. A clock that went back counts against it until
+        `move_back` has told."""
         return len(self.times_ns) >= rate.count and now_ns - self._oldest(rate) < rate.span_ns
 
     def used(self, span_ns: int, now_ns: int) -> int:
@@ -27,6 +28,10 @@ class Window(msgspec.Struct, kw_only=True):
             return
         self.times_ns[self.at] = now_ns
         self.at = (self.at + 1) % rate.count
+
+    def move_back(self, by_ns: int) -> None:
+        """The clock was set back by so much."""
+        self.times_ns = [moment - by_ns for moment in self.times_ns]
 
     def _oldest(self, rate: Rate) -> int:
         """Of the last `rate.count` moments, which are all there are unless the rate has just been lowered."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import msgspec
 
+from strategy_runner.model.fill import Fill
 from strategy_runner.model.instrument import Instrument
 from strategy_runner.model.order import OmsEvent, OrderState, Side, client_order_id
 from strategy_runner.model.position import ZERO, Position
@@ -243,6 +244,11 @@ def is_final_exit(book: "OrderBook", one: DeskOrder) -> bool:
     return closes_now(one) and one.order.is_known and one.decision <= book.closings.get(worker, OWN)
 
 
+def is_closed_behind(book: OrderBook, one: DeskOrder) -> bool:
+    """Whether a later signal has closed all that was held, and this order with it."""
+    return one.decision != OWN and one.decision < book.closings.get(".".join(one.worker), OWN)
+
+
 def left_of(book: OrderBook, stop: Order) -> Decimal:
     """How much of what a stop loss was to protect its entry has filled, and neither exit of it has closed."""
     entry = book.find(stop.request.bracket)
@@ -284,7 +290,7 @@ def _happen(book: OrderBook, entry: Happened, instruments: Mapping[str, Instrume
         book.instruments[entry.instrument.symbol] = entry.instrument
     news = news_of_event(event)
     if event.fill is not None:
-        _note_late_fill(book, event.fill.client_order_id)
+        _note_late_fill(book, event.fill)
     if news is not None:
         _advance(book, order_of(event), news)
     account = _account_after(book, event, instruments)
@@ -342,16 +348,16 @@ def _advance(book: OrderBook, order_id: str, news: News) -> None:
         book.index.note(known)
 
 
-def _note_late_fill(book: OrderBook, order_id: str) -> None:
+def _note_late_fill(book: OrderBook, fill: Fill) -> None:
     """An entry is filled whose stop has ended or is to end, as an OMS may tell it of one that is being cancelled, or is over: the
-    stop protects that no more."""
-    entry = book.find(order_id)
+    stop protects that no more. It is to end too once a close of all that was held is known."""
+    entry = book.find(fill.client_order_id)
     if entry is None or entry.request.leg != "entry" or not entry.request.bracket:
         return
     stop_id = client_order_id(entry.request.signal_id, "stop_loss")
-    is_open = stop_id in book.orders and not book.orders[stop_id].cancel
-    stop = book.find(stop_id)
-    if stop is not None and not (is_open or stop.filled):
+    working, stop = book.orders.get(stop_id), book.find(stop_id)
+    is_open = working is not None and not (working.cancel or is_closed_behind(book, working))
+    if stop is not None and not is_open and left_of(book, stop) + fill.quantity > 0:
         book.ended_stops[stop_id] = stop
         _lose(book, stop)
 

@@ -33,7 +33,7 @@ from strategy_runner.risk.priority import QUEUE_FULL, WAITED_TOO_LONG, OrderQueu
 from strategy_runner.risk.working import PROTECTIVE_LEGS
 from strategy_runner.router import order_changes
 from strategy_runner.router.journal import DecisionReader
-from strategy_runner.router.order_book import closes_now
+from strategy_runner.router.order_book import closes_now, is_closed_behind
 from strategy_runner.router.order_changes import OrderChanges
 from strategy_runner.router.order_entry import OWN, CancelWanted, Contradicted, Intended, Leaving, OrderEntry, Told
 from strategy_runner.router.order_index import DeskOrder
@@ -336,7 +336,7 @@ class OrderFlow:
 
     def _is_left(self, one: DeskOrder) -> bool:
         request = one.order.request
-        if one.decision != OWN and one.decision < self._book.closings.get(f"{request.strategy}.{request.symbol}", OWN):
+        if is_closed_behind(self._book, one):
             return True
         if request.leg == "exit":
             return one.order.is_known and not self._book.held(request.strategy, request.symbol)

@@ -69,16 +69,21 @@ def unprotected(book: OrderBook) -> tuple[Unprotected, ...]:
     for worker, left in bare.items():
         if any(one.scope.covers(*worker) for one in book.flattening.values()):
             continue
-        watched = sum((one.order.remaining for one in book.index.of(worker) if _watches(one)), ZERO)
-        quantity = min(left, abs(book.held(*worker)) - watched)
+        held = book.held(*worker)
+        out = "sell" if held > 0 else "buy"
+        leaving = [one for one in book.index.of(worker) if one.order.request.side == out]
+        quantity = min(left, abs(held) - sum((_watched(book, one) for one in leaving), ZERO))
         if quantity > 0:
             found.append(Unprotected(*worker, quantity, whys[worker]))
     return tuple(found)
 
 
-def _watches(one: DeskOrder) -> bool:
-    """A stop, of a strategy's own exit too, until it is over; an exit to the market unless it is to be cancelled."""
-    request = one.order.request
+def _watched(book: OrderBook, one: DeskOrder) -> Decimal:
+    """By a stop, of a strategy's own exit too, until it is over, but no more than the entry of a stop loss has filled; by an exit
+    to the market unless it is to be cancelled."""
+    request, remaining = one.order.request, one.order.remaining
     if closes_now(one):
-        return not one.cancel
-    return request.reduce_only and request.stop_price is not None
+        return ZERO if one.cancel else remaining
+    if not request.reduce_only or request.stop_price is None:
+        return ZERO
+    return min(remaining, max(left_of(book, one.order), ZERO)) if request.leg == "stop_loss" else remaining

@@ -84,10 +84,10 @@ def _rows(
                     level=level,
                     name=name,
                     currency=currency,
-                    fills=sum(trades.fills.get((client, *worker), 0) for worker in own),
+                    fills=sum(trades.fills.get((client, *worker, currency), 0) for worker in own),
                     closed=performance([one.result for one in ended if (one.strategy, one.symbol) in own]),
                     open=_open([one for one in opened if (one.strategy, one.symbol) in own], prices),
-                    fees=sum((trades.fees.get((client, *worker), ZERO) for worker in own), ZERO),
+                    fees=sum((trades.fees.get((client, *worker, currency), ZERO) for worker in own), ZERO),
                 )
         yield from _models(client, currency, ended, opened, votes, prices)
 

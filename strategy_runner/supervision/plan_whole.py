@@ -8,7 +8,7 @@ from strategy_runner.config.load import client_names
 from strategy_runner.errors import ConfigurationError
 from strategy_runner.supervision.plan import NOT_PLANNED, Plan, make_plan, problems_of
 from strategy_runner.supervision.process import Process
-from strategy_runner.supervision.stranded import refuse_other_accounts
+from strategy_runner.supervision.stranded import refuse_other_books
 from strategy_runner.supervision.wishes import Wishes
 from strategy_runner.supervision.written import Written, still_wished
 
@@ -45,7 +45,7 @@ def plan_of(home: Home, wishes: Wishes, clients: Sequence[str], written: Written
     unwritten = wishes.clients.keys() - {_client(process) for process in running.processes} - {*clients}
     whole, _ = _whole(home, wishes, sorted(unwritten), environ)
     plan = _beside(home, wishes, [*clients, *whole], running, environ)
-    refuse_other_accounts(home, [process for client in clients for process in plan.of_client(client)])
+    refuse_other_books(home, [process for client in clients for process in plan.of_client(client)])
     return plan
 
 
@@ -73,7 +73,7 @@ def _whole(
     for client in clients:
         try:
             made = make_plan(home, wishes, environ=environ, clients=[client])
-            refuse_other_accounts(home, made.of_client(client))
+            refuse_other_books(home, made.of_client(client))
             whole.append(client)
         except NOT_PLANNED as error:
             problems[client] = problems_of(error)

@@ -269,6 +269,9 @@ class PaperDesk:
             if quantity <= 0:
                 return False  # nothing is left to exit, and a router refuses it
         requests = orders_of(body, account=self._account, instrument=self._spec.instrument, quantity=quantity)
+        prices = (price for request in requests for price in (request.limit_price, request.stop_price))
+        if any(price is not None and price <= 0 for price in prices):
+            return False  # rounded to nothing, and a router refuses the signal
         self._legs.update((request.client_order_id, request) for request in requests)
         self._queue += self._fold(self._book.submit(requests))
         self._look()

@@ -56,7 +56,7 @@ def fill(number: int, side: Side, quantity: str, price: str, fee: str = "1", **c
         price=D(price),
         quantity=D(quantity),
         fee=D(fee),
-        currency="USD",
+        currency=changes.pop("currency", "USD"),
         liquidity="taker",
         event_ns=number,
     )
@@ -84,7 +84,7 @@ def test_a_trade_goes_from_flat_to_flat_and_pays_its_fees() -> None:
     gain = (120 - 105 + 3 * (108 - 105)) * 50
     assert (trade.result, trade.side, trade.quantity) == (D(gain - 4 - 3), "buy", D(4))
     assert (trade.signal_id, trade.opened_ns, trade.closed_ns) == ("signal-0", 0, 4)
-    assert not found.open and found.fees == {("acme", "talk", "ES"): D(4)}
+    assert not found.open and found.fees == {("acme", "talk", "ES", "USD"): D(4)}
 
 
 def test_a_fill_that_turns_a_position_ends_one_trade_and_begins_another() -> None:
@@ -110,6 +110,16 @@ def test_what_a_trade_came_to_does_not_change_with_the_multiplier() -> None:
     assert [one.result for one in found.ended] == [D(10 * 50 - 2), D(110 * 5 - 100 * 50 - 2)]
     (left,) = found.open
     assert left.result_at(D(120)) == D(20 * 5 - 1)
+
+
+def test_fees_of_an_instrument_whose_currency_has_changed_are_told_apart() -> None:
+    """`report` showed those of both in the rows of each."""
+    dollars = [fill(0, "buy", "1", "100"), fill(1, "sell", "1", "110")]
+    euros = [fill(2, "buy", "1", "100", "3", currency="EUR")]
+    now = msgspec.structs.replace(CONTRACT, currency="EUR")
+    trades = trades_of(told([*dollars, *euros], CONTRACT, CONTRACT, now), {"ES": now})
+    assert trades.fees == {("acme", "talk", "ES", "USD"): D(2), ("acme", "talk", "ES", "EUR"): D(3)}
+    assert trades.fills == {("acme", "talk", "ES", "USD"): 2, ("acme", "talk", "ES", "EUR"): 1}
 
 
 def test_strategies_on_one_symbol_have_trades_of_their_own() -> None:

@@ -1,6 +1,8 @@
 """apply: an edited file changes the workers it concerns, and every other process keeps its pid."""
 
 import json
+from contextlib import closing
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,9 +11,13 @@ from end_to_end.own_strategies import KEEPER
 from end_to_end.recordings import write_bars
 from oms.paper_build import request
 
+from strategy_runner.config.schema import RiskConfig
 from strategy_runner.config.spec import FeedSpec, read_spec
+from strategy_runner.risk import events
+from strategy_runner.risk.limits import limits_of
 from strategy_runner.router.order_entry import Intended
 from strategy_runner.router.order_journal import OrderJournal
+from strategy_runner.router.risk_record import RiskRecord
 
 ACCOUNTS = """
 [accounts]
@@ -330,3 +336,23 @@ def test_a_command_that_runs_another_numpy_than_the_daemon_is_refused_and_stops_
         assert "error: numpy: expected " in refused and "which the daemon runs, found 99.0" in refused
     assert {name: row["pid"] for name, row in firm.status().items()} == pids
     firm.run("apply")
+
+
+def test_another_currency_of_a_client_that_has_counted_is_refused_and_another_cash_told(firm: Firm) -> None:
+    """What it began with in dollars went on as so many euros, and its highest equity as well: breakers opened by nothing."""
+    firm.write(FILE, CROSSOVER)
+    firm.run("check")
+    folder = firm.home.router("acme", "mock")
+    with closing(RiskRecord(folder, "acme", "mock")) as record:
+        limits = limits_of(RiskConfig(), {})
+        record.take(events.Configured(at_ns=1, limits=limits, day=1, starting_cash=Decimal(100_000)))
+        record.note(force=True)
+    assert "warning" not in firm.run("check").out
+    firm.write(FILE, f"{CROSSOVER}\n[risk]\nstarting_cash = 50_000.0\n")
+    assert "acme: risk.starting_cash is 50000 now, and it began with 100000: its limits" in firm.run("check").out
+    firm.write(FILE, f'{CROSSOVER}\n[risk]\ncurrency = "EUR"\nrates = {{ USD = 0.9 }}\n')
+    refused = (
+        "acme: risk.currency: expected USD, in which its cash and profits were counted so far, found EUR: put it back"
+    )
+    assert refused in firm.run("check", code=6).out
+    assert refused in firm.run("start", "acme", code=8).err

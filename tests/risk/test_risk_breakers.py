@@ -225,6 +225,32 @@ def test_a_slow_worker_is_no_runaway_and_a_resumed_one_is_counted_anew() -> None
     assert desk.check(desk.order()) is None
 
 
+def test_a_clock_that_is_set_back_makes_no_runaway_of_a_slow_worker() -> None:
+    """Every signal of the last hour lay ahead of it: the next one halted its worker, and its exits with it."""
+    desk = Desk(runaway_signals=3, runaway_window_s=1.0)
+    for _ in range(5):
+        desk.later(60)
+        desk.signals(1)
+    desk.later(-3_600)
+    desk.signals(2)
+    assert desk.open() == set()
+    desk.signals(1)
+    assert desk.open() == {("runaway", "high", "BTC-USD")}
+
+
+def test_a_cooldown_lasts_no_longer_for_a_clock_that_is_set_back() -> None:
+    desk = Desk(max_rejects=1, rejects_window_s=10.0, cooldown_s=60.0)
+    order = desk.order()
+    desk.send(order)
+    desk.report(order, OrderState.REJECTED)
+    desk.later(-3_600)
+    desk.signals(1)
+    desk.later(59.999)
+    assert desk.check(desk.order()) == "breaker_rejects"
+    desk.later(0.001)
+    assert desk.check(desk.order()) is None
+
+
 def test_rejected_orders_stop_their_symbol_until_it_has_cooled_down() -> None:
     desk = Desk(max_rejects=2, rejects_window_s=10.0, cooldown_s=60.0)
     for _ in range(2):
@@ -323,7 +349,7 @@ def test_paper_never_trips_live() -> None:
         lambda desk: desk.fill("buy", "0", "100"),
         lambda desk: desk.fill("buy", "1", "100", fee="NaN"),
         lambda desk: desk.fill("buy", "1", "100", symbol="DOGE-USD"),
-        lambda desk: desk.take(events.CashMoved(at_ns=0, amount=Decimal("NaN"))),
+        lambda desk: desk.take(events.CashMoved(at_ns=desk.now_ns, amount=Decimal("NaN"))),
     ],
 )
 def test_what_cannot_be_counted_ends_it_and_changes_nothing(happens: Callable[[Desk], None]) -> None:

@@ -273,6 +273,24 @@ def test_a_clock_that_goes_back_frees_nothing() -> None:
     assert desk.check(desk.order()) == "orders_per_second_above_limit"
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_from_exiting_and_frees_nothing() -> None:
+    """Moments that lay ahead counted until the clock had come to them again: nobody could leave a position for as long."""
+    desk = Desk(max_orders_per_second=1, duplicate_window_s=5.0)
+    desk.fill("buy", "1", "100")
+    for _ in range(10):
+        desk.later(0.01)
+        assert desk.send(desk.order("sell", "0.001", leg="exit")) is None
+    assert desk.send(desk.order()) is None
+    desk.later(-3_600)
+    desk.signals(1)
+    assert desk.check(desk.order("sell", "0.001", leg="exit")) == "orders_per_second_above_limit"
+    desk.later(1)
+    assert desk.check(desk.order("sell", "0.001", leg="exit")) is None
+    assert desk.check(desk.order()) == "duplicate_order"
+    desk.later(4)
+    assert desk.check(desk.order()) is None
+
+
 def test_the_same_entry_again_is_refused_until_its_window_is_over() -> None:
     desk = Desk(duplicate_window_s=2.0)
     assert desk.send(desk.order(kind="limit", limit="100")) is None

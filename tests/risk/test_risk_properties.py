@@ -49,7 +49,7 @@ STEPS = st.one_of(
     ),
     st.tuples(st.just("mark"), PRICES),
     st.tuples(st.just("signals"), STRATEGIES, st.integers(1, 4)),
-    st.tuples(st.just("later"), st.sampled_from((0.0, 0.1, 1.0, 10.0))),
+    st.tuples(st.just("later"), st.sampled_from((0.0, 0.1, 1.0, 10.0, -3_600.0))),
     st.tuples(st.just("day"), st.integers(1, 4)),
     st.tuples(st.just("stop"), st.sampled_from(("", "high")), st.sampled_from(("reducing", "halted"))),
     st.tuples(st.just("resume"), st.sampled_from(("", "high"))),

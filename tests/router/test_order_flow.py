@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oms.paper_build import INSTRUMENTS, request
+from msgspec.structs import replace
+from oms.paper_build import INSTRUMENTS, NOW, D, fill, request
 from router.desk import CLIENT, GENERATION, body_of
 
 from strategy_runner.model.decision import Decision, Verdict
-from strategy_runner.model.order import Leg, OmsEvent, OrderReport, OrderRequest, OrderState
+from strategy_runner.model.order import Leg, OmsEvent, OrderReport, OrderRequest, OrderState, Side, client_order_id
 from strategy_runner.model.signal import Envelope, canonical
 from strategy_runner.oms.interface import OmsUnavailable
 from strategy_runner.oms.order_machine import Acknowledged, advance, new_order, report_of
 from strategy_runner.router.desk import NO_RATE
 from strategy_runner.router.journal import READ_BYTES, DecisionReader, Journal, decision_log
-from strategy_runner.router.order_entry import CancelWanted, Intended
+from strategy_runner.router.order_book import LATE_FILL, LostStop
+from strategy_runner.router.order_entry import CancelWanted, Intended, Scope
 from strategy_runner.router.order_flow import BATCH_ORDERS_MAX, EVENTS_MAX, OrderFlow
 from strategy_runner.router.order_journal import OrderJournal, order_log, read_orders
 
@@ -214,3 +216,80 @@ def test_an_oms_is_drained_when_a_look_found_all_it_had_told(
 
 def pieces(count: int) -> list[tuple[int, int]]:
     return [(before, min(before + EVENTS_MAX, count)) for before in range(0, count, EVENTS_MAX)]
+
+
+class Bracket:
+    """An entry of 3 with its stop loss, and what the OMS tells of them."""
+
+    def __init__(self, flow: OrderFlow, oms: MemoryOms, log: Journal) -> None:
+        self._flow, self._oms, self._log = flow, oms, log
+        self.entry_id, self.stop_id = client_order_id("a", "entry"), client_order_id("a", "stop_loss")
+        entry = request(self.entry_id, signal_id="a", quantity=3, bracket=self.entry_id)
+        self.stop = request(
+            self.stop_id,
+            signal_id="a",
+            leg="stop_loss",
+            side="sell",
+            type="stop",
+            stop_price=90,
+            quantity=3,
+            reduce_only=True,
+            bracket=self.entry_id,
+        )
+        self.decide(0, entry, self.stop)
+
+    def decide(self, number: int, *orders: OrderRequest) -> None:
+        self._log.append([decided(number, orders)], {})
+        self._flow.take_decisions(self._log.synced)
+        self._flow.send()
+
+    def fill(self, quantity: int, order_id: str = "", side: Side = "buy") -> None:
+        order_id = order_id or self.entry_id
+        made = fill(order_id, len(self._oms.told), signal_id="a", quantity=D(quantity), side=side)
+        self._tell(kind="fill", fill=made)
+
+    def end_stop(self, filled: int) -> None:
+        order = replace(new_order(self.stop), filled=D(filled), state=OrderState.CANCELLED)
+        self._tell(kind="cancelled", report=report_of(order))
+
+    def _tell(self, **what: Any) -> None:
+        names = {"account": "main", "strategy": "swing", "symbol": "X"}
+        self._oms.told.append(
+            OmsEvent(number=len(self._oms.told), client=CLIENT, event_ns=NOW, seq=-1, **names, **what)
+        )
+        self._flow.take_events()
+
+
+def test_an_entry_that_is_filled_once_a_close_of_all_is_known_has_lost_its_stop(
+    flow: OrderFlow, oms: MemoryOms, journal: OrderJournal, log: Journal
+) -> None:
+    """Also where the fill is told before the stop is cancelled, which it will be: the close was only of what was held before."""
+    one = Bracket(flow, oms, log)
+    one.fill(1)
+    one.decide(1, exit_of("close"))
+    assert not journal.book.unprotected
+    one.fill(2)
+    assert flow.tidy() and set(journal.book.index.cancelling) == {one.stop_id}
+    assert journal.book.unprotected == {"swing.X": LostStop(one.stop_id, Scope("swing", "X"), LATE_FILL)}
+
+
+def test_an_entry_that_is_filled_on_after_its_stop_has_left_and_ended_has_lost_it(
+    flow: OrderFlow, oms: MemoryOms, journal: OrderJournal, log: Journal
+) -> None:
+    one = Bracket(flow, oms, log)
+    one.fill(1)
+    one.fill(1, one.stop_id, "sell")
+    one.end_stop(filled=1)
+    assert not journal.book.unprotected
+    one.fill(2)
+    assert journal.book.unprotected == {"swing.X": LostStop(one.stop_id, Scope("swing", "X"), LATE_FILL)}
+
+
+def test_a_fill_of_an_entry_that_is_told_behind_those_of_its_stop_leaves_nothing_to_protect(
+    flow: OrderFlow, oms: MemoryOms, journal: OrderJournal, log: Journal
+) -> None:
+    one = Bracket(flow, oms, log)
+    one.fill(3, one.stop_id, "sell")
+    one.fill(2)
+    one.fill(1)
+    assert not journal.book.unprotected and not journal.book.ended_stops

@@ -414,3 +414,16 @@ def test_of_two_modifications_at_one_record_the_later_counts(tmp_path: Path) -> 
         assert both.held == 0
         both.pass_on(2, 93.0)
         assert both.held == 1
+
+
+def test_a_stop_loss_that_is_nothing_in_ticks_is_refused_with_its_entry_both_ways(tmp_path: Path) -> None:
+    """Flat out the entry was filled, and its stop stood at 0, where nothing trades."""
+    with ExitStack() as stack:
+        both = Pair(tmp_path, FillSettings(), stack)
+        both.pass_on(1, 0.02)
+        both.ask(both.body("buy", 2.0, stop_loss=0.004))
+        both.pass_on(1, 0.02)
+        assert both.held == 0
+        both.ask(both.body("buy", 2.0, stop_loss=0.006))
+        both.pass_on(1, 0.02)
+        assert both.held == 2

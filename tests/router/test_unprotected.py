@@ -117,6 +117,24 @@ def test_a_close_that_the_oms_ends_after_its_stop_leaves_a_position_that_is_told
         one.close()
 
 
+def test_the_stops_of_entries_that_wait_watch_nothing_of_what_is_held(root: Path) -> None:
+    """Neither that of a short entry nor that of a further long one, and nobody was told of the position."""
+    with venue_in(root) as venue:
+        one = begun(root)
+        _, stop_id, _ = bracket(one, venue, 3.0)
+        one.say(size=4.0, action="sell", stop_loss=130.0, terms=OrderTerms(limit_price=120.0))
+        one.turn_until(lambda: len(venue.placed) == 5, "a short entry that waits")
+        further = client_order_id(one.say(size=5.0, stop_loss=70.0, terms=OrderTerms(limit_price=80.0)), "entry")
+        one.turn_until(lambda: len(venue.placed) == 7, "a long one")
+        ends(venue, stop_id)
+        one.turn_until(lambda: told(one) == [("talk.X", 3)], "word of what is held")
+        venue.fill(further, D(2))
+        one.turn_until(lambda: one.trading.record.state.books["talk/X"].quantity == 5, "a part of the further entry")
+        one.turn_until(lambda: told(one) == [("talk.X", 3)], "word of what has no stop")
+        one.stop()
+        one.close()
+
+
 def test_an_exit_that_ends_the_other_of_its_bracket_leaves_nothing_unprotected(root: Path) -> None:
     """Whichever is told first. What else is held, and asked for no stop, is as its strategy wants it."""
     with venue_in(root) as venue:
