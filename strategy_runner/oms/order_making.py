@@ -20,6 +20,7 @@ from strategy_runner.model.order import Leg, OrderChange, OrderRequest, OrderTyp
 from strategy_runner.model.position import ZERO
 from strategy_runner.model.session import is_open, next_change
 from strategy_runner.model.signal import OrderTerms, SignalBody
+from strategy_runner.oms.ledger import EXACT
 
 _DAY_NS = 86_400_000_000_000
 _OPPOSITE: dict[Side, Side] = {"buy": "sell", "sell": "buy"}
@@ -59,7 +60,7 @@ def quantity_to_close(size: float, held: Decimal, closing: Decimal, instrument: 
     """What the order of a close asks for: whole lots of its size, at most what is held and other exits are not closing already.
     And all that is held where that is less than a lot, since the lot may have been another when it was bought; by itself, since
     an OMS may not take it. Not positive where there is nothing to close. Raises ValueError for a size that is no number."""
-    lots = min(instrument.rounded_quantity(size), instrument.rounded_quantity(held - closing))
+    lots = min(instrument.rounded_quantity(size), instrument.rounded_quantity(EXACT.subtract(held, closing)))
     return lots if lots or closing or size < float(held) else held
 
 

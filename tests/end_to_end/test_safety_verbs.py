@@ -244,7 +244,7 @@ def test_a_wish_for_symbols_that_the_file_has_lost_is_that_clients_problem(desk:
     desk.edit("clients/acme/client.toml", '["BTC-USD", "ETH-USD"]', '["ETH-USD"]')
     for words in (("status",), ("plan", "other"), ("start", "other")):
         desk.run(*words)
-    assert "expected some of BTC-USD, found none of them" in desk.run("apply", code=6).err
+    assert "acme: --symbols: expected some of ETH-USD, found BTC-USD" in desk.run("apply", code=6).err
     assert desk.pids() == before
     assert "acme: halted" in desk.run("halt", "acme", "--reason", "test").err
     assert WORKER in desk.run("stop", "acme").err
