@@ -56,9 +56,8 @@ def new_strategy(home: Home, client: str, name: str) -> list[Path]:
     stem = name.replace("-", "_")
     if stem.startswith("test_") or stem == "conftest":
         raise UsageError(f"strategy: expected a name that is not a test's, found {name!r}")
-    if (
-        find_spec(stem) is not None
-    ):  # pytest puts the folder first: its tests would import this file in the place of that module
+    # pytest puts the folder first: its tests would import this file in the place of that module
+    if find_spec(stem) is not None:
         raise UsageError(
             f"strategy: expected a name that is free, found {name!r}, which is a module of Python or a library"
         )

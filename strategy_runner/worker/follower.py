@@ -158,13 +158,13 @@ class Follower:
         self._file.words[APPLYING] = 0
         if self._has_models:
             self._faults.note(self._machine.take_faults())
-        if not self._send():
-            self._file.status.records += taken
-            self._plain_until = 0
-        elif is_plain:
+        has_sent = self._send()
+        if has_sent and is_plain:
             self._advance_with_signal()
-        else:
-            self._file.status.records += taken
+            return taken
+        self._file.status.records += taken
+        self._plain_until = 0
+        if has_sent:
             self._report(has_applied=applied > 0)
             self._take_snapshot()
             self._plain_until = self._look_ahead()
