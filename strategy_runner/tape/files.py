@@ -4,7 +4,7 @@ head              the page of head.py
 names.log         one frame per stream, in the order of stream ids: its name
 counts            uint64 per stream id: entries in its index
 cuts.log          one frame per cut: records above the durable mark that were lost, see CUT
-seg-SEQ.tape      `segment_records` records from seq SEQ on
+seg-SEQ.tape      `segment_records` records from seq SEQ on; the one behind the current is there before it is needed
 streams/ID-K.idx  the K-th chunk of a stream's index: uint64 seqs, INDEX_ENTRIES of them
 streams/kept      where retention has come to: entries of each index below the first seq kept (kept.py)
 reserve           space held back for a full disk (reserve.py)

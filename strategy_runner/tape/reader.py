@@ -1,6 +1,9 @@
 """Reading a tape: single records by seq, a stream's entries by ordinal, whole segments as numpy arrays."""
 
+import mmap
+import os
 from bisect import bisect_left
+from contextlib import suppress
 from itertools import islice
 from operator import lt
 from pathlib import Path
@@ -21,6 +24,9 @@ from strategy_runner.tape.logs import LogReader, read_log
 _UNPACK = CODEC.unpack_from
 _WHOLE = np.dtype(f"V{SIZE}")
 _NO_CHUNK = -1, memoryview(b"")  # none has it
+_WINDOW = 16_384  # records: 1.3 MB
+_MADV_POPULATE_READ = 22  # madvise(2); the module mmap has no name for it
+_NO_SEGMENT = memoryview(b"")
 _FEW = 64  # entries, which are compared faster without numpy
 
 
@@ -49,7 +55,8 @@ class TapeReader:
         self._ids: dict[Stream, int] = {}
         self._view = memoryview(b"")
         self._base = -1
-        self._end = -1
+        self._end = -1  # the segment's, or the next of our moments in it
+        self._last, self._next = _NO_SEGMENT, _NO_SEGMENT  # the segments before and behind, while they are mapped
         self._chunks: dict[int, tuple[int, memoryview]] = {}
 
     def find(self, stream: Stream) -> int | None:
@@ -65,10 +72,16 @@ class TapeReader:
         known = len(self.streams)
         return not known or self.head.streams != known or bool(self.counts[known])
 
+    def get_ready(self, seq: int) -> None:
+        """Maps what will be read from a seq on, where it is there already."""
+        with suppress(CorruptRecordError):
+            self._map_segment(seq)
+
     def close(self) -> None:
         """Lets the files go; nothing can be read any more."""
         self._names.close()
         self._view, self._base, self._end = memoryview(b""), -1, -1
+        self._last, self._next = _NO_SEGMENT, _NO_SEGMENT
         self._chunks.clear()
 
     def all_streams(self) -> list[Stream]:
@@ -197,8 +210,9 @@ class TapeReader:
         """
         if not self._base <= seqs[0] < self._end:
             self._map_segment(seqs[0])
-        if seqs[-1] >= self._end:
-            seqs = seqs[: bisect_left(seqs, self._end)]
+        end = self._base + self._segment_records
+        if seqs[-1] >= end:
+            seqs = seqs[: bisect_left(seqs, end)]
         exact = np.asarray(seqs, dtype=np.int64)
         if seqs[-1] + 1 - seqs[0] == len(seqs):
             at = (seqs[0] - self._base) * SIZE
@@ -214,9 +228,9 @@ class TapeReader:
         """As `rows`, for so few records that numpy would cost more: the fields of each."""
         if not self._base <= seqs[0] < self._end:
             self._map_segment(seqs[0])
-        found = []
+        found, end = [], self._base + self._segment_records
         for seq in seqs:
-            if seq >= self._end:
+            if seq >= end:
                 break
             fields = self._sound(seq, stream_id)
             if fields is None:
@@ -323,14 +337,73 @@ class TapeReader:
             )
 
     def _map_segment(self, seq: int) -> None:
-        first = seq - seq % self._segment_records
+        """For a seq that lies outside of what is mapped, or beyond the next of our moments to map more.
+
+        To map a file, to unmap it and to find a page of it takes locks that all its readers share. Thousands of them come to the
+        next page or the next segment together, and who waits for a lock needs a turn of a full host to take it. So each does
+        both ahead of time, at moments of its own: a window of pages at a time, and the next segment, which the writer has made
+        by then, at the last such moment in this one.
+        """
+        records = self._segment_records
+        first = seq - seq % records
+        if first != self._base:
+            follows = first == self._base + records and self._next is not _NO_SEGMENT
+            self._last, self._view = (self._view, self._next) if follows else (_NO_SEGMENT, self._mapped(seq))
+            self._base, self._next = first, _NO_SEGMENT
+        else:
+            self._last = _NO_SEGMENT
+        moment = int(own_part() * _WINDOW)
+        end = first + moment + (seq - first - moment) // _WINDOW * _WINDOW + _WINDOW
+        if end >= first + records:
+            end = first + records
+            with suppress(CorruptRecordError):  # there is none yet: it is mapped when it must be
+                self._next = self._mapped(end)
+                _find_pages(self._next, 0, moment)
+        _forget_pages(self._view, seq - first)
+        _find_pages(self._view, seq - first, end - first)
+        self._end = end
+
+    def _mapped(self, seq: int) -> memoryview:
+        """The segment with this seq. Raises CorruptRecordError, also for one that is still being made."""
+        path = files.segment_path(self.folder, seq - seq % self._segment_records)
+        size, found = files.segment_bytes(self._segment_records), 0
         try:
-            mapped = files.map_existing(files.segment_path(self.folder, first))
+            mapped = memoryview(files.map_existing(path))
+            found = len(mapped)
         except FileNotFoundError:
             raise CorruptRecordError(
                 f"{self.folder}: seq {seq}: expected its segment, found none (the tape begins at {self.head.first})"
             ) from None
-        self._view, self._base, self._end = memoryview(mapped), first, first + self._segment_records
+        except ValueError:  # an empty file cannot be mapped
+            pass
+        if found < size:
+            raise CorruptRecordError(f"{path}: expected {size} bytes, found {found}")
+        return mapped
+
+
+def own_part() -> float:
+    """From 0 to 1, evenly spread over processes that were born one after the other (multiples of the golden ratio)."""
+    return os.getpid() * 0.6180339887 % 1
+
+
+def _find_pages(segment: memoryview, start: int, stop: int) -> None:
+    """Has the pages of some records in the page table, where the kernel can (Linux 5.14)."""
+    begin = start * SIZE // mmap.PAGESIZE * mmap.PAGESIZE
+    with suppress(OSError):
+        _map_of(segment).madvise(_MADV_POPULATE_READ, begin, stop * SIZE - begin)
+
+
+def _forget_pages(segment: memoryview, stop: int) -> None:
+    """Has those of the records below one out of it: else that is done when the process ends, perhaps with thousands of others."""
+    end = stop * SIZE // mmap.PAGESIZE * mmap.PAGESIZE
+    if end:
+        _map_of(segment).madvise(mmap.MADV_DONTNEED, 0, end)
+
+
+def _map_of(segment: memoryview) -> mmap.mmap:
+    mapped = segment.obj
+    assert isinstance(mapped, mmap.mmap)
+    return mapped
 
 
 def _ascend(before: int | None, entries: memoryview, behind: int | None) -> bool:

@@ -25,7 +25,7 @@ class Remains:
 
     def end(self) -> int:
         """The seq behind all records for which there is a segment."""
-        return max((first + self._segment_records for first, _ in files.segments(self._folder)), default=0)
+        return max((first + self._segment_records for first in self._segments()), default=0)
 
     def last_whole_record(self, count: int, ends_group: Callable[[int], bool]) -> int:
         """`count`, less the records above the durable mark that a power cut tore, and what they had caused: back to one whose
@@ -63,7 +63,7 @@ class Remains:
             raise CorruptRecordError(
                 f"{files.head_path(self._folder)}: expected records up to the durable mark {durable}, found {count}"
             )
-        paths = dict(files.segments(self._folder))
+        paths = self._segments()
         epoch = self._epoch_of(durable - 1) if durable > self._head.first else None
         for first in range(durable - durable % self._segment_records, count, self._segment_records):
             path = paths.get(first)
@@ -80,6 +80,10 @@ class Remains:
                 if before is not None and (epoch - before) % _EPOCHS > _EPOCHS // 2:
                     return seq  # whole, and never published: a killed feed left it, and the next one wrote up to here
         return count
+
+    def _segments(self) -> dict[int, Path]:
+        """By first seq, but for those of which a power cut has left the name alone."""
+        return {first: path for first, path in files.segments(self._folder) if path.stat().st_size}
 
     def _epoch_of(self, seq: int) -> int | None:
         """None where its segment is missing, which is found elsewhere."""

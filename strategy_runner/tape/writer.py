@@ -90,6 +90,7 @@ class TapeWriter:
         self._base = -1
         self._segment_bytes = files.segment_bytes(self._segment_records)
         self._at = self._segment_bytes  # where in the segment the next record goes; its end while none is open
+        self._make_next_at = self._segment_bytes // 2  # once per segment: readers map the next one before they need it
         self.reserve = Reserve(folder, reserve_bytes and reserve_bytes + self._segment_bytes)
         self.reserve.make()
         self._touched: dict[int, int] = {}
@@ -187,6 +188,9 @@ class TapeWriter:
             self.head.event_ns = self._last_event_ns
             self.head.count = self.seq
             self._touched = {}
+            if self._at > self._make_next_at:
+                self._make_next_at = self._segment_bytes
+                self._make_segment(self._base + self._segment_records)
         return touched
 
     def make_durable(self) -> int:
@@ -256,6 +260,17 @@ class TapeWriter:
             self._segment_fd = fd
         self._segment, self._view, self._base = segment, memoryview(segment), first
         self._at = (seq - first) * SIZE
+        self._make_next_at = self._segment_bytes // 2
+
+    def _make_segment(self, first: int) -> None:
+        """Ahead of time, for readers to map. Nobody needs it yet, so a full disk is met when somebody does.
+
+        Under its own name from the start: a sync of what it holds then brings the name to the disk too.
+        """
+        if self.reserve.is_held:  # else what is left of the disk is for what is under way
+            with contextlib.suppress(DiskFullError):
+                fd, _ = files.map_preallocated(files.segment_path(self.folder, first), self._segment_bytes)
+                os.close(fd)
 
     def _map_index(self, stream_id: int, chunk: int) -> memoryview:
         path = files.index_path(self.folder, stream_id, chunk)
@@ -380,6 +395,8 @@ class TapeWriter:
             self._indexes.append(self._map_index(stream_id, entries // files.INDEX_ENTRIES))  # the next entry's
         if count % self._segment_records:
             self._open_segment(count)
+        else:
+            self._make_segment(count)
         self._unsynced += self._sealed_above_the_mark()
         return count
 

@@ -85,6 +85,25 @@ def test_a_segment_above_the_durable_mark_that_never_reached_the_disk_is_cut(tmp
     writer.close()
 
 
+def test_a_segment_of_which_a_power_cut_left_the_name_alone_holds_no_record(tmp_path: Path) -> None:
+    """The one that was made ahead of time, before and after the current one was full."""
+    for count in (SEGMENT - 10, SEGMENT):
+        folder = tmp_path / str(count)
+        writer = open_writer(folder, segment_records=SEGMENT)
+        append(writer, count)
+        writer.publish()
+        writer.make_durable()
+        writer.close()
+        files.segment_path(folder, SEGMENT).write_bytes(b"")
+        Head(files.head_path(folder), writable=True).boot = 1
+        again = open_writer(folder, segment_records=SEGMENT)
+        assert again.seq == count
+        append(again, SEGMENT)
+        again.publish()
+        check(TapeReader(folder), 0, count + SEGMENT)
+        again.close()
+
+
 def test_a_segment_missing_below_the_durable_mark_halts(tmp_path: Path) -> None:
     left_behind(tmp_path, durable=120, count=170)
     files.segment_path(tmp_path, 100).unlink()

@@ -1,6 +1,7 @@
 """The tape: dense seqs, indexes of streams, segments and chunks, and what a reader may see when."""
 
 import math
+import os
 import random
 import resource
 import struct
@@ -427,6 +428,89 @@ def spoil(folder: Path, seq: int) -> None:
         segment.write(bytes([byte ^ 1]))
 
 
+# -- the next segment --------------------------------------------------------------------------------------------------
+
+
+def test_the_next_segment_is_there_whole_before_it_is_needed(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=50)
+    assert [first for first, _ in files.segments(tmp_path)] == [0], "readers of an empty tape can get ready too"
+    for total, expected in ((25, [0]), (26, [0, 50]), (75, [0, 50]), (76, [0, 50, 100])):
+        append(writer, total - writer.seq)
+        writer.publish()
+        assert [first for first, _ in files.segments(tmp_path)] == expected
+        assert {path.stat().st_size for _, path in files.segments(tmp_path)} == {50 * SIZE}
+    writer.close()
+    again = open_writer(tmp_path, segment_records=50)
+    append(again, 100)
+    again.publish()
+    check(TapeReader(tmp_path), 0, 176)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.4, 0.99])
+def test_a_reader_maps_the_next_segment_and_gives_back_the_last_at_moments_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: float
+) -> None:
+    window, records = 256, 1_024
+    moment = int(part * window)
+    monkeypatch.setattr("strategy_runner.tape.reader._WINDOW", window)
+    monkeypatch.setattr("strategy_runner.tape.reader.own_part", lambda: part)
+    writer = open_writer(tmp_path, segment_records=records)
+    reader = TapeReader(tmp_path)
+    assert _mapped_by_readers(tmp_path) == set()
+    reader.get_ready(0)
+    assert _mapped_by_readers(tmp_path) == {0}
+    append(writer, 2 * records + 1)
+    writer.publish()
+    last: set[int] = set()
+    for begin in (0, records):
+        end = begin + records
+        check(reader, begin, begin + moment)
+        assert _mapped_by_readers(tmp_path) >= ({begin, *last} if moment else set())
+        check(reader, begin + moment, end - window + moment)
+        assert _mapped_by_readers(tmp_path) == {begin}
+        check(reader, end - window + moment, end)
+        assert _mapped_by_readers(tmp_path) == {begin, end}
+        last = {begin}
+    check(reader, 0, 2 * records)  # another way round, what was given back included
+    reader.close()
+    assert _mapped_by_readers(tmp_path) == set()
+
+
+@pytest.mark.parametrize("left", [None, 0, 80], ids=["none", "empty", "unfinished"])
+def test_a_reader_goes_on_where_the_next_segment_was_not_made_ahead(tmp_path: Path, left: int | None) -> None:
+    """As on a full disk, or while it is being made."""
+    writer = open_writer(tmp_path, segment_records=50)
+    append(writer, 30)
+    writer.publish()
+    following = files.segment_path(tmp_path, 50)
+    following.unlink() if left is None else os.truncate(following, left)
+    reader = TapeReader(tmp_path)
+    reader.get_ready(0)
+    reader.get_ready(50)
+    check(reader, 0, 30)
+    append(writer, 60)
+    writer.publish()
+    check(reader, 30, 90)
+
+
+def test_a_segment_that_ends_too_early_is_damage(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_records=50)
+    append(writer, 60)
+    writer.publish()
+    os.truncate(files.segment_path(tmp_path, 50), 10 * SIZE)
+    reader = TapeReader(tmp_path)
+    check(reader, 0, 50)
+    with pytest.raises(CorruptRecordError, match=r"seg-000000000000050\.tape: expected 4000 bytes, found 800"):
+        reader.record(50)
+
+
+def _mapped_by_readers(folder: Path) -> set[int]:
+    """The first seqs of the segments that this process has mapped to be read."""
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    paths = [Path(line[5]) for line in lines if len(line) > 5 and line[1] == "r--s"]
+    return {int(path.stem[4:]) for path in paths if path.parent == folder.resolve() and path.name.startswith("seg-")}
+
+
 # -- a full disk -------------------------------------------------------------------------------------------------------
 
 _WRITE_UNTIL_FULL = """
@@ -439,9 +523,10 @@ from strategy_runner.tape.reader import TapeReader
 folder = Path(sys.argv[1])
 writer = open_writer(folder, segment_records=50)
 append(writer, 30)
-writer.publish()
-before = sorted(path.name for path in folder.rglob("*"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (50 * 80 - 1, resource.RLIM_INFINITY))
+before = sorted(path.name for path in folder.rglob("*"))
+writer.publish()
+assert sorted(path.name for path in folder.rglob("*")) == before, "the next segment is made ahead of time, if it can be"
 try:
     append(writer, 40)
 except DiskFullError as error:
