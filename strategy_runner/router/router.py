@@ -25,6 +25,7 @@ from strategy_runner.tape.status import State, StatusFile, read_status
 
 TURN_SIGNALS_MAX = 2_000
 LOOK_INTERVAL_S = 1.0  # at every worker's log
+LOOKED_AT = 1_000  # within one such interval, at most
 WAIT_S_MAX = 0.5  # what people ask for is not rung for
 GATE_WAIT_MS = 2  # less than the tape is synced in
 FULL_DISK_PAUSE_S = 0.5
@@ -99,7 +100,7 @@ class Router:
         now = time.monotonic()
         if now >= self._next_look:
             self._look()
-            self._next_look = now + LOOK_INTERVAL_S
+            self._next_look = now + LOOK_INTERVAL_S * max(1.0, len(self._intakes) / LOOKED_AT)
         if self._audit is not None and self._audit.broken is not None:
             raise self._audit.broken
         if self._operator is not None:

@@ -28,6 +28,7 @@ ENDING_MANY = 64
 ENDING_REST_S = 0.000_1
 ENDING_REST_S_MAX = 0.5
 ENDING_LOOK_S = 0.02
+ENDING_LOOK_S_EACH = 0.000_02
 WAKE_UP_BYTES = 4096
 
 
@@ -37,6 +38,7 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
     def __init__(self, options: Any, notifier: ServiceNotifier) -> None:
         super().__init__(options)
         self._notifier = notifier
+        self._next_reap = 0.0
 
     def runforever(self) -> None:
         wake_up = WakeUp(self.reap)
@@ -48,7 +50,11 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
             wake_up.close()
 
     def reap(self, once: bool = False, recursionguard: int = 0) -> None:
-        """All dead children, not the hundred a turn of the original: the next turn may be a second away."""
+        """All dead children, not the hundred a turn of the original: the next turn may be a second away. While many end, those
+        of the programs, and each of them at most once within a while."""
+        if self.options.ending >= ENDING_MANY:
+            self._reap_each()
+            return
         while True:
             pid, status = self.options.waitpid()
             if not pid:
@@ -60,6 +66,21 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
                 process.finish(pid, status)
             if once:
                 return
+
+    def _reap_each(self) -> None:
+        """To ask for any of them has the kernel walk along all children for each that has ended, under the lock that those who
+        end wait for."""
+        now, history = time.monotonic(), self.options.pidhistory
+        if now < self._next_reap:
+            return
+        self._next_reap = now + max(ENDING_LOOK_S, ENDING_LOOK_S_EACH * len(history))
+        for pid in list(history):
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+            if ended:
+                history.pop(pid).finish(pid, status)
 
     def handle_signal(self) -> None:
         """The original takes one signal a turn; a SIGTERM behind a SIGCHLD would wait for the next."""

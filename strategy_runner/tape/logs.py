@@ -95,6 +95,7 @@ class AppendLog(_Opened):
             os.pwrite(self._fd, _HEADER.pack(MAGIC, _VERSION, 0), 0)
             if unsynced is not None:  # else the first page might be the hole
                 os.fdatasync(self._fd)
+        self._synced = -1  # what was there before may be of a killed writer
         _check_header(self._fd, path)
         if os.fstat(self._fd).st_size < whole_to:
             size = os.fstat(self._fd).st_size
@@ -135,12 +136,15 @@ class AppendLog(_Opened):
         assert START <= offset <= self.offset
         with naming(self.path):
             os.ftruncate(self._fd, offset)
-        self.offset = offset
+        self.offset, self._synced = offset, -1
 
     def sync(self) -> None:
         """Returns when everything appended is on the disk. An error is final: the process must end, not try again."""
-        with naming(self.path):
-            os.fdatasync(self._fd)
+        end = self.offset
+        if end != self._synced:
+            with naming(self.path):
+                os.fdatasync(self._fd)
+            self._synced = end
 
     def _refuse_damage(self, unsynced: Unsynced | None) -> None:
         try:

@@ -11,10 +11,11 @@ from strategy_runner.config.spec import WorkerSpec
 from strategy_runner.errors import StrategyError, StrategyRunnerError
 from strategy_runner.model.event import Event
 from strategy_runner.model.record import Kind
+from strategy_runner.small_files import Synced
 from strategy_runner.strategies.interface import Strategy
 from strategy_runner.tape.head import BEAT_MS, COUNT, EPOCH, FINISHED
 from strategy_runner.tape.logs import START
-from strategy_runner.tape.reader import TapeReader
+from strategy_runner.tape.reader import TapeReader, own_part
 from strategy_runner.tape.status import APPLYING, State, StatusFile
 from strategy_runner.worker.fault_log import FaultLog
 from strategy_runner.worker.genesis import Genesis, first_seq, genesis_on_tape, note_genesis, sync_genesis
@@ -43,7 +44,7 @@ from strategy_runner.worker.snapshot import (
 )
 from strategy_runner.worker.subscription import Subscription
 
-TURN_RECORDS_MAX = 4096
+TURN_RECORDS_MAX = 1024
 SNAPSHOT_RECORDS = 20_000
 TRIAL_RECORDS = (
     10  # and ten times as many, and so on: at the first snapshot it would be late to find that there can be none
@@ -120,13 +121,17 @@ class Follower:
         self._snapshot_records = 0
         self._snapshot_seq = 0
         self._trial_at = SNAPSHOT_RECORDS
+        # at first earlier: thousands that began together need not wait for the disk together
+        self._due = int(SNAPSHOT_RECORDS * (1 - own_part() / 2))
         self._pending: Snapshot | None = None
         self._beginning: Snapshot | None = None
+        self._is_genesis_synced = False
         self._target = reader.head.count
         if snapshot is None:
             self._begin(strategy.inputs.warmup_bars, begun)
         else:
             self._restore(snapshot)
+        reader.get_ready(self._seq)
         status.enter(State.CATCHING_UP, f"to seq {self._target}")
 
     # -- the loop --------------------------------------------------------------------------------------------------------
@@ -403,7 +408,7 @@ class Follower:
         self._file.enter(State.STARTING, ON_START)
         self._machine.start()
         self._beginning = self._snapshot()
-        write_snapshot(self._folder, self._beginning, durable=False)
+        write_snapshot(self._folder, self._beginning, synced="nothing")
         self._note_snapshot(self._seq)
 
     def _note_genesis(self) -> None:
@@ -432,7 +437,7 @@ class Follower:
 
     def _keep_beginning(self, beginning: Snapshot) -> None:
         """Before the first signal: once that is out, a power cut must not make the worker begin elsewhere. Raises OSError."""
-        sync_genesis(self._folder)
+        self._sync_genesis()
         self._outbox.sync()  # what is damaged at its beginning, and holds signals, was no log that was never synced
         if self._paper is not None:
             self._paper.sync()
@@ -456,11 +461,12 @@ class Follower:
     def _take_snapshot(self) -> None:
         """Takes one when enough records have passed; writes it once the durable mark has passed its seq."""
         records, seqs = self._file.status.records - self._snapshot_records, self._seq - self._snapshot_seq
-        if self._trial_at <= records < SNAPSHOT_RECORDS:
+        if self._trial_at <= records < self._due:
             self._machine.state()
             self._trial_at = 10 * records
-        if self._pending is None and (records >= SNAPSHOT_RECORDS or seqs >= SNAPSHOT_SEQS):
+        if self._pending is None and (records >= self._due or seqs >= SNAPSHOT_SEQS):
             self._pending = self._snapshot()
+            self._due = SNAPSHOT_RECORDS
         if self._pending is not None and self._reader.head.durable >= self._pending.seq:
             self._write_snapshot(self._pending)
             self._pending = None
@@ -470,7 +476,7 @@ class Follower:
         is_plain = self._file.status.state is State.FOLLOWING and self._pending is None
         if not is_plain or self._paper is not None:
             return 0
-        due = min(SNAPSHOT_RECORDS, self._trial_at)
+        due = min(self._due, self._trial_at)
         until_records = self._seq + due - (self._file.status.records - self._snapshot_records)
         return min(until_records, self._snapshot_seq + SNAPSHOT_SEQS)
 
@@ -480,20 +486,27 @@ class Follower:
         while self._reader.head.durable < snapshot.seq and time.monotonic() < deadline:
             time.sleep(0.002)
         if self._reader.head.durable >= snapshot.seq:
-            self._write_snapshot(snapshot)
+            # thousands may end at once, and wait for the disk: where a power cut takes its name, the one before still stands
+            self._write_snapshot(snapshot, synced="content")
 
-    def _write_snapshot(self, snapshot: Snapshot) -> None:
+    def _write_snapshot(self, snapshot: Snapshot, synced: Synced = "name") -> None:
         """Without one a restart takes longer and nothing is lost, so a full disk does not end the worker."""
         self._outbox.sync()
         if self._paper is not None:
             self._paper.sync()
         try:
-            sync_genesis(self._folder)
-            write_snapshot(self._folder, snapshot)
+            self._sync_genesis()
+            write_snapshot(self._folder, snapshot, synced=synced)
             self._beginning = None
         except OSError as error:
             log.warning("%s: no snapshot at seq %d: %s", self._folder, snapshot.seq, error)
         self._note_snapshot(snapshot.seq)
+
+    def _sync_genesis(self) -> None:
+        """Once: a process notes no second beginning. Raises OSError."""
+        if not self._is_genesis_synced:
+            sync_genesis(self._folder)
+            self._is_genesis_synced = True
 
     def _note_snapshot(self, seq: int) -> None:
         """The status tells the feed from where on the tape must be kept: the older snapshot may be needed too."""

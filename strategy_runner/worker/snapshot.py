@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from strategy_runner.small_files import checked, read_whole, replace_file, with_crc
+from strategy_runner.small_files import Synced, checked, read_whole, replace_file, with_crc
 
 _KEPT = 2
 _SUFFIX = ".snapshot"
@@ -32,12 +32,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     machine: bytes
 
 
-def write_snapshot(folder: Path, snapshot: Snapshot, *, durable: bool = True) -> None:
+def write_snapshot(folder: Path, snapshot: Snapshot, *, synced: Synced = "name") -> None:
     """Raises OSError; the older snapshots then still stand."""
     replace_file(
         folder / f"{snapshot.seq:015d}{_SUFFIX}",
         with_crc(msgspec.msgpack.encode(snapshot)),
-        synced="name" if durable else "nothing",
+        synced=synced,
         temporary=folder / "snapshot.new",
         permissions=0o640,
     )

@@ -48,6 +48,26 @@ def test_frames_are_read_as_they_were_written(
     assert reader.offset == log.offset == path.stat().st_size
 
 
+def test_a_log_is_synced_when_it_holds_what_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there before may be unsynced, as may be another frame of the same length in the place of one taken back."""
+    written(tmp_path / "a.log", PAYLOADS)
+    synced: list[int] = []
+    monkeypatch.setattr("strategy_runner.tape.logs.os.fdatasync", synced.append)
+    log = AppendLog(tmp_path / "a.log")
+    counts = []
+    for change in (lambda: None, lambda: None, lambda: log.append(b"new"), lambda: log.cut(START), lambda: None):
+        change()
+        log.sync()
+        counts.append(len(synced))
+    end = log.append(b"one") and log.offset
+    log.sync()
+    log.cut(START)
+    log.append(b"two")
+    assert log.offset == end
+    log.sync()
+    assert (counts, len(synced)) == ([1, 1, 2, 3, 3], 5)
+
+
 @pytest.mark.parametrize("short", [0, 7, 8])
 def test_the_longest_payloads_are_read_and_so_is_what_stands_behind_them(tmp_path: Path, short: int) -> None:
     """The reader stopped before one within a frame's header of the limit, in silence."""

@@ -504,6 +504,22 @@ def test_the_status_names_the_lowest_seq_that_a_restart_may_need(folder: Path, f
     assert status_of(worker).snapshot_seq == 60
 
 
+@pytest.mark.parametrize(("part", "first"), [(0.0, 40), (0.5, 30), (0.999, 20)])
+def test_workers_that_began_together_take_their_first_snapshots_apart_and_then_one_in_so_many_records(
+    folder: Path, followers: Followers, monkeypatch: pytest.MonkeyPatch, part: float, first: int
+) -> None:
+    monkeypatch.setattr("strategy_runner.worker.follower.SNAPSHOT_RECORDS", 40)
+    monkeypatch.setattr("strategy_runner.worker.follower.own_part", lambda: part)
+    tape, rows, worker = new_tape(folder), random_rows(9, 40), spec_in(folder)
+    follower = followers.make(worker)
+    taken = []
+    for at in range(120):
+        write_rows(tape, rows[at : at + 1])
+        run_out(follower)
+        taken += [seq for seq in snapshots(worker) if seq > max(taken, default=0)]
+    assert taken == list(range(first, 121, 40))
+
+
 def test_a_worker_that_reads_little_of_a_busy_tape_still_moves_its_snapshot_on(
     folder: Path, followers: Followers
 ) -> None:
