@@ -12,7 +12,7 @@ from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -29,18 +29,26 @@ from strategy_runner.worker.outbox import decode_logged
 NAME = "latency"
 _RATES = (1_000, 10_000)
 _PERCENTS = (50.0, 99.0, 99.9)
-_WARM_UP_S = 0.3
+# events that do not count, for each worker: a new one copies pages of what it was born from, waits for syncs of its first signal,
+# and has code that the interpreter has yet to adapt to what it does
+_WARM_UP, _WARM_UP_RATE = 50, 10_000
 _PATIENCE_S = 60.0
 _STAMP = struct.Struct("<q")
 _AGAINST = "two bare ZeroMQ hops (PUB, SUB, PUSH, PULL)"
+
+
+class Stint(NamedTuple):
+    events: int
+    rate: int
 
 
 def run(settings: Settings) -> Iterator[Figure]:
     for workers, rate in product(settings.latency_workers, _RATES):
         hops, signals = [], []
         for _ in range(settings.runs):
-            hops.append(_hops(workers, settings.events, rate))
-            signals.append(_signals(workers, settings.events, rate))
+            stints = Stint(_WARM_UP * workers, _WARM_UP_RATE), Stint(settings.events * rate // _RATES[0], rate)
+            hops.append(_hops(workers, stints))
+            signals.append(_signals(workers, stints))
         for percent in _PERCENTS:
             yield figure(
                 settings,
@@ -56,21 +64,20 @@ def run(settings: Settings) -> Iterator[Figure]:
 # -- ours --------------------------------------------------------------------------------------------------------------
 
 
-def _signals(workers: int, events: int, rate: int) -> Sample:
-    """Microseconds from the append of each event until its signal was read."""
-    warm_up = _warm_up(workers, rate)
+def _signals(workers: int, stints: tuple[Stint, ...]) -> Sample:
+    """Microseconds from the append of each event of the last stint until its signal was read."""
     with TemporaryDirectory(prefix="sr") as name:
         TapeWriter(Path(name) / "tape", segment_records=262_144).close()
         listener = SignalListener(f"ipc://{name}/router")
         with (
-            _children(_publish, (name, workers, (warm_up, events), rate), 1) as publisher,
+            _children(_publish, (name, workers, stints), 1) as publisher,
             _children(_cry, (name,), workers),
         ):
             time.sleep(0.5)  # subscriptions travel after a worker says that it is ready
             readers: dict[str, LogReader] = {}
-            for count in (warm_up, events):
+            for stint in stints:
                 publisher[0].send("go")
-                latencies = _read_signals(Path(name), listener, readers, count)
+                latencies = _read_signals(Path(name), listener, readers, stint.events)
         listener.close()
     return Sample.of(latencies)
 
@@ -93,7 +100,7 @@ def _read_signals(folder: Path, listener: SignalListener, readers: dict[str, Log
     return latencies
 
 
-def _publish(number: int, pipe: Connection, name: str, symbols: int, counts: tuple[int, ...], rate: int) -> None:
+def _publish(number: int, pipe: Connection, name: str, symbols: int, stints: tuple[Stint, ...]) -> None:
     writer = TapeWriter(Path(name) / "tape", segment_records=262_144)
     writer.head.beat_ms = BEAT_MS
     doorbell = StreamDoorbell(market_in(Path(name)).doorbell)
@@ -101,9 +108,9 @@ def _publish(number: int, pipe: Connection, name: str, symbols: int, counts: tup
     topics = [topic_of(trades(f"S{symbol}").name) for symbol in range(symbols)]
     pipe.send("ready")
     nan = float("nan")
-    for count in counts:
+    for stint in stints:
         pipe.recv()
-        for event in _paced(count, rate):
+        for event in _paced(stint):
             writer.append(streams[event % symbols], time.monotonic_ns(), 100.0, 1.0, 1.0, nan, nan)
             for first in writer.publish().values():
                 doorbell.ring(topics[event % symbols], first)
@@ -122,34 +129,33 @@ def _cry(number: int, pipe: Connection, name: str) -> None:
 # -- two bare hops -----------------------------------------------------------------------------------------------------
 
 
-def _hops(workers: int, events: int, rate: int) -> Sample:
+def _hops(workers: int, stints: tuple[Stint, ...]) -> Sample:
     """The same way for 8 bytes: one publisher, as many processes that pass on what is theirs, one that receives."""
-    warm_up = _warm_up(workers, rate)
     with TemporaryDirectory(prefix="sr") as name:
         arrivals = new_context().socket(zmq.PULL)
         arrivals.setsockopt(zmq.RCVTIMEO, int(_PATIENCE_S * 1e3))
         arrivals.bind(f"ipc://{name}/second")
         with (
-            _children(_first_hop, (name, workers, (warm_up, events), rate), 1) as first,
+            _children(_first_hop, (name, workers, stints), 1) as first,
             _children(_second_hop, (name,), workers),
         ):
             time.sleep(0.5)
-            for count in (warm_up, events):
+            for stint in stints:
                 first[0].send("go")
-                latencies = [_age_us(arrivals.recv()) for _ in range(count)]
+                latencies = [_age_us(arrivals.recv()) for _ in range(stint.events)]
         arrivals.close(linger=0)
     return Sample.of(latencies)
 
 
-def _first_hop(number: int, pipe: Connection, name: str, workers: int, counts: tuple[int, ...], rate: int) -> None:
+def _first_hop(number: int, pipe: Connection, name: str, workers: int, stints: tuple[Stint, ...]) -> None:
     socket = new_context().socket(zmq.XPUB)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.bind(f"ipc://{name}/first")
     pipe.send("ready")
     topics = [topic_of(f"S{worker}") for worker in range(workers)]
-    for count in counts:
+    for stint in stints:
         pipe.recv()
-        for event in _paced(count, rate):
+        for event in _paced(stint):
             socket.send(topics[event % workers] + _STAMP.pack(time.monotonic_ns()))
     time.sleep(_PATIENCE_S)
 
@@ -174,16 +180,11 @@ def _age_us(stamp: bytes) -> float:
 # -- both --------------------------------------------------------------------------------------------------------------
 
 
-def _warm_up(workers: int, rate: int) -> int:
-    """Events that do not count, and are waited for: a worker's first signal waits for syncs of its own, once in its life."""
-    return max(int(rate * _WARM_UP_S), 2 * workers)
-
-
-def _paced(events: int, rate: int) -> Iterator[int]:
+def _paced(stint: Stint) -> Iterator[int]:
     """0, 1, 2 ... at a rate a second; what the machine held up comes at once."""
     due_ns = time.monotonic_ns()
-    for event in range(events):
-        due_ns += 1_000_000_000 // rate
+    for event in range(stint.events):
+        due_ns += 1_000_000_000 // stint.rate
         wait_ns = due_ns - time.monotonic_ns()
         if wait_ns > 0:
             time.sleep(wait_ns / 1e9)
