@@ -15,7 +15,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How large everything is. `names` are the benchmarks asked for: those that share a fleet measure what is asked only.
 
     `growth`, `density_workers`, `latency_workers`, `fleet_workers` and `limit_workers` are fleet sizes of their own,
-    `events` are those of `doorbell`, and of `latency` at 1,000 a second, ten times as many at 10,000; `end_to_end_rate` and `fleet_rates` events a second in all, `tapes` how many records lie behind the worker that is killed.
+    `end_to_end_rate` and `fleet_rates` events a second in all, `tapes` how many records lie behind the worker that is killed.
+    `events` are those of `doorbell`, and of `latency` at 1,000 a second: ten times as many come at 10,000.
     """
 
     names: frozenset[str]
