@@ -218,7 +218,7 @@ class LogReader(_Opened):
             yield from self.read()
 
     def glance(self) -> Glance:
-        """What its name stands for now, by one call of the system: a router asks it of a thousand logs twice a second."""
+        """What its name stands for now, by one call of the system: a router asks it of a thousand logs a second."""
         try:
             there = os.stat(self.path)  # noqa: PTH116  one call
         except FileNotFoundError:
