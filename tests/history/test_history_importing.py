@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from strategy_runner.history.reader import read_series
 BARS = "ts=0,open=1,high=2,low=3,close=4,volume=5"
 TRADES = "ts=0,price=1,size=2"
 QUOTES = "ts=0,bid=1,ask=2"
+DEEP = "[" * 200_000 + "]" * 200_000
 MINUTE = 60_000_000_000
 Make = Callable[..., QualityReport]
 
@@ -335,12 +337,20 @@ def test_a_line_without_end_is_one_unparsable_row(make: Make) -> None:
 
 
 def test_a_row_nested_too_deeply_is_one_unparsable_row(make: Make) -> None:
-    columns, deep = "ts=0,price=1,size=2", "[" * 200_000 + "]" * 200_000
-    with pytest.raises(UsageError, match="expected one JSON array with a row an element"):
-        make("trades", [f"[[1, 2, 3], {deep}]"], columns=columns, time="s", name="in.json")
-    report = make("trades", ["[1, 2, 3]", deep, "[2, 2, 3]"], columns=columns, time="s", name="in.jsonl")
+    report = make("trades", ["[1, 2, 3]", DEEP, "[2, 2, 3]"], columns="ts=0,price=1,size=2", time="s", name="in.jsonl")
     assert (report.kept, report.counts) == (2, {"unparsable": 1})
     assert report.first["unparsable"].row == 2
+
+
+def test_an_array_with_a_row_nested_too_deeply_is_no_array_of_rows_or_has_one_unparsable_row(make: Make) -> None:
+    """From Python 3.14 on msgspec comes over it, since its own calls alone count for how deep it is."""
+    array, mapping = [f"[[1, 2, 3], {DEEP}]"], {"columns": "ts=0,price=1,size=2", "time": "s", "name": "in.json"}
+    if sys.version_info < (3, 14):
+        with pytest.raises(UsageError, match="expected one JSON array with a row an element"):
+            make("trades", array, **mapping)
+    else:
+        report = make("trades", array, **mapping)
+        assert (report.kept, report.counts) == (1, {"unparsable": 1})
 
 
 @pytest.mark.parametrize("name", ["\u00b2", "\u0663", "1" * 5_000])
