@@ -121,7 +121,7 @@ class FleetSupervisor(Supervisor):  # type: ignore[misc]  # supervisor ships no 
             return
         until = time.monotonic() + min(ENDING_REST_S_MAX, ENDING_REST_S * len(ending))
         while ending and time.monotonic() < until:
-            time.sleep(ENDING_LOOK_S)
+            time.sleep(max(ENDING_LOOK_S, self._next_reap - time.monotonic()))
             self.reap()
             ending = [one for one in ending if one.state == ProcessStates.STOPPING]
 

@@ -366,19 +366,18 @@ class TapeReader:
     def _mapped(self, seq: int) -> memoryview:
         """The segment with this seq. Raises CorruptRecordError, also for one that is still being made."""
         path = files.segment_path(self.folder, seq - seq % self._segment_records)
-        size, found = files.segment_bytes(self._segment_records), 0
+        size = files.segment_bytes(self._segment_records)
         try:
-            mapped = memoryview(files.map_existing(path))
-            found = len(mapped)
+            mapped: mmap.mmap | bytes = files.map_existing(path)
         except FileNotFoundError:
             raise CorruptRecordError(
                 f"{self.folder}: seq {seq}: expected its segment, found none (the tape begins at {self.head.first})"
             ) from None
         except ValueError:  # an empty file cannot be mapped
-            pass
-        if found < size:
-            raise CorruptRecordError(f"{path}: expected {size} bytes, found {found}")
-        return mapped
+            mapped = b""
+        if len(mapped) < size:
+            raise CorruptRecordError(f"{path}: expected {size} bytes, found {len(mapped)}")
+        return memoryview(mapped)
 
 
 def own_part() -> float:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,7 @@ from supervisor.options import ServerOptions
 
 from strategy_runner.supervision import loop
 from strategy_runner.supervision.loop import ENDING_MANY, FleetSupervisor
+from strategy_runner.supervision.notify import ServiceNotifier
 
 
 class Program:
@@ -34,13 +34,14 @@ def await_end(pid: int) -> None:
 def supervisor() -> FleetSupervisor:
     options: Any = SimpleNamespace(ending=0, pidhistory={}, logger=SimpleNamespace(info=lambda text: None))
     options.waitpid = lambda: ServerOptions.waitpid(options)
-    return FleetSupervisor(options, SimpleNamespace())  # type: ignore[arg-type]  # nobody is notified
+    return FleetSupervisor(options, ServiceNotifier("", watchdog_s=0.0))
 
 
 def test_while_many_end_the_dead_are_taken_one_by_one_and_strangers_afterwards(
     supervisor: FleetSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "ENDING_LOOK_S", 0.2)
+    now_s = 1.0
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now_s))
     history, programs = supervisor.options.pidhistory, [Program(), Program(), Program()]
     pids = [spawn("exit 3"), spawn("kill -9 $$"), spawn("sleep 600")]
     history.update(zip(pids, programs, strict=True))
@@ -53,9 +54,10 @@ def test_while_many_end_the_dead_are_taken_one_by_one_and_strangers_afterwards(
     assert list(history) == [pids[2]]
     os.kill(pids[2], signal.SIGTERM)
     await_end(pids[2])
+    now_s += 0.9 * loop.ENDING_LOOK_S
     supervisor.reap()
     assert programs[2].status is None, "nobody looks at all of them twice within so short a time"
-    time.sleep(0.2)
+    now_s += 0.2 * loop.ENDING_LOOK_S
     supervisor.reap()
     assert programs[2].status == -signal.SIGTERM
     await_end(stranger)  # as nobody has taken it
