@@ -75,6 +75,7 @@ def _signals(workers: int, stints: tuple[Stint, ...]) -> Sample:
         ):
             time.sleep(0.5)  # subscriptions travel after a worker says that it is ready
             readers: dict[str, LogReader] = {}
+            listener.know(f"w{worker}.S{worker}" for worker in range(workers))
             for stint in stints:
                 publisher[0].send("go")
                 latencies = _read_signals(Path(name), listener, readers, stint.events)

@@ -6,10 +6,11 @@ host that is full another thread would have to wait for its turn among all those
 noticed by looking once a beat.
 
     XPUB -> SUB    one frame: topic, NUL, first seq (u64)        topic is a stream's name
-    PUSH -> PULL   one frame: the name of a worker whose signal log has grown
+    PUSH -> PULL   one frame: the name of a worker whose signal log has grown; not sent while the router is awake (board.py)
     PUSH -> PULL   one frame: a client whose fill log has grown, NUL, up to which offset it is on the disk (u64)
 """
 
+import logging
 import os
 import random
 import struct
@@ -17,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
+from strategy_runner.bus.board import Board, Mark
 from strategy_runner.bus.zmtp import Heard, Hub, Line, Wire, frame
 
 _SEQ = struct.Struct("<Q")
@@ -29,6 +31,8 @@ _INTERVAL_S_MIN, _INTERVAL_S_MAX = 0.004, 0.5
 _LONGER, _SHORTER = 1.03, 0.93
 _LOOK_S = 0.01
 _LOOKED_AT = 32
+
+log = logging.getLogger(__name__)
 
 
 class StreamDoorbell:
@@ -173,39 +177,68 @@ class SignalDoorbell:
     """A worker's side of the router's bell."""
 
     def __init__(self, endpoint: str, worker: str) -> None:
-        self._wire = Wire(endpoint, "PUSH")
+        self._worker = worker
         self._ring = frame(worker.encode())
+        self._mark: Mark | None = None
+        self._wire = Wire(endpoint, "PUSH", take=self._take_board)
 
     def ring(self) -> None:
         """With the queue full the router looks later, and with no router there it looks when it comes. Waits for nobody, but for
         a moment at the beginning of a connection (`Wire.send`)."""
-        self._wire.send(self._ring)
+        if self._mark is None or not self._mark.leave():
+            self._wire.send(self._ring)
 
     def close(self) -> None:
         self._wire.close()
+        if self._mark is not None:
+            self._mark.close()
+
+    def _take_board(self, fd: int) -> None:
+        """Of the router that it is connected to now."""
+        try:
+            mark = Mark(fd, self._worker)
+        except (OSError, ValueError) as error:
+            log.warning("%s: rings each time: no board: %s", self._worker, error)
+            return
+        finally:
+            os.close(fd)
+        if self._mark is not None:
+            self._mark.close()
+        self._mark = mark
 
 
 class SignalListener:
     """The router's side."""
 
     def __init__(self, endpoint: str) -> None:
-        self._hub = Hub(endpoint, "PULL", frame_bytes_max=_RING_BYTES_MAX)
+        self._board = Board()
+        self._hub = Hub(endpoint, "PULL", frame_bytes_max=_RING_BYTES_MAX, given=self._board.fd)
         self._heard: set[str] = set()
+
+    def know(self, workers: Iterable[str]) -> None:
+        """Whose marks on the board count: who rings by its name need not be known."""
+        self._board.know(workers)
 
     def wait(self, timeout_ms: int) -> bool:
         """True when a worker rang within the time given."""
-        if not self._heard:
+        board = self._board
+        board.sleep()
+        self._note(self._hub.hear())
+        if not self._heard and not board.has_marks:
             self._note(self._hub.hear(timeout_ms))
-        return bool(self._heard)
+        board.wake()
+        return bool(self._heard) or board.has_marks
 
     def ringing(self) -> set[str]:
         """Names of the workers that rang since the last call."""
+        self._board.wake()
         self._note(self._hub.hear())
-        names, self._heard = self._heard, set()
+        names, self._heard = self._heard | self._board.take(), set()
         return names
 
     def close(self) -> None:
         self._hub.close()
+        self._board.close()
 
     def _note(self, heard: list[Heard]) -> None:
         self._heard.update([ring.decode(errors="replace") for _, ring in heard if ring is not None])

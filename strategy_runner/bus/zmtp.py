@@ -9,11 +9,13 @@ ZMTP 3.0 (rfc.zeromq.org/spec/23) over a UNIX socket, mechanism NULL, and any Ze
 """
 
 import logging
+import os
 import select
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCOUTQ
@@ -42,11 +44,14 @@ log = logging.getLogger(__name__)
 class Wire:
     """Connects to where somebody binds, or will bind; again after each end of the other side."""
 
-    def __init__(self, endpoint: str, socket_type: str, first: bytes = b"") -> None:
+    def __init__(
+        self, endpoint: str, socket_type: str, first: bytes = b"", *, take: Callable[[int], None] = os.close
+    ) -> None:
         """`endpoint` is ipc:// and a path, `socket_type` what this side is to ZeroMQ: SUB, PUSH. `first` are the frames that
-        each connection begins with."""
+        each connection begins with. `take` is given the descriptor that a hub's hello may bring, and owns it."""
         assert endpoint.startswith(_IPC), endpoint
         self.first = first
+        self._take_given = take
         self._path = endpoint.removeprefix(_IPC)
         self._hello = _greeting() + _ready(socket_type)
         self._socket: socket.socket | None = None
@@ -114,10 +119,13 @@ class Wire:
         """Takes what has come. True unless it is a part of the other side's hello."""
         assert self._socket is not None
         try:
-            while (count := self._socket.recv_into(self._taken, 0, _NOW)) == _TAKEN_BYTES and self._answer is None:
-                pass
-            if self._answer is not None and count:
-                return self._hear_hello(count)
+            if self._answer is None:
+                while (count := self._socket.recv_into(self._taken, 0, _NOW)) == _TAKEN_BYTES:
+                    pass
+            elif came := self._receive_hello():
+                return self._hear_hello(came)
+            else:
+                count = 0
         except BlockingIOError:
             return True
         except OSError:
@@ -165,10 +173,18 @@ class Wire:
         self._poll.register(one, select.POLLIN)
         return True
 
-    def _hear_hello(self, count: int) -> bool:
+    def _receive_hello(self) -> bytes:
+        """A part of it. Raises OSError."""
+        assert self._socket is not None
+        came, given, _, _ = socket.recv_fds(self._socket, _TAKEN_BYTES, 1, _NOW | socket.MSG_CMSG_CLOEXEC)
+        for fd in given:
+            self._take_given(fd)
+        return came
+
+    def _hear_hello(self, came: bytes) -> bool:
         """Whether the other side is ready. Before it is, it takes nothing but our hello."""
         assert self._socket is not None and self._answer is not None
-        self._answer += self._taken[:count]
+        self._answer += came
         body = _GREETING_BYTES + 2
         if len(self._answer) < body or len(self._answer) < body + self._answer[body - 1]:
             return False
@@ -268,9 +284,11 @@ class Heard(NamedTuple):
 class Hub:
     """Binds; the socket is its owner's alone. All that happens on its lines happens inside `hear`."""
 
-    def __init__(self, endpoint: str, socket_type: str, *, frame_bytes_max: int) -> None:
-        """`endpoint` is ipc:// and a path, `socket_type` what this side is to ZeroMQ: XPUB, PULL. Raises OSError."""
+    def __init__(self, endpoint: str, socket_type: str, *, frame_bytes_max: int, given: int | None = None) -> None:
+        """`endpoint` is ipc:// and a path, `socket_type` what this side is to ZeroMQ: XPUB, PULL. Its hello brings the descriptor
+        `given`, which a ZeroMQ socket at the other end does not see. Raises OSError."""
         assert endpoint.startswith(_IPC), endpoint
+        self._given = [] if given is None else [given]
         self._path = Path(endpoint.removeprefix(_IPC))
         self._hello = _greeting() + _ready(socket_type)
         self._frame_bytes_max = frame_bytes_max
@@ -320,6 +338,10 @@ class Hub:
         self._poll.close()
         self._door.close()
 
+    def _greet(self, connected: socket.socket) -> None:
+        with suppress(OSError):  # an end is heard of
+            socket.send_fds(connected, [self._hello], self._given)
+
     def _let_in(self) -> None:
         while True:
             try:
@@ -331,8 +353,8 @@ class Hub:
                 return
             connected.setblocking(False)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-            line = self._lines[connected.fileno()] = Line(connected)
-            line.send(self._hello)
+            self._lines[connected.fileno()] = Line(connected)
+            self._greet(connected)
             self._poll.register(connected, select.EPOLLIN)
 
 

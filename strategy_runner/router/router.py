@@ -318,6 +318,7 @@ class Router:
     # -- state -----------------------------------------------------------------------------------------------------------
 
     def _want(self, workers: Sequence[str]) -> None:
+        self._listener.know(workers)
         for worker in workers:
             if worker not in self._intakes:
                 cursor = self._journal.cursors.get(worker, WorkerCursor({}))

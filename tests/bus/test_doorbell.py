@@ -305,6 +305,7 @@ def test_a_ring_is_heard_by_who_has_heard_all_before_it(tmp_path: Path) -> None:
     worker = StreamListener(f"ipc://{tmp_path}/market", ("A/trade", ALL))
     connected(market, worker)
     router = SignalListener(f"ipc://{tmp_path}/router")
+    router.know(["w.A"])
     signals = SignalDoorbell(f"ipc://{tmp_path}/router", "w.A")
     assert not router.wait(50), "it has only said hello"
     feed = FillListener(f"ipc://{tmp_path}/feed")
