@@ -187,21 +187,29 @@ class TapeReader:
             )
         return fields
 
-    def newest(self, stream_id: int, ordinal: int, low: int, high: int) -> tuple[int, tuple[Any, ...]] | None:
-        """Seq and fields of a stream's newest record, of this ordinal: for who was rung for it and read up to `low` of `high`.
+    def new_ones(
+        self, stream_id: int, start: int, stop: int, low: int, high: int
+    ) -> list[tuple[int, tuple[Any, ...]]] | None:
+        """Seq and fields of a stream's newest records, few, with ordinals start to stop - 1: for who was rung for them and read
+        up to `low` of `high`.
 
         None if anything is not as it nearly always is, be it damage or another segment: then `entries_between`, `refuse_below`,
         `refuse_beyond` and `fields` tell.
         """
         chunk, entries = self._chunks.get(stream_id, _NO_CHUNK)
-        within = ordinal - chunk * files.INDEX_ENTRIES
-        if not 0 < within < files.INDEX_ENTRIES:
+        first, last = start - chunk * files.INDEX_ENTRIES, stop - chunk * files.INDEX_ENTRIES
+        if not 0 < first < last <= files.INDEX_ENTRIES:
             return None
-        seq = entries[within]
-        if not (low <= seq < high and entries[within - 1] < seq and self._base <= seq < self._end):
-            return None
-        fields = self._sound(seq, stream_id)
-        return None if fields is None else (seq, fields)
+        found, before, base, end = [], entries[first - 1], self._base, self._end
+        for seq in entries[first:last]:
+            if not (low <= seq < high and before < seq and base <= seq < end):
+                return None
+            fields = self._sound(seq, stream_id)
+            if fields is None:
+                return None
+            found.append((seq, fields))
+            before = seq
+        return found
 
     def rows(self, seqs: "memoryview | list[int]", stream_id: int) -> "npt.NDArray[np.void] | None":
         """As `fields`, for the records of many seqs, which ascend: an array of DTYPE with those in the segment of the first.

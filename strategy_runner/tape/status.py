@@ -136,13 +136,13 @@ class StatusFile:
         """Still there, and nothing else to say."""
         self.status.beat_ns = self.words[BEAT] = time_ns()
 
-    def advance(self, position: int, received_ns: int, event_ns: int) -> None:
-        """One record more, the last there is, which changes nothing but these numbers: as `write`, in a part of the time."""
+    def advance(self, records: int, position: int, received_ns: int, event_ns: int) -> None:
+        """So many records more, which change nothing but these numbers: as `write`, in a part of the time."""
         s, now_ns = self.status, time_ns()
         s.position = s.progress = s.total = position
         s.beat_ns, s.event_ns, s.lag_ns = now_ns, event_ns, now_ns - received_ns if now_ns > received_ns else 0
-        s.records += 1
-        # in one go, as `write`: whoever looks in between would find a record counted and its place not moved
+        s.records += records
+        # in one go, as `write`: whoever looks in between would find records counted and its place not moved
         self._page[_HEAD.size : _NUMBERS_END] = self._numbers()
         self.words[APPLYING] = 0
 

@@ -113,7 +113,7 @@ class Follower:
         self._positions: dict[Subscription, int] = dict.fromkeys(self._machine.subscriptions, 0)
         self._seq = 0
         self._live_from = 0
-        # while the worker stands below this seq, a record and its signals change a few words of its page and nothing else
+        # while the worker stands below this seq, records and their signals change a few words of its page and nothing else
         self._plain_until = 0
         self._has_models = bool(spec.models)
         self._faults = FaultLog()
@@ -146,10 +146,10 @@ class Follower:
         if self._unwritable and not self._send():
             return 0
         self._outbox.epoch = self._head[EPOCH]
-        taken = applied = self._take_one()
+        taken = applied = self._take_few()
         is_plain = taken and self._seq < self._plain_until and not (self._has_models and self._machine.has_faults)
         if is_plain and not self._outbox.pending:
-            self._file.advance(self._seq, self._outbox.received_ns, self._machine.strategy.now_ns)
+            self._file.advance(taken, self._seq, self._outbox.received_ns, self._machine.strategy.now_ns)
             return taken
         if not taken:
             runs = self._gather()
@@ -165,7 +165,7 @@ class Follower:
             self._faults.note(self._machine.take_faults())
         has_sent = self._send()
         if has_sent and is_plain:
-            self._advance_with_signal()
+            self._advance_with_signal(taken)
             return taken
         self._file.status.records += taken
         self._plain_until = 0
@@ -248,33 +248,35 @@ class Follower:
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
-    def _take_one(self) -> int:
-        """Applies the new record of all streams if there is one only, and returns how many; what is more, or odd, is left alone.
+    def _take_few(self) -> int:
+        """Applies the new records of all streams if they are few and of one stream, and returns how many; what is more, or odd,
+        is left alone.
 
         It is what nearly every ring is for. In a fleet a worker finds cold caches whenever it is woken: then a turn costs by how
         many different instructions and objects it comes by, and the way of a batch takes three times as many.
         """
-        reader, positions, high, found = self._reader, self._positions, self._head[COUNT], None
+        reader, positions, high, found, new = self._reader, self._positions, self._head[COUNT], None, 0
         for each, stream_id in self._ids.items():
-            new = reader.counts[stream_id] - positions[each]
-            if new:
-                if new > 1 or found is not None:
+            behind = reader.counts[stream_id] - positions[each]
+            if behind:
+                if behind >= RUN_RECORDS_MIN or found is not None:
                     return 0
-                found = each
+                found, new = each, behind
         if found is None or self._has_skips or (len(self._ids) < len(positions) and reader.has_new_streams()):
             return 0
         subscription, ordinal, machine = found, positions[found], self._machine
-        newest = reader.newest(self._ids[subscription], ordinal, self._seq, high)
-        if newest is None:
+        records = reader.new_ones(self._ids[found], ordinal, ordinal + new, self._seq, high)
+        if records is None:
             return 0
-        seq, fields = newest
         self._seq = high
-        positions[subscription] = ordinal + 1
-        machine.seq, self._outbox.received_ns = seq, fields[3]
-        machine.live = seq >= self._live_from
-        self._file.words[APPLYING] = seq + 1  # whoever finds this process gone knows where it was
-        machine.apply(subscription, ordinal, subscription.make(fields[2], *fields[8:13]))
-        return 1
+        positions[subscription] = ordinal + new
+        for seq, fields in records:
+            machine.seq, self._outbox.received_ns = seq, fields[3]
+            machine.live = seq >= self._live_from
+            self._file.words[APPLYING] = seq + 1  # whoever finds this process gone knows where it was
+            machine.apply(subscription, ordinal, subscription.make(fields[2], *fields[8:13]))
+            ordinal += 1
+        return new
 
     def _gather(self) -> list[Run]:
         """The next records of all streams, below the seq that is the next one afterwards."""
@@ -472,7 +474,7 @@ class Follower:
             self._pending = None
 
     def _look_ahead(self) -> int:
-        """The seq up to which a turn with one record has no more to do than to tell of it and its signals; 0 if it has."""
+        """The seq up to which a turn with few records has no more to do than to tell of them and their signals; 0 if it has."""
         is_plain = self._file.status.state is State.FOLLOWING and self._pending is None
         if not is_plain or self._paper is not None:
             return 0
@@ -513,12 +515,12 @@ class Follower:
         self._snapshot_records, self._snapshot_seq = self._file.status.records, seq
         self._file.status.snapshot_seq = oldest_seq(self._folder)
 
-    def _advance_with_signal(self) -> None:
-        """As `_report`, after one record with a signal that changes nothing else: in a fourth of the instructions."""
+    def _advance_with_signal(self, taken: int) -> None:
+        """As `_report`, after few records with signals that change nothing else: in a fourth of the instructions."""
         file, outbox, status = self._file, self._outbox, self._file.status
         status.signals, status.refusals, status.last_signal_ns = outbox.signals, outbox.refusals, outbox.last_ns
         file.show_signal(outbox.last_id)
-        file.advance(self._seq, outbox.received_ns, self._machine.strategy.now_ns)
+        file.advance(taken, self._seq, outbox.received_ns, self._machine.strategy.now_ns)
 
     def _report(self, *, has_applied: bool) -> None:
         file, outbox, now_ns = self._file, self._outbox, time_ns()

@@ -35,7 +35,7 @@ def test_a_page_that_advances_by_a_record_shows_what_it_would_if_it_were_written
     file.applying = 9
     file.status.signals = 4
     file.show_signal("the fourth")
-    file.advance(9, time.time_ns() - 5_000, 77)
+    file.advance(1, 9, time.time_ns() - 5_000, 77)
     advanced = read_status(tmp_path / "status")
     assert advanced is not None
     assert (advanced.position, advanced.records, advanced.event_ns, advanced.applying) == (9, 8, 77, 0)

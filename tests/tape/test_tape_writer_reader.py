@@ -256,33 +256,37 @@ def test_the_newest_record_is_given_by_itself_where_nothing_is_odd_about_it(tmp_
         writer.publish()
         stream_id = stream_of_seq(seq)
         ordinal, read[stream_id] = read[stream_id], read[stream_id] + 1
-        newest = reader.newest(stream_id, ordinal, seq, seq + 1)
-        assert newest in (None, (seq, reader.fields(seq, stream_id)))
+        newest = reader.new_ones(stream_id, ordinal, ordinal + 1, seq, seq + 1)
+        assert newest in (None, [(seq, reader.fields(seq, stream_id))])
         alone += newest is not None
         reader.seqs(
             stream_id, ordinal, ordinal + 1
         )  # what is not given is looked up, and its chunk and segment with it
         reader.fields(seq)
-        assert reader.newest(stream_id, ordinal, seq + 1, seq + 2) is None, "it should have come earlier"
-        assert reader.newest(stream_id, ordinal, seq - 1, seq) is None, "it is not published"
+        assert reader.new_ones(stream_id, ordinal, ordinal + 1, seq + 1, seq + 2) is None, "it should have come earlier"
+        assert reader.new_ones(stream_id, ordinal, ordinal + 1, seq - 1, seq) is None, "it is not published"
     assert alone == 200 - 3 - 3, "all but the first of each stream and of each further segment"
 
 
-def test_no_flipped_bit_passes_in_the_newest_record_and_its_entry(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 4])
+def test_no_flipped_bit_passes_in_the_newest_records_and_their_entries(tmp_path: Path, count: int) -> None:
     writer = open_writer(tmp_path / "tape", segment_records=64)
-    append(writer, 15)
+    append(writer, 30)
     writer.publish()
-    seq, stream_id = 14, stream_of_seq(14)
+    stream_id = stream_of_seq(29)
     reader = TapeReader(tmp_path / "tape")
-    ordinal = reader.entries(stream_id) - 1
-    reader.seqs(stream_id, ordinal, ordinal + 1)
-    fields = reader.fields(seq)
-    before = reader.seqs(stream_id, ordinal - 1, ordinal)[0]
-    assert reader.newest(stream_id, ordinal, before + 1, 15) == (seq, fields)
-    for path, first, length in (
-        (files.segment_path(reader.folder, 0), seq * SIZE, SIZE),
-        (files.index_path(reader.folder, stream_id, 0), ordinal * 8, 8),
-    ):
+    end = reader.entries(stream_id)
+    start = end - count
+    before, *seqs = reader.seqs(stream_id, start - 1, end)
+
+    def given() -> object:
+        return reader.new_ones(stream_id, start, end, before + 1, 30)
+
+    whole_ones = [(seq, reader.fields(seq, stream_id)) for seq in seqs]
+    assert given() == whole_ones
+    index = files.index_path(reader.folder, stream_id, 0)
+    places = [(files.segment_path(reader.folder, 0), seq * SIZE, SIZE) for seq in seqs]
+    for path, first, length in [*places, (index, start * 8, count * 8)]:
         with path.open("r+b", buffering=0) as file:
             file.seek(first)
             whole = file.read(length)
@@ -291,20 +295,22 @@ def test_no_flipped_bit_passes_in_the_newest_record_and_its_entry(tmp_path: Path
                 damaged[bit // 8] ^= 1 << bit % 8
                 file.seek(first)
                 file.write(damaged)
-                assert reader.newest(stream_id, ordinal, before + 1, 15) is None, (path, bit)
+                assert given() is None, (path, bit)
             file.seek(first)
             file.write(whole)
-    assert reader.newest(stream_id, ordinal, before + 1, 15) is not None
-    with files.index_path(reader.folder, stream_id, 0).open("r+b", buffering=0) as file:
-        for other in range(before + 1, seq):
+    assert given() == whole_ones
+    with index.open("r+b", buffering=0) as file:
+        for ordinal in range(start, end):
+            for other in {*range(before, 30)} - {seqs[ordinal - start]}:
+                file.seek(ordinal * 8)
+                file.write(struct.pack("<Q", other))
+                assert given() is None, f"record {other} in place of {seqs[ordinal - start]}"
             file.seek(ordinal * 8)
-            file.write(struct.pack("<Q", other))
-            assert reader.newest(stream_id, ordinal, before + 1, 15) is None, "a record of another stream"
-        file.seek(ordinal * 8)
-        file.write(whole)
-        file.seek((ordinal - 1) * 8)
-        file.write(whole)
-    assert reader.newest(stream_id, ordinal, before + 1, 15) is None, "two entries of one record"
+            file.write(struct.pack("<Q", seqs[ordinal - start]))
+        assert given() == whole_ones
+        file.seek((start - 1) * 8)
+        file.write(struct.pack("<Q", seqs[0]))
+    assert given() is None, "two entries of one record"
 
 
 def test_records_that_changed_places_do_not_pass_when_many_are_read_at_once(tmp_path: Path) -> None:
