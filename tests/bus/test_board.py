@@ -123,10 +123,12 @@ def test_no_ring_is_lost_by_who_goes_to_sleep_at_that_very_moment(endpoint: str,
         try:
             for number in range(1, rounds + 1):
                 deadline = time.monotonic() + PATIENCE_S
-                while not listener.wait(int(1e3 * PATIENCE_S)):  # False at a hello too
+                while (
+                    words[0] < number
+                ):  # it is woken at a hello too, and twice where its mark was found before the ring came
+                    listener.wait(int(1e3 * PATIENCE_S))
+                    assert listener.ringing() <= {NAME}
                     assert time.monotonic() < deadline, f"ring {number}"
-                assert listener.ringing() == {NAME}
-                assert words[0] == number, "a ring that nobody rang"
                 words[1] = number
                 time.sleep(1e-6 * (number % 5))  # so that it is awake for the one and asleep for the other
         finally:
