@@ -10,8 +10,8 @@ it waits, so who has something to tell leaves a mark there and goes on.
 import logging
 import mmap
 import os
-import time
 from collections.abc import Iterable
+from time import monotonic_ns  # bound here: once the determinism guard watches, `time.monotonic_ns` asks who is calling
 from zlib import crc32
 
 _BYTES = 4 * mmap.PAGESIZE
@@ -45,7 +45,7 @@ class Board:
 
     def wake(self) -> None:
         """Nobody needs to ring."""
-        self._word[0] = time.monotonic_ns()
+        self._word[0] = monotonic_ns()
 
     def sleep(self) -> None:
         """Whoever leaves a mark rings from now on. One left a moment before may show only after a call of the system."""
@@ -85,7 +85,7 @@ class Mark:
         """Whether the listener is awake, and so will find the mark."""
         self._page[self._at] = 1
         since_ns = self._word[0]
-        return since_ns > 0 and time.monotonic_ns() - since_ns < _AWAKE_NS_MAX
+        return since_ns > 0 and monotonic_ns() - since_ns < _AWAKE_NS_MAX
 
     def close(self) -> None:
         self._word.release()

@@ -15,7 +15,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
 from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCOUTQ
@@ -338,9 +337,13 @@ class Hub:
         self._poll.close()
         self._door.close()
 
-    def _greet(self, connected: socket.socket) -> None:
-        with suppress(OSError):  # an end is heard of
+    def _greet(self, connected: socket.socket) -> Line:
+        line = Line(connected)
+        try:
             socket.send_fds(connected, [self._hello], self._given)
+        except OSError:  # that many descriptors are on their way (unix(7), ETOOMANYREFS), or an end, which is heard of
+            line.send(self._hello)
+        return line
 
     def _let_in(self) -> None:
         while True:
@@ -353,8 +356,7 @@ class Hub:
                 return
             connected.setblocking(False)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-            self._lines[connected.fileno()] = Line(connected)
-            self._greet(connected)
+            self._lines[connected.fileno()] = self._greet(connected)
             self._poll.register(connected, select.EPOLLIN)
 
 

@@ -172,6 +172,27 @@ def test_the_router_after_one_that_was_killed_while_it_was_awake_is_rung_for(end
     bell.close()
 
 
+def rings_of(hub: Hub, bell: SignalDoorbell, count: int) -> list[bytes | None]:
+    """So many that it hears, of a bell that rings and rings."""
+    rings: list[bytes | None] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while len(rings) < count:
+        assert time.monotonic() < deadline
+        bell.ring()
+        rings += [body for _, body in hub.hear(10)]
+    return rings
+
+
+def test_a_hub_that_cannot_give_its_board_is_rung_each_time(endpoint: str) -> None:
+    """The kernel lets only so many descriptors of a user be on their way."""
+    hub = Hub(endpoint, "PULL", frame_bytes_max=300, given=1 << 30)
+    bell = SignalDoorbell(endpoint, NAME)
+    assert set(rings_of(hub, bell, 3)) == {NAME.encode()}
+    assert bell._mark is None
+    bell.close()
+    hub.close()
+
+
 def test_a_hub_that_gives_something_else_is_rung_each_time(endpoint: str, tmp_path: Path) -> None:
     path = tmp_path / "no board"
     path.write_bytes(b"too short")
@@ -179,13 +200,7 @@ def test_a_hub_that_gives_something_else_is_rung_each_time(endpoint: str, tmp_pa
     before = len(list(Path("/proc/self/fd").iterdir()))
     hub = Hub(endpoint, "PULL", frame_bytes_max=300, given=given)
     bell = SignalDoorbell(endpoint, NAME)
-    rings: list[bytes | None] = []
-    deadline = time.monotonic() + PATIENCE_S
-    while len(rings) < 3:
-        assert time.monotonic() < deadline
-        bell.ring()
-        rings += [body for _, body in hub.hear(10)]
-    assert set(rings) == {NAME.encode()}
+    assert set(rings_of(hub, bell, 3)) == {NAME.encode()}
     assert bell._mark is None
     bell.close()
     hub.close()
