@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ from strategy_runner.errors import NotRunningError, StrategyRunnerError, UsageEr
 from strategy_runner.model.decision import Decision
 from strategy_runner.model.signal import SignalBody, decode_body, worker_of
 from strategy_runner.router.journal import DecisionReader, decision_log
+from strategy_runner.small_files import paths_below
 from strategy_runner.supervision.target import Target, parse_target
 from strategy_runner.supervision.wishes import latest_mode
 from strategy_runner.tape.logs import refuse_garbage
@@ -176,7 +176,7 @@ def _decisions(reader: DecisionReader, target: Target, accepted: bool) -> Iterat
 
 
 def _clients_with_runs(home: Home) -> list[str]:
-    clients = sorted(path.parent.name for path in Path(home.var / "clients").glob("*/latest.json"))
+    clients = [path.parent.name for path in paths_below(home.var / "clients", "*/latest.json")]
     if not clients:
         raise NotRunningError(f"{home.var}: expected a client that has run, found none")
     return clients

@@ -17,6 +17,7 @@ from strategy_runner.history.parity import WorkerParity, compare, lives
 from strategy_runner.model.names import FEED_NAME
 from strategy_runner.model.stream import Stream, trades
 from strategy_runner.router.intake import worker_log
+from strategy_runner.small_files import paths_below
 from strategy_runner.strategies.kept_code import is_admitted, kept_digest
 from strategy_runner.supervision.forked import Ended, run_forked
 from strategy_runner.supervision.plan_client import load_wished
@@ -105,9 +106,9 @@ def recorded_tape(home: Home, mode: str) -> Path:
 
 
 def recorded_workers(home: Home, target: Target, mode: str) -> list[Path]:
-    """State folders of the workers of a target. Raises UsageError if there are none."""
+    """State folders of the workers of a target. Raises UsageError if there are none, OSError."""
     assert target.client is not None
-    folders = sorted((home.client_state(target.client, mode) / "workers").glob("*"))
+    folders = paths_below(home.client_state(target.client, mode) / "workers", "*")
     found = [folder for folder in folders if folder.is_dir() and target.matches(f"{target.client}:{folder.name}")]
     if not found:
         known = ", ".join(folder.name for folder in folders) or "none"
