@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from time import monotonic_ns  # bound here: once the determinism guard watches, `time.monotonic_ns` asks who is calling
 from zlib import crc32
 
-_BYTES = 4 * mmap.PAGESIZE
+_BYTES = mmap.PAGESIZE  # one for word and marks: in a crowd of workers each page that a signal comes by costs
 _MARKS = 64  # a line of memory for itself has the word that all read
 _AWAKE_NS_MAX = 10_000_000  # killed or stopped it cannot say that it does not look any more
 _MARK = b"\x01"
@@ -48,7 +48,7 @@ class Board:
         self._word[0] = monotonic_ns()
 
     def sleep(self) -> None:
-        """Whoever leaves a mark rings from now on. One left a moment before may show only after a call of the system."""
+        """Who has something to tell rings from now on. A mark of a moment before may show only after a call of the system."""
         self._word[0] = 0
 
     @property
@@ -82,8 +82,13 @@ class Mark:
         self._at = _place_of(name)
 
     def leave(self) -> bool:
-        """Whether the listener is awake, and so will find the mark."""
+        """Whether the listener is awake, and so will find the mark; else it is to be rung for."""
+        if not self._is_awake():
+            return False
         self._page[self._at] = 1
+        return self._is_awake()  # or has it gone to sleep before the mark was there?
+
+    def _is_awake(self) -> bool:
         since_ns = self._word[0]
         return since_ns > 0 and monotonic_ns() - since_ns < _AWAKE_NS_MAX
 
