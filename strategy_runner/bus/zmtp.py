@@ -118,13 +118,10 @@ class Wire:
         """Takes what has come. True unless it is a part of the other side's hello."""
         assert self._socket is not None
         try:
-            if self._answer is None:
-                while (count := self._socket.recv_into(self._taken, 0, _NOW)) == _TAKEN_BYTES:
-                    pass
-            elif came := self._receive_hello():
-                return self._hear_hello(came)
-            else:
-                count = 0
+            if self._answer is not None:
+                return self._hear_hello(self._receive_hello())
+            while (count := self._socket.recv_into(self._taken, 0, _NOW)) == _TAKEN_BYTES:
+                pass
         except BlockingIOError:
             return True
         except OSError:
@@ -173,9 +170,11 @@ class Wire:
         return True
 
     def _receive_hello(self) -> bytes:
-        """A part of it. Raises OSError."""
+        """A part of it. Raises OSError, also at its end."""
         assert self._socket is not None
         came, given, _, _ = socket.recv_fds(self._socket, _TAKEN_BYTES, 1, _NOW | socket.MSG_CMSG_CLOEXEC)
+        if not came:
+            raise ConnectionError("it has ended")
         for fd in given:
             self._take_given(fd)
         return came
