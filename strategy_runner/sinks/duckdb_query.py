@@ -18,6 +18,8 @@ _REFUSAL = (
     f"expected each list, struct or map to have at most {NESTED_MAX:,} elements and {NESTED_BYTES_MAX // 1_000_000} MB as text, "
     "found a larger one; unnest it, or ask for a part of it"
 )
+# what keeps writing out: WITH ... INSERT and EXPLAIN ANALYZE INSERT look like reading
+_BEGIN = "BEGIN TRANSACTION READ ONLY"
 _PART_ROWS = 64
 _NESTED_PART_ROWS = 4
 
@@ -35,8 +37,7 @@ def run_query(
     try:
         with database.cursor() as cursor:
             statement = _single_read(cursor, sql)
-            # The transaction is what keeps writing out: WITH ... INSERT and EXPLAIN ANALYZE INSERT look like reading.
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            cursor.execute(_BEGIN)
             timer = threading.Timer(timeout_s, cursor.interrupt)
             timer.start()
             try:
@@ -56,7 +57,13 @@ def _read(
     cursor: duckdb.DuckDBPyConnection, statement: duckdb.Statement, limit: int
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     if statement.type is duckdb.StatementType.SELECT:
-        described = cursor.execute(f"DESCRIBE {statement.query}").fetchall()
+        try:
+            described = cursor.execute(f"DESCRIBE {statement.query}").fetchall()
+        except duckdb.ProgrammingError:
+            cursor.execute("ROLLBACK")
+            cursor.execute(_BEGIN)
+            cursor.execute(statement)  # its own fault is told at its own place
+            raise
         kinds = [str(kind) for _, kind, *_ in described]
         if any(map(_is_nested, kinds)):
             values = ", ".join(map(_small, count(), kinds))

@@ -8,6 +8,7 @@ segments of the tape, which all workers share, and one that catches up would see
 import mmap
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 from strategy_runner.errors import StrategyError
@@ -22,6 +23,7 @@ NICE_MAX = 8  # also where those run at 0: what else the host does is not to sta
 DESCRIPTORS_MAX = 1_024  # one for each mapped chunk and segment, stream and socket; a leak ends here
 _MB = 1 << 20
 _MEMORY = Path("/proc/self/statm")
+_CHOSEN_BY = Path("/proc/self/oom_score_adj")
 
 
 class Confinement:
@@ -52,6 +54,10 @@ def give_way(steps: int = BELOW_OTHERS) -> None:
     """Lets those go first for whom all workers wait; at once, or a thousand that start would go before those that trade."""
     own = os.getpriority(os.PRIO_PROCESS, 0)
     os.setpriority(os.PRIO_PROCESS, 0, max(own, min(own + steps, NICE_MAX)))
+    # where the host is out of memory too: the daemon's OOMScoreAdjust= is not theirs
+    with suppress(OSError):  # where there is none, nobody is chosen by it
+        if int(read_whole(_CHOSEN_BY)) < 0:
+            _CHOSEN_BY.write_text("0")
 
 
 def private_bytes() -> int:

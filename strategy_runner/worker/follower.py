@@ -4,7 +4,10 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from time import time_ns  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
+from time import (
+    thread_time,
+    time_ns,
+)  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
 
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import WorkerSpec
@@ -44,7 +47,8 @@ from strategy_runner.worker.snapshot import (
 )
 from strategy_runner.worker.subscription import Subscription
 
-TURN_RECORDS_MAX = 1024
+TURN_RECORDS_MAX, _FIRST_TURN_RECORDS = 1024, 64
+TURN_S = 0.5  # of processor time: it shows where it is after each turn, also where a strategy takes long for a record
 SNAPSHOT_RECORDS = 20_000
 TRIAL_RECORDS = (
     10  # and ten times as many, and so on: at the first snapshot it would be late to find that there can be none
@@ -115,6 +119,7 @@ class Follower:
         self._live_from = 0
         # while the worker stands below this seq, records and their signals change a few words of its page and nothing else
         self._plain_until = 0
+        self._turn_records = _FIRST_TURN_RECORDS
         self._has_models = bool(spec.models)
         self._faults = FaultLog()
         self._unwritable = ""
@@ -137,7 +142,8 @@ class Follower:
     # -- the loop --------------------------------------------------------------------------------------------------------
 
     def turn(self) -> int:
-        """One bounded turn: reads what there is, at most about TURN_RECORDS_MAX records. Returns the work done.
+        """One bounded turn: reads what there is, at most about TURN_RECORDS_MAX records of a stream, and fewer where they take
+        longer than TURN_S. Returns the work done.
 
         While the signal log takes nothing (disk full) it reads nothing either, and tries again at the next turn.
         """
@@ -152,6 +158,7 @@ class Follower:
             self._file.advance(taken, self._seq, self._outbox.received_ns, self._machine.strategy.now_ns)
             return taken
         if not taken:
+            begun_s = thread_time()
             runs = self._gather()
             taken = sum([len(seqs) for _, _, seqs in runs])
             if taken > 1 and self._can_run_on(runs):
@@ -160,6 +167,8 @@ class Follower:
                 applied = self._step(runs) if taken < RUN_RECORDS_MIN or self._has_skips else self._merge(runs)
             for subscription, ordinal, seqs in runs:
                 self._positions[subscription] = ordinal + len(seqs)
+            if taken:
+                self._turn_records = max(1, int(taken * TURN_S / max(thread_time() - begun_s, 1e-6)))
         self._file.words[APPLYING] = 0
         if self._has_models:
             self._faults.note(self._machine.take_faults())
@@ -284,6 +293,7 @@ class Follower:
         limit = self._head[COUNT]
         if limit <= self._seq:
             return []
+        most = min(self._turn_records, TURN_RECORDS_MAX)
         runs: list[Run] = []
         for subscription, position in self._positions.items():
             stream_id = self._stream_id(subscription)
@@ -292,7 +302,7 @@ class Follower:
             entries = reader.entries(stream_id)
             if entries <= position:
                 continue
-            seqs = reader.entries_between(stream_id, position, min(entries, position + TURN_RECORDS_MAX))
+            seqs = reader.entries_between(stream_id, position, min(entries, position + most))
             reader.refuse_below(self._seq, stream_id, seqs)
             reader.refuse_beyond(stream_id, seqs)
             if position + len(seqs) < entries:

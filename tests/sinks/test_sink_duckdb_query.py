@@ -139,3 +139,16 @@ def test_a_question_without_end_is_interrupted_and_the_next_one_answered(sink: D
     assert sink.query("SELECT 1", 1)[1] == [(1,)]
     sink.write(log_of(1, start=20))
     assert sink.cursor() == 21
+
+
+@pytest.mark.parametrize(
+    "wrong", ["SELECT nothing FROM signals", "SELECT n\n  FROM nowhere", "SELECT sum(symbol) FROM signals"]
+)
+def test_a_mistake_is_told_at_its_place_in_what_was_asked(sink: DuckDbSink, wrong: str) -> None:
+    with pytest.raises(UsageError) as told:
+        sink.query(wrong, 1)
+    line, caret = str(told.value).splitlines()[-2:]
+    number, _, text = line.removeprefix("LINE ").partition(": ")
+    assert text == wrong.splitlines()[int(number) - 1]
+    assert text[caret.index("^") - len(f"LINE {number}: ") :].startswith(("nothing", "nowhere", "sum"))
+    assert sink.query("SELECT 1", 1)[1] == [(1,)]

@@ -373,6 +373,30 @@ class Forgets(Echo):
         self.wish = {"size": 99.0}
 
 
+class Slow(Strategy):
+    """Computes for a twentieth of a second at each trade."""
+
+    inputs = Inputs(trades=True)
+
+    def on_trade(self, trade: Trade) -> None:
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+
+
+def test_a_slow_strategy_shows_where_it_is_as_often_as_another(folder: Path, followers: Followers) -> None:
+    worker = worker_spec(folder, models=())
+    rows = [row for row in random_rows(4, 400) if row[0] == "X/trade"][:90]
+    write_rows(new_tape(folder), rows)
+    follower = followers.make(worker, Slow(None, symbol="X", timeframe="1m"))
+    shown = []
+    while follower.turn():
+        shown.append(status_of(worker).position)
+    assert shown[-1] == len(rows)
+    assert len(shown) > 2, shown
+    assert shown[-1] - shown[-2] <= 20, "half a second's of processor time"
+
+
 def test_what_a_strategy_does_when_it_is_stopped_does_not_change_what_it_says_later(
     folder: Path, followers: Followers
 ) -> None:

@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 import msgspec
+import pytest
 from worker.build import bodies_on_disk, new_tape, random_rows, rerun, worker_spec, write_rows
 from worker.processes import Processes, await_that
 
 from strategy_runner.config.spec import LimitsSpec, WorkerSpec
 from strategy_runner.tape.status import State, Status, read_status
+from strategy_runner.worker import confinement
 from strategy_runner.worker.confinement import BELOW_OTHERS, NICE_MAX
 from strategy_runner.worker.genesis import read_geneses
 from strategy_runner.worker.parking import TRIES, read_trouble, resumed, write_trouble
@@ -156,6 +158,18 @@ def end(*running: "subprocess.Popen[bytes]") -> None:
     for process in running:
         process.terminate()
     assert [process.wait(20) for process in running] == [0] * len(running)
+
+
+@pytest.mark.parametrize(("inherited", "own"), [("-500", "0"), ("0", "0"), ("200", "200")])
+def test_workers_are_chosen_before_their_daemon_where_the_host_is_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherited: str, own: str
+) -> None:
+    """In a file's place of the kernel's: not every root may say that a process is to be chosen late."""
+    place = tmp_path / "oom_score_adj"
+    place.write_text(inherited)
+    monkeypatch.setattr(confinement, "_CHOSEN_BY", place)
+    confinement.give_way(0)
+    assert place.read_text() == own
 
 
 def test_the_least_memory_limit_is_enough_for_the_worker_itself(folder: Path, processes: Processes) -> None:
