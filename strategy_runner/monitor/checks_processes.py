@@ -3,12 +3,14 @@
 from collections import Counter
 from pathlib import Path
 
+import msgspec
+
 from strategy_runner.config.home import Home
 from strategy_runner.errors import ConfigurationError, NotRunningError, StrategyRunnerError, TimeoutExpiredError
 from strategy_runner.model.counted import counted
 from strategy_runner.model.names import MONITOR_GROUP, WATCHDOG_NAME
 from strategy_runner.monitor.finding import Finding, error, ok, warning
-from strategy_runner.monitor.host import Host, ProcessSeen
+from strategy_runner.monitor.host import Host, ProcessSeen, read_locks
 from strategy_runner.small_files import paths_below
 from strategy_runner.supervision.conditions import read_actions, read_conditions
 from strategy_runner.supervision.control import Daemon
@@ -50,6 +52,9 @@ def check_daemon(home: Home, host: Host) -> list[Finding]:
                 advice,
             )
         ]
+    if pid is not None and holder is None:  # it may have begun since: it takes its lock before it answers
+        host = msgspec.structs.replace(host, locks=read_locks())
+        holder = _holder(path, host)
     if pid is not None and host.locks is not None and holder is None:
         advice = "stop that process: it is no daemon of this home"
         return [error("daemon", home.supervisor_socket, "the daemon that holds the lock", f"process {pid}", advice)]

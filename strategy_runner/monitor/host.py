@@ -72,7 +72,7 @@ def look_at_host(home: Home) -> Host:
         user=os.getuid(),
         own_pid=os.getpid(),
         processes=processes,
-        locks=_locks(),
+        locks=read_locks(),
         ntp=ntp,
         clock_error_ms=clock_error_ms,
     )
@@ -141,7 +141,7 @@ def _started_s(pid: int) -> float:
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def _locks() -> dict[int, int] | None:
+def read_locks() -> dict[int, int] | None:
     """Of every flock: the inode, and the process that took it (its children may hold it still)."""
     try:
         lines = Path("/proc/locks").read_text().splitlines()

@@ -34,7 +34,7 @@ from strategy_runner.config.home import Home
 from strategy_runner.monitor import checks_host
 from strategy_runner.monitor.checks_home import check_code, check_specs
 from strategy_runner.monitor.checks_logs import check_client
-from strategy_runner.monitor.checks_processes import check_locks, check_strays
+from strategy_runner.monitor.checks_processes import check_daemon, check_locks, check_strays
 from strategy_runner.monitor.checks_tape import check_tape
 from strategy_runner.monitor.finding import Finding
 from strategy_runner.monitor.host import Host, ProcessSeen, look_at_host
@@ -406,9 +406,11 @@ def test_a_killed_process_holds_its_lock_until_its_last_thread_has_ended(damaged
         assert [finding.found for finding in check_locks(damaged.home, host)] == ["1 held, every holder alive"]
 
 
-def test_a_killed_daemon_leaves_a_socket_that_is_told(damaged: Firm) -> None:
+def test_a_daemon_that_has_just_begun_is_known_and_a_killed_one_leaves_a_socket_that_is_told(damaged: Firm) -> None:
     damaged.run("start", "acme")
     daemon = damaged.daemon_pid
+    (found,) = check_daemon(damaged.home, host_of(locks={}))  # as it was before the daemon began
+    assert (found.level, str(daemon) in found.found) == ("ok", True)
     ended = os.pidfd_open(daemon)
     os.kill(daemon, 9)
     select.select([ended], [], [], 10)
