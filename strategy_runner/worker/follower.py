@@ -4,10 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from time import (
-    thread_time,
-    time_ns,
-)  # bound here: once the determinism guard watches, `time.time_ns` asks who is calling
+from time import thread_time, time_ns  # bound here: once the guard watches, `time.time_ns` asks who is calling
 
 from strategy_runner.bus.doorbell import SignalDoorbell, StreamListener
 from strategy_runner.config.spec import WorkerSpec
