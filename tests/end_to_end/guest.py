@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from end_to_end.harness import until
+
 PROGRAMS = ("mmdebstrap", "qemu-system-x86_64", "mke2fs")
 SUITE, PYTHON = "trixie", "3.13"
-PACKAGES = (
-    "systemd-sysv,dbus,udev,python3,python3-venv,linux-image-cloud-amd64",
-    "procps,kmod,iproute2",
-)
+PACKAGES = "systemd-sysv,dbus,udev,python3,python3-venv,linux-image-cloud-amd64,procps,kmod,iproute2"
 DISK_BYTES = 6 << 30
 BOOT_S, COMMAND_S = 240.0, 180.0
 _PROMPT = b"root@"
@@ -32,7 +31,7 @@ ExecStart=-/sbin/agetty --autologin root --noclear %I 115200 dumb
 
 def what_is_missing() -> str:
     """Of what it takes to make and boot one; "" if nothing."""
-    missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if platform.machine() != "x86_64":
         missing.append("an x86_64 host")
     if os.geteuid() != 0:
@@ -49,9 +48,8 @@ class Guest:
         self._machine: subprocess.Popen[bytes] | None = None
         root = folder / "root"
         hooks = [f"copy-in {checkout} /root", "echo guest > $1/etc/hostname", "echo '/dev/vda / ext4' > $1/etc/fstab"]
-        words = [f"--customize-hook={hook}" for hook in hooks]
-        includes = [f"--include={names}" for names in PACKAGES]
-        _run("mmdebstrap", "--variant=minbase", "--mode=root", *includes, *words, SUITE, root)
+        words = [f"--include={PACKAGES}", *(f"--customize-hook={hook}" for hook in hooks)]
+        _run("mmdebstrap", "--variant=minbase", "--mode=root", *words, SUITE, root)
         login = root / "etc/systemd/system/serial-getty@ttyS0.service.d/login.conf"
         login.parent.mkdir()
         login.write_text(_LOGIN)
@@ -66,22 +64,15 @@ class Guest:
         """Until somebody is logged in at the console."""
         console = self._folder / "console"
         console.unlink(missing_ok=True)
-        machine = ("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3072", "-display", "none")
-        devices = (
-            "-drive",
-            "file=disk,format=raw,if=virtio",
-            "-serial",
-            "unix:console,server=on,wait=off",
-            "-net",
-            "none",
-        )
+        machine = ("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3072")
+        nothing_else = ("-display", "none", "-net", "none")
+        devices = ("-drive", "file=disk,format=raw,if=virtio", "-serial", "unix:console,server=on,wait=off")
         kernel = ("-kernel", "vmlinuz", "-initrd", "initrd.img", "-append", "root=/dev/vda rw console=ttyS0 quiet")
-        self._machine = subprocess.Popen(["qemu-system-x86_64", *machine, *devices, *kernel], cwd=self._folder)
-        deadline = time.monotonic() + BOOT_S
-        while not console.exists():
-            assert self._machine.poll() is None and time.monotonic() < deadline, "no machine"
-            time.sleep(0.1)
         self._console = socket.socket(socket.AF_UNIX)
+        self._machine = subprocess.Popen(
+            ["qemu-system-x86_64", *machine, *devices, *nothing_else, *kernel], cwd=self._folder
+        )
+        until(console.exists, "the machine's console")
         self._console.connect(str(console))
         self._read_until(re.compile(_PROMPT), BOOT_S)
         self.run("PS1= PS2=; stty -echo cols 30000; cd /", code=None)
@@ -117,12 +108,15 @@ class Guest:
         while (left := deadline - time.monotonic()) > 0:
             self._console.settimeout(left)
             try:
-                came += self._console.recv(1 << 16)
+                part = self._console.recv(1 << 16)
             except TimeoutError:
                 break
+            assert part, f"the machine has ended: {came[-4000:]!r}"
+            came += part
             if end is not None and end.search(came):
                 return came.decode(errors="replace")
-        assert end is None, f"expected {end.pattern!r} within {timeout_s:g} s, found {came[-4000:]!r}"  # type: ignore[union-attr]
+        if end is not None:
+            raise AssertionError(f"expected {end.pattern!r} within {timeout_s:g} s, found {came[-4000:]!r}")
         return came.decode(errors="replace")
 
 
@@ -140,11 +134,7 @@ def checkout_with_wheels(repository: Path, folder: Path) -> Path:
 
 def objects_in(text: str) -> list[dict[str, Any]]:
     """The whole JSON objects among the lines."""
-    found = []
-    for line in text.splitlines():
-        if line.startswith("{") and line.endswith("}"):
-            found.append(json.loads(line))
-    return found
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
 
 
 def _run(*words: str | Path) -> None:

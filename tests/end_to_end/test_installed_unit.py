@@ -2,23 +2,26 @@
 
 import json
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from end_to_end import harness
 from end_to_end.guest import Guest, checkout_with_wheels, objects_in, what_is_missing
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_S = 240.0
+MISSING = what_is_missing()
 RUN = "runuser -u strategy-runner -- /opt/strategy-runner/bin/strategy-runner"
 GROUP = "/sys/fs/cgroup/system.slice/strategy-runner.service"
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1_800),
-    pytest.mark.skipif(bool(what_is_missing()), reason=f"no virtual machine: {what_is_missing()}"),
+    pytest.mark.skipif(bool(MISSING), reason=f"no virtual machine: {MISSING}"),
 ]
+
+until = partial(harness.until, patience_s=240.0)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +72,6 @@ def faults(guest: Guest) -> list[str]:
     said = guest.run(f"{RUN} doctor", code=None)
     assert " error" in said.splitlines()[-1], said
     return [line for line in said.splitlines() if line.startswith("error")]
-
-
-def until(found: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not found():
-        assert time.monotonic() < deadline, f"expected {what} within {PATIENCE_S:g} s"
-        time.sleep(1.0)
 
 
 def main_pid(guest: Guest) -> int:
@@ -154,5 +150,4 @@ def test_it_stops_and_leaves_nothing(guest: Guest) -> None:
     guest.run("systemctl stop strategy-runner")
     assert guest.run("systemctl show -p Result --value strategy-runner").strip() == "success"
     assert guest.run("pgrep -u strategy-runner", code=1).strip() == ""
-    status = guest.run(f"{RUN} status -o json", code=None)
-    assert all(row["pid"] is None for row in json.loads(status)) if status.lstrip().startswith("[") else True
+    assert not any(row["pid"] for row in rows(guest).values())
